@@ -1,0 +1,29 @@
+# Two commands do everything on a fresh Debian 12, as root: `make demo` and `make test`.
+CLANG := clang -target bpf -O2 -Wall -Wextra -Werror -fsyntax-only -Ibpf -I/usr/include/$(shell /usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))' 2>/dev/null)
+HEADERS := $(wildcard bpf/*.h)
+
+.PHONY: demo test lint bench setup clean
+
+demo: setup
+	.venv/bin/sriov-xdp demo
+
+test: setup
+	.venv/bin/python -m pytest tests
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+	@for header in $(HEADERS); do $(CLANG) -x c -include $$header /dev/null || exit 1; done
+	$(CLANG) -include bpf/lint/bcc.h bpf/vswitch.c
+	@echo "bpf: $(words $(HEADERS)) headers compile alone, vswitch.c without a warning"
+
+bench: setup
+	.venv/bin/sriov-xdp bench
+
+setup:
+	@deploy/setup
+
+clean:
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

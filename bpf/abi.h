@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Everything that crosses the border between the data path and user space: limits, verdict numbers, flag bits and
+ * struct layouts. This file is the only truth for them; sriov_xdp/datapath/abi.py repeats them for Python and
+ * tests/unit/test_abi.py compiles this header and compares both. Numbers are append-only: a retired one stays reserved.
+ *
+ * MAC addresses are kept as a __u64 whose low 48 bits are the six bytes as loaded from memory by a little-endian
+ * machine (first byte on the wire = lowest byte). Multi-byte frame fields are in host order once parsed.
+ */
+#ifndef SXDP_ABI_H
+#define SXDP_ABI_H
+
+#include <linux/types.h>
+
+#undef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+
+enum sxdp_limit {
+	SXDP_MAX_PFS = 16,          /* four bits of the forwarding domain */
+	SXDP_MAX_PORTS = 1024,      /* slots; one per-CPU counter block each */
+	SXDP_MAX_MEMBERS = 256,     /* VFs of one VLAN of one PF: bounds the flood loop */
+	SXDP_FLOOD_CHUNK = 32,      /* receivers a run of tc_flood serves */
+	SXDP_MAX_VLANS = 1024,      /* member lists on one host */
+	SXDP_MAX_FDB_ENTRIES = 16384,
+};
+
+/* Slots 0..SXDP_MAX_PFS-1 are the uplinks, by PF number; a VF's slot is the low bits of its representor's ifindex, which
+ * the daemon chooses so that they are free. So a program finds its port by one array access. */
+enum sxdp_slot {
+	SXDP_SLOT_MASK = SXDP_MAX_PORTS - 1,
+	SXDP_FIRST_VF_SLOT = SXDP_MAX_PFS,
+};
+
+/* VLAN 4095 is reserved by 802.1Q; in a domain it stands for "the trunk ports, any VLAN". */
+enum sxdp_vlan {
+	SXDP_VLAN_NONE = 0,
+	SXDP_VLAN_TRUNKS = 4095,
+	SXDP_VLAN_MASK = 0x0fff,
+};
+
+/* What became of a frame that entered the switch through a port. Append only. */
+enum sxdp_verdict {
+	SXDP_FORWARDED = 0,
+	SXDP_FLOODED = 1,
+	SXDP_TO_HOST = 2,
+	SXDP_UNKNOWN_PORT = 3,
+	SXDP_LINK_DOWN = 4,
+	SXDP_MALFORMED = 5,
+	SXDP_OVERSIZE = 6,
+	SXDP_CONTROL_FRAME = 7,
+	SXDP_VLAN_DENIED = 8,
+	SXDP_DOUBLE_TAG = 9,
+	SXDP_SPOOF_MAC = 10,
+	SXDP_FORGED_SOURCE = 11,
+	SXDP_NO_TARGET = 12,
+	SXDP_TARGET_DENIED = 13,
+	SXDP_REDIRECT_ERROR = 14,
+	SXDP_HAIRPIN = 15,
+	SXDP_VERDICTS = 24,         /* room in the counter block */
+	SXDP_ADMITTED = 254,        /* internal: no rule objected so far */
+	SXDP_DEFERRED = 255,        /* internal: the tc program on the same device finishes and counts this frame */
+};
+
+enum sxdp_port_flag {
+	SXDP_PORT_LINK_UP = 1 << 0,
+	SXDP_PORT_TRUNK = 1 << 1,          /* VGT: the guest sends and gets tags; the trunk bitmap lists them */
+	SXDP_PORT_FORGED_ACCEPT = 1 << 2,  /* forged_transmits: accept */
+	SXDP_PORT_PEER = 1 << 3,           /* bpf_redirect_peer may deliver: a veth whose guest end runs no XDP program */
+	SXDP_PORT_UPLINK = 1 << 4,
+	SXDP_PORT_HOST_STACK = 1 << 5,     /* uplink with an address of the host: floods from the wire reach the host too */
+	SXDP_PORT_JUMBO = 1 << 6,          /* MTU above one XDP buffer: the length needs a helper call */
+	SXDP_PORT_NO_CARRIER = 1 << 8,     /* seen without carrier: deliver in the way whose failure can be counted */
+	SXDP_PORT_PF_HAS_TRUNKS = 1 << 7,  /* on the uplink's port: look for a trunk entry when the FDB has none */
+};
+
+/* One port of a PF's embedded switch. User space writes whole values; each decision reads one aligned word, so a reader
+ * that meets a write sees the old or the new setting of each word. */
+struct sxdp_port {
+	__u32 ifindex;              /* 0 = no such port */
+	__u32 generation;
+	__u64 mac;                  /* effective MAC of a VF; the device's own MAC of an uplink */
+	__u32 flags;                /* enum sxdp_port_flag */
+	__u16 vlan;                 /* access VLAN, SXDP_VLAN_NONE = untagged */
+	__u16 mtu_bytes;            /* payload after the Ethernet header and one tag */
+	__u16 pf;
+	__u16 pad0;
+	__u32 pad1;
+};
+_Static_assert(sizeof(struct sxdp_port) == 32, "sxdp_port");
+
+/* Tags that a trunk port may use; one bit a VLAN. */
+struct sxdp_trunk {
+	__u64 vlans[64];
+};
+_Static_assert(sizeof(struct sxdp_trunk) == 512, "sxdp_trunk");
+
+struct sxdp_fdb_entry {
+	__u32 slot;
+	__u32 generation;           /* of the port; an entry left over from an earlier owner of the slot is dead */
+};
+_Static_assert(sizeof(struct sxdp_fdb_entry) == 8, "sxdp_fdb_entry");
+
+/* Who gets a flood in one domain. */
+struct sxdp_members {
+	__u32 count;
+	__u16 slots[SXDP_MAX_MEMBERS + SXDP_FLOOD_CHUNK];  /* the last chunk may be looked at past count, within bounds */
+	__u32 pad0;
+};
+_Static_assert(sizeof(struct sxdp_members) == 584, "sxdp_members");
+
+/* Per CPU and port. Ingress = the frame entered the switch here; egress = it left here. Frames, not skbs: a TSO
+ * super-frame counts as its segments. */
+struct sxdp_counters {
+	__u64 verdict[SXDP_VERDICTS];
+	__u64 ingress_bytes;        /* of frames that went on, as are the next two */
+	__u64 ingress_multicast;
+	__u64 ingress_broadcast;
+	__u64 egress_frames;
+	__u64 egress_bytes;
+	__u64 egress_multicast;
+	__u64 egress_broadcast;
+	__u64 egress_errors;        /* counted in egress_frames, then not taken by the device */
+};
+_Static_assert(sizeof(struct sxdp_counters) == 256, "sxdp_counters");
+
+/* The forwarding domain of a VLAN of a PF, and the key of its forwarding database. */
+static __always_inline __u16 sxdp_domain(__u16 pf, __u16 vlan)
+{
+	return (__u16)(pf << 12 | (vlan & SXDP_VLAN_MASK));
+}
+
+static __always_inline __u64 sxdp_fdb_key(__u16 domain, __u64 mac)
+{
+	return (__u64)domain << 48 | mac;
+}
+
+#endif

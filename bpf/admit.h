@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The rules that a frame must pass to enter, in the order of the design: link, form and length, control frames. VLAN and
+ * source follow in vlan.h and source.h, as they need more than the port. */
+#ifndef SXDP_ADMIT_H
+#define SXDP_ADMIT_H
+
+#include "abi.h"
+#include "control.h"
+#include "frame.h"
+
+/* length_fits: the caller's answer for a super-frame (tc), whose segments are what counts. */
+static __always_inline int admit_length_fits(const struct sxdp_port *port, const struct sxdp_frame *frame)
+{
+	__u32 header_bytes = SXDP_ETH_HEADER_BYTES + (frame->in_band ? SXDP_TAG_BYTES : 0);
+
+	return frame->length_bytes <= header_bytes + port->mtu_bytes;
+}
+
+static __always_inline enum sxdp_verdict admit_frame(const struct sxdp_port *port, const struct sxdp_frame *frame,
+						     int length_fits)
+{
+	if (!(port->flags & SXDP_PORT_LINK_UP))
+		return SXDP_LINK_DOWN;
+	if (frame_is_multicast(frame->source) || !frame->source)
+		return SXDP_MALFORMED;
+	if (!length_fits)
+		return SXDP_OVERSIZE;
+	if (control_is_link_local(frame))
+		return SXDP_CONTROL_FRAME;
+	return SXDP_ADMITTED;
+}
+
+#endif

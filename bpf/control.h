@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Link-local control frames, which never cross the switch: the 802.1 reserved group addresses (STP, LACP, 802.1X, LLDP),
+ * MAC control (PAUSE, PFC: a VF that could send them would throttle the others, Smolyar et al., USENIX Security 2015)
+ * and Cisco's CDP/VTP/PVST+ groups. */
+#ifndef SXDP_CONTROL_H
+#define SXDP_CONTROL_H
+
+#include "abi.h"
+#include "frame.h"
+
+#define SXDP_RESERVED_GROUP 0x00000000c28001ULL       /* 01:80:c2:00:00:0x */
+#define SXDP_RESERVED_GROUP_MASK 0xf0ffffffffffULL
+#define SXDP_CISCO_GROUP 0xcccc0c0001ULL              /* 01:00:0c:cc:cc:xx; cc and cd are in use */
+#define SXDP_CISCO_GROUP_MASK 0xffffffffffULL
+#define SXDP_CISCO_LAST_BYTE_CDP 0xccULL
+#define SXDP_CISCO_LAST_BYTE_PVST 0xcdULL
+
+static __always_inline int control_is_group(__u64 destination)
+{
+	__u64 last = destination >> 40;
+
+	if ((destination & SXDP_RESERVED_GROUP_MASK) == SXDP_RESERVED_GROUP)
+		return 1;
+	return (destination & SXDP_CISCO_GROUP_MASK) == SXDP_CISCO_GROUP &&
+	       (last == SXDP_CISCO_LAST_BYTE_CDP || last == SXDP_CISCO_LAST_BYTE_PVST);
+}
+
+static __always_inline int control_is_link_local(const struct sxdp_frame *frame)
+{
+	if (frame->type == SXDP_ETH_PAUSE || frame->type == SXDP_ETH_LLDP)
+		return 1;
+	return frame_is_multicast(frame->destination) && control_is_group(frame->destination);
+}
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The frame parser, and the only place with bounds checks and pointer arithmetic on frame bytes. Knows Ethernet and
+ * 802.1Q tags, nothing of ports or policy. */
+#ifndef SXDP_FRAME_H
+#define SXDP_FRAME_H
+
+#include "abi.h"
+
+enum sxdp_ethernet {
+	SXDP_ETH_HEADER_BYTES = 14,
+	SXDP_TAG_BYTES = 4,
+	SXDP_ETH_TYPE_OFFSET = 12,
+	SXDP_TPID_8021Q = 0x8100,
+	SXDP_TPID_8021AD = 0x88a8,
+	SXDP_TPID_9100 = 0x9100,
+	SXDP_ETH_PAUSE = 0x8808,
+	SXDP_ETH_LLDP = 0x88cc,
+};
+
+#define SXDP_MAC_BROADCAST 0xffffffffffffULL
+
+struct sxdp_frame {
+	__u64 destination;
+	__u64 source;
+	__u32 length_bytes;         /* from the destination address to the end, with every tag */
+	__u16 type;                 /* EtherType behind the outer tag */
+	__u16 tpid;                 /* of the outer tag, 0 = untagged */
+	__u16 tci;
+	__u8 in_band;               /* the outer tag stands in the bytes, not in the skb's metadata */
+	__u8 pad0;
+};
+
+static __always_inline __u16 frame_be16(const __u8 *at)
+{
+	return (__u16)(at[0] << 8 | at[1]);
+}
+
+static __always_inline __u64 frame_mac(const __u8 *at)
+{
+	return *(const __u32 *)at | (__u64) * (const __u16 *)(at + 4) << 32;
+}
+
+static __always_inline int frame_is_tag(__u16 type)
+{
+	return type == SXDP_TPID_8021Q || type == SXDP_TPID_8021AD || type == SXDP_TPID_9100;
+}
+
+static __always_inline int frame_is_multicast(__u64 mac)
+{
+	return (int)(mac & 1);
+}
+
+/* Reads addresses, outer tag and type. length_bytes is the caller's, as only the context knows what is not linear.
+ * A tag that the device took off (tc only) comes in as offloaded_tpid/tci; offloaded_tpid 0 = none.
+ * Returns 0, or -1 when a header that is needed is cut off. */
+static __always_inline int frame_parse(struct sxdp_frame *frame, const void *data, const void *data_end,
+				       __u16 offloaded_tpid, __u16 offloaded_tci)
+{
+	const __u8 *bytes = data;
+
+	if (bytes + SXDP_ETH_HEADER_BYTES > (const __u8 *)data_end)
+		return -1;
+	frame->destination = frame_mac(bytes);
+	frame->source = frame_mac(bytes + 6);
+	frame->type = frame_be16(bytes + SXDP_ETH_TYPE_OFFSET);
+	frame->tpid = offloaded_tpid;
+	frame->tci = offloaded_tci;
+	frame->in_band = 0;
+	if (offloaded_tpid || !frame_is_tag(frame->type))
+		return 0;
+	if (bytes + SXDP_ETH_HEADER_BYTES + SXDP_TAG_BYTES > (const __u8 *)data_end)
+		return -1;
+	frame->tpid = frame->type;
+	frame->tci = frame_be16(bytes + SXDP_ETH_TYPE_OFFSET + 2);
+	frame->type = frame_be16(bytes + SXDP_ETH_TYPE_OFFSET + SXDP_TAG_BYTES);
+	frame->in_band = 1;
+	return 0;
+}
+
+/* After the head moved by four bytes: moves the addresses up to the new start. Tag bytes are the caller's to write. */
+static __always_inline int frame_open_tag(void *data, const void *data_end, __u16 tci)
+{
+	__u8 *bytes = data;
+	__u32 i;
+
+	if (bytes + SXDP_ETH_HEADER_BYTES + SXDP_TAG_BYTES > (const __u8 *)data_end)
+		return -1;
+#pragma unroll
+	for (i = 0; i < 6; i++)
+		((__u16 *)bytes)[i] = ((__u16 *)(bytes + SXDP_TAG_BYTES))[i];
+	bytes[12] = SXDP_TPID_8021Q >> 8;
+	bytes[13] = SXDP_TPID_8021Q & 0xff;
+	bytes[14] = (__u8)(tci >> 8);
+	bytes[15] = (__u8)tci;
+	return 0;
+}
+
+/* Before the head moves by four bytes: slides the addresses over the tag. */
+static __always_inline int frame_close_tag(void *data, const void *data_end)
+{
+	__u8 *bytes = data;
+	int i;
+
+	if (bytes + SXDP_ETH_HEADER_BYTES + SXDP_TAG_BYTES > (const __u8 *)data_end)
+		return -1;
+#pragma unroll
+	for (i = 5; i >= 0; i--)
+		((__u16 *)(bytes + SXDP_TAG_BYTES))[i] = ((__u16 *)bytes)[i];
+	return 0;
+}
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What bcc gives a program, as plain C declarations, so that clang alone can check vswitch.c. Only for `make lint`: the real
+ * definitions are inside bcc. A call of a map method is a call through a function pointer here; bcc rewrites it. */
+#ifndef SXDP_LINT_BCC_H
+#define SXDP_LINT_BCC_H
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#define BPF_MAP_METHODS(key_type, leaf_type) \
+	leaf_type *(*lookup)(key_type *); \
+	int (*redirect_map)(key_type, __u64); \
+	void (*call)(void *, key_type)
+
+#define BPF_ARRAY(name, leaf_type, size) struct { BPF_MAP_METHODS(__u32, leaf_type); } name
+#define BPF_PERCPU_ARRAY(name, leaf_type, size) BPF_ARRAY(name, leaf_type, size)
+#define BPF_HASH(name, key_type, leaf_type, size) struct { BPF_MAP_METHODS(key_type, leaf_type); } name
+#define BPF_DEVMAP(name, size) struct { BPF_MAP_METHODS(__u32, int); } name
+#define BPF_PROG_ARRAY(name, size) struct { BPF_MAP_METHODS(__u32, int); } name
+
+long bpf_redirect(__u32 ifindex, __u64 flags);
+long bpf_redirect_peer(__u32 ifindex, __u64 flags);
+long bpf_clone_redirect(struct __sk_buff *skb, __u32 ifindex, __u64 flags);
+long bpf_skb_vlan_push(struct __sk_buff *skb, __u16 vlan_proto, __u16 vlan_tci);
+long bpf_skb_vlan_pop(struct __sk_buff *skb);
+long bpf_skb_pull_data(struct __sk_buff *skb, __u32 len);
+long bpf_check_mtu(void *ctx, __u32 ifindex, __u32 *mtu_len, __s32 len_diff, __u64 flags);
+long bpf_xdp_adjust_head(struct xdp_md *ctx, int delta);
+__u64 bpf_xdp_get_buff_len(struct xdp_md *ctx);
+long bpf_probe_read_kernel(void *dst, __u32 size, const void *unsafe_ptr);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Who a guest may claim to be. The frame's source is compared with the effective MAC. An address that belongs to another
+ * port of the switch, or to the uplink itself, is spoofed whatever the policy says; any other foreign address is the
+ * business of forged_transmits. */
+#ifndef SXDP_SOURCE_H
+#define SXDP_SOURCE_H
+
+#include "abi.h"
+#include "frame.h"
+
+static __always_inline int source_is_foreign(const struct sxdp_port *port, const struct sxdp_frame *frame)
+{
+	return !(port->flags & SXDP_PORT_UPLINK) && frame->source != port->mac;
+}
+
+/* owner: the FDB's entry for the source in this VLAN, or NULL; uplink: the PF's own port, or NULL. */
+static __always_inline enum sxdp_verdict source_judge(const struct sxdp_port *port, __u32 slot,
+						      const struct sxdp_frame *frame,
+						      const struct sxdp_fdb_entry *owner,
+						      const struct sxdp_port *uplink)
+{
+	if (owner && owner->slot != slot)
+		return SXDP_SPOOF_MAC;
+	if (uplink && uplink->mac == frame->source)
+		return SXDP_SPOOF_MAC;
+	return port->flags & SXDP_PORT_FORGED_ACCEPT ? SXDP_ADMITTED : SXDP_FORGED_SOURCE;
+}
+
+#endif

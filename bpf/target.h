@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Whether a port takes a frame that is meant for it. */
+#ifndef SXDP_TARGET_H
+#define SXDP_TARGET_H
+
+#include "abi.h"
+#include "vlan.h"
+
+static __always_inline enum sxdp_verdict target_judge(const struct sxdp_port *target, const struct sxdp_trunk *trunk,
+						      __u16 vlan)
+{
+	if (!(target->flags & SXDP_PORT_LINK_UP) || !vlan_is_member(target, trunk, vlan))
+		return SXDP_TARGET_DENIED;
+	return SXDP_ADMITTED;
+}
+
+/* An entry counts only for the attachment that it was made for. */
+static __always_inline int target_is_current(const struct sxdp_port *target, const struct sxdp_fdb_entry *entry)
+{
+	return target && target->ifindex && target->generation == entry->generation;
+}
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* VLAN rules: which VLAN a frame enters, who is a member, and what tag it leaves with. External tagging (none) = domain
+ * of VLAN 0; VST (access) = the port's VLAN, untagged to the guest; VGT (trunk) = listed tags only; an uplink carries
+ * every VLAN tagged, and VLAN 0 untagged. */
+#ifndef SXDP_VLAN_H
+#define SXDP_VLAN_H
+
+#include "abi.h"
+#include "frame.h"
+
+static __always_inline int vlan_is_listed(const struct sxdp_trunk *trunk, __u16 vlan)
+{
+	return trunk && (trunk->vlans[(vlan & SXDP_VLAN_MASK) >> 6] >> (vlan & 63)) & 1;
+}
+
+/* Sets *vlan, or objects. A priority tag (VLAN 0) counts as untagged on the uplink and is refused from guests. */
+static __always_inline enum sxdp_verdict vlan_admit(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
+						    const struct sxdp_frame *frame, __u16 *vlan)
+{
+	__u16 tag = frame->tci & SXDP_VLAN_MASK;
+
+	*vlan = port->vlan;
+	if (frame->tpid && frame_is_tag(frame->type))
+		return SXDP_DOUBLE_TAG;
+	if (frame->tpid && frame->tpid != SXDP_TPID_8021Q)
+		return SXDP_VLAN_DENIED;
+	if (port->flags & SXDP_PORT_UPLINK) {
+		*vlan = frame->tpid ? tag : SXDP_VLAN_NONE;
+		return tag == SXDP_VLAN_TRUNKS ? SXDP_VLAN_DENIED : SXDP_ADMITTED;
+	}
+	if (!(port->flags & SXDP_PORT_TRUNK))
+		return frame->tpid ? SXDP_VLAN_DENIED : SXDP_ADMITTED;
+	*vlan = tag;
+	return frame->tpid && tag && vlan_is_listed(trunk, tag) ? SXDP_ADMITTED : SXDP_VLAN_DENIED;
+}
+
+static __always_inline int vlan_is_member(const struct sxdp_port *target, const struct sxdp_trunk *trunk, __u16 vlan)
+{
+	if (target->flags & SXDP_PORT_UPLINK)
+		return 1;
+	if (target->flags & SXDP_PORT_TRUNK)
+		return vlan_is_listed(trunk, vlan);
+	return target->vlan == vlan;
+}
+
+static __always_inline int vlan_leaves_tagged(const struct sxdp_port *target, __u16 vlan)
+{
+	return vlan != SXDP_VLAN_NONE && (target->flags & (SXDP_PORT_UPLINK | SXDP_PORT_TRUNK)) != 0;
+}
+
+#endif

@@ -1,0 +1,1 @@
+"""SR-IOV without SR-IOV hardware, for Linux. ARCHITECTURE.md tells which folder is what, and who imports whom."""

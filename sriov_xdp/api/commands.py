@@ -1,0 +1,187 @@
+"""Request documents of the admin socket, and what each does in the PF's writer thread.
+
+One function a command; its name and document are the API. pydantic checks the document, the PF decides.
+"""
+
+from collections.abc import Callable, Generator
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from sriov_xdp.api import config
+from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName, PolicyDocument
+from sriov_xdp.pf import configure, lifecycle, views
+from sriov_xdp.pf.context import Actor, Context
+from sriov_xdp.pf.health import guest_ends
+from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress, vlan_from_json
+from sriov_xdp.pf.plan import Step, describe
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.vlan import Vlan
+
+Vf = Annotated[VfAddress, BeforeValidator(lambda value: value if isinstance(value, VfAddress) else VfAddress.parse(value))]
+Mac = Annotated[MacAddress, BeforeValidator(lambda value: value if isinstance(value, MacAddress) else MacAddress.parse(value))]
+VlanSetting = Annotated[Vlan, BeforeValidator(lambda value: value if isinstance(value, Vlan) else vlan_from_json(value))]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Nothing(_Request):
+    """No arguments."""
+
+
+class OnVf(_Request):
+    """One VF."""
+
+    vf: Vf
+
+
+class OnName(_Request):
+    """One named object."""
+
+    name: str
+
+
+class Configuration(_Request):
+    """A whole configuration, as text, so that the daemon sees what a person wrote."""
+
+    text: str
+
+
+class AttachVf(_Request):
+    """vf: None takes a free one."""
+
+    vf: Vf | None = None
+    guest: ObjectName
+    netns: NetnsName | None = None
+    port_group: ObjectName
+    mac: Mac | None = None
+    interface: InterfaceName = "eth0"
+    datapath: Datapath = Datapath.AUTO
+
+
+class SetVf(_Request):
+    """What is given changes."""
+
+    vf: Vf
+    mac: Mac | None = None
+    link_state: LinkState | None = None
+    datapath: Datapath | None = None
+
+
+class SetGroup(_Request):
+    """What is given changes."""
+
+    name: ObjectName
+    policy: PolicyDocument = PolicyDocument()
+    vlan: VlanSetting | None = None
+
+
+class SetPort(_Request):
+    """What is given overrides the group."""
+
+    vf: Vf
+    policy: PolicyDocument = PolicyDocument()
+    vlan: VlanSetting | None = None
+
+
+class ListAudit(_Request):
+    """vf None: of all."""
+
+    vf: Vf | None = None
+    limit: int = 100
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "action": step.action.value,
+        "kind": step.kind,
+        "name": step.name,
+        "before": describe(step.before),
+        "after": describe(step.after),
+    }
+
+
+def _apply(context: Context, request: Configuration, actor: Actor) -> Any:
+    wanted = config.parse(request.text)
+
+    def steps() -> Generator[None, None, list[dict[str, Any]]]:
+        done = yield from configure.apply(context, wanted, actor, config.fingerprint(request.text))
+        return [_step(step) for step in done]
+
+    return steps()
+
+
+def _diff(context: Context, request: Configuration, _actor: Actor) -> Any:
+    return [_step(step) for step in configure.check(context, config.parse(request.text))]
+
+
+def _attach(context: Context, request: AttachVf, actor: Actor) -> Any:
+    spec = AdapterSpec(
+        guest=request.guest,
+        netns=request.netns or request.guest,
+        interface=request.interface,
+        port_group=request.port_group,
+        mac=request.mac,
+        datapath=request.datapath,
+    )
+    attached = lifecycle.attach(context, spec, request.vf, actor)
+    return views.vf_show(context, attached.address)
+
+
+def _detach(context: Context, request: OnVf, actor: Actor) -> Any:
+    lifecycle.detach(context, request.vf, actor)
+    return views.vf_show(context, request.vf)
+
+
+def _reset(context: Context, request: OnVf, actor: Actor) -> Any:
+    configure.reset_vf(context, request.vf, actor)
+    return views.vf_show(context, request.vf)
+
+
+def _set_vf(context: Context, request: SetVf, actor: Actor) -> Any:
+    configure.set_vf(context, request.vf, actor, mac=request.mac, link_state=request.link_state, datapath=request.datapath)
+    return views.vf_show(context, request.vf)
+
+
+def _set_group(context: Context, request: SetGroup, actor: Actor) -> Any:
+    configure.set_group(context, request.name, actor, policy=request.policy.settings(), vlan=request.vlan)
+    return views.group_show(context, request.name)
+
+
+def _set_port(context: Context, request: SetPort, actor: Actor) -> Any:
+    configure.set_port(context, request.vf, actor, policy=request.policy.settings(), vlan=request.vlan)
+    return views.port_show(context, request.vf)
+
+
+def _audit(context: Context, request: ListAudit, _actor: Actor) -> Any:
+    records = context.database.audit(str(request.vf) if request.vf else None, request.limit)
+    return [views.audit_document(record) for record in records]
+
+
+Command = tuple[type[_Request], Callable[[Context, Any, Actor], Any]]
+
+COMMANDS: dict[str, Command] = {
+    "apply": (Configuration, _apply),
+    "diff": (Configuration, _diff),
+    "export": (Nothing, lambda context, _request, _actor: views.export(context)),
+    "pf-list": (Nothing, lambda context, _request, _actor: views.pf_list(context)),
+    "pf-show": (OnName, lambda context, request, _actor: views.pf_show(context, request.name)),
+    "vf-list": (Nothing, lambda context, _request, _actor: views.vf_list(context)),
+    "vf-show": (OnVf, lambda context, request, _actor: views.vf_show(context, request.vf)),
+    "vf-attach": (AttachVf, _attach),
+    "vf-detach": (OnVf, _detach),
+    "vf-reset": (OnVf, _reset),
+    "vf-set": (SetVf, _set_vf),
+    "switch-list": (Nothing, lambda context, _request, _actor: views.switch_list(context)),
+    "switch-show": (OnName, lambda context, request, _actor: views.switch_show(context, request.name)),
+    "port-group-list": (Nothing, lambda context, _request, _actor: views.group_list(context)),
+    "port-group-show": (OnName, lambda context, request, _actor: views.group_show(context, request.name)),
+    "port-group-set": (SetGroup, _set_group),
+    "port-list": (Nothing, lambda context, _request, _actor: views.port_list(context)),
+    "port-show": (OnVf, lambda context, request, _actor: views.port_show(context, request.vf)),
+    "port-set": (SetPort, _set_port),
+    "audit-list": (ListAudit, _audit),
+    "guest-ends": (Nothing, lambda context, _request, _actor: guest_ends(context)),
+}

@@ -1,0 +1,228 @@
+"""The host configuration file: YAML, strict. Unknown keys, duplicate keys and contradictions are errors with path, value and
+remedy, all reported at once.
+
+The schema here is the contract of version 1; pf.validation adds what needs the whole document.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+
+from sriov_xdp.pf import validation
+from sriov_xdp.pf.errors import Invalid
+from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, PfSpec, vlan_from_json
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, Security, Switch
+from sriov_xdp.vswitch.vlan import Vlan
+
+MAX_FILE_BYTES = 4 << 20
+
+PfName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,6}$")]
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+InterfaceName = Annotated[str, StringConstraints(pattern=r"^[^\s/:%]{1,15}$")]
+NetnsName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$")]
+
+
+def _parse_mac(value: Any) -> MacAddress:
+    if not isinstance(value, str):
+        raise ValueError(f"MAC address {value!r}: put it in quotes, as YAML reads it as a number")
+    return MacAddress.parse(value)
+
+
+def _parse_vlan(value: Any) -> Vlan:
+    return value if isinstance(value, Vlan) else vlan_from_json(value)
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class SecurityDocument(_Document):
+    """policy.security"""
+
+    promiscuous: Security | None = None
+    mac_changes: Security | None = None
+    forged_transmits: Security | None = None
+
+
+class PolicyDocument(_Document):
+    """policy of a switch, a port group or a port"""
+
+    security: SecurityDocument = SecurityDocument()
+    deny_reply: DenyReply | None = None
+
+    def settings(self) -> PolicySettings:
+        """As the vSwitch sees it."""
+        return PolicySettings(
+            promiscuous=self.security.promiscuous,
+            mac_changes=self.security.mac_changes,
+            forged_transmits=self.security.forged_transmits,
+            deny_reply=self.deny_reply,
+        )
+
+
+class PfDocument(_Document):
+    """pfs[]"""
+
+    name: PfName
+    uplink: InterfaceName | None = None
+    num_vfs: Annotated[int, Field(ge=1, le=validation.MAX_VFS_OF_PF)]
+
+
+class PortGroupDocument(_Document):
+    """switches[].port_groups[]"""
+
+    name: ObjectName
+    vlan: Annotated[Vlan, BeforeValidator(_parse_vlan)] = vlan_from_json("none")
+    policy: PolicyDocument = PolicyDocument()
+    overrides_allowed: list[Override] = []
+
+
+class SwitchDocument(_Document):
+    """switches[]"""
+
+    name: ObjectName
+    kind: Literal["standard"] = "standard"
+    pf: PfName
+    mtu: int = 1500
+    policy: PolicyDocument = PolicyDocument()
+    port_groups: list[PortGroupDocument] = []
+
+
+class AdapterDocument(_Document):
+    """guests[].adapters[]"""
+
+    name: InterfaceName
+    kind: Literal["vf"] = "vf"
+    port_group: ObjectName
+    mac: Annotated[MacAddress | None, BeforeValidator(lambda value: None if value is None else _parse_mac(value))] = None
+    datapath: Datapath = Datapath.AUTO
+
+
+class GuestDocument(_Document):
+    """guests[]"""
+
+    name: ObjectName
+    netns: NetnsName | None = None
+    adapters: list[AdapterDocument] = []
+
+
+class HostDocument(_Document):
+    """The whole file."""
+
+    version: Literal[1]
+    pfs: list[PfDocument] = []
+    switches: list[SwitchDocument] = []
+    guests: list[GuestDocument] = []
+
+    def intent(self) -> HostIntent:
+        """As the PF sees it."""
+        return HostIntent(
+            pfs=tuple(PfSpec(name=pf.name, uplink=pf.uplink, num_vfs=pf.num_vfs) for pf in self.pfs),
+            switches=tuple(_switch(switch) for switch in self.switches),
+            adapters=tuple(_adapter(guest, adapter) for guest in self.guests for adapter in guest.adapters),
+        )
+
+
+def _switch(document: SwitchDocument) -> Switch:
+    groups = tuple(
+        PortGroup(
+            name=group.name,
+            vlan=group.vlan,
+            policy=group.policy.settings(),
+            overrides_allowed=frozenset(group.overrides_allowed),
+        )
+        for group in document.port_groups
+    )
+    settings = document.policy.settings()
+    return Switch(name=document.name, pf=document.pf, mtu_bytes=document.mtu, policy=settings, port_groups=groups)
+
+
+def _adapter(guest: GuestDocument, adapter: AdapterDocument) -> AdapterSpec:
+    return AdapterSpec(
+        guest=guest.name,
+        netns=guest.netns or guest.name,
+        interface=adapter.name,
+        port_group=adapter.port_group,
+        mac=adapter.mac,
+        datapath=adapter.datapath,
+    )
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key twice in one mapping, and aliases, which only bombs need."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.duplicates: list[str] = []
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed; write the value out", self.get_mark())
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _value in node.value:
+            if key_node.value in seen:
+                self.duplicates.append(f"line {key_node.start_mark.line + 1}: key {key_node.value}: given twice; keep one")
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def parse(text: str) -> HostIntent:
+    """A configuration from its text. Raises Invalid with every problem, a line each."""
+    if len(text.encode()) > MAX_FILE_BYTES:
+        raise Invalid(f"configuration: larger than {MAX_FILE_BYTES} bytes; split the host")
+    loader = _StrictLoader(text)
+    try:
+        content = loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise Invalid(f"configuration: not YAML: {error}") from error
+    finally:
+        loader.dispose()
+    return from_content(content, loader.duplicates)
+
+
+def from_content(content: Any, found: list[str] | None = None) -> HostIntent:
+    """A configuration from parsed YAML or JSON. Raises Invalid."""
+    found = list(found or [])
+    if not isinstance(content, dict):
+        raise Invalid("configuration: empty or no mapping; it starts with `version: 1`")
+    try:
+        intent = HostDocument.model_validate(content).intent()
+    except ValidationError as error:
+        raise Invalid("\n".join([*found, *(_line(item) for item in error.errors())])) from error
+    found += validation.problems(intent)
+    if found:
+        raise Invalid("\n".join(found))
+    return intent
+
+
+def _line(item: Any) -> str:
+    """path: value: what was expected."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]]
+    path = "".join(parts).lstrip(".") or "configuration"
+    if item["type"] == "extra_forbidden":
+        return f"{path}: unknown key; remove it or correct its spelling"
+    if item["type"] == "missing":
+        return f"{path}: missing; add it"
+    value = item["input"] if not isinstance(item["input"], dict | list) else "given"
+    return f"{path}: {value!r}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def load(path: Path) -> tuple[HostIntent, str]:
+    """A configuration file and its fingerprint. Raises Invalid."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"configuration {path}: {error}") from error
+    return parse(text), fingerprint(text)
+
+
+def fingerprint(text: str) -> str:
+    """Names a version of the file."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

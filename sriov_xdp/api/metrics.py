@@ -1,0 +1,154 @@
+"""Prometheus metrics, read from the maps at scrape time (prometheus-client custom collector).
+
+Labels are closed sets: PF, VF, verdict, opcode, rule. MAC addresses and names of guests appear in one info series a VF only.
+"""
+
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from platform import release
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from sriov_xdp.datapath import abi
+from sriov_xdp.datapath.abi import DROPS, Counters, Verdict
+from sriov_xdp.pf.images import slot_of
+from sriov_xdp.pf.inventory import AttachedVf
+from sriov_xdp.pf.metrics import DURATION_BUCKETS_SECONDS
+from sriov_xdp.pf.service import PfService
+from sriov_xdp.pf.views import link_of
+
+_VF = ("pf", "vf")
+
+
+def exposition(service: PfService) -> bytes:
+    """The text of one scrape. Writer thread."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(PfCollector(service))
+    return generate_latest(registry)
+
+
+class PfCollector(Collector):
+    """Everything this product says about itself."""
+
+    def __init__(self, service: PfService) -> None:
+        self._service = service
+
+    def describe(self) -> list[Metric]:
+        """None beforehand: keeps registration from collecting."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """One batch look-up of the counters, then all families."""
+        counters = self._service.context.tables.counters()
+        vfs = [vf for _address, vf in sorted(self._service.context.inventory.vfs.items())]
+        yield from _traffic(vfs, counters)
+        yield _drops(vfs, counters)
+        yield from self._uplinks(counters)
+        yield from self._vf_state(vfs)
+        yield from self._requests()
+        yield from self._maps()
+        build = InfoMetricFamily("sriovxdp_build", "Version of the daemon and the kernel it runs on.")
+        build.add_metric((), {"version": version("sriov-xdp"), "kernel": release()})
+        yield build
+
+    def _uplinks(self, counters: dict[int, Counters]) -> Iterator[Metric]:
+        frames_in = CounterMetricFamily("sriovxdp_uplink_receive_packets", "Frames from the wire that went on.", labels=("pf",))
+        frames_out = CounterMetricFamily("sriovxdp_uplink_transmit_packets", "Frames to the wire.", labels=("pf",))
+        drops = CounterMetricFamily("sriovxdp_uplink_drops", "Frames dropped at the uplink.", labels=("pf", "reason"))
+        for name, pf in sorted(self._service.context.inventory.pfs.items()):
+            counted = counters.get(pf.number, Counters())
+            frames_in.add_metric((name,), counted.ingress_frames)
+            frames_out.add_metric((name,), counted.delivered_frames)
+            for verdict in DROPS:
+                drops.add_metric((name, verdict.label), counted.verdicts[verdict])
+        yield from (frames_in, frames_out, drops)
+
+    def _vf_state(self, vfs: list[AttachedVf]) -> Iterator[Metric]:
+        context = self._service.context
+        info = InfoMetricFamily("sriovxdp_vf", "Who has the VF, and how it is connected.", labels=_VF)
+        link = GaugeMetricFamily("sriovxdp_vf_link_up", "1 when the VF's link is up.", labels=_VF)
+        switched = CounterMetricFamily("sriovxdp_vf_datapath_switches", "Moves between tcx and XDP.", labels=_VF)
+        for vf in vfs:
+            labels = (vf.address.pf, str(vf.address))
+            spec = vf.attachment.spec
+            details = {"mac": str(vf.device.effective_mac), "port_group": spec.port_group, "vlan": str(context.inventory.vlan(vf))}
+            info.add_metric(labels, {**details, "guest": spec.guest, "netns": spec.netns, "datapath": vf.active.value})
+            link.add_metric(labels, int(link_of(vf) == "up"))
+            switched.add_metric(labels, context.mode_switches.get(vf.address, 0))
+        yield from (info, link, switched)
+
+    def _requests(self) -> Iterator[Metric]:
+        metrics = self._service.metrics
+        requests = CounterMetricFamily(
+            "sriovxdp_mailbox_requests", "Messages of guests, by what came of them.", labels=(*_VF, "opcode", "outcome")
+        )
+        for key, count in sorted(metrics.requests.items()):
+            requests.add_metric(key, count)
+        decisions = CounterMetricFamily("sriovxdp_policy_decisions", "Answers of the vSwitch.", labels=("rule", "decision"))
+        for rule, count in sorted(metrics.decisions.items()):
+            decisions.add_metric(rule, count)
+        dropped = CounterMetricFamily("sriovxdp_mailbox_dropped", "Connections refused or cut off.", labels=(*_VF, "reason"))
+        for cause, count in sorted(self._service.mailboxes.dropped.items()):
+            dropped.add_metric(cause, count)
+        yield from (requests, decisions, dropped, self._durations())
+
+    def _durations(self) -> Metric:
+        metrics = self._service.metrics
+        family = HistogramMetricFamily(
+            "sriovxdp_mailbox_request_duration_seconds", "From request to answer, in the daemon.", labels=("opcode",)
+        )
+        bounds = [*(str(bound) for bound in DURATION_BUCKETS_SECONDS), "+Inf"]
+        for opcode, counts in sorted(metrics.durations.items()):
+            running, buckets = 0, []
+            for bound, count in zip(bounds, counts, strict=True):
+                running += count
+                buckets.append((bound, running))
+            family.add_metric((opcode,), buckets, metrics.duration_sums[opcode])
+        return family
+
+    def _maps(self) -> Iterator[Metric]:
+        tables = self._service.context.tables
+        used = GaugeMetricFamily("sriovxdp_map_entries", "Entries in use.", labels=("map",))
+        room = GaugeMetricFamily("sriovxdp_map_capacity_entries", "Entries that fit.", labels=("map",))
+        sizes = {
+            "fdb": (tables.fdb_entries(), abi.MAX_FDB_ENTRIES),
+            "members": (tables.member_lists(), abi.MAX_VLANS),
+            "ports": (len(tables.slots()), abi.MAX_PORTS),
+        }
+        for name, (entries, capacity) in sizes.items():
+            used.add_metric((name,), entries)
+            room.add_metric((name,), capacity)
+        yield from (used, room)
+
+
+def _traffic(vfs: list[AttachedVf], counters: dict[int, Counters]) -> Iterator[Metric]:
+    columns: dict[str, tuple[str, Callable[[Counters], int]]] = {
+        "receive_bytes": ("Bytes that the guest received.", lambda c: c.egress_bytes),
+        "receive_packets": ("Frames that the guest received.", lambda c: c.delivered_frames),
+        "receive_multicast_packets": ("Multicast frames that the guest received.", lambda c: c.egress_multicast),
+        "receive_broadcast_packets": ("Broadcast frames that the guest received.", lambda c: c.egress_broadcast),
+        "transmit_bytes": ("Bytes that the guest sent and the switch took.", lambda c: c.ingress_bytes),
+        "transmit_packets": ("Frames that the guest sent and the switch took.", lambda c: c.ingress_frames),
+        "transmit_multicast_packets": ("Multicast frames that the guest sent.", lambda c: c.ingress_multicast),
+        "transmit_broadcast_packets": ("Broadcast frames that the guest sent.", lambda c: c.ingress_broadcast),
+    }
+    for name, (text, pick) in columns.items():
+        family = CounterMetricFamily(f"sriovxdp_vf_{name}", f"{text} Directions are the guest's.", labels=_VF)
+        for vf in vfs:
+            family.add_metric((vf.address.pf, str(vf.address)), pick(counters.get(slot_of(vf), Counters())))
+        yield family
+
+
+def _drops(vfs: list[AttachedVf], counters: dict[int, Counters]) -> Metric:
+    family = CounterMetricFamily(
+        "sriovxdp_vf_drops", "Frames dropped, by verdict. Directions are the guest's.", labels=(*_VF, "direction", "reason")
+    )
+    for vf in vfs:
+        counted = counters.get(slot_of(vf), Counters())
+        labels = (vf.address.pf, str(vf.address))
+        for verdict in DROPS:
+            family.add_metric((*labels, "tx", verdict.label), counted.verdicts[verdict])
+        family.add_metric((*labels, "rx", Verdict.REDIRECT_ERROR.label), counted.egress_errors)
+    return family

@@ -1,0 +1,137 @@
+"""`sriov-xdp daemon` and `sriov-xdp teardown`: the composition root."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from sriov_xdp.cli.logs import configure_logging
+from sriov_xdp.cli.output import DEFAULT_RUN_DIR, fail
+
+if TYPE_CHECKING:
+    from sriov_xdp.api.server import Server
+    from sriov_xdp.pf.intent import HostIntent
+    from sriov_xdp.pf.service import PfService, Places
+
+DEFAULT_STATE_DIR = "/var/lib/sriov-xdp"
+DEFAULT_BPFFS = "/sys/fs/bpf/sriov-xdp"
+DEFAULT_METRICS = "127.0.0.1:9808"
+_log = logging.getLogger("sriov_xdp.daemon")
+
+_PLACES = [
+    click.option("--state-dir", default=DEFAULT_STATE_DIR, show_default=True, type=click.Path(path_type=Path)),
+    click.option("--run-dir", default=None, help=f"[default: {DEFAULT_RUN_DIR}]", type=click.Path(path_type=Path)),
+    click.option("--bpffs", default=DEFAULT_BPFFS, show_default=True, type=click.Path(path_type=Path)),
+]
+
+
+def _with_places(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_PLACES):
+        command = option(command)
+    return command
+
+
+def _metrics_endpoint(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, int] | None:
+    if value == "none":
+        return None
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise click.BadParameter(f"{value!r}: expected ADDRESS:PORT, as in {DEFAULT_METRICS}, or none")
+    return host.strip("[]"), int(port)
+
+
+def _own_run_dir(run_dir: Path | None) -> Path:
+    root = click.get_current_context().find_root()
+    return run_dir or Path(root.params.get("run_dir") or DEFAULT_RUN_DIR)
+
+
+@click.command()
+@click.option("--config", "config_file", required=True, type=click.Path(path_type=Path), help="Host configuration (YAML).")
+@_with_places
+@click.option("--metrics", default=DEFAULT_METRICS, show_default=True, callback=_metrics_endpoint, help="ADDRESS:PORT or none.")
+@click.option(
+    "--tc", type=click.Choice(["auto", "tcx", "clsact"]), default="auto", show_default=True, help="How tc programs attach."
+)
+def daemon(config_file: Path, state_dir: Path, run_dir: Path | None, bpffs: Path, metrics: tuple[str, int] | None, tc: str) -> None:
+    """Runs the PF controller in the foreground. Stopping it leaves traffic as it is."""
+    from sriov_xdp.api import config
+    from sriov_xdp.datapath.errors import DataPathError
+    from sriov_xdp.host.errors import HostError
+    from sriov_xdp.pf.errors import PfError
+    from sriov_xdp.pf.service import PfService, Places
+    from sriov_xdp.store.errors import StoreError
+
+    configure_logging()
+    use_tcx = {"auto": None, "tcx": True, "clsact": False}[tc]
+    places = Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs)
+    try:
+        intent, fingerprint = config.load(config_file)
+        service = PfService(places, use_tcx=use_tcx)
+        service.start()
+        _apply_file(service, intent, fingerprint)
+        server = _start_server(service, places, metrics)
+    except (PfError, HostError, DataPathError, StoreError, OSError) as error:
+        fail(1, str(error))
+    _serve(service)
+    server.close()
+    service.close()
+
+
+def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str) -> None:
+    """The file counts when it is new or was changed since it was applied; what was set by command stays otherwise."""
+    from sriov_xdp.pf import configure
+    from sriov_xdp.pf.context import SELF
+
+    if service.context.database.meta("configuration") == fingerprint:
+        return
+    steps = sum(1 for _step in configure.apply(service.context, intent, SELF, fingerprint))
+    _log.info("configuration %s applied, %d steps", fingerprint, steps)
+
+
+def _start_server(service: "PfService", places: "Places", metrics: tuple[str, int] | None) -> "Server":
+    from sriov_xdp.api.client import ADMIN_SOCKET
+    from sriov_xdp.api.metrics import exposition
+    from sriov_xdp.api.server import Endpoints, Server
+
+    endpoints = Endpoints(admin_socket=places.run_dir / ADMIN_SOCKET, metrics=metrics)
+    server = Server(endpoints, service.context, service.loop.submit, lambda: exposition(service))
+    server.start()
+    return server
+
+
+def _serve(service: "PfService") -> None:
+    from sriov_xdp.host import systemd
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        service.loop.stop()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    sys.setswitchinterval(0.0005)  # a scrape in the other thread must not hold up a mailbox for 5 ms
+    count = len(service.context.inventory.vfs)
+    systemd.notify(f"READY=1\nSTATUS={count} VFs attached")
+    _log.info("ready: %d VFs attached, tc by %s", count, "tcx links" if service.context.has_tcx else "clsact filters")
+    service.loop.run()
+    systemd.notify("STOPPING=1")
+    _log.info("stopping; the data path stays as it is")
+
+
+@click.command()
+@_with_places
+def teardown(state_dir: Path, run_dir: Path | None, bpffs: Path) -> None:
+    """Removes all that a daemon made: programs, devices, namespaces it created, pins and state."""
+    from sriov_xdp.pf.errors import PfError
+    from sriov_xdp.pf.service import Places
+    from sriov_xdp.pf.teardown import teardown as remove_all
+
+    try:
+        removed = remove_all(Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs))
+    except PfError as error:
+        fail(5, str(error))
+    for line in removed:
+        click.echo(f"removed {line}")

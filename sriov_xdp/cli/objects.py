@@ -1,0 +1,331 @@
+"""Noun–verb commands: pf, vf, switch, port-group, port, audit."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from sriov_xdp.cli.output import ask, json_option, show_json, show_object, show_table
+
+_ACCEPT_REJECT = click.Choice(["accept", "reject"])
+_DATAPATH = click.Choice(["auto", "xdp", "tcx"])
+
+
+def _show(value: Any, as_json: bool) -> None:
+    if as_json:
+        show_json(value)
+    else:
+        show_object(value)
+
+
+def _policy_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--vlan", help="none, access:N or trunk:N,A-B,..."),
+        click.option("--deny-reply", type=click.Choice(["silent", "nack"])),
+        click.option("--forged-transmits", type=_ACCEPT_REJECT),
+        click.option("--mac-changes", type=_ACCEPT_REJECT),
+        click.option("--promiscuous", type=_ACCEPT_REJECT),
+    ):
+        command = option(command)
+    return command
+
+
+def _policy(
+    promiscuous: str | None, mac_changes: str | None, forged_transmits: str | None, deny_reply: str | None
+) -> dict[str, Any]:
+    security = {"promiscuous": promiscuous, "mac_changes": mac_changes, "forged_transmits": forged_transmits}
+    return {"security": {key: value for key, value in security.items() if value}, "deny_reply": deny_reply}
+
+
+def _vlan(text: str | None) -> Any:
+    if text is None or text == "none":
+        return text
+    mode, _, setting = text.partition(":")
+    if mode == "access" and setting.isdigit():
+        return {"access": int(setting)}
+    if mode == "trunk" and setting:
+        return {"trunk": [int(part) if part.isdigit() else part for part in setting.split(",")]}
+    raise click.BadParameter(f"{text!r}: expected none, access:N or trunk:N,A-B,...", param_hint="--vlan")
+
+
+@click.group()
+def pf() -> None:
+    """Physical functions: the switch side of an uplink."""
+
+
+@pf.command("list")
+@json_option
+def pf_list(as_json: bool) -> None:
+    """All PFs."""
+    rows = ask("pf-list")
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        rows,
+        {
+            "PF": lambda r: r["name"],
+            "UPLINK": lambda r: r["uplink"],
+            "LINK": lambda r: r["link"],
+            "XDP": lambda r: r["xdp"],
+            "SWITCH": lambda r: r["switch"],
+            "MTU": lambda r: r["mtu"],
+            "VFS": lambda r: f"{r['attached_vfs']}/{r['num_vfs']}",
+            "FROM WIRE": lambda r: r["counters"]["from_wire_packets"],
+            "TO WIRE": lambda r: r["counters"]["to_wire_packets"],
+            "DROPS": lambda r: r["drops"],
+        },
+    )
+
+
+@pf.command("show")
+@click.argument("name")
+@json_option
+def pf_show(name: str, as_json: bool) -> None:
+    """One PF."""
+    _show(ask("pf-show", {"name": name}), as_json)
+
+
+@click.group()
+def vf() -> None:
+    """Virtual functions."""
+
+
+@vf.command("list")
+@json_option
+def vf_list(as_json: bool) -> None:
+    """All VFs, free ones included."""
+    rows = ask("vf-list")
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        rows,
+        {
+            "VF": lambda r: r["address"],
+            "STATE": lambda r: r["state"],
+            "GUEST": lambda r: r["guest"],
+            "INTERFACE": lambda r: r["interface"],
+            "GROUP": lambda r: r["port_group"],
+            "VLAN": lambda r: r["vlan"],
+            "ADMIN MAC": lambda r: r["admin_mac"],
+            "EFFECTIVE MAC": lambda r: r["effective_mac"],
+            "LINK": lambda r: r["link"],
+            "DATAPATH": lambda r: r["datapath"] and f"{r['datapath']['mode']}:{r['datapath']['active']}",
+            "RX": lambda r: r["counters"].get("rx_packets"),
+            "TX": lambda r: r["counters"].get("tx_packets"),
+            "DROPS": lambda r: r["drops"],
+        },
+    )
+
+
+@vf.command("show")
+@click.argument("address")
+@json_option
+def vf_show(address: str, as_json: bool) -> None:
+    """One VF."""
+    _show(ask("vf-show", {"vf": address}), as_json)
+
+
+@vf.command("attach")
+@click.argument("address", required=False)
+@click.option("--guest", required=True)
+@click.option("--netns", help="Its network namespace; created when missing.  [default: the guest's name]")
+@click.option("--port-group", required=True)
+@click.option("--mac", help="Admin MAC.  [default: locally administered, always the same]")
+@click.option("--ifname", default="eth0", show_default=True, help="Name of the interface in the guest.")
+@click.option("--datapath", type=_DATAPATH, default="auto", show_default=True)
+@json_option
+def vf_attach(
+    address: str | None, guest: str, netns: str | None, port_group: str, mac: str | None, ifname: str, datapath: str, as_json: bool
+) -> None:
+    """Gives a VF (a free one when none is named) to a guest."""
+    document = {"guest": guest, "netns": netns, "port_group": port_group, "mac": mac, "interface": ifname, "datapath": datapath}
+    _show(ask("vf-attach", {"vf": address, **document}), as_json)
+
+
+@vf.command("detach")
+@click.argument("address")
+@json_option
+def vf_detach(address: str, as_json: bool) -> None:
+    """Takes a VF back; the guest loses the interface."""
+    _show(ask("vf-detach", {"vf": address}), as_json)
+
+
+@vf.command("reset")
+@click.argument("address")
+@json_option
+def vf_reset(address: str, as_json: bool) -> None:
+    """Resets a VF: effective MAC := admin MAC, guest-made filters gone."""
+    _show(ask("vf-reset", {"vf": address}), as_json)
+
+
+@vf.command("set")
+@click.argument("address")
+@click.option("--mac", help="Admin MAC; resets the VF.")
+@click.option("--link-state", type=click.Choice(["auto", "enable", "disable"]))
+@click.option("--datapath", type=_DATAPATH)
+@json_option
+def vf_set(address: str, mac: str | None, link_state: str | None, datapath: str | None, as_json: bool) -> None:
+    """Changes operator settings of a VF."""
+    if not any((mac, link_state, datapath)):
+        raise click.UsageError("nothing to set: give --mac, --link-state or --datapath")
+    document = {"vf": address, "mac": mac, "link_state": link_state, "datapath": datapath}
+    _show(ask("vf-set", document), as_json)
+
+
+@click.group()
+def switch() -> None:
+    """Virtual switches."""
+
+
+@switch.command("list")
+@json_option
+def switch_list(as_json: bool) -> None:
+    """All switches."""
+    rows = ask("switch-list")
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        rows,
+        {
+            "SWITCH": lambda r: r["name"],
+            "PF": lambda r: r["pf"],
+            "MTU": lambda r: r["mtu"],
+            "PORT GROUPS": lambda r: [group["name"] for group in r["port_groups"]],
+            "PORTS": lambda r: r["ports"],
+            "POLICY": lambda r: r.get("policy"),
+        },
+    )
+
+
+@switch.command("show")
+@click.argument("name")
+@json_option
+def switch_show(name: str, as_json: bool) -> None:
+    """One switch."""
+    _show(ask("switch-show", {"name": name}), as_json)
+
+
+@click.group("port-group")
+def port_group() -> None:
+    """Port groups: policy and VLAN for the ports connected to them."""
+
+
+@port_group.command("list")
+@json_option
+def port_group_list(as_json: bool) -> None:
+    """All port groups."""
+    rows = ask("port-group-list")
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        rows,
+        {
+            "GROUP": lambda r: r["name"],
+            "SWITCH": lambda r: r["switch"],
+            "VLAN": lambda r: r["vlan"],
+            "POLICY": lambda r: r.get("policy"),
+            "PORTS": lambda r: r["ports"],
+        },
+    )
+
+
+@port_group.command("show")
+@click.argument("name")
+@json_option
+def port_group_show(name: str, as_json: bool) -> None:
+    """One port group."""
+    _show(ask("port-group-show", {"name": name}), as_json)
+
+
+@port_group.command("set")
+@click.argument("name")
+@_policy_options
+@json_option
+def port_group_set(name: str, vlan: str | None, as_json: bool, **settings: str | None) -> None:
+    """Changes a port group; its ports obey when the command returns."""
+    if vlan is None and not any(settings.values()):
+        raise click.UsageError("nothing to set: give a policy setting or --vlan")
+    _show(ask("port-group-set", {"name": name, "policy": _policy(**settings), "vlan": _vlan(vlan)}), as_json)
+
+
+@click.group()
+def port() -> None:
+    """Ports: where a VF is connected to its group."""
+
+
+@port.command("list")
+@json_option
+def port_list(as_json: bool) -> None:
+    """All ports in use, with the policy that holds."""
+    rows = ask("port-list")
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        rows,
+        {
+            "PORT": lambda r: r["port"],
+            "GUEST": lambda r: r["guest"],
+            "GROUP": lambda r: r["port_group"],
+            "VLAN": lambda r: r["vlan"],
+            "PROMISCUOUS": lambda r: r["policy"]["promiscuous"]["value"],
+            "MAC CHANGES": lambda r: r["policy"]["mac_changes"]["value"],
+            "FORGED TRANSMITS": lambda r: r["policy"]["forged_transmits"]["value"],
+            "DENY REPLY": lambda r: r["policy"]["deny_reply"]["value"],
+        },
+    )
+
+
+@port.command("show")
+@click.argument("address")
+@json_option
+def port_show(address: str, as_json: bool) -> None:
+    """One port: what holds, and which level said so."""
+    _show(ask("port-show", {"vf": address}), as_json)
+
+
+@port.command("set")
+@click.argument("address")
+@_policy_options
+@json_option
+def port_set(address: str, vlan: str | None, as_json: bool, **settings: str | None) -> None:
+    """Overrides the group's settings for one port, where the group allows it."""
+    if vlan is None and not any(settings.values()):
+        raise click.UsageError("nothing to set: give a policy setting or --vlan")
+    _show(ask("port-set", {"vf": address, "policy": _policy(**settings), "vlan": _vlan(vlan)}), as_json)
+
+
+@click.group()
+def audit() -> None:
+    """What was asked for, and what came of it."""
+
+
+@audit.command("list")
+@click.option("--vf", "address", help="Only of this VF.")
+@click.option("--limit", default=100, show_default=True, help="The newest so many.")
+@json_option
+def audit_list(address: str | None, limit: int, as_json: bool) -> None:
+    """Audit records, newest last."""
+    rows = ask("audit-list", {"vf": address, "limit": limit})
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        rows,
+        {
+            "TIME": lambda r: datetime.fromtimestamp(r["time"], UTC).strftime("%Y-%m-%d %H:%M:%S"),
+            "VF": lambda r: r["vf"],
+            "GUEST": lambda r: r["guest"],
+            "PEER": lambda r: f"pid {r['peer']['pid']} uid {r['peer']['uid']}",
+            "REQUEST": lambda r: r["request"],
+            "OUTCOME": lambda r: r["outcome"],
+            "RULE": lambda r: r["rule"],
+            "BEFORE": lambda r: r["before"],
+            "AFTER": lambda r: r["after"],
+        },
+    )

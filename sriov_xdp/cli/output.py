@@ -1,0 +1,99 @@
+"""How results are shown: JSON with -j, else tables (rich), with the same names."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from sriov_xdp.api.client import CommandFailed, call
+
+DEFAULT_RUN_DIR = "/run/sriov-xdp"
+RUN_DIR_VARIABLE = "SRIOV_XDP_RUN_DIR"
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """-j after the verb."""
+    return click.option("-j", "--json", "as_json", is_flag=True, help="JSON instead of a table.")(command)
+
+
+def run_dir() -> Path:
+    """Of the daemon to talk to."""
+    context = click.get_current_context()
+    root = context.find_root()
+    return Path(root.params.get("run_dir") or os.environ.get(RUN_DIR_VARIABLE) or DEFAULT_RUN_DIR)
+
+
+def fail(code: int, text: str) -> NoReturn:
+    """Message to stderr, and the exit code."""
+    click.echo(text, err=True)
+    sys.exit(code)
+
+
+def ask(command: str, document: dict[str, Any] | None = None) -> Any:
+    """Runs a command in the daemon; ends the process with its exit code when it fails."""
+    try:
+        return call(run_dir(), command, document)
+    except CommandFailed as error:
+        fail(error.code, str(error))
+
+
+def show_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
+
+
+def cell(value: Any) -> str:
+    """One value as a table shows it."""
+    match value:
+        case None | "" | {} | []:
+            return "-"
+        case dict():
+            return " ".join(f"{key}={cell(inner)}" for key, inner in value.items())
+        case list():
+            return ",".join(cell(inner) for inner in value)
+        case _:
+            return str(value)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
+def show_table(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], Any]]) -> None:
+    """Rich is imported here, as JSON output does not need it."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in columns:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(pick(row)) for pick in columns.values()))
+    _console().print(table)
+
+
+def show_object(document: dict[str, Any]) -> None:
+    """One object: a line a field."""
+    width = max(len(key) for key in document)
+    for key, value in document.items():
+        click.echo(f"{key:<{width}}  {cell(value)}")
+
+
+def exits_cleanly(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A reader that went away (`| head`) is no error."""
+
+    @wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+
+    return wrapped

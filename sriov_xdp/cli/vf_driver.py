@@ -1,0 +1,170 @@
+"""`sriov-vf`: the VF driver's commands, run inside a guest."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import wraps
+from inspect import signature
+from typing import Any
+
+import click
+
+from sriov_xdp.cli.logs import configure_logging
+from sriov_xdp.cli.output import cell, exits_cleanly, fail, json_option, show_json, show_object
+from sriov_xdp.guest import interface as guest_interface
+from sriov_xdp.guest.driver import VfDriver
+from sriov_xdp.guest.errors import VfDriverError
+from sriov_xdp.guest.watch import Kind, Watcher
+from sriov_xdp.host.links import Links
+from sriov_xdp.mailbox import sockets
+from sriov_xdp.mailbox.messages import Status
+
+REFUSED = 4
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--vf", help="Which VF, when the guest has several.")
+@click.option("--interface", help="The VF's netdev, when it cannot be found by its alias.")
+@click.version_option(package_name="sriov-xdp")
+@click.pass_context
+def main(context: click.Context, vf: str | None, interface: str | None) -> None:
+    """The driver of a virtual function: run it inside the guest."""
+    context.obj = (vf, interface)
+
+
+def _vf_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--vf and --interface also after the verb; faults become messages."""
+
+    @click.option("--vf", "own_vf", hidden=True)
+    @click.option("--interface", "own_interface", hidden=True)
+    @wraps(command)
+    def wrapped(own_vf: str | None, own_interface: str | None, **options: Any) -> Any:
+        vf, interface = click.get_current_context().obj
+        named = {"interface": own_interface or interface} if "interface" in signature(command).parameters else {}
+        try:
+            return command(vf=_choose(own_vf or vf), **named, **options)
+        except VfDriverError as error:
+            fail(1, str(error))
+
+    return wrapped
+
+
+def _choose(vf: str | None) -> str:
+    names = sockets.names_in_this_namespace()
+    if vf:
+        return vf
+    if not names:
+        raise VfDriverError("mailboxes: none in this namespace; is a VF attached to this guest, and the daemon running?")
+    if len(names) > 1:
+        raise VfDriverError(f"mailboxes: {', '.join(names)}; choose one with --vf")
+    return names[0]
+
+
+@main.command("list")
+@json_option
+def list_vfs(as_json: bool) -> None:
+    """VFs of this guest."""
+    names = sockets.names_in_this_namespace()
+    if as_json:
+        show_json(names)
+    else:
+        click.echo("\n".join(names))
+
+
+@main.command()
+@json_option
+@_vf_options
+def status(vf: str, interface: str | None, as_json: bool) -> None:
+    """Guest MAC, device MAC and whether they agree, link, MTU."""
+    driver = VfDriver(vf)
+    link = guest_interface.find(Links(), vf, interface)
+    device_mac = driver.resources.mac.hex(":")
+    document = {
+        "vf": vf,
+        "interface": link.name,
+        "guest_mac": link.mac,
+        "device_mac": device_mac,
+        "agree": link.mac == device_mac,
+        "link": "up" if driver.link and driver.link.link_is_up else "down",
+        "speed_mbps": driver.link.link_speed_mbps if driver.link else 0,
+        "vlan": guest_interface.vlan_of(link),
+        "max_mtu": driver.resources.max_mtu_bytes,
+    }
+    driver.close()
+    if as_json:
+        show_json(document)
+        return
+    show_object(document)
+    if not document["agree"]:
+        click.echo(f"guest and device disagree: frames from {link.mac} are dropped; `sriov-vf reset` brings {device_mac} back")
+
+
+@main.command("set-mac")
+@click.argument("mac")
+@json_option
+@_vf_options
+def set_mac(vf: str, interface: str | None, mac: str, as_json: bool) -> None:
+    """Changes the interface's MAC and asks the PF for it."""
+    try:
+        wanted = bytes.fromhex(mac.replace(":", ""))
+    except ValueError:
+        wanted = b""
+    if len(wanted) != 6:
+        raise click.BadParameter(f"{mac!r}: expected six hexadecimal bytes, as in 02:00:00:00:01:01", param_hint="MAC")
+    links = Links()
+    link = guest_interface.find(links, vf, interface)
+    driver = VfDriver(vf)
+    answer = driver.set_mac(wanted, bytes.fromhex(link.mac.replace(":", "")))
+    driver.close()
+    if answer == Status.SUCCESS:
+        guest_interface.set_mac(links, link, wanted)
+    document = {"vf": vf, "mac": wanted.hex(":"), "status": answer, "accepted": answer == Status.SUCCESS}
+    if as_json:
+        show_json(document)
+    else:
+        click.echo(f"{vf}: {wanted.hex(':')}: {'the PF said success' if document['accepted'] else f'refused, status {answer}'}")
+    sys.exit(0 if document["accepted"] else REFUSED)
+
+
+@main.command()
+@json_option
+@_vf_options
+def stats(vf: str, as_json: bool) -> None:
+    """The device's counters."""
+    driver = VfDriver(vf)
+    counted = asdict(driver.stats())
+    driver.close()
+    if as_json:
+        show_json(counted)
+    else:
+        show_object(counted)
+
+
+@main.command()
+@json_option
+@_vf_options
+def reset(vf: str, interface: str | None, as_json: bool) -> None:
+    """Resets the VF and puts the device's MAC on the interface."""
+    links = Links()
+    link = guest_interface.find(links, vf, interface)
+    driver = VfDriver(vf)
+    mac = driver.reset().mac
+    driver.close()
+    guest_interface.set_mac(links, link, mac)
+    document = {"vf": vf, "interface": link.name, "mac": mac.hex(":")}
+    if as_json:
+        show_json(document)
+    else:
+        click.echo(f"{vf} reset: {cell(link.name)} has the device's MAC {mac.hex(':')}")
+
+
+@main.command()
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), default=Kind.VSPHERE.value, show_default=True)
+@_vf_options
+def watch(vf: str, interface: str | None, kind: str) -> None:
+    """Follows the interface until it is gone: requests what the guest changes, re-applies the device's state on a reset."""
+    configure_logging()
+    Watcher(vf, interface, Kind(kind)).run()
+
+
+run = exits_cleanly(main)

@@ -1,0 +1,172 @@
+"""The data path's limits, numbers and layouts as Python sees them.
+
+bpf/abi.h is the truth; this file repeats it and tests/unit/test_abi.py compiles the header and compares every number, size
+and offset. Pure: no IO. For the datapath package and for readers of its values.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+
+MAX_PFS = 16
+MAX_PORTS = 1024
+MAX_MEMBERS = 256
+FLOOD_CHUNK = 32
+MAX_VLANS = 1024
+MAX_FDB_ENTRIES = 16384
+SLOT_MASK = MAX_PORTS - 1
+FIRST_VF_SLOT = MAX_PFS
+VLAN_NONE = 0
+VLAN_TRUNKS = 4095
+VERDICT_ROOM = 24
+
+PORT_LAYOUT = struct.Struct("<IIQIHHHHI")
+TRUNK_LAYOUT = struct.Struct("<64Q")
+FDB_KEY_LAYOUT = struct.Struct("<Q")
+FDB_ENTRY_LAYOUT = struct.Struct("<II")
+MEMBERS_LAYOUT = struct.Struct(f"<I{MAX_MEMBERS + FLOOD_CHUNK}HI")
+COUNTERS_LAYOUT = struct.Struct(f"<{VERDICT_ROOM + 8}Q")
+SLOT_LAYOUT = struct.Struct("<I")
+
+
+class Verdict(IntEnum):
+    """What became of a frame that entered the switch through a port (enum sxdp_verdict)."""
+
+    FORWARDED = 0
+    FLOODED = 1
+    TO_HOST = 2
+    UNKNOWN_PORT = 3
+    LINK_DOWN = 4
+    MALFORMED = 5
+    OVERSIZE = 6
+    CONTROL_FRAME = 7
+    VLAN_DENIED = 8
+    DOUBLE_TAG = 9
+    SPOOF_MAC = 10
+    FORGED_SOURCE = 11
+    NO_TARGET = 12
+    TARGET_DENIED = 13
+    REDIRECT_ERROR = 14
+    HAIRPIN = 15
+
+    @property
+    def label(self) -> str:
+        """The name in tables, JSON and metrics."""
+        return self.name.lower()
+
+
+DELIVERED = (Verdict.FORWARDED, Verdict.FLOODED)
+DROPS = tuple(verdict for verdict in Verdict if verdict > Verdict.TO_HOST)
+
+
+class PortFlag(IntFlag):
+    """enum sxdp_port_flag."""
+
+    LINK_UP = 1 << 0
+    TRUNK = 1 << 1
+    FORGED_ACCEPT = 1 << 2
+    PEER = 1 << 3
+    UPLINK = 1 << 4
+    HOST_STACK = 1 << 5
+    JUMBO = 1 << 6
+    PF_HAS_TRUNKS = 1 << 7
+    NO_CARRIER = 1 << 8
+
+
+def mac_word(mac: bytes) -> int:
+    """The six bytes as the programs compare them: first byte lowest."""
+    return int.from_bytes(mac, "little")
+
+
+def domain(pf: int, vlan: int) -> int:
+    """Forwarding domain of a VLAN of a PF (sxdp_domain)."""
+    return pf << 12 | vlan
+
+
+def fdb_key(pf: int, vlan: int, mac: bytes) -> int:
+    """Key of the forwarding database (sxdp_fdb_key)."""
+    return domain(pf, vlan) << 48 | mac_word(mac)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortValue:
+    """struct sxdp_port. mac is six bytes; vlan is the access VLAN, 0 = untagged."""
+
+    ifindex: int
+    generation: int
+    mac: bytes
+    flags: PortFlag
+    vlan: int
+    mtu_bytes: int
+    pf: int
+
+    def pack(self) -> bytes:
+        """The map value, 32 bytes."""
+        return PORT_LAYOUT.pack(
+            self.ifindex, self.generation, mac_word(self.mac), self.flags, self.vlan, self.mtu_bytes, self.pf, 0, 0
+        )
+
+
+EMPTY_PORT = bytes(PORT_LAYOUT.size)
+
+
+def pack_trunk(vlans: frozenset[int]) -> bytes:
+    """Struct sxdp_trunk: one bit a VLAN."""
+    words = [0] * 64
+    for vlan in vlans:
+        words[vlan >> 6] |= 1 << (vlan & 63)
+    return TRUNK_LAYOUT.pack(*words)
+
+
+def pack_members(slots: tuple[int, ...]) -> bytes:
+    """Struct sxdp_members. Raises ValueError above MAX_MEMBERS."""
+    if len(slots) > MAX_MEMBERS:
+        raise ValueError(f"a VLAN has {len(slots)} members; a flood list holds {MAX_MEMBERS}")
+    return MEMBERS_LAYOUT.pack(len(slots), *slots, *([0] * (MAX_MEMBERS + FLOOD_CHUNK - len(slots))), 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """struct sxdp_counters, summed over CPUs. Ingress = into the switch = what a guest transmits."""
+
+    verdicts: tuple[int, ...] = field(default=(0,) * VERDICT_ROOM)
+    ingress_bytes: int = 0
+    ingress_multicast: int = 0
+    ingress_broadcast: int = 0
+    egress_frames: int = 0
+    egress_bytes: int = 0
+    egress_multicast: int = 0
+    egress_broadcast: int = 0
+    egress_errors: int = 0
+
+    @classmethod
+    def unpack(cls, per_cpu: bytes) -> "Counters":
+        """From a per-CPU map value: one block a possible CPU, one after the other."""
+        totals = [sum(column) for column in zip(*COUNTERS_LAYOUT.iter_unpack(per_cpu), strict=True)]
+        return cls(
+            verdicts=tuple(totals[:VERDICT_ROOM]),
+            ingress_bytes=totals[VERDICT_ROOM],
+            ingress_multicast=totals[VERDICT_ROOM + 1],
+            ingress_broadcast=totals[VERDICT_ROOM + 2],
+            egress_frames=totals[VERDICT_ROOM + 3],
+            egress_bytes=totals[VERDICT_ROOM + 4],
+            egress_multicast=totals[VERDICT_ROOM + 5],
+            egress_broadcast=totals[VERDICT_ROOM + 6],
+            egress_errors=totals[VERDICT_ROOM + 7],
+        )
+
+    @property
+    def ingress_frames(self) -> int:
+        """Frames that entered here and went on to another port."""
+        return sum(self.verdicts[verdict] for verdict in DELIVERED)
+
+    @property
+    def delivered_frames(self) -> int:
+        """Frames that the device of this port took."""
+        return max(0, self.egress_frames - self.egress_errors)
+
+    def drops(self) -> dict[str, int]:
+        """Drops by verdict, without the zeros; what this port's device refused counts as redirect_error."""
+        counted = {verdict.label: self.verdicts[verdict] for verdict in DROPS}
+        counted[Verdict.REDIRECT_ERROR.label] += self.egress_errors
+        return {label: count for label, count in counted.items() if count}

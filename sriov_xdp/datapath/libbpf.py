@@ -1,0 +1,306 @@
+"""libbpf through ctypes: the calls that bcc's Python binding lacks (links, load flags, pins, batches, test runs).
+
+Thin: one function a call, errno turned into DataPathError. Knows nothing of this product's maps or programs. bcc itself is
+not needed here, so the daemon carries no compiler. For the datapath package only.
+"""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from sriov_xdp.datapath.errors import DataPathError
+
+BPF_F_XDP_HAS_FRAGS = 1 << 5
+BPF_ANY = 0
+XDP_FLAGS_SKB_MODE = 1 << 1
+XDP_FLAGS_DRV_MODE = 1 << 2
+BTF_KIND_STRUCT = 4
+VERIFIER_LOG_BYTES = 1 << 20
+
+
+class ProgramType(IntEnum):
+    """enum bpf_prog_type, those in use."""
+
+    SCHED_CLS = 3
+    XDP = 6
+    RAW_TRACEPOINT = 17
+
+
+class AttachType(IntEnum):
+    """enum bpf_attach_type, those in use. NONE: the program type needs none."""
+
+    NONE = 0
+    XDP = 37
+    TCX_INGRESS = 46
+
+
+class _LoadOptions(ctypes.Structure):
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("expected_attach_type", ctypes.c_int),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("kern_version", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+        ("attach_prog_fd", ctypes.c_uint32),
+        ("attach_btf_obj_fd", ctypes.c_uint32),
+        ("fd_array", ctypes.c_void_p),
+        ("func_info", ctypes.c_void_p),
+        ("func_info_cnt", ctypes.c_uint32),
+        ("func_info_rec_size", ctypes.c_uint32),
+        ("line_info", ctypes.c_void_p),
+        ("line_info_cnt", ctypes.c_uint32),
+        ("line_info_rec_size", ctypes.c_uint32),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_char_p),
+    ]
+
+
+class _LinkOptions(ctypes.Structure):
+    _fields_ = [("sz", ctypes.c_size_t), ("flags", ctypes.c_uint32), ("rest", ctypes.c_uint8 * 44)]
+
+
+class _TestRunOptions(ctypes.Structure):
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("data_in", ctypes.c_void_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_void_p),
+        ("ctx_out", ctypes.c_void_p),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("repeat", ctypes.c_int),
+        ("duration", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+        ("batch_size", ctypes.c_uint32),
+    ]
+
+
+class _LinkInfo(ctypes.Structure):
+    """struct bpf_link_info up to the fields in use (the union holds more)."""
+
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("prog_id", ctypes.c_uint32),
+        ("pad", ctypes.c_uint32),
+        ("ifindex", ctypes.c_uint32),  # of XDP and tcx links; 0 when the device is gone
+        ("rest", ctypes.c_uint8 * 108),
+    ]
+
+
+class _ProgInfo(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_uint32), ("id", ctypes.c_uint32), ("rest", ctypes.c_uint8 * 216)]
+
+
+class _MapInfo(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("rest", ctypes.c_uint8 * 68),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapInfo:
+    """What the kernel says of a map."""
+
+    type: int
+    key_bytes: int
+    value_bytes: int
+    max_entries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkInfo:
+    """What the kernel says of a link; ifindex 0: the device is gone (or the link is none of a device)."""
+
+    program_id: int
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramRun:
+    """Result of one BPF_PROG_TEST_RUN."""
+
+    action: int
+    frame: bytes
+    duration_ns: int
+
+
+_lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
+_lib.btf__load_vmlinux_btf.restype = ctypes.c_void_p
+_lib.btf__type_by_id.restype = ctypes.c_void_p
+_lib.btf__type_by_id.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+_lib.btf__find_by_name_kind.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32]
+_lib.btf__name_by_offset.restype = ctypes.c_char_p
+_lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+_lib.btf__free.argtypes = [ctypes.c_void_p]
+_lib.libbpf_set_print(None)
+
+
+def _checked(result: int, what: str) -> int:
+    if result >= 0:
+        return result
+    number = ctypes.get_errno() or -result
+    raise DataPathError(f"{what}: {os.strerror(number)} (errno {number})") from OSError(number, os.strerror(number))
+
+
+def error_number(error: DataPathError) -> int | None:
+    """The kernel's errno behind an error of this module."""
+    cause = error.__cause__
+    return cause.errno if isinstance(cause, OSError) else None
+
+
+def load_program(kind: ProgramType, name: str, code: bytes, *, attach: AttachType, flags: int = 0) -> int:
+    """Loads bytecode whose map references are fds of this process; returns a program fd. The verifier's last words are
+    in the error."""
+    options = _LoadOptions(sz=ctypes.sizeof(_LoadOptions), expected_attach_type=attach, prog_flags=flags)
+    result = _lib.bpf_prog_load(kind, name.encode()[:15], b"GPL", code, len(code) // 8, ctypes.byref(options))
+    if result >= 0:
+        return int(result)
+    log = ctypes.create_string_buffer(VERIFIER_LOG_BYTES)
+    options.log_level, options.log_size, options.log_buf = 1, len(log), ctypes.cast(log, ctypes.c_char_p)
+    result = _lib.bpf_prog_load(kind, name.encode()[:15], b"GPL", code, len(code) // 8, ctypes.byref(options))
+    tail = log.value.decode(errors="replace").strip().splitlines()[-4:]
+    return _checked(result, f"program {name}: the kernel refused it: {' | '.join(tail)}")
+
+
+def pin(fd: int, path: Path) -> None:
+    """Pins an object in bpffs."""
+    _checked(_lib.bpf_obj_pin(fd, os.fsencode(path)), f"pin {path}")
+
+
+def open_pin(path: Path) -> int:
+    """Opens a pinned object."""
+    return _checked(_lib.bpf_obj_get(os.fsencode(path)), f"open pin {path}")
+
+
+def map_info(fd: int) -> MapInfo:
+    """Shape of an open map."""
+    info = _MapInfo()
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "map info")
+    return MapInfo(type=info.type, key_bytes=info.key_size, value_bytes=info.value_size, max_entries=info.max_entries)
+
+
+def program_id(fd: int) -> int:
+    """The kernel's id of an open program."""
+    info = _ProgInfo()
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "program info")
+    return int(info.id)
+
+
+def link_info(fd: int) -> LinkInfo:
+    """What an open link does."""
+    info = _LinkInfo()
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "link info")
+    return LinkInfo(program_id=info.prog_id, ifindex=info.ifindex)
+
+
+def create_link(program: int, ifindex: int, attach: AttachType, *, flags: int = 0) -> int:
+    """Attaches a program to a device by a bpf_link; returns its fd."""
+    options = _LinkOptions(sz=ctypes.sizeof(_LinkOptions), flags=flags)
+    return _checked(_lib.bpf_link_create(program, ifindex, attach, ctypes.byref(options)), f"attach to ifindex {ifindex}")
+
+
+def open_raw_tracepoint(program: int, name: str) -> int:
+    """Attaches a raw tracepoint program; returns a link fd."""
+    return _checked(_lib.bpf_raw_tracepoint_open(name.encode(), program), f"tracepoint {name}")
+
+
+def update_link(link: int, program: int) -> None:
+    """Replaces the program of a link atomically."""
+    _checked(_lib.bpf_link_update(link, program, None), "link update")
+
+
+def update_element(fd: int, key: bytes, value: bytes) -> None:
+    """Writes one map element."""
+    _checked(_lib.bpf_map_update_elem(fd, key, value, ctypes.c_uint64(BPF_ANY)), "map update")
+
+
+def lookup_element(fd: int, key: bytes, value_bytes: int) -> bytes | None:
+    """Reads one map element; None when absent."""
+    value = ctypes.create_string_buffer(value_bytes)
+    if _lib.bpf_map_lookup_elem(fd, key, value) < 0:
+        return None
+    return value.raw
+
+
+def delete_element(fd: int, key: bytes) -> bool:
+    """Deletes one map element; False when there was none."""
+    return int(_lib.bpf_map_delete_elem(fd, key)) >= 0
+
+
+def iterate_keys(fd: int, key_bytes: int) -> Iterator[bytes]:
+    """All keys. Elements must not be deleted meanwhile: collect first."""
+    following = ctypes.create_string_buffer(key_bytes)
+    current: bytes | None = None
+    while _lib.bpf_map_get_next_key(fd, current, following) >= 0:
+        current = following.raw
+        yield current
+
+
+def lookup_batch(fd: int, count: int, key_bytes: int, value_bytes: int) -> tuple[bytes, bytes, int]:
+    """Reads up to count elements in one system call: keys, values, how many."""
+    keys = ctypes.create_string_buffer(count * key_bytes)
+    values = ctypes.create_string_buffer(count * value_bytes)
+    position = ctypes.create_string_buffer(max(8, key_bytes))
+    got = ctypes.c_uint32(count)
+    result = _lib.bpf_map_lookup_batch(fd, None, position, keys, values, ctypes.byref(got), None)
+    if result < 0 and ctypes.get_errno() != 2:  # ENOENT: the end of the map was reached
+        _checked(result, "map batch lookup")
+    return keys.raw, values.raw, got.value
+
+
+def update_batch(fd: int, keys: bytes, values: bytes, count: int) -> None:
+    """Writes count elements in one system call."""
+    done = ctypes.c_uint32(count)
+    _checked(_lib.bpf_map_update_batch(fd, keys, values, ctypes.byref(done), None), "map batch update")
+
+
+def run_program(program: int, frame: bytes, context: bytes, *, repeat: int = 1, flags: int = 0) -> ProgramRun:
+    """Runs a program on one frame (BPF_PROG_TEST_RUN). With repeat, duration_ns is the mean of a run."""
+    out = ctypes.create_string_buffer(max(len(frame) + 256, 4096))
+    data = ctypes.create_string_buffer(frame, len(frame))
+    ctx = ctypes.create_string_buffer(context, len(context))
+    options = _TestRunOptions(sz=ctypes.sizeof(_TestRunOptions), repeat=repeat, flags=flags)
+    options.data_in, options.data_size_in = ctypes.addressof(data), len(frame)
+    if not flags:
+        options.data_out, options.data_size_out = ctypes.addressof(out), len(out)
+    options.ctx_in, options.ctx_size_in = ctypes.addressof(ctx), len(context)
+    _checked(_lib.bpf_prog_test_run_opts(program, ctypes.byref(options)), "BPF_PROG_TEST_RUN")
+    return ProgramRun(action=options.retval, frame=out.raw[: options.data_size_out], duration_ns=options.duration)
+
+
+def member_offset_bytes(struct_name: str, member: str) -> int:
+    """Offset of a direct member of a kernel struct, from /sys/kernel/btf/vmlinux."""
+    btf = _lib.btf__load_vmlinux_btf()
+    if not btf:
+        raise DataPathError("kernel BTF: /sys/kernel/btf/vmlinux cannot be read; use a kernel with CONFIG_DEBUG_INFO_BTF=y")
+    try:
+        number = _checked(_lib.btf__find_by_name_kind(btf, struct_name.encode(), BTF_KIND_STRUCT), f"BTF of struct {struct_name}")
+        at = _lib.btf__type_by_id(btf, number)
+        _name, info, _size = (ctypes.c_uint32 * 3).from_address(at)
+        for index in range(info & 0xFFFF):
+            name, _type, offset = (ctypes.c_uint32 * 3).from_address(at + 12 + 12 * index)
+            if _lib.btf__name_by_offset(btf, name) == member.encode():
+                return (offset & 0xFFFFFF if info >> 31 else offset) // 8
+    finally:
+        _lib.btf__free(btf)
+    raise DataPathError(f"kernel BTF: struct {struct_name} has no member {member}")

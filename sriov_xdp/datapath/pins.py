@@ -1,0 +1,168 @@
+"""Pinned programs, maps and links of one switch, under one folder of bpffs.
+
+    ROOT/<build id>/maps/*, ROOT/<build id>/progs/*    made by the loader; one folder a build of the C sources
+    ROOT/links/*                                       attachments; they hold programs to devices when nobody runs
+
+A restart opens what is there. A new build is loaded beside the old one and the links are moved over one by one, each move
+atomic; nothing is detached.
+"""
+
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sriov_xdp.datapath import abi, libbpf
+from sriov_xdp.datapath.errors import CompileError, DataPathError
+from sriov_xdp.datapath.libbpf import AttachType, MapInfo
+from sriov_xdp.datapath.sources import build_id
+
+LINKS = "links"
+TRACEPOINTS = {"on_devmap_xmit": "xdp_devmap_xmit", "on_redirect_error": "xdp_redirect_err"}
+_LOADER_SECONDS = 60
+_NO_SUCH_IFINDEX = 0x7FFFFFFF
+
+MAP_SHAPES: dict[str, tuple[int, int, int]] = {
+    "ports": (4, abi.PORT_LAYOUT.size, abi.MAX_PORTS),
+    "trunks": (4, abi.TRUNK_LAYOUT.size, abi.MAX_PORTS),
+    "fdb": (8, abi.FDB_ENTRY_LAYOUT.size, abi.MAX_FDB_ENTRIES),
+    "members": (4, abi.MEMBERS_LAYOUT.size, abi.MAX_VLANS),
+    "counters": (4, abi.COUNTERS_LAYOUT.size, abi.MAX_PORTS),
+    "devices": (4, 4, abi.MAX_PORTS),
+}
+
+
+class Pins:
+    """Open file descriptors of one build's maps and programs, and the links."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.build = root / build_id()
+        self._programs: dict[str, int] = {}
+        self._maps: dict[str, int] = {}
+
+    def load(self) -> bool:
+        """Opens this build's pins; runs the loader first when they are not there. Returns whether it compiled.
+        Raises CompileError, DataPathError."""
+        is_compiled = not self.build.exists()
+        if is_compiled:
+            _run_loader(self.build)
+        for name, shape in MAP_SHAPES.items():
+            fd = libbpf.open_pin(self.build / "maps" / name)
+            info = libbpf.map_info(fd)
+            if (info.key_bytes, info.value_bytes, info.max_entries) != shape:
+                raise DataPathError(_shape_text(self.build / "maps" / name, info, shape))
+            self._maps[name] = fd
+        (self.root / LINKS).mkdir(mode=0o700, exist_ok=True)
+        return is_compiled
+
+    def map_fd(self, name: str) -> int:
+        """An open map."""
+        return self._maps[name]
+
+    def program_fd(self, name: str) -> int:
+        """An open program; opened at the first use."""
+        if name not in self._programs:
+            self._programs[name] = libbpf.open_pin(self.build / "progs" / name)
+        return self._programs[name]
+
+    def attach(self, link: str, program: str, ifindex: int, kind: AttachType, *, flags: int = 0) -> None:
+        """Makes the pinned link run this program on this device: adopts it, moves it to this build's program, or makes it
+        new. Raises DataPathError."""
+        path = self.root / LINKS / link
+        wanted = self.program_fd(program)
+        if path.exists():
+            fd = libbpf.open_pin(path)
+            try:
+                info = libbpf.link_info(fd)
+                if info.ifindex == ifindex:
+                    if info.program_id != libbpf.program_id(wanted):
+                        libbpf.update_link(fd, wanted)
+                    return
+            finally:
+                os.close(fd)
+            path.unlink()
+        self._pin_link(libbpf.create_link(wanted, ifindex, kind, flags=flags), path)
+
+    def attach_tracepoints(self) -> None:
+        """The programs that count what devices did not take."""
+        for program, tracepoint in TRACEPOINTS.items():
+            path = self.root / LINKS / program
+            if path.exists() and self._runs(path, program):
+                continue
+            path.unlink(missing_ok=True)
+            self._pin_link(libbpf.open_raw_tracepoint(self.program_fd(program), tracepoint), path)
+
+    def _runs(self, path: Path, program: str) -> bool:
+        fd = libbpf.open_pin(path)
+        try:
+            return libbpf.link_info(fd).program_id == libbpf.program_id(self.program_fd(program))
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _pin_link(fd: int, path: Path) -> None:
+        try:
+            libbpf.pin(fd, path)
+        finally:
+            os.close(fd)
+
+    def supports_tcx(self) -> bool:
+        """Whether the kernel has tcx links (6.6): asked with a device that cannot be, where only the errno matters."""
+        try:
+            os.close(libbpf.create_link(self.program_fd("tc_vf"), _NO_SUCH_IFINDEX, AttachType.TCX_INGRESS))
+        except DataPathError as error:
+            return libbpf.error_number(error) == errno.ENODEV
+        return True
+
+    def has_link(self, link: str) -> bool:
+        """Whether an attachment of that name is pinned."""
+        return (self.root / LINKS / link).exists()
+
+    def detach(self, link: str) -> None:
+        """Removes a link; the program leaves the device with it. Absent is fine."""
+        (self.root / LINKS / link).unlink(missing_ok=True)
+
+    def link_names(self) -> list[str]:
+        """All pinned links."""
+        return sorted(entry.name for entry in (self.root / LINKS).iterdir())
+
+    def remove_other_builds(self) -> None:
+        """Drops the pins of earlier builds, once no link uses them."""
+        for entry in self.root.iterdir():
+            if entry.name not in (LINKS, self.build.name):
+                remove_tree(entry)
+
+    def close(self) -> None:
+        """Closes the descriptors; what is pinned stays."""
+        for fd in [*self._maps.values(), *self._programs.values()]:
+            os.close(fd)
+        self._maps.clear()
+        self._programs.clear()
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a folder of pins, and with them what they hold. Absent is fine."""
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            remove_tree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rmdir()
+
+
+def _shape_text(path: Path, info: MapInfo, shape: tuple[int, int, int]) -> str:
+    seen = (info.key_bytes, info.value_bytes, info.max_entries)
+    return f"map {path}: key, value bytes and entries are {seen}, expected {shape}; run `sriov-xdp teardown` and start again"
+
+
+def _run_loader(folder: Path) -> None:
+    command = [sys.executable, "-m", "sriov_xdp.datapath.loader", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LOADER_SECONDS)
+    if done.returncode:
+        raise CompileError(f"loader: {done.stderr.strip() or f'ended with {done.returncode}'}")

@@ -1,0 +1,28 @@
+"""The BPF file system, where programs, maps and links are pinned."""
+
+import subprocess
+from pathlib import Path
+
+from sriov_xdp.host.errors import HostError
+
+MOUNT_POINT = Path("/sys/fs/bpf")
+
+
+def is_mounted() -> bool:
+    """Whether bpffs is mounted where everybody expects it."""
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    return any(line.split()[1:3] == [str(MOUNT_POINT), "bpf"] for line in mounts)
+
+
+def ensure(folder: Path) -> None:
+    """Mounts bpffs when missing and makes a folder in it that only root may enter: the pins' permissions are the only
+    guard of the maps."""
+    if MOUNT_POINT in folder.parents and not is_mounted():
+        done = subprocess.run(["mount", "-t", "bpf", "bpf", str(MOUNT_POINT)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise HostError(f"bpffs: could not be mounted on {MOUNT_POINT}: {done.stderr.strip()}; needs CAP_SYS_ADMIN")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise HostError(f"{folder}: not usable for pins: {error}; choose a folder under {MOUNT_POINT}") from error

@@ -1,0 +1,156 @@
+"""Network devices through rtnetlink (pyroute2): the veth pair behind a VF, the uplink, and dumps of what is there.
+
+One Links object a thread. Methods raise HostError with subject, observation and remedy; errno stays in __cause__.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from sriov_xdp.host import namespaces
+from sriov_xdp.host.errors import HostError, LinkMissing
+
+ADDRGENMODE_NONE = 1
+_IFF_UP = 1
+_IFF_LOWER_UP = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One device as the kernel reports it."""
+
+    ifindex: int
+    name: str
+    mac: str
+    mtu_bytes: int
+    is_up: bool
+    has_carrier: bool
+    kind: str
+    alias: str
+    xdp_program: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VethPair:
+    """A pair to be made: the host end here, the guest end in a named namespace."""
+
+    host_name: str
+    host_ifindex: int
+    guest_namespace: str
+    guest_name: str
+    guest_mac: str
+    guest_alias: str
+    mtu_bytes: int
+
+
+def _parse(message: Any) -> Link:
+    flags = message["flags"]
+    info = message.get_attr("IFLA_LINKINFO")
+    xdp = message.get_attr("IFLA_XDP")
+    return Link(
+        ifindex=message["index"],
+        name=message.get_attr("IFLA_IFNAME") or "",
+        mac=message.get_attr("IFLA_ADDRESS") or "",
+        mtu_bytes=message.get_attr("IFLA_MTU") or 0,
+        is_up=bool(flags & _IFF_UP),
+        has_carrier=bool(flags & _IFF_LOWER_UP),
+        kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
+        alias=message.get_attr("IFLA_IFALIAS") or "",
+        xdp_program=(xdp.get_attr("IFLA_XDP_PROG_ID") if xdp else None) or 0,
+    )
+
+
+class Links:
+    """Devices of the namespace in which the object was made."""
+
+    def __init__(self) -> None:
+        self._netlink = IPRoute()
+
+    def close(self) -> None:
+        """Ends the netlink socket."""
+        self._netlink.close()
+
+    def by_name(self, name: str) -> Link:
+        """Raises LinkMissing."""
+        try:
+            return _parse(self._netlink.link("get", ifname=name)[0])
+        except NetlinkError as error:
+            raise LinkMissing(f"device {name}: not found; `ip link` lists what is there") from error
+
+    def find(self, ifindex: int) -> Link | None:
+        """The device with this ifindex, None when there is none."""
+        try:
+            return _parse(self._netlink.link("get", index=ifindex)[0])
+        except NetlinkError:
+            return None
+
+    def dump(self) -> list[Link]:
+        """All devices."""
+        return [_parse(message) for message in self._netlink.get_links()]
+
+    def has_address(self, ifindex: int) -> bool:
+        """Whether the host has an IP address on the device, IPv6 link-local ones aside."""
+        return any(message["scope"] == 0 for message in self._netlink.get_addr(index=ifindex))
+
+    def create_pair(self, pair: VethPair) -> None:
+        """Makes a veth pair, both ends still down. Raises HostError; FileExistsError as cause when a name or the ifindex
+        is taken."""
+        with namespaces.path_of(pair.guest_namespace).open("rb") as guest:
+            peer = {"ifname": pair.guest_name, "net_ns_fd": guest.fileno(), "address": pair.guest_mac, "mtu": pair.mtu_bytes}
+            try:
+                self._netlink.link(
+                    "add", ifname=pair.host_name, kind="veth", index=pair.host_ifindex, mtu=pair.mtu_bytes, peer=peer
+                )
+            except NetlinkError as error:
+                cause = FileExistsError(errno.EEXIST, str(error)) if error.code == errno.EEXIST else error
+                raise HostError(f"veth {pair.host_name}/{pair.guest_name}: {error}") from cause
+
+    def change(self, ifindex: int, **settings: Any) -> None:
+        """One `ip link set`. Raises HostError."""
+        try:
+            self._netlink.link("set", index=ifindex, **settings)
+        except NetlinkError as error:
+            raise HostError(f"device with ifindex {ifindex}: set {settings}: {error}") from error
+
+    def delete(self, ifindex: int) -> None:
+        """Removes a device, for a veth both ends. Absent is fine."""
+        with contextlib.suppress(NetlinkError):
+            self._netlink.link("del", index=ifindex)
+
+    def silence(self, link_name: str, ifindex: int) -> None:
+        """Takes a switch port out of the host's own networking: no IPv6 addresses, so nothing answers on it."""
+        setting = Path("/proc/sys/net/ipv6/conf") / link_name / "disable_ipv6"
+        with contextlib.suppress(OSError):
+            setting.write_text("1")
+        with contextlib.suppress(HostError):
+            self.change(
+                ifindex, IFLA_AF_SPEC={"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", ADDRGENMODE_NONE)]})]}
+            )
+
+
+@contextlib.contextmanager
+def links_of(namespace: str) -> Iterator[Links]:
+    """A Links object inside a named namespace, for short work; the thread is in that namespace meanwhile."""
+    with namespaces.in_namespace(namespace):
+        links = Links()
+        try:
+            yield links
+        finally:
+            links.close()
+
+
+def boot_id() -> str:
+    """Changes with every boot of the host."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def is_root() -> bool:
+    """Whether the process runs as uid 0."""
+    return os.geteuid() == 0

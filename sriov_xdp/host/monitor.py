@@ -1,0 +1,106 @@
+"""What changes on the host while we run: devices (rtnetlink multicast) and namespace names (inotify on /run/netns).
+
+Both are plain file descriptors for a selector; drain() reads without blocking. After an overrun the caller must dump again.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2.inotify.inotify_fd import Inotify
+from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+
+from sriov_xdp.host import namespaces
+
+_RTMGRP_LINK = 1
+_RTM_DELLINK = 17
+_LINK_MESSAGES = (16, _RTM_DELLINK)
+_RECEIVE_BYTES = 1 << 16
+_SOCKET_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkChange:
+    """A device was changed or went away."""
+
+    ifindex: int
+    name: str
+    is_gone: bool
+    is_up: bool
+    has_carrier: bool
+    mac: str
+    xdp_program: int
+
+
+class LinkMonitor:
+    """Changes of devices in the namespace where the object is made."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
+        self._socket.bind((0, _RTMGRP_LINK))
+        self._marshal = MarshalRtnl()
+
+    def fileno(self) -> int:
+        """For a selector."""
+        return self._socket.fileno()
+
+    def drain(self) -> list[LinkChange] | None:
+        """What is there to read, in order; None after an overrun, when changes were lost."""
+        changes: list[LinkChange] = []
+        while True:
+            try:
+                packet = self._socket.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                return changes
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    return None
+                raise
+            messages = self._marshal.parse(packet)
+            changes += [_change(message) for message in messages if message["header"]["type"] in _LINK_MESSAGES]
+
+    def close(self) -> None:
+        """Ends the socket."""
+        self._socket.close()
+
+
+def _change(message: Any) -> LinkChange:
+    xdp = message.get_attr("IFLA_XDP")
+    return LinkChange(
+        ifindex=message["index"],
+        name=message.get_attr("IFLA_IFNAME") or "",
+        is_gone=message["header"]["type"] == _RTM_DELLINK,
+        is_up=bool(message["flags"] & 1),
+        has_carrier=bool(message["flags"] & 1 << 16),
+        mac=message.get_attr("IFLA_ADDRESS") or "",
+        xdp_program=(xdp.get_attr("IFLA_XDP_PROG_ID") if xdp else None) or 0,
+    )
+
+
+class NamespaceMonitor:
+    """Changes of the set of named namespaces. A listener that we hold inside a namespace keeps it alive after its name is
+    gone, so the end of a name must be noticed here."""
+
+    def __init__(self) -> None:
+        namespaces.NAMED.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._inotify = Inotify(path=[str(namespaces.NAMED)])
+        self._inotify.bind()
+        os.set_blocking(self._inotify.fd, False)
+
+    def fileno(self) -> int:
+        """For a selector."""
+        return int(self._inotify.fd)
+
+    def drain(self) -> None:
+        """Discards the events: the caller compares names with what it holds, as a burst may have lost some."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._inotify.fd, _RECEIVE_BYTES):
+                pass
+
+    def close(self) -> None:
+        """Ends the watch."""
+        self._inotify.close()

@@ -1,0 +1,139 @@
+"""One connection's virtchnl session, sans IO: bytes in, a request to carry out or an answer out.
+
+Theory of operation. A connection is FRESH until VERSION, NEGOTIATED until GET_VF_RESOURCES, then ACTIVE; a reset of the VF,
+whoever asked for it, makes it FRESH again on the same connection. Checks come in the order of the ice driver: form and exact
+length (else ERR_PARAM), then the state's allowlist (else ERR_NOT_SUPPORTED), then that the message names the VF's own VSI
+(else ERR_PARAM). Only what passes all three is handed out. Which VF speaks is known from the socket, never from here.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from sriov_xdp.mailbox import codec
+from sriov_xdp.mailbox.messages import (
+    AddAddressList,
+    Capability,
+    DelAddressList,
+    GetResources,
+    GetStats,
+    Opcode,
+    Request,
+    Reset,
+    Resources,
+    Status,
+    Version,
+)
+
+PF_VERSION = Version(major=1, minor=1)
+SUPPORTED_CAPABILITIES = Capability.L2 | Capability.ADV_LINK_SPEED
+
+
+class State(Enum):
+    """How far the negotiation is."""
+
+    FRESH = "fresh"
+    NEGOTIATED = "negotiated"
+    ACTIVE = "active"
+
+
+_NEGOTIATION = frozenset({Opcode.VERSION, Opcode.RESET_VF, Opcode.GET_VF_RESOURCES})
+ALLOWED: dict[State, frozenset[Opcode]] = {
+    State.FRESH: _NEGOTIATION,
+    State.NEGOTIATED: _NEGOTIATION,
+    State.ACTIVE: _NEGOTIATION | {Opcode.ADD_ETH_ADDR, Opcode.DEL_ETH_ADDR, Opcode.GET_STATS},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The session answers by itself. Invalid messages are answers too; fault then says what was wrong."""
+
+    message: bytes
+    opcode: int
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A valid request, for the PF to carry out and answer."""
+
+    request: Request
+    opcode: Opcode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignore:
+    """Not a message at all; there is nothing to answer to."""
+
+    fault: str
+
+
+class Session:
+    """State of one connection. vsi_id is the VF's own."""
+
+    def __init__(self, vsi_id: int) -> None:
+        self._vsi_id = vsi_id
+        self._state = State.FRESH
+        self._minor = PF_VERSION.minor
+
+    @property
+    def state(self) -> State:
+        """For tests and status."""
+        return self._state
+
+    @property
+    def is_active(self) -> bool:
+        """Whether events other than a reset are of interest to the peer."""
+        return self._state is State.ACTIVE
+
+    def start_over(self) -> None:
+        """The VF was reset."""
+        self._state = State.FRESH
+
+    def receive(self, message: bytes) -> Answer | Ask | Ignore:
+        """Takes one datagram."""
+        envelope = codec.split(message)
+        if envelope is None:
+            return Ignore(fault=f"{len(message)} bytes, less than a descriptor")
+        if not codec.is_well_formed(envelope):
+            return self._refuse(envelope.opcode, Status.ERR_PARAM, f"invalid message, {len(envelope.payload)} bytes of payload")
+        opcode = Opcode(envelope.opcode)
+        if opcode not in ALLOWED[self._state]:
+            return self._refuse(opcode, Status.ERR_NOT_SUPPORTED, f"not allowed while {self._state.value}")
+        request = codec.decode_request(opcode, envelope.payload)
+        if request is None:
+            return self._refuse(opcode, Status.ERR_PARAM, "a field contradicts the length or has no meaning")
+        return self._take(opcode, request)
+
+    def _take(self, opcode: Opcode, request: Request) -> Answer | Ask:
+        match request:
+            case Version():
+                return self._negotiate(request)
+            case GetResources(capabilities=capabilities):
+                if self._state is State.FRESH or (capabilities is not None and self._minor == 0):
+                    return self._refuse(opcode, Status.ERR_PARAM, "VERSION must come first, and 1.0 has no capabilities")
+            case AddAddressList(vsi_id=vsi_id) | DelAddressList(vsi_id=vsi_id) | GetStats(vsi_id=vsi_id):
+                if vsi_id != self._vsi_id:
+                    return self._refuse(opcode, Status.ERR_PARAM, f"identity mismatch: VSI {vsi_id} is not this VF's")
+            case Reset():
+                pass
+        return Ask(request=request, opcode=opcode)
+
+    def _negotiate(self, theirs: Version) -> Answer:
+        """The PF always answers with success and its own version, or 1.0 to a 1.0 driver; who speaks another major version
+        reads that and must not go on."""
+        self._minor = 0 if (theirs.major, theirs.minor) == (1, 0) else PF_VERSION.minor
+        self._state = State.NEGOTIATED if theirs.major == PF_VERSION.major else State.FRESH
+        ours = Version(major=PF_VERSION.major, minor=self._minor)
+        return Answer(message=codec.encode_reply(Opcode.VERSION, Status.SUCCESS, ours), opcode=Opcode.VERSION)
+
+    def activate(self, request: GetResources, mac: bytes, max_mtu_bytes: int) -> bytes:
+        """Answers GET_VF_RESOURCES; from now on the VF may work. Capabilities: what was asked for and is supported."""
+        asked = Capability.L2 if request.capabilities is None else Capability(request.capabilities & SUPPORTED_CAPABILITIES)
+        self._state = State.ACTIVE
+        reply = Resources(vsi_id=self._vsi_id, mac=mac, max_mtu_bytes=max_mtu_bytes, capabilities=int(asked))
+        return codec.encode_reply(Opcode.GET_VF_RESOURCES, Status.SUCCESS, reply)
+
+    @staticmethod
+    def _refuse(opcode: int, status: Status, fault: str) -> Answer:
+        return Answer(message=codec.encode_reply(opcode, status), opcode=opcode, fault=fault)

@@ -1,0 +1,132 @@
+"""The mailbox's sockets: SEQPACKET listeners with abstract names, and connections. The only file of the package with IO.
+
+An abstract name lives in the network namespace where the socket is made, so listen() must be called inside the guest's
+namespace; who can connect there is the guest. Nothing here blocks: a peer that does not read its answers is cut off.
+"""
+
+import contextlib
+import socket
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from sriov_xdp.mailbox.codec import MAX_MESSAGE_BYTES
+
+NAME_PREFIX = "sriov-xdp/"
+BACKLOG = 8
+MAX_CONNECTIONS = 4  # of one VF: a watching driver, a command or two
+_BUFFER_BYTES = 64 * 1024
+_CREDENTIALS = struct.Struct("iII")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Who connected, as the kernel says; for the audit only, as everybody in the namespace may speak for the VF."""
+
+    pid: int
+    uid: int
+
+
+def abstract_name(vf: str) -> str:
+    """Socket address of a VF's mailbox, in its guest's namespace."""
+    return f"\0{NAME_PREFIX}{vf}"
+
+
+def listen(vf: str) -> socket.socket:
+    """A listener in the namespace that the thread is in. Raises OSError (EADDRINUSE: somebody squats on the name)."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        listener.bind(abstract_name(vf))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class Connection:
+    """The PF's end of one connection."""
+
+    def __init__(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+        pid, uid, _gid = _CREDENTIALS.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        self.peer = Peer(pid=pid, uid=uid)
+        self._socket = accepted
+
+    def fileno(self) -> int:
+        """For a selector."""
+        return self._socket.fileno()
+
+    def receive(self) -> bytes | None:
+        """One message; b"" when there is none yet; None when the peer is gone or sent more than a message can be.
+        File descriptors that come along are dropped by the kernel, as no room is offered for them."""
+        try:
+            message, _ancillary, flags, _address = self._socket.recvmsg(MAX_MESSAGE_BYTES)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            return None
+        return message if message and not flags & socket.MSG_TRUNC else None
+
+    def send(self, message: bytes) -> bool:
+        """False when the peer is gone or does not read: the connection is of no more use."""
+        try:
+            self._socket.send(message, socket.MSG_NOSIGNAL)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._socket.close()
+
+
+def accept(listener: socket.socket) -> Connection | None:
+    """The next connection, None when there is none."""
+    try:
+        accepted, _address = listener.accept()
+    except OSError:
+        return None
+    return Connection(accepted)
+
+
+class Client:
+    """The VF's end: blocking, for the driver in the guest. Raises OSError when the mailbox is not there."""
+
+    def __init__(self, vf: str, timeout_seconds: float) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        self._socket.settimeout(timeout_seconds)
+        try:
+            self._socket.connect(abstract_name(vf))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """For a selector."""
+        return self._socket.fileno()
+
+    def send(self, message: bytes) -> None:
+        """Raises OSError when the PF is gone."""
+        self._socket.send(message)
+
+    def receive(self) -> bytes:
+        """Raises TimeoutError, ConnectionError."""
+        message = self._socket.recv(MAX_MESSAGE_BYTES)
+        if not message:
+            raise ConnectionResetError("the PF closed the mailbox")
+        return message
+
+    def close(self) -> None:
+        """Ends the connection."""
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+
+def names_in_this_namespace() -> list[str]:
+    """VFs whose mailboxes listen in the namespace of this process, from /proc/self/net/unix."""
+    prefix = "@" + NAME_PREFIX
+    with Path("/proc/self/net/unix").open(encoding="ascii", errors="replace") as table:
+        names = {line.split()[-1].removeprefix(prefix) for line in table if prefix in line}
+    return sorted(names)

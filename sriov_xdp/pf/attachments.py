@@ -1,0 +1,57 @@
+"""Programs on devices: which kind runs where, by tcx link where the kernel has them, by clsact filter otherwise.
+
+The tc program is on every port, always: attached first, detached last. XDP comes on top.
+"""
+
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.datapath.libbpf import XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE, AttachType
+from sriov_xdp.host import clsact
+from sriov_xdp.pf.context import Context
+from sriov_xdp.pf.intent import VfAddress
+
+NATIVE = "native"
+GENERIC = "generic"
+
+
+def attach_tc(context: Context, name: str, program: str, ifindex: int) -> None:
+    """The tc program on a device."""
+    if context.has_tcx:
+        context.pins.attach(f"{name}_tc", program, ifindex, AttachType.TCX_INGRESS)
+    else:
+        clsact.attach(ifindex, context.pins.program_fd(program), program)
+
+
+def attach_xdp(context: Context, name: str, program: str, ifindex: int, *, may_be_generic: bool = False) -> str:
+    """The XDP program on a device; returns how it runs. Raises DataPathError."""
+    link = f"{name}_xdp"
+    try:
+        context.pins.attach(link, program, ifindex, AttachType.XDP, flags=XDP_FLAGS_DRV_MODE)
+    except DataPathError:
+        if not may_be_generic:
+            raise
+        context.pins.attach(link, program, ifindex, AttachType.XDP, flags=XDP_FLAGS_SKB_MODE)
+        return GENERIC
+    return NATIVE
+
+
+def attach_vf_tc(context: Context, vf: VfAddress, ifindex: int) -> None:
+    """The slow path of a VF."""
+    attach_tc(context, str(vf), "tc_vf", ifindex)
+
+
+def attach_vf_xdp(context: Context, vf: VfAddress, ifindex: int) -> None:
+    """The XDP path of a VF."""
+    attach_xdp(context, str(vf), "xdp_vf", ifindex)
+
+
+def detach_xdp(context: Context, name: str) -> None:
+    """Leaves the tc program alone on the device."""
+    context.pins.detach(f"{name}_xdp")
+
+
+def detach_all(context: Context, name: str, ifindex: int) -> None:
+    """Everything off a device. A device that is gone took its programs along; the pins still go."""
+    context.pins.detach(f"{name}_xdp")
+    context.pins.detach(f"{name}_tc")
+    if not context.has_tcx:
+        clsact.detach(ifindex)

@@ -1,0 +1,209 @@
+"""The PF controller: carries one request of a guest through the seed's workflow, step by step.
+
+    1  the guest asked its VF              (the VF driver, sriov_xdp/guest)
+    2  the VF passed it on by the mailbox  (mailbox/session.py made it a request)
+    3  the PF asks the virtual switch      serve() → configure()
+    4  the switch checks the port's policy vswitch.decide()
+    5  the PF configures the VF            _grant(): store with audit record, then the maps
+Only step 5 changes anything, and only after a Grant.
+"""
+
+import logging
+import time
+
+from sriov_xdp.datapath.abi import DROPS, Counters
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.mailbox import codec
+from sriov_xdp.mailbox.messages import (
+    AddAddressList,
+    AddressType,
+    DelAddressList,
+    Event,
+    EventCode,
+    GetResources,
+    GetStats,
+    Request,
+    Reset,
+    Stats,
+    Status,
+)
+from sriov_xdp.mailbox.session import Ask, Session
+from sriov_xdp.pf.context import Actor, Context, record_of
+from sriov_xdp.pf.images import slot_of, vf_image
+from sriov_xdp.pf.intent import LinkState
+from sriov_xdp.pf.inventory import AttachedVf
+from sriov_xdp.pf.lifecycle import device_to_text, reset
+from sriov_xdp.pf.metrics import RequestMetrics
+from sriov_xdp.store.audit import Outcome
+from sriov_xdp.store.errors import StoreError
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import (
+    AddAddresses,
+    AddressRole,
+    ConfigurationRequest,
+    Deny,
+    Device,
+    Grant,
+    RemoveAddresses,
+    ResetDevice,
+    decide,
+)
+from sriov_xdp.vswitch.policy import DenyReply
+
+_log = logging.getLogger("sriov_xdp.pf")
+LINK_SPEED_MBPS = 10_000
+_ROLES = {AddressType.LEGACY: AddressRole.LEGACY, AddressType.PRIMARY: AddressRole.PRIMARY, AddressType.EXTRA: AddressRole.EXTRA}
+
+
+class Controller:
+    """Serves requests of guests. Writer thread only."""
+
+    def __init__(self, context: Context, metrics: RequestMetrics) -> None:
+        self._context = context
+        self._metrics = metrics
+
+    def serve(self, vf: AttachedVf, session: Session, ask: Ask, actor: Actor) -> list[bytes]:
+        """Carries out one valid request; returns the messages to send back, none for a reset."""
+        started = time.perf_counter()
+        request = ask.request
+        match request:
+            case GetResources():
+                mtu_bytes = self._context.inventory.mtu_bytes(vf.address.pf)
+                answers = [session.activate(request, vf.device.effective_mac.octets, mtu_bytes), codec.encode_event(link_event(vf))]
+                outcome = "accepted"
+            case GetStats():
+                counted = self._context.tables.counters_of(slot_of(vf))
+                answers, outcome = [codec.encode_reply(ask.opcode, Status.SUCCESS, stats_of(counted))], "accepted"
+            case _:
+                status, outcome = self.configure(vf, request, actor)
+                answers = [] if isinstance(request, Reset) else [codec.encode_reply(ask.opcode, status)]
+        self._metrics.count_request(vf.address, ask.opcode, outcome, time.perf_counter() - started)
+        return answers
+
+    def configure(self, vf: AttachedVf, request: Request, actor: Actor) -> tuple[Status, str]:
+        """Steps 3 to 5 for a request that would change the device. Returns what the guest hears, and the outcome."""
+        asked = _to_vswitch(request)
+        decision = decide(asked, self._context.inventory.port_view(vf), time.monotonic())
+        self._metrics.count_decision(decision)
+        try:
+            match decision:
+                case Grant():
+                    self._grant(vf, asked, decision, actor)
+                    return Status.SUCCESS, "accepted"
+                case Deny():
+                    return self._deny(vf, asked, decision, actor)
+        except (StoreError, DataPathError) as error:
+            _log.error("%s of guest %s: %s: failed: %s", vf.address, vf.attachment.spec.guest, _describe(asked), error)
+            return Status.ERR_NO_MEMORY, "failed"
+
+    def _grant(self, vf: AttachedVf, asked: ConfigurationRequest, grant: Grant, actor: Actor) -> None:
+        before, after = vf.device, grant.device
+        new_entries = len(after.unicast - before.unicast)
+        if not self._context.tables.has_room_for(new_entries):
+            raise DataPathError("FDB: full; no entry can be added")
+        is_reset = isinstance(asked, ResetDevice)
+        record = record_of(
+            str(vf.address),
+            vf.attachment.spec.guest,
+            actor,
+            _describe(asked),
+            Outcome.GRANTED,
+            rule=grant.rule,
+            before=_show(before),
+            after=_show(after),
+        )
+        self._context.database.write_granted(str(vf.address), None if is_reset else device_to_text(after), record)
+        if is_reset:
+            reset(self._context, vf)
+        else:
+            self._program(vf, before, after)
+        if before.effective_mac != after.effective_mac:
+            text = "%s of guest %s: effective MAC %s is %s now: %s"
+            _log.info(text, vf.address, vf.attachment.spec.guest, before.effective_mac, after.effective_mac, grant.rule)
+
+    def _program(self, vf: AttachedVf, before: Device, after: Device) -> None:
+        vf.device = after
+        try:
+            self._context.tables.put_port(slot_of(vf), vf_image(self._context.inventory, vf))
+        except DataPathError:
+            vf.device = before
+            self._context.database.write_granted(str(vf.address), device_to_text(before), None)
+            self._context.tables.put_port(slot_of(vf), vf_image(self._context.inventory, vf))
+            raise
+        self._context.inventory.claim(vf)
+
+    def _deny(self, vf: AttachedVf, asked: ConfigurationRequest, deny: Deny, actor: Actor) -> tuple[Status, str]:
+        """The device stays as it is. What the guest hears is policy too."""
+        is_told = self._context.inventory.policy(vf).deny_reply is DenyReply.NACK
+        outcome = Outcome.REFUSED if is_told else Outcome.PRETENDED
+        guest, unchanged = vf.attachment.spec.guest, _show(vf.device)
+        record = record_of(
+            str(vf.address), guest, actor, _describe(asked), outcome, rule=deny.rule, before=unchanged, after=unchanged
+        )
+        self._context.database.write_record(record)
+        text = "%s of guest %s: %s: refused by %s: %s; the device keeps %s, the guest was told %s"
+        told = "so" if is_told else "that it worked; reset the interface in the guest to recover"
+        arguments = (vf.address, guest, _describe(asked), deny.rule, deny.reason, vf.device.effective_mac, told)
+        self._metrics.log_refusal(vf.address, text, arguments)
+        return (Status.ERR_ADMIN_QUEUE, "refused") if is_told else (Status.SUCCESS, "pretended")
+
+    def refuse_invalid(self, vf: AttachedVf, opcode: int, fault: str, actor: Actor) -> None:
+        """A message that the session refused: recorded and counted, nothing else happened."""
+        guest, unchanged = vf.attachment.spec.guest, _show(vf.device)
+        request = f"opcode {opcode}: {fault}"
+        record = record_of(
+            str(vf.address), guest, actor, request, Outcome.REFUSED, rule="virtchnl", before=unchanged, after=unchanged
+        )
+        self._context.database.write_record(record)
+        self._metrics.count_request(vf.address, opcode, "invalid", 0.0)
+        self._metrics.log_refusal(vf.address, "%s of guest %s: %s", (vf.address, guest, request))
+
+
+def link_event(vf: AttachedVf) -> Event:
+    """The VF's link as an event."""
+    is_up = vf.attachment.link_state is not LinkState.DISABLE
+    return Event(code=EventCode.LINK_CHANGE, link_is_up=is_up, link_speed_mbps=LINK_SPEED_MBPS if is_up else 0)
+
+
+def stats_of(counted: Counters) -> Stats:
+    """As the guest sees it: what entered the switch is what it transmitted."""
+    drops = sum(counted.verdicts[verdict] for verdict in DROPS)
+    return Stats(
+        rx_bytes=counted.egress_bytes,
+        rx_unicast=counted.delivered_frames - counted.egress_multicast - counted.egress_broadcast,
+        rx_multicast=counted.egress_multicast,
+        rx_broadcast=counted.egress_broadcast,
+        rx_discards=counted.egress_errors,
+        rx_unknown_protocol=0,
+        tx_bytes=counted.ingress_bytes,
+        tx_unicast=counted.ingress_frames - counted.ingress_multicast - counted.ingress_broadcast,
+        tx_multicast=counted.ingress_multicast,
+        tx_broadcast=counted.ingress_broadcast,
+        tx_discards=drops,
+        tx_errors=0,
+    )
+
+
+def _to_vswitch(request: Request) -> ConfigurationRequest:
+    match request:
+        case AddAddressList(addresses=addresses):
+            return AddAddresses(tuple((MacAddress(entry.mac), _ROLES[entry.type]) for entry in addresses))
+        case DelAddressList(addresses=addresses):
+            return RemoveAddresses(tuple(MacAddress(entry.mac) for entry in addresses))
+        case _:
+            return ResetDevice()
+
+
+def _describe(asked: ConfigurationRequest) -> str:
+    match asked:
+        case AddAddresses(addresses):
+            return "add " + ", ".join(f"{address} ({role.name.lower()})" for address, role in addresses)
+        case RemoveAddresses(addresses):
+            return "remove " + ", ".join(str(address) for address in addresses)
+        case ResetDevice():
+            return "reset"
+
+
+def _show(device: Device) -> str:
+    filters = f" +{len(device.filters)} filters" if device.filters else ""
+    return f"{device.effective_mac}{filters}"

@@ -1,0 +1,84 @@
+"""What the host does to us: devices and namespaces that appear, vanish or change, seen by the monitors."""
+
+import logging
+
+from sriov_xdp.host import namespaces
+from sriov_xdp.host.errors import HostError
+from sriov_xdp.host.monitor import LinkChange, LinkMonitor, NamespaceMonitor
+from sriov_xdp.pf import lifecycle, uplinks
+from sriov_xdp.pf.context import SELF, Context
+from sriov_xdp.pf.images import slot_of, vf_image
+from sriov_xdp.pf.inventory import AttachedVf
+
+_log = logging.getLogger("sriov_xdp.pf")
+
+
+class HostEvents:
+    """Keeps the inventory in step with the host. Writer thread only."""
+
+    def __init__(self, context: Context, links: LinkMonitor, names: NamespaceMonitor) -> None:
+        self._context = context
+        self._links = links
+        self._names = names
+
+    def on_links(self) -> None:
+        """The link monitor has something; after an overrun everything is looked at."""
+        changes = self._links.drain()
+        if changes is None:
+            _log.warning("netlink: events were lost; looking at every device")
+            self.look_at_all()
+            return
+        for change in changes:
+            self._on_link(change)
+
+    def on_names(self) -> None:
+        """A namespace's name came or went."""
+        self._names.drain()
+        for vf in list(self._context.inventory.vfs.values()):
+            attachment = vf.attachment
+            if namespaces.identity(attachment.spec.netns) != attachment.netns_id:
+                self._unplugged(vf, "namespace removed")
+
+    def look_at_all(self) -> None:
+        """Compares the inventory with the devices that are there."""
+        there = {link.ifindex: link for link in self._context.links.dump()}
+        for vf in list(self._context.inventory.vfs.values()):
+            link = there.get(vf.attachment.ifindex)
+            if link is None:
+                self._unplugged(vf, "interface deleted")
+            else:
+                self._carrier(vf, link.has_carrier)
+        for pf in list(self._context.inventory.pfs.values()):
+            if pf.uplink and pf.uplink.ifindex not in there:
+                uplinks.lost(self._context, pf)
+            if pf.spec.uplink and pf.uplink is None and any(link.name == pf.spec.uplink for link in there.values()):
+                uplinks.found(self._context, pf)
+
+    def _on_link(self, change: LinkChange) -> None:
+        vf = next((vf for vf in self._context.inventory.vfs.values() if vf.attachment.ifindex == change.ifindex), None)
+        if vf:
+            if change.is_gone:
+                self._unplugged(vf, "interface deleted")
+            else:
+                self._carrier(vf, change.has_carrier)
+            return
+        for pf in self._context.inventory.pfs.values():
+            if pf.uplink and pf.uplink.ifindex == change.ifindex:
+                if change.is_gone:
+                    uplinks.lost(self._context, pf)
+                elif pf.uplink.has_carrier != change.has_carrier:
+                    pf.uplink.has_carrier = change.has_carrier
+                    uplinks.refresh(self._context, pf)
+            elif pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone:
+                uplinks.found(self._context, pf)
+
+    def _carrier(self, vf: AttachedVf, has_carrier: bool) -> None:
+        if vf.has_carrier != has_carrier:
+            vf.has_carrier = has_carrier
+            self._context.tables.put_port(slot_of(vf), vf_image(self._context.inventory, vf))
+
+    def _unplugged(self, vf: AttachedVf, why: str) -> None:
+        try:
+            lifecycle.detach(self._context, vf.address, SELF, f"unplugged: {why}")
+        except HostError as error:
+            _log.error("%s: unplugged, but not everything could be cleaned: %s", vf.address, error)

@@ -1,0 +1,253 @@
+"""What the operator wants of this host, and what is attached: values and their JSON form for the store.
+
+Pure. The api package makes a HostIntent from a configuration file; the inventory makes one from what is there; the plan is
+their difference.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch
+from sriov_xdp.vswitch.vlan import Vlan, VlanMode
+
+PF_NAME = re.compile(r"[a-z][a-z0-9]{0,6}")
+_VF_ADDRESS = re.compile(r"(?P<pf>[a-z][a-z0-9]{0,6}?)vf(?P<index>0|[1-9][0-9]{0,2})")
+
+
+class Datapath(StrEnum):
+    """How a VF's frames enter the switch. AUTO chooses."""
+
+    AUTO = "auto"
+    XDP = "xdp"
+    TCX = "tcx"
+
+
+class LinkState(StrEnum):
+    """As `ip link set PF vf N state`: AUTO and ENABLE are up (VF to VF goes on without the uplink), DISABLE cuts the VF off."""
+
+    AUTO = "auto"
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class VfAddress:
+    """pf0vf3."""
+
+    pf: str
+    index: int
+
+    @classmethod
+    def parse(cls, text: str) -> "VfAddress":
+        """Raises ValueError."""
+        match = _VF_ADDRESS.fullmatch(text)
+        if not match:
+            raise ValueError(f"VF address {text!r}: expected a PF's name, vf and a number, as in pf0vf3")
+        return cls(match["pf"], int(match["index"]))
+
+    def __str__(self) -> str:
+        return f"{self.pf}vf{self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PfSpec:
+    """A PF as configured. uplink None: a switch without a wire."""
+
+    name: str
+    uplink: str | None
+    num_vfs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSpec:
+    """An adapter as configured. mac None: the host chooses, always the same."""
+
+    guest: str
+    netns: str
+    interface: str
+    port_group: str
+    mac: MacAddress | None
+    datapath: Datapath
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes it the same adapter in two configurations."""
+        return self.guest, self.interface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostIntent:
+    """A whole host."""
+
+    pfs: tuple[PfSpec, ...]
+    switches: tuple[Switch, ...]
+    adapters: tuple[AdapterSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A VF given to a guest. ifindex is the representor's, whose low bits are the slot; netns_id tells a namespace from a
+    later one of the same name."""
+
+    vf: VfAddress
+    spec: AdapterSpec
+    admin_mac: MacAddress
+    generation: int
+    representor: str
+    ifindex: int
+    netns_is_ours: bool
+    netns_id: tuple[int, int]
+    link_state: LinkState = LinkState.AUTO
+    overrides: PortOverrides = field(default_factory=PortOverrides)
+
+
+def vlan_to_json(vlan: Vlan) -> Any:
+    """As configuration files write it: "none", {"access": 100}, {"trunk": [10, "20-29"]}."""
+    match vlan.mode:
+        case VlanMode.NONE:
+            return "none"
+        case VlanMode.ACCESS:
+            return {"access": vlan.access_vlan}
+        case VlanMode.TRUNK:
+            return {"trunk": vlan.ranges()}
+
+
+def vlan_from_json(value: Any) -> Vlan:
+    """The reverse; also takes what a person writes. Raises ValueError."""
+    if value == "none":
+        return Vlan(VlanMode.NONE)
+    if not isinstance(value, dict) or len(value) != 1:
+        raise ValueError(f'VLAN {value!r}: expected none, {{access: N}} or {{trunk: [N, "A-B"]}}')
+    mode, setting = next(iter(value.items()))
+    if mode == "access" and isinstance(setting, int) and not isinstance(setting, bool):
+        return Vlan.access(setting)
+    if mode == "trunk" and isinstance(setting, list) and setting:
+        return Vlan.trunk(frozenset(vlan for part in setting for vlan in _vlan_range(part)))
+    raise ValueError(f'VLAN {value!r}: expected none, {{access: N}} or {{trunk: [N, "A-B"]}}')
+
+
+def _vlan_range(part: Any) -> range:
+    first, dash, last = str(part).partition("-")
+    if not first.isdigit() or (dash and not last.isdigit()):
+        raise ValueError(f'VLAN range {part!r}: expected a number or "A-B"')
+    numbers = range(int(first), int(last or first) + 1)
+    if not numbers or numbers[0] < 1 or numbers[-1] > 4094:
+        raise ValueError(f"VLAN range {part!r}: expected numbers from 1 to 4094, the smaller first")
+    return numbers
+
+
+def settings_to_json(settings: PolicySettings) -> dict[str, Any]:
+    """Only what is set, in the shape of configuration files."""
+    security = {
+        name: value.value
+        for name in ("promiscuous", "mac_changes", "forged_transmits")
+        if (value := getattr(settings, name)) is not None
+    }
+    document: dict[str, Any] = {"security": security} if security else {}
+    if settings.deny_reply is not None:
+        document["deny_reply"] = settings.deny_reply.value
+    return document
+
+
+def settings_from_json(document: dict[str, Any]) -> PolicySettings:
+    """The reverse of settings_to_json."""
+    security = {name: Security(value) for name, value in document.get("security", {}).items()}
+    reply = document.get("deny_reply")
+    return PolicySettings(**security, deny_reply=DenyReply(reply) if reply else None)
+
+
+def switch_to_json(switch: Switch) -> dict[str, Any]:
+    """As configuration files write it."""
+    document: dict[str, Any] = {"name": switch.name, "kind": "standard", "pf": switch.pf, "mtu": switch.mtu_bytes}
+    policy = settings_to_json(switch.policy)
+    if policy:
+        document["policy"] = policy
+    document["port_groups"] = [group_to_json(group) for group in switch.port_groups]
+    return document
+
+
+def group_to_json(group: PortGroup) -> dict[str, Any]:
+    """As configuration files write it."""
+    document: dict[str, Any] = {"name": group.name, "vlan": vlan_to_json(group.vlan)}
+    policy = settings_to_json(group.policy)
+    if policy:
+        document["policy"] = policy
+    if group.overrides_allowed:
+        document["overrides_allowed"] = sorted(group.overrides_allowed)
+    return document
+
+
+def group_from_json(document: dict[str, Any]) -> PortGroup:
+    """The reverse of group_to_json."""
+    return PortGroup(
+        name=document["name"],
+        vlan=vlan_from_json(document["vlan"]),
+        policy=settings_from_json(document.get("policy", {})),
+        overrides_allowed=frozenset(Override(name) for name in document.get("overrides_allowed", ())),
+    )
+
+
+def switch_from_json(document: dict[str, Any]) -> Switch:
+    """The reverse of switch_to_json."""
+    return Switch(
+        name=document["name"],
+        pf=document["pf"],
+        mtu_bytes=document["mtu"],
+        policy=settings_from_json(document.get("policy", {})),
+        port_groups=tuple(group_from_json(group) for group in document["port_groups"]),
+    )
+
+
+def attachment_to_text(attachment: Attachment) -> str:
+    """For the store."""
+    spec = attachment.spec
+    document = {
+        "guest": spec.guest,
+        "netns": spec.netns,
+        "interface": spec.interface,
+        "port_group": spec.port_group,
+        "mac": str(spec.mac) if spec.mac else None,
+        "datapath": spec.datapath.value,
+        "admin_mac": str(attachment.admin_mac),
+        "generation": attachment.generation,
+        "representor": attachment.representor,
+        "ifindex": attachment.ifindex,
+        "netns_is_ours": attachment.netns_is_ours,
+        "netns_id": list(attachment.netns_id),
+        "link_state": attachment.link_state.value,
+        "policy": settings_to_json(attachment.overrides.policy),
+        "vlan": vlan_to_json(attachment.overrides.vlan) if attachment.overrides.vlan else None,
+    }
+    return json.dumps(document)
+
+
+def attachment_from_text(vf: VfAddress, text: str) -> Attachment:
+    """The reverse of attachment_to_text."""
+    document = json.loads(text)
+    spec = AdapterSpec(
+        guest=document["guest"],
+        netns=document["netns"],
+        interface=document["interface"],
+        port_group=document["port_group"],
+        mac=MacAddress.parse(document["mac"]) if document["mac"] else None,
+        datapath=Datapath(document["datapath"]),
+    )
+    vlan = document["vlan"]
+    overrides = PortOverrides(policy=settings_from_json(document["policy"]), vlan=vlan_from_json(vlan) if vlan else None)
+    first, second = document["netns_id"]
+    return Attachment(
+        vf=vf,
+        spec=spec,
+        admin_mac=MacAddress.parse(document["admin_mac"]),
+        generation=document["generation"],
+        representor=document["representor"],
+        ifindex=document["ifindex"],
+        netns_is_ours=document["netns_is_ours"],
+        netns_id=(first, second),
+        link_state=LinkState(document["link_state"]),
+        overrides=overrides,
+    )

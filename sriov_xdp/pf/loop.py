@@ -1,0 +1,121 @@
+"""The writer: one thread that owns mailboxes, monitors, store and maps, and does the work that others submit.
+
+Other threads call submit() and wait on the future; nothing else of the PF is theirs to touch.
+"""
+
+import os
+import queue
+import selectors
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Steps = Generator[None, None, Any]
+
+
+@dataclass(slots=True)
+class _Timer:
+    interval_seconds: float
+    due_at: float
+    run: Callable[[], None]
+
+
+class WriterLoop:
+    """A selector loop with timers and submitted work."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._running_steps: list[tuple[Steps, Future[Any]]] = []
+        self._timers: list[_Timer] = []
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._is_stopping = False
+        selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wake)
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Runs work in the writer thread. Work that returns a generator is advanced step by step between mailbox requests;
+        its return value is the result."""
+        future: Future[T] = Future()
+        self._work.put((work, future))
+        self._wake()
+        return future
+
+    def every(self, interval_seconds: float, run: Callable[[], None]) -> None:
+        """A timer."""
+        self._timers.append(_Timer(interval_seconds, time.monotonic() + interval_seconds, run))
+
+    def stop(self) -> None:
+        """Ends run() soon; from any thread or a signal handler."""
+        self._is_stopping = True
+        self._wake()
+
+    def run(self) -> None:
+        """Until stop()."""
+        while not self._is_stopping:
+            for key, _events in self._selector.select(self._timeout_seconds()):
+                if self._selector.get_map().get(key.fd) is key:
+                    key.data()
+            self._run_timers()
+            self._advance_steps()
+            self._run_work()
+
+    def close(self) -> None:
+        """Ends the wake pipe; unfinished work fails."""
+        for _steps, future in self._running_steps:
+            future.cancel()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+
+    def _timeout_seconds(self) -> float | None:
+        if self._running_steps or not self._work.empty():
+            return 0.0
+        if not self._timers:
+            return None
+        return max(0.0, min(timer.due_at for timer in self._timers) - time.monotonic())
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        for timer in self._timers:
+            if timer.due_at <= now:
+                timer.due_at = now + timer.interval_seconds
+                timer.run()
+
+    def _advance_steps(self) -> None:
+        for steps, future in list(self._running_steps):
+            try:
+                next(steps)
+            except StopIteration as end:
+                self._running_steps.remove((steps, future))
+                future.set_result(end.value)
+            except Exception as error:  # noqa: BLE001  # whoever submitted it gets it
+                self._running_steps.remove((steps, future))
+                future.set_exception(error)
+
+    def _run_work(self) -> None:
+        while not self._work.empty():
+            work, future = self._work.get()
+            try:
+                result = work()
+            except Exception as error:  # noqa: BLE001  # whoever submitted it gets it
+                future.set_exception(error)
+                continue
+            if isinstance(result, Generator):
+                self._running_steps.append((result, future))
+            else:
+                future.set_result(result)
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_writer, b"\0")
+        except BlockingIOError:
+            return
+
+    def _drain_wake(self) -> None:
+        try:
+            while os.read(self._wake_reader, 4096):
+                pass
+        except BlockingIOError:
+            return

@@ -1,0 +1,138 @@
+"""The uplink of a PF: taking a netdev over, following its carrier, and giving it back as it was."""
+
+import contextlib
+import json
+import logging
+
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.host import features
+from sriov_xdp.host.errors import HostError
+from sriov_xdp.host.links import Link
+from sriov_xdp.pf import attachments
+from sriov_xdp.pf.context import Context
+from sriov_xdp.pf.errors import Conflict, Invalid, PfError
+from sriov_xdp.pf.images import uplink_image
+from sriov_xdp.pf.intent import PfSpec
+from sriov_xdp.pf.inventory import PhysicalFunction, UplinkState
+from sriov_xdp.vswitch.address import MacAddress
+
+_log = logging.getLogger("sriov_xdp.pf")
+_IFF_PROMISC = 0x100
+_OFFLOADS = {features.RX_VLAN: False, features.TX_VLAN: False}  # a tag taken off by hardware is lost behind XDP
+
+
+def pf_to_text(pf: PhysicalFunction) -> str:
+    """For the store; with what the uplink was like before, to give it back so."""
+    before = pf.uplink.features_before if pf.uplink else {}
+    document = {"number": pf.number, "uplink": pf.spec.uplink, "num_vfs": pf.spec.num_vfs, "features_before": before}
+    return json.dumps(document)
+
+
+def pf_from_text(name: str, text: str) -> tuple[PhysicalFunction, dict[str, bool]]:
+    """The reverse: the PF, its uplink not yet taken, and the uplink's former features."""
+    document = json.loads(text)
+    spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"])
+    return PhysicalFunction(spec=spec, number=document["number"]), document["features_before"]
+
+
+def link_name(pf: PhysicalFunction) -> str:
+    """Of the uplink's pinned links."""
+    return f"uplink{pf.number}"
+
+
+def check(context: Context, spec: PfSpec, mtu_bytes: int) -> str | None:
+    """Why a netdev cannot be this PF's uplink; None when it can."""
+    if spec.uplink is None:
+        return None
+    try:
+        link = context.links.by_name(spec.uplink)
+    except HostError as error:
+        return f"PF {spec.name}: uplink: {error}"
+    for other in context.inventory.pfs.values():
+        if other.spec.uplink == spec.uplink and other.spec.name != spec.name:
+            return f"PF {spec.name}: uplink {spec.uplink} already belongs to PF {other.spec.name}; use another device"
+    if link.mtu_bytes < mtu_bytes:
+        need = f"`ip link set {spec.uplink} mtu {mtu_bytes}` or lower the switch's mtu"
+        return f"PF {spec.name}: uplink {spec.uplink} has MTU {link.mtu_bytes}, its switch needs {mtu_bytes}; {need}"
+    return None
+
+
+def take(context: Context, pf: PhysicalFunction, features_before: dict[str, bool] | None = None) -> None:
+    """Makes the configured netdev the PF's uplink. features_before: from the store when we had it already."""
+    if pf.spec.uplink is None:
+        _program(context, pf)
+        return
+    link = context.links.by_name(pf.spec.uplink)
+    changed = features.write(link.name, _OFFLOADS)
+    context.links.change(link.ifindex, state="up", flags=_IFF_PROMISC, change=_IFF_PROMISC)
+    serves_host = context.links.has_address(link.ifindex)
+    if not serves_host:
+        context.links.silence(link.name, link.ifindex)
+    pf.uplink = UplinkState(
+        ifindex=link.ifindex,
+        mac=MacAddress.parse(link.mac),
+        has_carrier=link.has_carrier,
+        serves_host=serves_host,
+        xdp_mode=attachments.NATIVE,
+        features_before=features_before or changed,
+    )
+    context.inventory.claim_uplink(pf)
+    _program(context, pf)
+    attachments.attach_tc(context, link_name(pf), f"tc_uplink_{pf.number}", link.ifindex)
+    pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
+    if pf.uplink.xdp_mode == attachments.GENERIC:
+        _log.warning("uplink %s of %s: no native XDP, generic XDP is slower", link.name, pf.spec.name)
+
+
+def _attach_xdp(context: Context, pf: PhysicalFunction, link: Link) -> str:
+    try:
+        return attachments.attach_xdp(context, link_name(pf), f"xdp_uplink_{pf.number}", link.ifindex, may_be_generic=True)
+    except DataPathError as error:
+        text = f"uplink {link.name} of {pf.spec.name}: XDP cannot be attached: {error}"
+        raise Conflict(f"{text}; `ip link show {link.name}` tells whether another program is there") from error
+
+
+def _program(context: Context, pf: PhysicalFunction) -> None:
+    context.tables.put_port(pf.number, uplink_image(context.inventory, pf))
+
+
+def refresh(context: Context, pf: PhysicalFunction) -> None:
+    """After a change of what the uplink's port says."""
+    _program(context, pf)
+
+
+def give_back(context: Context, pf: PhysicalFunction) -> None:
+    """Takes our programs off the netdev and restores what we changed."""
+    if pf.uplink is None:
+        context.tables.clear_port(pf.number)
+        return
+    attachments.detach_all(context, link_name(pf), pf.uplink.ifindex)
+    context.tables.clear_port(pf.number)
+    with contextlib.suppress(HostError):
+        context.links.change(pf.uplink.ifindex, flags=0, change=_IFF_PROMISC)
+        if pf.spec.uplink and pf.uplink.features_before:
+            features.write(pf.spec.uplink, pf.uplink.features_before)
+    pf.uplink = None
+    context.inventory.claim_uplink(pf)
+
+
+def lost(context: Context, pf: PhysicalFunction) -> None:
+    """The netdev was deleted. VF to VF goes on; the PF waits for a device of that name."""
+    _log.warning(
+        "uplink %s of %s: the device is gone; frames to the wire are dropped until it is back", pf.spec.uplink, pf.spec.name
+    )
+    ifindex = pf.uplink.ifindex if pf.uplink else 0
+    pf.uplink = None
+    attachments.detach_all(context, link_name(pf), ifindex)
+    context.tables.clear_port(pf.number)
+    context.inventory.claim_uplink(pf)
+    _program(context, pf)
+
+
+def found(context: Context, pf: PhysicalFunction) -> None:
+    """A device of the uplink's name appeared."""
+    try:
+        take(context, pf)
+        _log.info("uplink %s of %s: taken", pf.spec.uplink, pf.spec.name)
+    except (HostError, DataPathError, PfError, Invalid) as error:
+        _log.warning("uplink %s of %s: cannot be taken: %s", pf.spec.uplink, pf.spec.name, error)

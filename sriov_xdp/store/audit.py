@@ -1,0 +1,29 @@
+"""One audit record: who asked for what, which rule decided, and what came of it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """GRANTED; REFUSED: and the asker was told; PRETENDED: and the asker was told that it worked."""
+
+    GRANTED = "granted"
+    REFUSED = "refused"
+    PRETENDED = "pretended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """time is seconds since the epoch; peer is who spoke (the process in the guest, or the operator's); before and after are
+    what the request was about, as text."""
+
+    time: float
+    vf: str
+    guest: str
+    peer_pid: int
+    peer_uid: int
+    request: str
+    rule: str
+    outcome: Outcome
+    before: str
+    after: str

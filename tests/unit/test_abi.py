@@ -1,0 +1,123 @@
+"""bpf/abi.h is the truth; datapath/abi.py repeats it. Here the header is compiled by the host's compiler and both compared."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sriov_xdp.datapath import abi
+from sriov_xdp.datapath.pins import MAP_SHAPES
+from sriov_xdp.datapath.sources import source_dir
+
+HEADER = source_dir() / "abi.h"
+LAYOUTS = {
+    "sxdp_port": (abi.PORT_LAYOUT.size, ["ifindex", "generation", "mac", "flags", "vlan", "mtu_bytes", "pf", "pad0", "pad1"]),
+    "sxdp_trunk": (abi.TRUNK_LAYOUT.size, ["vlans"]),
+    "sxdp_fdb_entry": (abi.FDB_ENTRY_LAYOUT.size, ["slot", "generation"]),
+    "sxdp_members": (abi.MEMBERS_LAYOUT.size, ["count", "slots", "pad0"]),
+    "sxdp_counters": (abi.COUNTERS_LAYOUT.size, ["verdict", "ingress_bytes", "egress_errors"]),
+}
+ENUMS = ("sxdp_limit", "sxdp_slot", "sxdp_vlan", "sxdp_verdict", "sxdp_port_flag")
+
+
+def enumerators(header: str, enum: str) -> list[str]:
+    body = re.search(rf"enum {enum} {{(.*?)}};", header, re.DOTALL)
+    assert body, f"enum {enum} is not in abi.h"
+    return re.findall(r"^\s*(SXDP_\w+)\s*=", body[1], re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, int]]:
+    """Numbers, sizes and offsets as the compiler sees them."""
+    header = HEADER.read_text()
+    names = [name for enum in ENUMS for name in enumerators(header, enum)]
+    lines = [f'printf("\\"{name}\\": %d,", (int){name});' for name in names]
+    for struct, (_size, members) in LAYOUTS.items():
+        lines.append(f'printf("\\"sizeof {struct}\\": %zu,", sizeof(struct {struct}));')
+        lines += [f'printf("\\"{struct}.{member}\\": %zu,", offsetof(struct {struct}, {member}));' for member in members]
+    lines.append('printf("\\"fdb_key\\": %llu", (unsigned long long)sxdp_fdb_key(sxdp_domain(3, 100), 0x060504030201ULL));')
+    folder = tmp_path_factory.mktemp("abi")
+    program = "\n".join(lines)
+    source = (
+        f'#include <stddef.h>\n#include <stdio.h>\n#include "abi.h"\nint main(void) {{ printf("{{"); {program} printf("}}"); }}'
+    )
+    (folder / "probe.c").write_text(source)
+    subprocess.run(["clang", "-I", str(HEADER.parent), "-o", str(folder / "probe"), str(folder / "probe.c")], check=True)
+    return json.loads(subprocess.run([str(folder / "probe")], capture_output=True, text=True, check=True).stdout)
+
+
+def test_verdicts_have_the_same_numbers(compiled: dict[str, int]) -> None:
+    internal = {"SXDP_VERDICTS", "SXDP_ADMITTED", "SXDP_DEFERRED"}
+    in_c = {
+        name.removeprefix("SXDP_"): compiled[name]
+        for name in enumerators(HEADER.read_text(), "sxdp_verdict")
+        if name not in internal
+    }
+    assert in_c == {verdict.name: verdict.value for verdict in abi.Verdict}
+    assert compiled["SXDP_VERDICTS"] == abi.VERDICT_ROOM
+
+
+def test_port_flags_have_the_same_bits(compiled: dict[str, int]) -> None:
+    in_c = {name.removeprefix("SXDP_PORT_"): compiled[name] for name in enumerators(HEADER.read_text(), "sxdp_port_flag")}
+    assert in_c == {flag.name: flag.value for flag in abi.PortFlag}
+
+
+@pytest.mark.parametrize(
+    "name", ["MAX_PFS", "MAX_PORTS", "MAX_MEMBERS", "FLOOD_CHUNK", "MAX_VLANS", "MAX_FDB_ENTRIES", "SLOT_MASK", "FIRST_VF_SLOT"]
+)
+def test_limits_are_the_same(compiled: dict[str, int], name: str) -> None:
+    assert compiled[f"SXDP_{name}"] == getattr(abi, name)
+
+
+def test_wildcard_vlan_is_the_same(compiled: dict[str, int]) -> None:
+    assert (compiled["SXDP_VLAN_NONE"], compiled["SXDP_VLAN_TRUNKS"]) == (abi.VLAN_NONE, abi.VLAN_TRUNKS)
+
+
+@pytest.mark.parametrize("struct", LAYOUTS)
+def test_structs_have_the_same_size(compiled: dict[str, int], struct: str) -> None:
+    assert compiled[f"sizeof {struct}"] == LAYOUTS[struct][0]
+
+
+def test_port_value_puts_each_field_at_its_offset(compiled: dict[str, int]) -> None:
+    value = abi.PortValue(
+        ifindex=0x11111111,
+        generation=0x22222222,
+        mac=bytes([1, 2, 3, 4, 5, 6]),
+        flags=abi.PortFlag(0x33),
+        vlan=0x4444,
+        mtu_bytes=0x5555,
+        pf=0x66,
+    ).pack()
+    at = {member: compiled[f"sxdp_port.{member}"] for member in LAYOUTS["sxdp_port"][1]}
+    assert value[at["generation"] :][:4] == b"\x22" * 4
+    assert value[at["mac"] :][:8] == bytes([1, 2, 3, 4, 5, 6, 0, 0])
+    assert value[at["flags"] :][:4] == bytes([0x33, 0, 0, 0])
+    assert value[at["vlan"] :][:2] == b"\x44\x44"
+    assert value[at["mtu_bytes"] :][:2] == b"\x55\x55"
+    assert value[at["pf"] :][:2] == b"\x66\x00"
+
+
+def test_fdb_key_is_built_the_same_way(compiled: dict[str, int]) -> None:
+    assert compiled["fdb_key"] == abi.fdb_key(3, 100, bytes([1, 2, 3, 4, 5, 6]))
+
+
+def test_map_shapes_are_those_of_the_program(compiled: dict[str, int]) -> None:
+    sizes = {
+        "ports": "sxdp_port",
+        "trunks": "sxdp_trunk",
+        "fdb": "sxdp_fdb_entry",
+        "members": "sxdp_members",
+        "counters": "sxdp_counters",
+    }
+    assert {name: shape[1] for name, shape in MAP_SHAPES.items() if name in sizes} == {
+        name: compiled[f"sizeof {struct}"] for name, struct in sizes.items()
+    }
+
+
+def test_the_check_itself_can_fail(tmp_path: Path) -> None:
+    """A header with one number changed is noticed."""
+    changed = HEADER.read_text().replace("SXDP_HAIRPIN = 15", "SXDP_HAIRPIN = 16")
+    assert changed != HEADER.read_text()
+    assert re.search(r"SXDP_HAIRPIN = (\d+)", changed)[1] != str(abi.Verdict.HAIRPIN.value)  # type: ignore[index]
