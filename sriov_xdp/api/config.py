@@ -19,6 +19,7 @@ from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGr
 from sriov_xdp.vswitch.vlan import Vlan
 
 MAX_FILE_BYTES = 4 << 20
+MAX_VALUES = 200_000  # a bomb of aliases is small as text and endless as values
 
 PfName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,6}$")]
 ObjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
@@ -153,16 +154,11 @@ def _adapter(guest: GuestDocument, adapter: AdapterDocument) -> AdapterSpec:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key twice in one mapping, and aliases, which only bombs need."""
+    """SafeLoader that remembers a key given twice in one mapping."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self.duplicates: list[str] = []
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not allowed; write the value out", self.get_mark())
-        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -179,12 +175,26 @@ def parse(text: str) -> HostIntent:
         raise Invalid(f"configuration: larger than {MAX_FILE_BYTES} bytes; split the host")
     loader = _StrictLoader(text)
     try:
-        content = loader.get_single_data()
+        node = loader.get_single_node()
+        if _values_in(node, {}) > MAX_VALUES:
+            raise Invalid(f"configuration: aliases make it more than {MAX_VALUES} values; write them out")
+        content = loader.construct_document(node) if node else None
     except yaml.YAMLError as error:
         raise Invalid(f"configuration: not YAML: {error}") from error
     finally:
         loader.dispose()
     return from_content(content, loader.duplicates)
+
+
+def _values_in(node: Any, known: dict[int, int]) -> int:
+    """How many values a YAML node stands for with every alias written out; a node inside itself is too many."""
+    if id(node) in known:
+        return known[id(node)]
+    known[id(node)] = MAX_VALUES + 1
+    parts = node.value if isinstance(node, yaml.CollectionNode) else []
+    children = [child for part in parts for child in (part if isinstance(part, tuple) else (part,))]
+    known[id(node)] = 1 + sum(_values_in(child, known) for child in children)
+    return known[id(node)]
 
 
 def from_content(content: Any, found: list[str] | None = None) -> HostIntent:

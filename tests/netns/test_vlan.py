@@ -1,0 +1,134 @@
+"""VLANs on real frames: none, access (VST), trunk (VGT), and 802.1Q in band on the wire."""
+
+from collections.abc import Iterator
+
+import frames
+import pytest
+
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config
+
+GROUPS = [
+    {"name": "plain", "vlan": "none"},
+    {"name": "web", "vlan": {"access": 100}},
+    {"name": "db", "vlan": {"access": 200}},
+    {"name": "router", "vlan": {"trunk": [100, "200-202"]}},
+]
+GUESTS = {"p": "plain", "a": "web", "b": "web", "d": "db", "r": "router"}
+
+
+class Scene:
+    def __init__(self, lab: Lab, mode: str) -> None:
+        self.wire, uplink = lab.wire()
+        self.guests: dict[str, Namespace] = {name: lab.namespace(name) for name in GUESTS}
+        adapters = [{"guest": self.guests[name].name, "port_group": group, "datapath": mode} for name, group in GUESTS.items()]
+        self.daemon: Daemon = lab.daemon(host_config(uplink, adapters, GROUPS))
+        self.taps = {name: frames.Tap(guest) for name, guest in self.guests.items()}
+        self.taps["w"] = frames.Tap(self.wire, "w0")
+        self.macs = {name: guest.mac() for name, guest in self.guests.items()} | {"w": self.wire.mac("w0")}
+
+    def fate(self, sender: str, sent: bytes, payload: bytes) -> dict[str, list[bytes]]:
+        """Who received what; only those who received something."""
+        self.taps[sender].send(sent)
+        return {name: got for name, tap in self.taps.items() if (got := tap.seen(payload=payload, seconds=0.15))}
+
+
+@pytest.fixture(scope="module", params=["xdp", "tcx"])
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    with Lab("vl") as lab:
+        made = Scene(lab, request.param)
+        yield made
+        for tap in made.taps.values():
+            tap.close()
+
+
+def test_broadcast_stays_in_its_vlan_and_is_tagged_where_it_must_be(scene: Scene) -> None:
+    sent = frames.frame(frames.BROADCAST, scene.macs["a"], b"web all")
+    tagged = frames.frame(frames.BROADCAST, scene.macs["a"], b"web all", tags=(100,))
+    assert {"b": [sent], "r": [tagged], "w": [tagged]} == scene.fate("a", sent, b"web all")
+
+
+def test_unicast_between_members_is_untagged(scene: Scene) -> None:
+    sent = frames.frame(scene.macs["b"], scene.macs["a"], b"a to b")
+    assert {"b": [sent]} == scene.fate("a", sent, b"a to b")
+
+
+def test_a_guest_of_another_vlan_is_not_found_but_looked_for_on_the_wire(scene: Scene) -> None:
+    sent = frames.frame(scene.macs["d"], scene.macs["a"], b"web to db")
+    tagged = frames.frame(scene.macs["d"], scene.macs["a"], b"web to db", tags=(100,))
+    assert {"w": [tagged]} == scene.fate("a", sent, b"web to db")
+
+
+def test_frames_of_the_plain_group_are_untagged_on_the_wire(scene: Scene) -> None:
+    sent = frames.frame(scene.macs["w"], scene.macs["p"], b"plain to wire")
+    assert {"w": [sent]} == scene.fate("p", sent, b"plain to wire")
+
+
+def test_wire_to_access_loses_the_tag(scene: Scene) -> None:
+    tagged = frames.frame(scene.macs["d"], scene.macs["w"], b"wire to db", tags=(200,))
+    assert {"d": [frames.frame(scene.macs["d"], scene.macs["w"], b"wire to db")]} == scene.fate("w", tagged, b"wire to db")
+
+
+def test_wire_frames_with_a_foreign_tag_reach_nobody(scene: Scene) -> None:
+    tagged = frames.frame(scene.macs["d"], scene.macs["w"], b"wrong tag", tags=(100,))
+    assert {} == scene.fate("w", tagged, b"wrong tag")
+
+
+def test_untagged_wire_frames_do_not_reach_access_ports(scene: Scene) -> None:
+    sent = frames.frame(frames.BROADCAST, scene.macs["w"], b"native")
+    assert {"p": [sent]} == scene.fate("w", sent, b"native")
+
+
+def test_trunk_reaches_each_of_its_vlans_by_tag(scene: Scene) -> None:
+    for vlan, target in ((100, "a"), (200, "d")):
+        payload = f"trunk {vlan}".encode()
+        sent = frames.frame(scene.macs[target], scene.macs["r"], payload, tags=(vlan,))
+        assert {target: [frames.frame(scene.macs[target], scene.macs["r"], payload)]} == scene.fate("r", sent, payload)
+
+
+def test_access_to_trunk_gains_the_tag(scene: Scene) -> None:
+    sent = frames.frame(scene.macs["r"], scene.macs["d"], b"db to router")
+    tagged = frames.frame(scene.macs["r"], scene.macs["d"], b"db to router", tags=(200,))
+    assert {"r": [tagged]} == scene.fate("d", sent, b"db to router")
+
+
+def test_trunk_vlan_without_access_ports_works_with_the_wire(scene: Scene) -> None:
+    """VLAN 201 has no member but the trunk; priority bits stay."""
+    tci = 5 << 13 | 201
+    for sender, target in (("r", "w"), ("w", "r")):
+        payload = f"{sender} to {target} in 201".encode()
+        sent = frames.frame(frames.BROADCAST, scene.macs[sender], payload, tags=(tci,))
+        assert {target: [sent]} == scene.fate(sender, sent, payload)
+        sent = frames.frame(scene.macs[target], scene.macs[sender], payload + b"!", tags=(tci,))
+        assert {target: [sent]} == scene.fate(sender, sent, payload + b"!")
+
+
+@pytest.mark.parametrize("tags", [(), (300,), (0,), (4095,), (100, 200)], ids=str)
+def test_trunk_takes_listed_tags_only(scene: Scene, tags: tuple[int, ...]) -> None:
+    payload = f"trunk with {tags}".encode()
+    assert {} == scene.fate("r", frames.frame(frames.BROADCAST, scene.macs["r"], payload, tags=tags), payload)
+
+
+@pytest.mark.parametrize("tags", [(100,), (200,), (0,), (100, 200)], ids=str)
+def test_access_port_takes_no_tags(scene: Scene, tags: tuple[int, ...]) -> None:
+    payload = f"access with {tags}".encode()
+    assert {} == scene.fate("a", frames.frame(scene.macs["b"], scene.macs["a"], payload, tags=tags), payload)
+
+
+def test_q_in_q_from_the_wire_is_dropped(scene: Scene) -> None:
+    assert {} == scene.fate("w", frames.frame(scene.macs["a"], scene.macs["w"], b"qinq", tags=(100, 200)), b"qinq")
+    sent = frames.frame(scene.macs["a"], scene.macs["w"], b"88a8", tags=(100,), tpid=0x88A8)
+    assert {} == scene.fate("w", sent, b"88a8")
+
+
+def test_priority_tag_from_the_wire_counts_as_untagged(scene: Scene) -> None:
+    sent = frames.frame(scene.macs["p"], scene.macs["w"], b"priority", tags=(3 << 13,))
+    assert {"p": [frames.frame(scene.macs["p"], scene.macs["w"], b"priority")]} == scene.fate("w", sent, b"priority")
+
+
+def test_ping_within_a_group_and_not_across(scene: Scene) -> None:
+    for name, host in (("a", 1), ("b", 2), ("d", 3)):
+        scene.guests[name].address(host)
+    assert scene.guests["a"].can_ping("10.77.0.2")
+    assert scene.guests["a"].can_ping("fd77::2")
+    assert not scene.guests["a"].can_ping("10.77.0.3")
+    assert not scene.guests["a"].can_ping("fd77::3")
