@@ -8,7 +8,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from sriov_xdp.host.errors import HostError
 
 _INGRESS = 0xFFFFFFF2
-_CLSACT_HANDLE = 0xFFFF0000
+_ETH_P_ALL = 3
 _PRIORITY = 1
 _FILTER_HANDLE = 1
 
@@ -30,7 +30,7 @@ def attach(ifindex: int, program_fd: int, name: str) -> None:
                 prio=_PRIORITY,
                 direct_action=True,
                 classid=1,
-                protocol=_all_protocols(),
+                protocol=_ETH_P_ALL,
             )
         except NetlinkError as error:
             raise HostError(f"ifindex {ifindex}: clsact filter {name}: {error}") from error
@@ -41,7 +41,3 @@ def detach(ifindex: int) -> None:
     with IPRoute() as netlink, contextlib.suppress(NetlinkError):
         netlink.tc("del", "clsact", ifindex)
 
-
-def _all_protocols() -> int:
-    """ETH_P_ALL in network order, as the kernel wants it."""
-    return 0x0300

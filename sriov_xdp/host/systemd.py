@@ -5,16 +5,18 @@ Silent when nobody listens, so the daemon runs the same from a shell.
 
 import os
 import socket
+from contextlib import suppress
 
 
 def notify(state: str) -> None:
-    """Sends one state string (READY=1, STATUS=..., WATCHDOG=1) to $NOTIFY_SOCKET when it is set."""
+    """Sends one state string (READY=1, STATUS=..., WATCHDOG=1) to $NOTIFY_SOCKET when it is set. A manager that is gone
+    is no reason to fail."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         channel.connect(address)
         channel.sendall(state.encode())
 

@@ -56,7 +56,7 @@ def attach(context: Context, spec: AdapterSpec, vf: VfAddress | None, actor: Act
     vf = vf or context.inventory.free_vf(switch.pf)
     _validate(context, spec, vf, switch.pf)
     with contextlib.ExitStack() as undo:
-        netns_is_ours = _ensure_namespace(spec.netns, undo)
+        netns_is_ours = _ensure_namespace(context, spec.netns, undo)
         attachment = _plan_attachment(context, spec, vf, netns_is_ours)
         attached = _new_vf(attachment, None)
         check_limits(context, attached, group.vlan)
@@ -96,9 +96,11 @@ def _validate_mac(context: Context, attached: AttachedVf) -> None:
         raise Conflict(f"VF {attached.address}: admin MAC: {problem}")
 
 
-def _ensure_namespace(name: str, undo: contextlib.ExitStack) -> bool:
+def _ensure_namespace(context: Context, name: str, undo: contextlib.ExitStack) -> bool:
+    """Whether the namespace is ours to remove: made now, or for another adapter of the guest before."""
     if namespaces.identity(name) is not None:
-        return False
+        others = [vf.attachment for vf in context.inventory.vfs.values() if vf.attachment.spec.netns == name]
+        return any(other.netns_is_ours for other in others)
     namespaces.create(name)
     undo.callback(namespaces.remove, name)
     return True
@@ -254,7 +256,7 @@ def _restore(context: Context, attached: AttachedVf) -> None:
     """After a boot the namespace and the pair are made anew; the VF starts from its admin settings."""
     spec = attached.attachment.spec
     with contextlib.ExitStack() as undo:
-        is_ours = _ensure_namespace(spec.netns, undo)
+        is_ours = _ensure_namespace(context, spec.netns, undo)
         fresh = _plan_attachment(context, spec, attached.address, is_ours)
         kept = attached.attachment
         attachment = replace(fresh, admin_mac=kept.admin_mac, link_state=kept.link_state, overrides=kept.overrides)

@@ -1,0 +1,329 @@
+"""A reference model of the switch: what becomes of one frame, by the rules and without a program.
+
+It is: the frame rules written down a second time, as plainly as Python can say them, to compare the C programs with. Ports
+go in; the forwarding database and the flood lists follow from them, so no map can be stale or inconsistent here.
+It is not: a data path, nor a source of policy. It knows no maps, no counters, no GSO, no devices that refuse a frame, and
+not which of the two kinds of program finishes a frame. Where it and bpf/ differ, one of them is wrong.
+For tests and for people who read; nothing of the running product may import it. Pure: no IO.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, PortValue, Verdict
+
+ETH_HEADER_BYTES = 14
+TAG_BYTES = 4
+TPID_8021Q = 0x8100
+TAG_TYPES = frozenset({TPID_8021Q, 0x88A8, 0x9100})
+RESERVED_VLAN = 4095
+BROADCAST = b"\xff" * 6
+
+# Spoken between a station and its switch: no switch passes them on. PAUSE and PFC; LLDP.
+LINK_LOCAL_TYPES = frozenset({0x8808, 0x88CC})
+# 01:80:c2:00:00:00..0f of IEEE 802.1Q, and Cisco's CDP, VTP, UDLD (cc) and PVST+ (cd).
+LINK_LOCAL_GROUPS = frozenset(
+    {bytes.fromhex("0180c20000") + bytes([last]) for last in range(16)}
+    | {bytes.fromhex("01000ccccc") + last for last in (b"\xcc", b"\xcd")}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A port as the maps describe it. trunk: the tags of a trunk port; more_macs: addresses beside value.mac by which it
+    is reached."""
+
+    value: PortValue
+    trunk: frozenset[int] = frozenset()
+    more_macs: frozenset[bytes] = frozenset()
+
+    def has(self, flag: PortFlag) -> bool:
+        """Whether a flag is set."""
+        return flag in self.value.flags
+
+    @property
+    def is_uplink(self) -> bool:
+        """Whether it leads to the wire."""
+        return self.has(PortFlag.UPLINK)
+
+    @property
+    def is_access(self) -> bool:
+        """A VF in one VLAN, or in none, whose guest sees no tags."""
+        return not self.is_uplink and not self.has(PortFlag.TRUNK)
+
+    def is_reached_by(self, mac: bytes) -> bool:
+        """Whether a VF's port has this unicast address."""
+        return not self.is_uplink and (mac == self.value.mac or mac in self.more_macs)
+
+    def is_member(self, vlan: int) -> bool:
+        """Whether frames of this VLAN may leave here."""
+        if self.is_uplink:
+            return True
+        return vlan == self.value.vlan if self.is_access else vlan in self.trunk
+
+    def wants_tag(self, vlan: int) -> bool:
+        """Whether frames of this VLAN leave with a tag."""
+        return vlan != VLAN_NONE and not self.is_access
+
+
+Ports = Mapping[int, Port]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ethernet:
+    """A frame taken apart. tci and tpid are of the outer tag, None without one; type is what stands behind it."""
+
+    destination: bytes
+    source: bytes
+    tpid: int | None
+    tci: int | None
+    type: int
+    payload: bytes
+
+    @classmethod
+    def parse(cls, frame: bytes) -> "Ethernet | None":
+        """None when a header that is needed is cut off."""
+        if len(frame) < ETH_HEADER_BYTES:
+            return None
+        first = int.from_bytes(frame[12:14], "big")
+        if first not in TAG_TYPES:
+            return cls(destination=frame[:6], source=frame[6:12], tpid=None, tci=None, type=first, payload=frame[14:])
+        if len(frame) < ETH_HEADER_BYTES + TAG_BYTES:
+            return None
+        return cls(
+            destination=frame[:6],
+            source=frame[6:12],
+            tpid=first,
+            tci=int.from_bytes(frame[14:16], "big"),
+            type=int.from_bytes(frame[16:18], "big"),
+            payload=frame[18:],
+        )
+
+    @property
+    def vid(self) -> int:
+        """VLAN number in the tag; a frame without a tag, like one with a priority tag, says none."""
+        return (self.tci or 0) & 0x0FFF
+
+    @property
+    def is_multicast(self) -> bool:
+        """Whether it goes to a group, everybody included."""
+        return is_group(self.destination)
+
+    def leaves(self, vlan: int, *, with_tag: bool) -> bytes:
+        """The bytes at the exit. A tag that the frame came with keeps its priority bits."""
+        tag = b""
+        if with_tag:
+            tag = TPID_8021Q.to_bytes(2, "big") + (vlan if self.tci is None else self.tci).to_bytes(2, "big")
+        return self.destination + self.source + tag + self.type.to_bytes(2, "big") + self.payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What became of a frame. left: the bytes that leave, by the slot of the port that they leave through."""
+
+    verdict: Verdict
+    left: Mapping[int, bytes] = field(default_factory=dict)
+    reaches_host: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A frame at the port that it came in by."""
+
+    ports: Ports
+    slot: int
+    frame: bytes
+    ethernet: Ethernet | None
+
+    @property
+    def port(self) -> Port:
+        """Where it came in."""
+        return self.ports[self.slot]
+
+    @property
+    def read(self) -> Ethernet:
+        """The frame taken apart; only for rules behind the one that asks for whole headers."""
+        assert self.ethernet is not None
+        return self.ethernet
+
+    @property
+    def vlan(self) -> int:
+        """The VLAN that it is in: an access port gives its own, else the tag says."""
+        return self.port.value.vlan if self.port.is_access else self.read.vid
+
+    @property
+    def siblings(self) -> Ports:
+        """The ports of the same PF that are there; an embedded switch knows no others."""
+        return {slot: port for slot, port in self.ports.items() if port.value.ifindex and port.value.pf == self.port.value.pf}
+
+    @property
+    def uplink(self) -> int | None:
+        """Slot of the PF's uplink."""
+        return next((slot for slot, port in self.siblings.items() if port.is_uplink), None)
+
+    def is_host(self, mac: bytes) -> bool:
+        """Whether the address is the uplink's own, which is the host's."""
+        return self.uplink is not None and self.ports[self.uplink].value.mac == mac
+
+    def access_holder(self, mac: bytes) -> int | None:
+        """Slot of the access port in the frame's VLAN that has the address."""
+        holders = (slot for slot, port in self.siblings.items() if port.is_access and port.is_reached_by(mac))
+        return next((slot for slot in holders if self.ports[slot].value.vlan == self.vlan), None)
+
+    def trunk_holder(self, mac: bytes) -> int | None:
+        """Slot of the trunk port that has the address: one address serves in all its VLANs."""
+        holders = (slot for slot, port in self.siblings.items() if port.has(PortFlag.TRUNK) and port.is_reached_by(mac))
+        return next(holders, None)
+
+    def holder(self, mac: bytes) -> int | None:
+        """Slot of the VF that has the address, the frame's VLAN first."""
+        slot = self.access_holder(mac)
+        return self.trunk_holder(mac) if slot is None else slot
+
+
+Rule = Callable[[Passage], Verdict | None]
+
+
+def is_group(mac: bytes) -> bool:
+    """Whether the address is of a group of stations."""
+    return bool(mac[0] & 1)
+
+
+# ---- entry, in the order of the design: each rule names its objection ----
+
+
+def link_is_up(passage: Passage) -> Verdict | None:
+    """A port that is off or blocked lets nothing in."""
+    return None if passage.port.has(PortFlag.LINK_UP) else Verdict.LINK_DOWN
+
+
+def headers_are_whole(passage: Passage) -> Verdict | None:
+    """Addresses, the type, and behind a tag's type the tag."""
+    return Verdict.MALFORMED if passage.ethernet is None else None
+
+
+def source_is_a_station(passage: Passage) -> Verdict | None:
+    """Nobody sends from a group's address or from none."""
+    source = passage.read.source
+    return Verdict.MALFORMED if is_group(source) or not any(source) else None
+
+
+def length_fits(passage: Passage) -> Verdict | None:
+    """The MTU is what may follow the Ethernet header and one tag."""
+    overhead_bytes = ETH_HEADER_BYTES + (0 if passage.read.tpid is None else TAG_BYTES)
+    return Verdict.OVERSIZE if len(passage.frame) > overhead_bytes + passage.port.value.mtu_bytes else None
+
+
+def is_no_control_frame(passage: Passage) -> Verdict | None:
+    """Link-local protocols end at the port, whoever speaks them."""
+    is_control = passage.read.type in LINK_LOCAL_TYPES or passage.read.destination in LINK_LOCAL_GROUPS
+    return Verdict.CONTROL_FRAME if is_control else None
+
+
+def has_one_tag_at_most(passage: Passage) -> Verdict | None:
+    """A tag behind a tag could name another VLAN at the next switch."""
+    is_double = passage.read.tpid is not None and passage.read.type in TAG_TYPES
+    return Verdict.DOUBLE_TAG if is_double else None
+
+
+def vlan_is_allowed(passage: Passage) -> Verdict | None:
+    """Uplink: any VLAN, a priority tag counts as untagged. Access: no tag of any kind. Trunk: a listed tag."""
+    port, tpid, vid = passage.port, passage.read.tpid, passage.read.vid
+    if port.is_access:
+        is_allowed = tpid is None
+    elif tpid is None:
+        is_allowed = port.is_uplink
+    else:
+        is_allowed = tpid == TPID_8021Q and vid != RESERVED_VLAN and (port.is_uplink or (vid != VLAN_NONE and vid in port.trunk))
+    return None if is_allowed else Verdict.VLAN_DENIED
+
+
+def source_is_not_taken(passage: Passage) -> Verdict | None:
+    """A guest may not speak as another VF of its switch, nor as the host, whatever its policy."""
+    source = passage.read.source
+    if passage.port.is_uplink or source == passage.port.value.mac:
+        return None
+    is_taken = passage.holder(source) not in (None, passage.slot) or passage.is_host(source)
+    return Verdict.SPOOF_MAC if is_taken else None
+
+
+def source_is_own(passage: Passage) -> Verdict | None:
+    """Any address but the effective MAC is forged, which the policy may accept."""
+    is_own = passage.port.is_uplink or passage.read.source == passage.port.value.mac
+    return None if is_own or passage.port.has(PortFlag.FORGED_ACCEPT) else Verdict.FORGED_SOURCE
+
+
+RULES: tuple[Rule, ...] = (
+    link_is_up,
+    headers_are_whole,
+    source_is_a_station,
+    length_fits,
+    is_no_control_frame,
+    has_one_tag_at_most,
+    vlan_is_allowed,
+    source_is_not_taken,
+    source_is_own,
+)
+
+
+# ---- exit ----
+
+
+def takes(target: Port, vlan: int) -> bool:
+    """Whether a port takes a frame that is meant for it."""
+    return target.has(PortFlag.LINK_UP) and target.is_member(vlan)
+
+
+def leaving(passage: Passage, slots: list[int]) -> dict[int, bytes]:
+    """What leaves at each of these ports."""
+    tagging = {slot: passage.ports[slot].wants_tag(passage.vlan) for slot in slots}
+    return {slot: passage.read.leaves(passage.vlan, with_tag=with_tag) for slot, with_tag in tagging.items()}
+
+
+def flood(passage: Passage) -> Fate:
+    """To everybody in the VLAN but the sender; from the wire and untagged also to the host, if it has an address there."""
+    others = [slot for slot, port in passage.siblings.items() if slot != passage.slot and takes(port, passage.vlan)]
+    reaches_host = passage.port.is_uplink and passage.port.has(PortFlag.HOST_STACK) and passage.vlan == VLAN_NONE
+    verdict = Verdict.FLOODED if others or reaches_host else Verdict.NO_TARGET
+    return Fate(verdict=verdict, left=leaving(passage, others), reaches_host=reaches_host)
+
+
+def send_to_host(passage: Passage) -> Fate:
+    """The host is on the wire's side, in no VLAN; no guest reaches it."""
+    if not passage.port.is_uplink:
+        return Fate(verdict=Verdict.TARGET_DENIED)
+    is_for_host = passage.vlan == VLAN_NONE
+    return Fate(verdict=Verdict.TO_HOST if is_for_host else Verdict.NO_TARGET, reaches_host=is_for_host)
+
+
+def forward(passage: Passage) -> Fate:
+    """To the access port in the VLAN, else the host, else a trunk port; what no port has goes to the wire only."""
+    destination = passage.read.destination
+    slot = passage.access_holder(destination)
+    if slot is None and passage.is_host(destination):
+        return send_to_host(passage)
+    if slot is None:
+        slot = passage.trunk_holder(destination)
+    if slot is None:
+        slot = None if passage.port.is_uplink else passage.uplink
+    if slot is None:
+        return Fate(verdict=Verdict.NO_TARGET)
+    if slot == passage.slot:
+        return Fate(verdict=Verdict.HAIRPIN)
+    if not takes(passage.ports[slot], passage.vlan):
+        return Fate(verdict=Verdict.TARGET_DENIED)
+    return Fate(verdict=Verdict.FORWARDED, left=leaving(passage, [slot]))
+
+
+def fate(ports: Ports, slot: int, ifindex: int, frame: bytes, *, rules: tuple[Rule, ...] = RULES) -> Fate:
+    """What becomes of a frame that comes in on the device with this ifindex, whose place in the table is slot. rules: for
+    tests that want a model with a fault."""
+    port = ports.get(slot)
+    if port is None or port.value.ifindex != ifindex:
+        return Fate(verdict=Verdict.UNKNOWN_PORT)
+    passage = Passage(ports=ports, slot=slot, frame=frame, ethernet=Ethernet.parse(frame))
+    for rule in rules:
+        objection = rule(passage)
+        if objection is not None:
+            return Fate(verdict=objection)
+    return flood(passage) if passage.read.is_multicast else forward(passage)

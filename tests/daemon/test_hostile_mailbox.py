@@ -1,0 +1,222 @@
+"""What a guest may say and do to its mailbox: nothing of it changes the device, ends the daemon or reaches another VF."""
+
+import contextlib
+import random
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mailbox_wire import (
+    ADD_ETH,
+    DEL_ETH,
+    DESCRIPTOR,
+    EVENT,
+    GET_STATS,
+    GET_VF_RESOURCES,
+    NOT_SUPPORTED,
+    OK,
+    PARAM,
+    RESET_VF,
+    VERSION,
+    RawMailbox,
+)
+
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config
+
+NEW_MAC = "02:00:00:aa:bb:01"
+ONE_ADDRESS = struct.pack("<HH", 1, 1) + bytes.fromhex("020000aabb01") + bytes([1, 0]) + bytes(8)
+# Exact payloads of each opcode that is served, from the protocol's description.
+EXACT = {VERSION: struct.pack("<II", 1, 1), RESET_VF: b"", GET_VF_RESOURCES: struct.pack("<I", 1), ADD_ETH: ONE_ADDRESS, DEL_ETH: ONE_ADDRESS, GET_STATS: bytes(12)}
+UNKNOWN = [0, 16, 19, 49, 63, 65, 114, 115, 255, 65535, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+KNOWN_LENGTHS = {4: 24, 5: 40, 6: 136, 7: 26, 8: 12, 9: 12, 12: 8, 13: 8, 14: 4, 23: 6, 24: 6, 26: 8, 27: 0, 28: 0, 29: 2, 51: 0, 52: 40, 112: 16}
+
+
+class Scene:
+    def __init__(self, lab: Lab) -> None:
+        self.bad: Namespace = lab.namespace("bad")
+        self.good: Namespace = lab.namespace("good")
+        guests = [
+            {"guest": self.bad.name, "port_group": "lab", "mac": "02:00:00:00:01:01"},
+            {"guest": self.good.name, "port_group": "lab", "mac": "02:00:00:00:01:02"},
+        ]
+        self.daemon: Daemon = lab.daemon(
+            host_config(None, guests, [{"name": "lab", "vlan": "none", "policy": {"security": {"mac_changes": "accept"}}}])
+        )
+        self.bad.address(1)
+        self.good.address(2)
+
+    def device(self) -> tuple[str, list[str], int]:
+        vf = self.daemon.vf_of(self.bad.name)
+        return vf["effective_mac"], vf["filters"], vf["generation"]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Lab("hm") as lab:
+        made = Scene(lab)
+        yield made
+        assert made.daemon.process.poll() is None
+        assert made.good.can_ping("10.77.0.1")
+
+
+@pytest.fixture(autouse=True)
+def unchanged(scene: Scene) -> Iterator[None]:
+    before = scene.device()
+    yield
+    assert before == scene.device()
+    with RawMailbox(scene.good, "pf0vf1") as other:
+        assert OK == other.ask(GET_STATS, struct.pack("<HHII", other.vsi, 0, 0, 0))[0]
+
+
+@pytest.mark.parametrize("opcode", EXACT)
+@pytest.mark.parametrize("change", ["empty", "one less", "one more", "huge"])
+def test_wrong_length_is_a_parameter_error(scene: Scene, opcode: int, change: str) -> None:
+    exact = EXACT[opcode]
+    payload = {"empty": b"", "one less": exact[:-1], "one more": exact + b"\0", "huge": exact + bytes(4000 - len(exact))}[change]
+    is_valid = payload == exact or (opcode == GET_VF_RESOURCES and not payload)
+    if is_valid:
+        payload = b"\0"
+    with RawMailbox(scene.bad, "pf0vf0") as mailbox:
+        assert (PARAM, b"") == mailbox.ask(opcode, payload)
+
+
+@pytest.mark.parametrize("opcode", [GET_VF_RESOURCES, ADD_ETH, DEL_ETH, GET_STATS])
+def test_nothing_is_served_before_version(scene: Scene, opcode: int) -> None:
+    with RawMailbox(scene.bad, "pf0vf0", negotiate=False) as mailbox:
+        wanted = PARAM if opcode == GET_VF_RESOURCES else NOT_SUPPORTED
+        assert (wanted, b"") == mailbox.ask(opcode, EXACT[opcode])
+
+
+@pytest.mark.parametrize("opcode", [ADD_ETH, DEL_ETH, GET_STATS])
+def test_nothing_is_served_before_resources(scene: Scene, opcode: int) -> None:
+    with RawMailbox(scene.bad, "pf0vf0", negotiate=False) as mailbox:
+        assert OK == mailbox.ask(VERSION, EXACT[VERSION])[0]
+        assert (NOT_SUPPORTED, b"") == mailbox.ask(opcode, EXACT[opcode])
+
+
+@pytest.mark.parametrize("opcode", UNKNOWN)
+def test_unknown_opcodes_are_parameter_errors(scene: Scene, opcode: int) -> None:
+    with RawMailbox(scene.bad, "pf0vf0") as mailbox:
+        assert (PARAM, b"") == mailbox.ask(opcode, bytes(4))
+        assert OK == mailbox.ask(GET_STATS, struct.pack("<HHII", mailbox.vsi, 0, 0, 0))[0]
+
+
+@pytest.mark.parametrize("opcode", KNOWN_LENGTHS)
+def test_known_opcodes_that_are_not_offered_are_not_supported(scene: Scene, opcode: int) -> None:
+    with RawMailbox(scene.bad, "pf0vf0") as mailbox:
+        assert (NOT_SUPPORTED, b"") == mailbox.ask(opcode, bytes(KNOWN_LENGTHS[opcode]))
+
+
+def test_event_from_a_guest_and_a_lying_length_are_parameter_errors(scene: Scene) -> None:
+    with RawMailbox(scene.bad, "pf0vf0") as mailbox:
+        mailbox.send(EVENT, bytes(16))
+        assert EVENT == DESCRIPTOR.unpack_from(_next_but_link(mailbox))[4]
+        assert (PARAM, b"") == mailbox.ask(ADD_ETH, EXACT[ADD_ETH], claimed_bytes=21)
+        assert (PARAM, b"") == mailbox.ask(ADD_ETH, EXACT[ADD_ETH], claimed_bytes=0xFFFF)
+
+
+def _next_but_link(mailbox: RawMailbox) -> bytes:
+    """The first message that is no link event."""
+    while True:
+        message = mailbox.socket.recv(8192)
+        if len(message) == 32:
+            return message
+
+
+def test_counts_that_contradict_the_length_are_parameter_errors(scene: Scene) -> None:
+    with RawMailbox(scene.bad, "pf0vf0") as mailbox:
+        for count in (0, 2, 0xFFFF):
+            assert (PARAM, b"") == mailbox.ask(ADD_ETH, struct.pack("<HH", mailbox.vsi, count) + bytes(16))
+
+
+def test_messages_of_another_vf_are_refused_by_vsi(scene: Scene) -> None:
+    with RawMailbox(scene.bad, "pf0vf0") as mailbox:
+        for vsi in (0, mailbox.vsi + 1, 0xFFFF):
+            assert mailbox.addresses(ADD_ETH, NEW_MAC, vsi=vsi) == PARAM
+            assert (PARAM, b"") == mailbox.ask(GET_STATS, struct.pack("<HHII", vsi, 0, 0, 0))
+
+
+def test_mailbox_of_another_guest_cannot_be_reached(scene: Scene) -> None:
+    with entered(scene.bad), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+        with pytest.raises(ConnectionRefusedError):
+            stranger.connect("\0sriov-xdp/pf0vf1")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(message=st.binary(max_size=200) | st.builds(lambda tail, op: DESCRIPTOR.pack(0, 0x801, len(tail) & 0xFFFF, 0, op, 0, 0, 0, 0, 0) + tail, st.binary(max_size=120), st.integers(0, 2**32 - 1).filter(lambda op: op not in (ADD_ETH, DEL_ETH, RESET_VF))))
+def test_random_bytes_do_no_harm(scene: Scene, message: bytes) -> None:
+    with RawMailbox(scene.bad, "pf0vf0") as mailbox:
+        mailbox.socket.send(message or b"\0")
+        before = scene.device()
+        with RawMailbox(scene.bad, "pf0vf0"):
+            assert before == scene.device()
+
+
+def test_a_flood_of_messages_leaves_the_other_guest_served(scene: Scene) -> None:
+    with RawMailbox(scene.bad, "pf0vf0") as flood, RawMailbox(scene.good, "pf0vf1") as other:
+        flood.socket.setblocking(False)
+        message = DESCRIPTOR.pack(0, 0x801, 12, 0, GET_STATS, 0, 0, 0, 0, 0) + struct.pack("<HHII", flood.vsi, 0, 0, 0)
+        for _round in range(200):
+            with contextlib.suppress(OSError):
+                for _message in range(50):
+                    flood.socket.send(message)
+            assert OK == other.ask(GET_STATS, struct.pack("<HHII", other.vsi, 0, 0, 0))[0]
+
+
+def test_a_guest_that_never_reads_is_cut_off(scene: Scene) -> None:
+    with RawMailbox(scene.bad, "pf0vf0") as mailbox:
+        message = DESCRIPTOR.pack(0, 0x801, 12, 0, GET_STATS, 0, 0, 0, 0, 0) + struct.pack("<HHII", mailbox.vsi, 0, 0, 0)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _message in range(100_000):
+                mailbox.socket.send(message)
+    assert 'reason="slow"' in scene.daemon.metrics()
+
+
+def test_connections_beyond_the_limit_are_closed_at_once(scene: Scene) -> None:
+    with contextlib.ExitStack() as stack:
+        for _connection in range(4):
+            stack.enter_context(RawMailbox(scene.bad, "pf0vf0"))
+        extra = stack.enter_context(RawMailbox(scene.bad, "pf0vf0", negotiate=False))
+        with pytest.raises((ConnectionError, AssertionError)):
+            extra.ask(VERSION, EXACT[VERSION])
+
+
+def test_passed_file_descriptors_are_not_kept(scene: Scene) -> None:
+    before = _open_files(scene.daemon)
+    with RawMailbox(scene.bad, "pf0vf0") as mailbox:
+        for _message in range(20):
+            payload = DESCRIPTOR.pack(0, 0x801, 8, 0, VERSION, 0, 0, 0, 0, 0) + EXACT[VERSION]
+            socket.send_fds(mailbox.socket, [payload], [0, 1, 2])
+            mailbox.receive()
+        assert _open_files(scene.daemon) <= before + 2
+    with RawMailbox(scene.bad, "pf0vf0"):
+        pass
+
+
+def _open_files(daemon: Daemon) -> int:
+    from pathlib import Path
+
+    return len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
+
+
+def test_filters_beyond_the_quota_are_refused_and_others_still_get_theirs(scene: Scene) -> None:
+    macs = [f"02:00:00:00:05:{number:02x}" for number in range(17)]
+    random.Random(1).shuffle(macs)
+    with RawMailbox(scene.bad, "pf0vf0") as mailbox, RawMailbox(scene.good, "pf0vf1") as other:
+        assert OK == mailbox.addresses(ADD_ETH, *macs[:16], kind=2)
+        mailbox.addresses(ADD_ETH, macs[16], kind=2)
+        assert sorted(macs[:16]) == scene.device()[1]
+        assert OK == other.addresses(ADD_ETH, "02:00:00:00:06:01", kind=2)
+        assert OK == other.addresses(DEL_ETH, "02:00:00:00:06:01", kind=2)
+        assert OK == mailbox.addresses(DEL_ETH, *macs[:16], kind=2)
+    assert [] == scene.device()[1]
+
+
+def test_unusable_addresses_are_refused(scene: Scene) -> None:
+    with RawMailbox(scene.bad, "pf0vf0") as mailbox:
+        for mac in ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "02:00:00:00:01:02"):
+            mailbox.addresses(ADD_ETH, mac)
+            assert "02:00:00:00:01:01" == scene.device()[0]

@@ -1,0 +1,325 @@
+"""Guests come and go, daemons die and return; frames and other guests do not notice."""
+
+import json
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import frames
+import pytest
+from mailbox_wire import ADD_ETH, GET_STATS, OK, RawMailbox
+
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, run, wait_until
+
+LAN = [{"name": "lan", "vlan": "none", "policy": {"security": {"mac_changes": "accept", "forged_transmits": "reject"}}}]
+
+
+class Stream:
+    """A sequence-numbered UDP stream between two namespaces; stop() tells what was lost."""
+
+    def __init__(self, sender: Namespace, receiver: Namespace, address: str) -> None:
+        with entered(receiver):
+            self._in = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with entered(sender):
+            self._out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._in.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self._in.bind((address, 0))
+        self._in.settimeout(1)
+        self._target = (address, self._in.getsockname()[1])
+        self._is_over = threading.Event()
+        self.sent = 0
+        self._arrived: list[int] = []
+        self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._receive)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        while not self._is_over.wait(0.0005):
+            self._out.sendto(struct.pack("<Q", self.sent), self._target)
+            self.sent += 1
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                self._arrived.append(struct.unpack("<Q", self._in.recv(64))[0])
+            except TimeoutError:
+                return
+
+    def stop(self) -> list[int]:
+        """Numbers that did not arrive."""
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join()
+        self._in.close()
+        self._out.close()
+        return sorted(set(range(self.sent)) - set(self._arrived))
+
+
+class Scene:
+    def __init__(self, lab: Lab, *extra: str) -> None:
+        self.lab = lab
+        self.wire, self.uplink = lab.wire()
+        self.one: Namespace = lab.namespace("one")
+        self.two: Namespace = lab.namespace("two")
+        guests = [
+            {"guest": self.one.name, "port_group": "lan", "datapath": "xdp"},
+            {"guest": self.two.name, "port_group": "lan", "datapath": "auto"},
+        ]
+        self.daemon: Daemon = lab.daemon(host_config(self.uplink, guests, LAN), *extra)
+        self.one.address(1)
+        self.two.address(2)
+        self.wire.address(99, "w0")
+
+    def attach(self, guest: Namespace, *options: str) -> str:
+        return str(self.daemon.ask("vf", "attach", "--guest", guest.name, "--port-group", "lan", *options)["address"])
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Lab("lc") as lab:
+        yield Scene(lab)
+
+
+@pytest.mark.parametrize("end", ["kill -9", "SIGTERM"])
+def test_frames_go_on_without_the_daemon_and_a_restart_adopts(scene: Scene, end: str) -> None:
+    with RawMailbox(scene.two, "pf0vf1") as mailbox:
+        assert OK == mailbox.addresses(ADD_ETH, "02:00:00:aa:00:01", kind=2)
+    before = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}
+    links = sorted(path.name for path in (scene.daemon.bpffs / "links").iterdir())
+    streams = [Stream(scene.one, scene.two, "10.77.0.2"), Stream(scene.wire, scene.one, "10.77.0.1")]
+    wait_until(lambda: min(stream.sent for stream in streams) > 200, "the streams run")
+    if end == "kill -9":
+        scene.daemon.kill()
+    else:
+        assert 0 == scene.daemon.stop()
+    at_end = streams[0].sent
+    wait_until(lambda: streams[0].sent > at_end + 200, "frames go without a daemon")
+    scene.daemon.start()
+    at_start = streams[0].sent
+    wait_until(lambda: streams[0].sent > at_start + 200, "frames go with the new daemon")
+    assert [[], []] == [stream.stop() for stream in streams]
+
+    after = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}
+    kept = ("representor", "effective_mac", "filters", "generation", "guest", "state")
+    assert {name: {key: vf[key] for key in kept if key in vf} for name, vf in before.items()} == {
+        name: {key: vf[key] for key in kept if key in vf} for name, vf in after.items()
+    }
+    assert links == sorted(path.name for path in (scene.daemon.bpffs / "links").iterdir())
+    with RawMailbox(scene.two, "pf0vf1") as mailbox:
+        assert OK == mailbox.ask(GET_STATS, struct.pack("<HHII", mailbox.vsi, 0, 0, 0))[0]
+
+
+def test_a_second_daemon_on_the_same_state_refuses(scene: Scene) -> None:
+    done = subprocess.run(scene.daemon._command(), capture_output=True, text=True, check=False, timeout=30)
+    assert 1 == done.returncode
+    assert "another daemon runs with this state directory" in done.stderr
+    assert scene.daemon.ask("vf", "list")
+
+
+def test_guest_that_deletes_its_interface_frees_the_vf(scene: Scene) -> None:
+    guest = scene.lab.namespace("del")
+    vf = scene.attach(guest)
+    representor = scene.daemon.ask("vf", "show", vf)["representor"]
+    guest.address(7)
+    assert guest.can_ping("10.77.0.2")
+    stream = Stream(scene.one, scene.two, "10.77.0.2")
+    guest.ip("link", "del", "eth0")
+    wait_until(lambda: scene.daemon.ask("vf", "show", vf)["state"] == "free", "the VF is free")
+    assert [] == stream.stop()
+    with pytest.raises(ConnectionRefusedError):
+        RawMailbox(guest, vf)
+    assert representor not in {link["ifname"] for link in json.loads(run("ip", "-j", "link"))}
+    assert not [path for path in (scene.daemon.bpffs / "links").iterdir() if path.name.startswith(f"{vf}_")]
+    assert "unplugged: interface deleted" == scene.daemon.ask("audit", "list", "--vf", vf)[-1]["request"]
+
+    assert vf == scene.attach(guest)
+    guest.address(7)
+    assert guest.can_ping("10.77.0.2")
+    scene.daemon.ask("vf", "detach", vf)
+
+
+def test_namespace_that_is_deleted_frees_the_vf(scene: Scene) -> None:
+    guest = scene.lab.namespace("gone")
+    vf = scene.attach(guest, "--datapath", "xdp")
+    run("ip", "netns", "del", guest.name)
+    wait_until(lambda: scene.daemon.ask("vf", "show", vf)["state"] == "free", "the VF is free")
+    assert "unplugged: namespace removed" == scene.daemon.ask("audit", "list", "--vf", vf)[-1]["request"]
+    again = scene.lab.namespace("gone")
+    assert vf == scene.attach(again)
+    again.address(8)
+    assert again.can_ping("10.77.0.1")
+    scene.daemon.ask("vf", "detach", vf)
+
+
+def test_guest_that_unplugs_while_the_daemon_is_away_is_noticed_at_the_start(scene: Scene) -> None:
+    guest = scene.lab.namespace("away")
+    vf = scene.attach(guest)
+    scene.daemon.kill()
+    guest.ip("link", "del", "eth0")
+    scene.daemon.start()
+    assert "free" == scene.daemon.ask("vf", "show", vf)["state"]
+    assert scene.one.can_ping("10.77.0.2")
+
+
+def test_namespace_is_made_when_missing_and_removed_with_the_last_adapter(scene: Scene) -> None:
+    name = scene.lab.name("made")
+    guest = scene.lab.adopt(name)
+    place = ["--guest", name, "--netns", name, "--port-group", "lan"]
+    first = scene.daemon.ask("vf", "attach", *place)["address"]
+    second = scene.daemon.ask("vf", "attach", *place, "--ifname", "eth1")["address"]
+    assert {"eth0", "eth1"} <= {link["ifname"] for link in json.loads(guest.ip("-j", "link"))}
+    assert sorted([first, second]) == sorted(guest.vf("list"))
+    scene.daemon.ask("vf", "detach", first)
+    assert Path(f"/run/netns/{name}").exists()
+    scene.daemon.ask("vf", "detach", second)
+    assert not Path(f"/run/netns/{name}").exists()
+
+
+def test_namespace_that_was_there_is_left(scene: Scene) -> None:
+    guest = scene.lab.namespace("keep")
+    scene.daemon.ask("vf", "detach", scene.attach(guest))
+    assert Path(f"/run/netns/{guest.name}").exists()
+    assert [] == [link["ifname"] for link in json.loads(guest.ip("-j", "link")) if link["ifname"] == "eth0"]
+
+
+def test_settings_of_the_last_owner_do_not_stay_on_a_vf(scene: Scene) -> None:
+    first, second = scene.lab.namespace("own1"), scene.lab.namespace("own2")
+    vf = scene.attach(first, "--mac", "02:00:00:00:07:01")
+    with RawMailbox(first, vf) as mailbox:
+        assert OK == mailbox.addresses(ADD_ETH, "02:00:00:00:07:02")
+    old = scene.daemon.ask("vf", "show", vf)
+    scene.daemon.ask("vf", "detach", vf)
+    assert vf == scene.attach(second, "--mac", "02:00:00:00:07:03")
+    new = scene.daemon.ask("vf", "show", vf)
+    assert ("02:00:00:00:07:03", "02:00:00:00:07:03", []) == (new["admin_mac"], new["effective_mac"], new["filters"])
+    assert new["generation"] > old["generation"]
+    assert new["counters"]["tx_packets"] < 20
+    scene.daemon.ask("vf", "detach", vf)
+
+
+def test_squatter_on_the_mailbox_name_makes_the_attachment_fail_whole(scene: Scene) -> None:
+    guest = scene.lab.namespace("sq")
+    free = next(vf["address"] for vf in scene.daemon.ask("vf", "list") if vf["state"] == "free")
+    with entered(guest):
+        squatter = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    squatter.bind(f"\0sriov-xdp/{free}")
+    devices = run("ip", "-br", "link")
+    done = scene.daemon.command("vf", "attach", free, "--guest", guest.name, "--port-group", "lan")
+    squatter.close()
+    assert 5 == done.returncode
+    assert "the name is taken in namespace" in done.stderr
+    assert "free" == scene.daemon.ask("vf", "show", free)["state"]
+    assert devices == run("ip", "-br", "link")
+
+
+def test_link_state_cuts_a_vf_off_and_tells_its_guest(scene: Scene) -> None:
+    vf = scene.daemon.vf_of(scene.two.name)["address"]
+    with RawMailbox(scene.two, vf) as mailbox:
+        assert (1, 1) == mailbox.event()
+        scene.daemon.ask("vf", "set", vf, "--link-state", "disable")
+        assert (1, 0) == mailbox.event()
+        assert not scene.one.can_ping("10.77.0.2")
+        assert "down" == scene.daemon.ask("vf", "show", vf)["link"]
+        assert scene.daemon.vf_of(scene.one.name)["drops"]["target_denied"] > 0
+        scene.daemon.ask("vf", "set", vf, "--link-state", "auto")
+        assert (1, 1) == mailbox.event()
+    wait_until(lambda: scene.one.can_ping("10.77.0.2"), "the link is back")
+
+
+@pytest.mark.parametrize("mode", ["xdp", "tcx", "auto"])
+def test_datapath_changes_live(scene: Scene, mode: str) -> None:
+    vf = scene.daemon.vf_of(scene.two.name)["address"]
+    shown = scene.daemon.ask("vf", "set", vf, "--datapath", mode)["datapath"]
+    assert (mode, "xdp" if mode == "xdp" else "tcx") == (shown["mode"], shown["active"])
+    payload = b"x" * 300_000
+    assert payload == frames.send_tcp(scene.one, scene.two, "10.77.0.2", payload)
+    assert payload == frames.send_tcp(scene.two, scene.wire, "10.77.0.99", payload)
+
+
+def test_new_admin_mac_resets_the_vf(scene: Scene) -> None:
+    vf = scene.daemon.vf_of(scene.one.name)["address"]
+    former = scene.daemon.ask("vf", "show", vf)["admin_mac"]
+    with RawMailbox(scene.one, vf) as mailbox:
+        mailbox.event()
+        scene.daemon.ask("vf", "set", vf, "--mac", "02:00:00:00:09:09")
+        assert (2, 0) == mailbox.event()
+        mailbox.negotiate()
+        assert "02:00:00:00:09:09" == mailbox.mac
+    scene.daemon.ask("vf", "set", vf, "--mac", former)
+
+
+def test_guest_that_is_down_costs_its_senders_a_counted_error(scene: Scene) -> None:
+    scene.two.ip("link", "set", "eth0", "down")
+    sender = scene.daemon.vf_of(scene.one.name)["address"]
+    target = scene.daemon.vf_of(scene.two.name)
+    try:
+        for guest, device in ((scene.one, "eth0"), (scene.wire, "w0")):
+            with frames.tapped((guest, device)) as (tap,):
+                wait_until(lambda: _errors_grow(scene, tap, guest.mac(device), target, sender), "an error is counted")
+    finally:
+        scene.two.ip("link", "set", "eth0", "up")
+    wait_until(lambda: scene.one.can_ping("10.77.0.2"), "the guest is reachable again")
+
+
+def _errors_grow(scene: Scene, tap: frames.Tap, source: str, target: dict, sender: str) -> bool:
+    def errors() -> int:
+        documents = [scene.daemon.ask("vf", "show", sender), scene.daemon.ask("vf", "show", target["address"]), scene.daemon.ask("pf", "show", "pf0")]
+        return sum(document["drops"].get("redirect_error", 0) for document in documents)
+
+    before = errors()
+    tap.send(frames.frame(target["effective_mac"], source, b"to a guest that is down"))
+    return errors() > before
+
+
+def test_uplink_that_vanishes_and_returns_is_taken_again(scene: Scene) -> None:
+    run("ip", "link", "del", scene.uplink)
+    wait_until(lambda: scene.daemon.ask("pf", "show", "pf0")["link"] == "down", "the loss is seen")
+    assert scene.one.can_ping("10.77.0.2")
+    run("ip", "link", "add", scene.uplink, "type", "veth", "peer", "name", "w0", "netns", scene.wire.name)
+    run("ip", "link", "set", scene.uplink, "up")
+    scene.wire.address(99, "w0")
+    scene.wire.run("ethtool", "-K", "w0", "gro", "on", "tx", "off", "txvlan", "off")
+    scene.one.ip("neigh", "flush", "all")
+    wait_until(lambda: scene.daemon.ask("pf", "show", "pf0")["link"] == "up", "the uplink is back")
+    wait_until(lambda: scene.one.can_ping("10.77.0.99"), "the wire answers")
+
+
+def test_clsact_serves_where_tcx_is_not_to_be_had() -> None:
+    with Lab("cl") as lab:
+        scene = Scene(lab, "--tc", "clsact")
+        assert "clsact" in run("tc", "qdisc", "show", "dev", scene.daemon.vf_of(scene.two.name)["representor"])
+        assert not [path for path in (scene.daemon.bpffs / "links").iterdir() if path.name.endswith("_tc")]
+        payload = b"y" * 300_000
+        for sender, receiver, host in ((scene.one, scene.two, 2), (scene.two, scene.one, 1), (scene.two, scene.wire, 99)):
+            assert payload == frames.send_tcp(sender, receiver, f"10.77.0.{host}", payload)
+        stream = Stream(scene.one, scene.two, "10.77.0.2")
+        scene.daemon.kill()
+        scene.daemon.start()
+        assert [] == stream.stop()
+
+
+def test_teardown_leaves_the_host_as_it_was() -> None:
+    with Lab("td") as lab:
+        wire, uplink = lab.wire()
+        before = _host_state(uplink)
+        made = lab.name("auto")
+        config = host_config(uplink, [{"guest": made, "port_group": "lan"}], LAN)
+        daemon = lab.daemon(config)
+        lab.adopt(made)
+        assert before != _host_state(uplink)
+        daemon.stop()
+        assert 0 == daemon.command("teardown", "--state-dir", str(daemon.state_dir), "--run-dir", str(daemon.run_dir), "--bpffs", str(daemon.bpffs)).returncode
+        assert before == _host_state(uplink)
+        assert not Path(f"/run/netns/{made}").exists()
+        assert [False] * 3 == [path.exists() for path in (daemon.state_dir, daemon.run_dir, daemon.bpffs)]
+        assert wire.name in run("ip", "netns")
+
+
+def _host_state(uplink: str) -> tuple[list[str], str, list[str]]:
+    devices = sorted(link["ifname"] for link in json.loads(run("ip", "-j", "link")))
+    features = run("ethtool", "-k", uplink)
+    flags = json.loads(run("ip", "-j", "-d", "link", "show", uplink))[0]
+    return devices, features, [str(flags.get("promiscuity")), str("xdp" in flags)]

@@ -1,0 +1,415 @@
+"""decide(): whether a guest's request is granted by the policy of its port, and what the device then is."""
+
+from dataclasses import replace
+
+import pytest
+
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import (
+    AddAddresses,
+    AddressRole,
+    Decision,
+    Deny,
+    Device,
+    Grant,
+    PortView,
+    RemoveAddresses,
+    ResetDevice,
+    admin_mac_problem,
+    decide,
+)
+from sriov_xdp.vswitch.owners import UPLINK_OWNER, AddressOwners
+from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Security, Switch, resolve
+from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
+
+MAC_VM1 = MacAddress.parse("02:00:00:00:01:01")
+MAC_VM2 = MacAddress.parse("02:00:00:00:01:02")
+MAC_NEW = MacAddress.parse("02:00:00:00:09:01")
+MAC_OTHER = MacAddress.parse("02:00:00:00:09:02")
+MAC_WIRE = MacAddress.parse("02:00:00:00:0f:01")
+GROUP = MacAddress.parse("01:00:5e:00:00:05")
+BROADCAST = MacAddress.parse("ff:ff:ff:ff:ff:ff")
+ZERO = MacAddress.parse("00:00:00:00:00:00")
+PORT_WEB, PORT_NEIGHBOUR = "pf0vf0", "pf0vf1"
+VLAN_WEB, VLAN_DB = Vlan.access(100), Vlan.access(200)
+ACCEPT_RULE = "mac_changes: accept (port group web)"
+REJECT_RULE = "mac_changes: reject (port group web)"
+NOW = 1000.0
+VM1 = Device(admin_mac=MAC_VM1, effective_mac=MAC_VM1)
+
+every_role = pytest.mark.parametrize("role", AddressRole)
+every_policy = pytest.mark.parametrize("mac_changes", Security)
+
+
+def neighbour(device: Device, vlan: Vlan = VLAN_WEB) -> AddressOwners:
+    """A switch on which PORT_NEIGHBOUR owns what its device claims."""
+    owners = AddressOwners()
+    owners.replace(PORT_NEIGHBOUR, device.claimed, vlan.domains)
+    return owners
+
+
+def port(
+    *,
+    mac_changes: Security = Security.ACCEPT,
+    device: Device = VM1,
+    vlan: Vlan = VLAN_WEB,
+    owners: AddressOwners | None = None,
+) -> PortView:
+    web = PortGroup(name="web", vlan=vlan, policy=PolicySettings(mac_changes=mac_changes))
+    switch = Switch(name="vSwitch0", pf="pf0", mtu_bytes=1500, policy=PolicySettings(), port_groups=(web,))
+    owners = owners or AddressOwners()
+    owners.replace(PORT_WEB, device.claimed, vlan.domains)
+    policy = resolve(switch, web, PORT_WEB, PortOverrides())
+    return PortView(name=PORT_WEB, policy=policy, vlan=vlan, device=device, owners=owners)
+
+
+def add(view: PortView, *addresses: tuple[MacAddress, AddressRole], now_seconds: float = NOW) -> Decision:
+    return decide(AddAddresses(addresses), view, now_seconds)
+
+
+def remove(view: PortView, *addresses: MacAddress, now_seconds: float = NOW) -> Decision:
+    return decide(RemoveAddresses(addresses), view, now_seconds)
+
+
+def device_of(decision: Decision) -> Device:
+    assert isinstance(decision, Grant), decision
+    return decision.device
+
+
+def rule_of_denial(decision: Decision) -> str:
+    assert isinstance(decision, Deny), decision
+    return decision.rule
+
+
+def filters(count: int) -> frozenset[MacAddress]:
+    return frozenset(MacAddress(bytes([0x02, 0, 0, 0, 0xF0, number])) for number in range(count))
+
+
+def extras(count: int) -> list[tuple[MacAddress, AddressRole]]:
+    return [(address, AddressRole.EXTRA) for address in sorted(filters(count))]
+
+
+# The policy of the port.
+
+
+@every_role
+def test_reject_denies_every_other_address(role: AddressRole) -> None:
+    assert REJECT_RULE == rule_of_denial(add(port(mac_changes=Security.REJECT), (MAC_NEW, role)))
+
+
+def test_a_denial_says_which_address_was_asked_for_and_which_one_the_device_keeps() -> None:
+    denial = add(port(mac_changes=Security.REJECT), (MAC_NEW, AddressRole.PRIMARY))
+    assert isinstance(denial, Deny)
+    assert [True, True] == [str(address) in denial.reason for address in (MAC_NEW, MAC_VM1)]
+
+
+@every_role
+def test_accept_grants_an_address_that_is_free_and_names_its_rule(role: AddressRole) -> None:
+    decision = add(port(), (MAC_NEW, role))
+    assert ACCEPT_RULE == decision.rule
+    assert MAC_NEW in device_of(decision).unicast
+
+
+def test_a_primary_address_takes_the_place_of_the_effective_one() -> None:
+    device = device_of(add(port(), (MAC_NEW, AddressRole.PRIMARY)))
+    assert Device(admin_mac=MAC_VM1, effective_mac=MAC_NEW) == device
+    assert frozenset({MAC_NEW}) == device.unicast
+
+
+@pytest.mark.parametrize("role", [AddressRole.EXTRA, AddressRole.LEGACY])
+def test_another_address_comes_beside_the_effective_one(role: AddressRole) -> None:
+    device = device_of(add(port(), (MAC_NEW, role)))
+    assert (MAC_VM1, {MAC_NEW}) == (device.effective_mac, device.filters)
+
+
+def test_a_primary_address_that_was_a_filter_is_a_filter_no_more() -> None:
+    view = port(device=replace(VM1, filters=frozenset({MAC_NEW, MAC_OTHER})))
+    device = device_of(add(view, (MAC_NEW, AddressRole.PRIMARY)))
+    assert (MAC_NEW, {MAC_OTHER}) == (device.effective_mac, device.filters)
+
+
+def test_the_admin_address_is_granted_back_where_changes_are_accepted() -> None:
+    view = port(device=replace(VM1, effective_mac=MAC_NEW))
+    assert VM1 == device_of(add(view, (MAC_VM1, AddressRole.PRIMARY)))
+
+
+# Addresses that need no permission, and those that can have none.
+
+
+@every_policy
+@every_role
+def test_the_ports_own_address_is_granted_without_change(role: AddressRole, mac_changes: Security) -> None:
+    view = port(mac_changes=mac_changes)
+    assert Grant(device=VM1, rule="own address: no change") == add(view, (MAC_VM1, role))
+
+
+@every_policy
+def test_a_filter_that_is_there_is_granted_again(mac_changes: Security) -> None:
+    device = replace(VM1, filters=frozenset({MAC_NEW}))
+    view = port(mac_changes=mac_changes, device=device)
+    assert Grant(device=device, rule="own address: no change") == add(view, (MAC_NEW, AddressRole.EXTRA))
+
+
+@every_policy
+@pytest.mark.parametrize("role", [AddressRole.EXTRA, AddressRole.LEGACY])
+def test_a_multicast_group_is_always_granted(role: AddressRole, mac_changes: Security) -> None:
+    wanted = Grant(device=replace(VM1, filters=frozenset({GROUP})), rule="multicast group: always granted")
+    assert wanted == add(port(mac_changes=mac_changes), (GROUP, role))
+
+
+def test_a_multicast_group_is_no_address_of_the_port() -> None:
+    assert frozenset({MAC_VM1}) == device_of(add(port(), (GROUP, AddressRole.EXTRA))).claimed
+
+
+@every_policy
+@pytest.mark.parametrize("role", [AddressRole.EXTRA, AddressRole.LEGACY])
+def test_broadcast_is_granted_and_takes_no_filter(role: AddressRole, mac_changes: Security) -> None:
+    assert VM1 == device_of(add(port(mac_changes=mac_changes), (BROADCAST, role)))
+
+
+@every_policy
+@every_role
+def test_the_zero_address_is_refused_whatever_the_policy(role: AddressRole, mac_changes: Security) -> None:
+    assert "address form" == rule_of_denial(add(port(mac_changes=mac_changes), (ZERO, role)))
+
+
+@every_policy
+@pytest.mark.parametrize("address", [GROUP, BROADCAST])
+def test_a_primary_address_is_unicast(address: MacAddress, mac_changes: Security) -> None:
+    assert "address form" == rule_of_denial(add(port(mac_changes=mac_changes), (address, AddressRole.PRIMARY)))
+
+
+# Addresses of others.
+
+
+@every_role
+def test_a_neighbours_address_is_refused_and_the_neighbour_named(role: AddressRole) -> None:
+    denial = add(port(owners=neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2))), (MAC_VM2, role))
+    assert isinstance(denial, Deny)
+    assert ("address in use", f"{MAC_VM2} belongs to {PORT_NEIGHBOUR} in this VLAN") == (denial.rule, denial.reason)
+
+
+@pytest.mark.parametrize("address", [MAC_VM2, MAC_NEW, MAC_OTHER], ids=["admin", "effective", "filter"])
+def test_all_that_a_neighbour_has_or_gets_back_by_a_reset_is_taken(address: MacAddress) -> None:
+    device = Device(admin_mac=MAC_VM2, effective_mac=MAC_NEW, filters=frozenset({MAC_OTHER, GROUP}))
+    assert "address in use" == rule_of_denial(add(port(owners=neighbour(device)), (address, AddressRole.PRIMARY)))
+
+
+def test_two_ports_may_join_one_multicast_group() -> None:
+    device = Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2, filters=frozenset({GROUP}))
+    assert {GROUP} == device_of(add(port(owners=neighbour(device)), (GROUP, AddressRole.EXTRA))).filters
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        (VLAN_WEB, VLAN_DB),
+        (VLAN_WEB, NO_VLAN),
+        (NO_VLAN, VLAN_WEB),
+        (VLAN_WEB, Vlan.trunk(frozenset({99, 101}))),
+        (NO_VLAN, Vlan.trunk(frozenset({100}))),
+        (Vlan.trunk(frozenset({10, 20})), Vlan.trunk(frozenset({30}))),
+    ],
+    ids=str,
+)
+def test_the_same_address_is_free_in_a_vlan_that_does_not_meet(own: Vlan, other: Vlan) -> None:
+    owners = neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2), other)
+    assert MAC_VM2 == device_of(add(port(vlan=own, owners=owners), (MAC_VM2, AddressRole.PRIMARY))).effective_mac
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        (NO_VLAN, NO_VLAN),
+        (VLAN_WEB, VLAN_WEB),
+        (VLAN_WEB, Vlan.trunk(frozenset({99, 100}))),
+        (Vlan.trunk(frozenset({99, 100})), VLAN_WEB),
+        (Vlan.trunk(frozenset({10, 20})), Vlan.trunk(frozenset({20, 30}))),
+    ],
+    ids=str,
+)
+def test_the_same_address_is_taken_where_the_vlans_meet(own: Vlan, other: Vlan) -> None:
+    owners = neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2), other)
+    assert "address in use" == rule_of_denial(add(port(vlan=own, owners=owners), (MAC_VM2, AddressRole.PRIMARY)))
+
+
+@every_role
+@pytest.mark.parametrize("vlan", [VLAN_WEB, NO_VLAN, Vlan.trunk(frozenset({7}))], ids=str)
+def test_the_uplinks_address_is_refused_in_every_vlan(role: AddressRole, vlan: Vlan) -> None:
+    owners = AddressOwners()
+    owners.replace(UPLINK_OWNER, frozenset({MAC_WIRE}), None)
+    assert "address in use" == rule_of_denial(add(port(vlan=vlan, owners=owners), (MAC_WIRE, role)))
+
+
+# One refused address refuses the batch.
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("bad", "rule"), [(MAC_VM2, "address in use"), (ZERO, "address form")], ids=["a neighbour's", "the zero address"]
+)
+def test_one_bad_address_refuses_the_whole_batch(bad: MacAddress, rule: str, position: int) -> None:
+    batch = [(address, AddressRole.EXTRA) for address in (MAC_NEW, MAC_OTHER)]
+    batch.insert(position, (bad, AddressRole.EXTRA))
+    view = port(owners=neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2)))
+    assert rule == rule_of_denial(add(view, *batch))
+
+
+@pytest.mark.parametrize("harmless", [MAC_VM1, GROUP, BROADCAST], ids=["own", "multicast", "broadcast"])
+def test_a_harmless_address_does_not_carry_another_past_the_policy(harmless: MacAddress) -> None:
+    view = port(mac_changes=Security.REJECT)
+    batch = [(harmless, AddressRole.EXTRA), (MAC_NEW, AddressRole.EXTRA)]
+    assert [REJECT_RULE] * 2 == [rule_of_denial(add(view, *batch)), rule_of_denial(add(view, *reversed(batch)))]
+
+
+def test_a_granted_batch_is_granted_whole() -> None:
+    batch = [(MAC_NEW, AddressRole.PRIMARY), (MAC_OTHER, AddressRole.EXTRA), (GROUP, AddressRole.EXTRA)]
+    wanted = Device(admin_mac=MAC_VM1, effective_mac=MAC_NEW, filters=frozenset({MAC_OTHER, GROUP}))
+    assert wanted == device_of(add(port(), *batch))
+
+
+# The filter limit.
+
+
+def test_the_sixteenth_filter_is_granted_and_the_seventeenth_refused() -> None:
+    fifteen, sixteen = (port(device=replace(VM1, filters=filters(count))) for count in (15, 16))
+    assert filters(15) | {MAC_NEW} == device_of(add(fifteen, (MAC_NEW, AddressRole.EXTRA))).filters
+    assert "filter limit: 16" == rule_of_denial(add(sixteen, (MAC_NEW, AddressRole.EXTRA)))
+
+
+def test_sixteen_filters_fit_into_one_batch_and_seventeen_do_not() -> None:
+    assert filters(16) == device_of(add(port(), *extras(16))).filters
+    assert "filter limit: 16" == rule_of_denial(add(port(), *extras(17)))
+
+
+@pytest.mark.parametrize("role", [AddressRole.EXTRA, AddressRole.LEGACY])
+def test_multicast_groups_count_as_filters(role: AddressRole) -> None:
+    view = port(mac_changes=Security.REJECT, device=replace(VM1, filters=filters(16)))
+    assert "filter limit: 16" == rule_of_denial(add(view, (GROUP, role)))
+
+
+@pytest.mark.parametrize(
+    ("address", "role"),
+    [
+        (MAC_VM1, AddressRole.EXTRA),
+        (BROADCAST, AddressRole.EXTRA),
+        (MAC_NEW, AddressRole.PRIMARY),
+        (min(filters(16)), AddressRole.EXTRA),
+    ],
+    ids=["own", "broadcast", "primary", "already a filter"],
+)
+def test_a_full_port_still_grants_what_needs_no_filter(address: MacAddress, role: AddressRole) -> None:
+    view = port(device=replace(VM1, filters=filters(16)))
+    assert filters(16) == device_of(add(view, (address, role))).filters
+
+
+# Legacy drivers change their address by an add and a delete.
+
+
+def legacy_change(view: PortView, *, after_seconds: float) -> Device:
+    added = device_of(add(view, (MAC_NEW, AddressRole.LEGACY)))
+    return device_of(remove(replace(view, device=added), MAC_VM1, now_seconds=NOW + after_seconds))
+
+
+@pytest.mark.parametrize("after_seconds", [0.0, 3.0])
+def test_a_legacy_add_and_delete_within_three_seconds_is_a_change_of_address(after_seconds: float) -> None:
+    assert Device(admin_mac=MAC_VM1, effective_mac=MAC_NEW) == legacy_change(port(), after_seconds=after_seconds)
+
+
+def test_after_three_seconds_a_legacy_delete_leaves_the_effective_address() -> None:
+    device = legacy_change(port(), after_seconds=3.001)
+    assert (MAC_VM1, {MAC_NEW}) == (device.effective_mac, device.filters)
+
+
+def test_a_legacy_change_names_the_rule_that_lets_it() -> None:
+    view = port(device=replace(VM1, filters=frozenset({MAC_NEW}), legacy_added=(MAC_NEW, NOW)))
+    assert ACCEPT_RULE == remove(view, MAC_VM1).rule
+
+
+def test_the_latest_legacy_address_is_the_successor() -> None:
+    added = device_of(add(port(), (MAC_NEW, AddressRole.LEGACY), (MAC_OTHER, AddressRole.LEGACY)))
+    device = device_of(remove(port(device=added), MAC_VM1))
+    assert (MAC_OTHER, {MAC_NEW}) == (device.effective_mac, device.filters)
+
+
+def test_a_successor_that_was_removed_again_succeeds_nobody() -> None:
+    added = device_of(add(port(), (MAC_NEW, AddressRole.LEGACY)))
+    assert MAC_VM1 == device_of(remove(port(device=added), MAC_NEW, MAC_VM1)).effective_mac
+
+
+@pytest.mark.parametrize(
+    ("address", "role"), [(MAC_NEW, AddressRole.EXTRA), (GROUP, AddressRole.LEGACY), (BROADCAST, AddressRole.LEGACY)]
+)
+def test_only_a_legacy_unicast_address_succeeds(address: MacAddress, role: AddressRole) -> None:
+    added = device_of(add(port(), (address, role)))
+    assert MAC_VM1 == device_of(remove(port(device=added), MAC_VM1)).effective_mac
+
+
+def test_a_legacy_change_happens_once() -> None:
+    device = legacy_change(port(), after_seconds=1.0)
+    assert device == device_of(remove(port(device=device), MAC_NEW, now_seconds=NOW + 1.0))
+
+
+def test_a_primary_address_ends_a_legacy_change() -> None:
+    batch = [(MAC_OTHER, AddressRole.LEGACY), (MAC_NEW, AddressRole.PRIMARY)]
+    device = device_of(add(port(), *batch))
+    assert MAC_NEW == device_of(remove(port(device=device), MAC_NEW)).effective_mac
+
+
+# Removing.
+
+
+@every_policy
+@pytest.mark.parametrize("address", [MAC_NEW, GROUP], ids=["unicast", "multicast"])
+def test_a_guest_gives_up_its_own_filters_whatever_the_policy(address: MacAddress, mac_changes: Security) -> None:
+    view = port(mac_changes=mac_changes, device=replace(VM1, filters=frozenset({MAC_NEW, GROUP})))
+    wanted = replace(VM1, filters=frozenset({MAC_NEW, GROUP}) - {address})
+    assert Grant(device=wanted, rule="own filter: always granted") == remove(view, address)
+
+
+@pytest.mark.parametrize("address", [MAC_NEW, MAC_VM2, BROADCAST, ZERO])
+def test_removing_what_is_not_there_changes_nothing(address: MacAddress) -> None:
+    assert VM1 == device_of(remove(port(), address))
+
+
+@every_policy
+def test_the_effective_address_stays(mac_changes: Security) -> None:
+    wanted = Grant(device=VM1, rule="effective MAC: stays")
+    assert wanted == remove(port(mac_changes=mac_changes), MAC_VM1)
+
+
+def test_a_batch_removes_all_its_filters_and_keeps_the_rest() -> None:
+    view = port(device=replace(VM1, filters=frozenset({MAC_NEW, MAC_OTHER, GROUP})))
+    assert replace(VM1, filters=frozenset({MAC_OTHER})) == device_of(remove(view, MAC_NEW, MAC_VM1, GROUP))
+
+
+# Reset.
+
+
+@every_policy
+def test_a_reset_is_always_granted_and_leaves_only_the_operators_address(mac_changes: Security) -> None:
+    used = Device(admin_mac=MAC_VM1, effective_mac=MAC_NEW, filters=filters(16), legacy_added=(MAC_OTHER, NOW))
+    decision = decide(ResetDevice(), port(mac_changes=mac_changes, device=used), NOW)
+    assert Grant(device=VM1, rule="reset: always granted") == decision
+
+
+# The operator's address.
+
+
+@pytest.mark.parametrize("address", [ZERO, GROUP, BROADCAST])
+def test_an_admin_address_is_unicast(address: MacAddress) -> None:
+    problem = admin_mac_problem(address, PORT_WEB, VLAN_WEB, AddressOwners())
+    assert f"{address} is not a unicast address; choose one whose first byte is even, as 02:00:00:00:01:01" == problem
+
+
+def test_an_admin_address_is_nobody_elses_in_the_vlan() -> None:
+    owners = neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_NEW))
+    problems = [admin_mac_problem(address, PORT_WEB, VLAN_WEB, owners) for address in (MAC_VM2, MAC_NEW)]
+    remedy = "choose another or release it first"
+    assert [f"{mac} belongs to {PORT_NEIGHBOUR} in this VLAN; {remedy}" for mac in (MAC_VM2, MAC_NEW)] == problems
+
+
+@pytest.mark.parametrize(("asking", "vlan"), [(PORT_NEIGHBOUR, VLAN_WEB), (PORT_WEB, VLAN_DB)], ids=["its own", "another VLAN"])
+def test_an_admin_address_that_is_the_ports_own_or_elsewhere_is_fine(asking: str, vlan: Vlan) -> None:
+    owners = neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2))
+    assert admin_mac_problem(MAC_VM2, asking, vlan, owners) is None
