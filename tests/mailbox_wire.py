@@ -38,7 +38,7 @@ class RawMailbox:
     def negotiate(self) -> None:
         assert (OK, struct.pack("<II", 1, 1)) == self.ask(VERSION, struct.pack("<II", 1, 1))
         status, body = self.ask(GET_VF_RESOURCES, struct.pack("<I", 1))
-        assert (OK, 36) == (status, len(body))
+        assert (status, len(body)) == (OK, 36)
         self.vsi = struct.unpack_from("<H", body, 20)[0]
         self.mac = body[30:36].hex(":")
 
@@ -71,7 +71,7 @@ class RawMailbox:
         if not self.events:
             assert select.select([self.socket], [], [], seconds)[0], "no event came"
             message = self.socket.recv(8192)
-            assert EVENT == DESCRIPTOR.unpack_from(message)[4]
+            assert DESCRIPTOR.unpack_from(message)[4] == EVENT
             code, _speed, link = struct.unpack_from("<iIB", message, 32)
             self.events.append((code, link))
         return self.events.pop(0)

@@ -17,14 +17,12 @@ TAG_BYTES = 4
 TPID_8021Q = 0x8100
 TAG_TYPES = frozenset({TPID_8021Q, 0x88A8, 0x9100})
 RESERVED_VLAN = 4095
-BROADCAST = b"\xff" * 6
 
 # Spoken between a station and its switch: no switch passes them on. PAUSE and PFC; LLDP.
 LINK_LOCAL_TYPES = frozenset({0x8808, 0x88CC})
 # 01:80:c2:00:00:00..0f of IEEE 802.1Q, and Cisco's CDP, VTP, UDLD (cc) and PVST+ (cd).
 LINK_LOCAL_GROUPS = frozenset(
-    {bytes.fromhex("0180c20000") + bytes([last]) for last in range(16)}
-    | {bytes.fromhex("01000ccccc") + last for last in (b"\xcc", b"\xcd")}
+    bytes.fromhex(group) for group in ("01000ccccccc", "01000ccccccd", *(f"0180c200000{last:x}" for last in range(16)))
 )
 
 
@@ -55,11 +53,10 @@ class Port:
         """Whether a VF's port has this unicast address."""
         return not self.is_uplink and (mac == self.value.mac or mac in self.more_macs)
 
-    def is_member(self, vlan: int) -> bool:
+    def takes(self, vlan: int) -> bool:
         """Whether frames of this VLAN may leave here."""
-        if self.is_uplink:
-            return True
-        return vlan == self.value.vlan if self.is_access else vlan in self.trunk
+        is_member = vlan == self.value.vlan if self.is_access else self.is_uplink or vlan in self.trunk
+        return self.has(PortFlag.LINK_UP) and is_member
 
     def wants_tag(self, vlan: int) -> bool:
         """Whether frames of this VLAN leave with a tag."""
@@ -83,20 +80,17 @@ class Ethernet:
     @classmethod
     def parse(cls, frame: bytes) -> "Ethernet | None":
         """None when a header that is needed is cut off."""
-        if len(frame) < ETH_HEADER_BYTES:
-            return None
-        first = int.from_bytes(frame[12:14], "big")
-        if first not in TAG_TYPES:
-            return cls(destination=frame[:6], source=frame[6:12], tpid=None, tci=None, type=first, payload=frame[14:])
-        if len(frame) < ETH_HEADER_BYTES + TAG_BYTES:
+        is_tagged = int.from_bytes(frame[12:14], "big") in TAG_TYPES
+        body = ETH_HEADER_BYTES + (TAG_BYTES if is_tagged else 0)
+        if len(frame) < body:
             return None
         return cls(
             destination=frame[:6],
             source=frame[6:12],
-            tpid=first,
-            tci=int.from_bytes(frame[14:16], "big"),
-            type=int.from_bytes(frame[16:18], "big"),
-            payload=frame[18:],
+            tpid=int.from_bytes(frame[12:14], "big") if is_tagged else None,
+            tci=int.from_bytes(frame[14:16], "big") if is_tagged else None,
+            type=int.from_bytes(frame[body - 2 : body], "big"),
+            payload=frame[body:],
         )
 
     @property
@@ -104,16 +98,10 @@ class Ethernet:
         """VLAN number in the tag; a frame without a tag, like one with a priority tag, says none."""
         return (self.tci or 0) & 0x0FFF
 
-    @property
-    def is_multicast(self) -> bool:
-        """Whether it goes to a group, everybody included."""
-        return is_group(self.destination)
-
     def leaves(self, vlan: int, *, with_tag: bool) -> bytes:
         """The bytes at the exit. A tag that the frame came with keeps its priority bits."""
-        tag = b""
-        if with_tag:
-            tag = TPID_8021Q.to_bytes(2, "big") + (vlan if self.tci is None else self.tci).to_bytes(2, "big")
+        tci = vlan if self.tci is None else self.tci
+        tag = TPID_8021Q.to_bytes(2, "big") + tci.to_bytes(2, "big") if with_tag else b""
         return self.destination + self.source + tag + self.type.to_bytes(2, "big") + self.payload
 
 
@@ -170,15 +158,11 @@ class Passage:
         holders = (slot for slot, port in self.siblings.items() if port.is_access and port.is_reached_by(mac))
         return next((slot for slot in holders if self.ports[slot].value.vlan == self.vlan), None)
 
-    def trunk_holder(self, mac: bytes) -> int | None:
-        """Slot of the trunk port that has the address: one address serves in all its VLANs."""
-        holders = (slot for slot, port in self.siblings.items() if port.has(PortFlag.TRUNK) and port.is_reached_by(mac))
-        return next(holders, None)
-
     def holder(self, mac: bytes) -> int | None:
-        """Slot of the VF that has the address, the frame's VLAN first."""
-        slot = self.access_holder(mac)
-        return self.trunk_holder(mac) if slot is None else slot
+        """Slot of the VF that has the address: in the frame's VLAN, else a trunk port, which has it in all its VLANs."""
+        if (slot := self.access_holder(mac)) is not None:
+            return slot
+        return next((slot for slot, port in self.siblings.items() if port.has(PortFlag.TRUNK) and port.is_reached_by(mac)), None)
 
 
 Rule = Callable[[Passage], Verdict | None]
@@ -187,9 +171,6 @@ Rule = Callable[[Passage], Verdict | None]
 def is_group(mac: bytes) -> bool:
     """Whether the address is of a group of stations."""
     return bool(mac[0] & 1)
-
-
-# ---- entry, in the order of the design: each rule names its objection ----
 
 
 def link_is_up(passage: Passage) -> Verdict | None:
@@ -204,8 +185,7 @@ def headers_are_whole(passage: Passage) -> Verdict | None:
 
 def source_is_a_station(passage: Passage) -> Verdict | None:
     """Nobody sends from a group's address or from none."""
-    source = passage.read.source
-    return Verdict.MALFORMED if is_group(source) or not any(source) else None
+    return Verdict.MALFORMED if is_group(passage.read.source) or not any(passage.read.source) else None
 
 
 def length_fits(passage: Passage) -> Verdict | None:
@@ -222,19 +202,17 @@ def is_no_control_frame(passage: Passage) -> Verdict | None:
 
 def has_one_tag_at_most(passage: Passage) -> Verdict | None:
     """A tag behind a tag could name another VLAN at the next switch."""
-    is_double = passage.read.tpid is not None and passage.read.type in TAG_TYPES
-    return Verdict.DOUBLE_TAG if is_double else None
+    return Verdict.DOUBLE_TAG if passage.read.tpid is not None and passage.read.type in TAG_TYPES else None
 
 
 def vlan_is_allowed(passage: Passage) -> Verdict | None:
     """Uplink: any VLAN, a priority tag counts as untagged. Access: no tag of any kind. Trunk: a listed tag."""
     port, tpid, vid = passage.port, passage.read.tpid, passage.read.vid
-    if port.is_access:
-        is_allowed = tpid is None
-    elif tpid is None:
-        is_allowed = port.is_uplink
+    if tpid is None:
+        is_allowed = port.is_access or port.is_uplink
     else:
-        is_allowed = tpid == TPID_8021Q and vid != RESERVED_VLAN and (port.is_uplink or (vid != VLAN_NONE and vid in port.trunk))
+        is_listed = port.is_uplink or (not port.is_access and vid != VLAN_NONE and vid in port.trunk)
+        is_allowed = tpid == TPID_8021Q and vid != RESERVED_VLAN and is_listed
     return None if is_allowed else Verdict.VLAN_DENIED
 
 
@@ -253,6 +231,7 @@ def source_is_own(passage: Passage) -> Verdict | None:
     return None if is_own or passage.port.has(PortFlag.FORGED_ACCEPT) else Verdict.FORGED_SOURCE
 
 
+# Entry, in the order of the design; the first objection counts.
 RULES: tuple[Rule, ...] = (
     link_is_up,
     headers_are_whole,
@@ -266,23 +245,15 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-# ---- exit ----
-
-
-def takes(target: Port, vlan: int) -> bool:
-    """Whether a port takes a frame that is meant for it."""
-    return target.has(PortFlag.LINK_UP) and target.is_member(vlan)
-
-
 def leaving(passage: Passage, slots: list[int]) -> dict[int, bytes]:
     """What leaves at each of these ports."""
-    tagging = {slot: passage.ports[slot].wants_tag(passage.vlan) for slot in slots}
-    return {slot: passage.read.leaves(passage.vlan, with_tag=with_tag) for slot, with_tag in tagging.items()}
+    vlan = passage.vlan
+    return {slot: passage.read.leaves(vlan, with_tag=passage.ports[slot].wants_tag(vlan)) for slot in slots}
 
 
 def flood(passage: Passage) -> Fate:
     """To everybody in the VLAN but the sender; from the wire and untagged also to the host, if it has an address there."""
-    others = [slot for slot, port in passage.siblings.items() if slot != passage.slot and takes(port, passage.vlan)]
+    others = [slot for slot, port in passage.siblings.items() if slot != passage.slot and port.takes(passage.vlan)]
     reaches_host = passage.port.is_uplink and passage.port.has(PortFlag.HOST_STACK) and passage.vlan == VLAN_NONE
     verdict = Verdict.FLOODED if others or reaches_host else Verdict.NO_TARGET
     return Fate(verdict=verdict, left=leaving(passage, others), reaches_host=reaches_host)
@@ -292,8 +263,9 @@ def send_to_host(passage: Passage) -> Fate:
     """The host is on the wire's side, in no VLAN; no guest reaches it."""
     if not passage.port.is_uplink:
         return Fate(verdict=Verdict.TARGET_DENIED)
-    is_for_host = passage.vlan == VLAN_NONE
-    return Fate(verdict=Verdict.TO_HOST if is_for_host else Verdict.NO_TARGET, reaches_host=is_for_host)
+    if passage.vlan != VLAN_NONE:
+        return Fate(verdict=Verdict.NO_TARGET)
+    return Fate(verdict=Verdict.TO_HOST, reaches_host=True)
 
 
 def forward(passage: Passage) -> Fate:
@@ -302,15 +274,14 @@ def forward(passage: Passage) -> Fate:
     slot = passage.access_holder(destination)
     if slot is None and passage.is_host(destination):
         return send_to_host(passage)
-    if slot is None:
-        slot = passage.trunk_holder(destination)
-    if slot is None:
-        slot = None if passage.port.is_uplink else passage.uplink
+    slot = passage.holder(destination)
+    if slot is None and not passage.port.is_uplink:
+        slot = passage.uplink
     if slot is None:
         return Fate(verdict=Verdict.NO_TARGET)
     if slot == passage.slot:
         return Fate(verdict=Verdict.HAIRPIN)
-    if not takes(passage.ports[slot], passage.vlan):
+    if not passage.ports[slot].takes(passage.vlan):
         return Fate(verdict=Verdict.TARGET_DENIED)
     return Fate(verdict=Verdict.FORWARDED, left=leaving(passage, [slot]))
 
@@ -326,4 +297,4 @@ def fate(ports: Ports, slot: int, ifindex: int, frame: bytes, *, rules: tuple[Ru
         objection = rule(passage)
         if objection is not None:
             return Fate(verdict=objection)
-    return flood(passage) if passage.read.is_multicast else forward(passage)
+    return flood(passage) if is_group(passage.read.destination) else forward(passage)

@@ -40,4 +40,3 @@ def detach(ifindex: int) -> None:
     """Removes the qdisc with its filters. Absent is fine."""
     with IPRoute() as netlink, contextlib.suppress(NetlinkError):
         netlink.tc("del", "clsact", ifindex)
-

@@ -4,58 +4,16 @@ import json
 import socket
 import struct
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import frames
 import pytest
 from mailbox_wire import ADD_ETH, GET_STATS, OK, RawMailbox
 
+from sriov_xdp.bench import traffic as frames
 from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, run, wait_until
 
 LAN = [{"name": "lan", "vlan": "none", "policy": {"security": {"mac_changes": "accept", "forged_transmits": "reject"}}}]
-
-
-class Stream:
-    """A sequence-numbered UDP stream between two namespaces; stop() tells what was lost."""
-
-    def __init__(self, sender: Namespace, receiver: Namespace, address: str) -> None:
-        with entered(receiver):
-            self._in = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        with entered(sender):
-            self._out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._in.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self._in.bind((address, 0))
-        self._in.settimeout(1)
-        self._target = (address, self._in.getsockname()[1])
-        self._is_over = threading.Event()
-        self.sent = 0
-        self._arrived: list[int] = []
-        self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._receive)]
-        for thread in self._threads:
-            thread.start()
-
-    def _send(self) -> None:
-        while not self._is_over.wait(0.0005):
-            self._out.sendto(struct.pack("<Q", self.sent), self._target)
-            self.sent += 1
-
-    def _receive(self) -> None:
-        while True:
-            try:
-                self._arrived.append(struct.unpack("<Q", self._in.recv(64))[0])
-            except TimeoutError:
-                return
-
-    def stop(self) -> list[int]:
-        """Numbers that did not arrive."""
-        self._is_over.set()
-        for thread in self._threads:
-            thread.join()
-        self._in.close()
-        self._out.close()
-        return sorted(set(range(self.sent)) - set(self._arrived))
 
 
 class Scene:
@@ -86,21 +44,21 @@ def scene() -> Iterator[Scene]:
 @pytest.mark.parametrize("end", ["kill -9", "SIGTERM"])
 def test_frames_go_on_without_the_daemon_and_a_restart_adopts(scene: Scene, end: str) -> None:
     with RawMailbox(scene.two, "pf0vf1") as mailbox:
-        assert OK == mailbox.addresses(ADD_ETH, "02:00:00:aa:00:01", kind=2)
+        assert mailbox.addresses(ADD_ETH, "02:00:00:aa:00:01", kind=2) == OK
     before = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}
     links = sorted(path.name for path in (scene.daemon.bpffs / "links").iterdir())
-    streams = [Stream(scene.one, scene.two, "10.77.0.2"), Stream(scene.wire, scene.one, "10.77.0.1")]
+    streams = [frames.Stream(scene.one, scene.two, "10.77.0.2"), frames.Stream(scene.wire, scene.one, "10.77.0.1")]
     wait_until(lambda: min(stream.sent for stream in streams) > 200, "the streams run")
     if end == "kill -9":
         scene.daemon.kill()
     else:
-        assert 0 == scene.daemon.stop()
+        assert scene.daemon.stop() == 0
     at_end = streams[0].sent
     wait_until(lambda: streams[0].sent > at_end + 200, "frames go without a daemon")
     scene.daemon.start()
     at_start = streams[0].sent
     wait_until(lambda: streams[0].sent > at_start + 200, "frames go with the new daemon")
-    assert [[], []] == [stream.stop() for stream in streams]
+    assert [stream.stop() for stream in streams] == [[], []]
 
     after = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}
     kept = ("representor", "effective_mac", "filters", "generation", "guest", "state")
@@ -109,12 +67,12 @@ def test_frames_go_on_without_the_daemon_and_a_restart_adopts(scene: Scene, end:
     }
     assert links == sorted(path.name for path in (scene.daemon.bpffs / "links").iterdir())
     with RawMailbox(scene.two, "pf0vf1") as mailbox:
-        assert OK == mailbox.ask(GET_STATS, struct.pack("<HHII", mailbox.vsi, 0, 0, 0))[0]
+        assert mailbox.ask(GET_STATS, struct.pack("<HHII", mailbox.vsi, 0, 0, 0))[0] == OK
 
 
 def test_a_second_daemon_on_the_same_state_refuses(scene: Scene) -> None:
     done = subprocess.run(scene.daemon._command(), capture_output=True, text=True, check=False, timeout=30)
-    assert 1 == done.returncode
+    assert done.returncode == 1
     assert "another daemon runs with this state directory" in done.stderr
     assert scene.daemon.ask("vf", "list")
 
@@ -125,15 +83,15 @@ def test_guest_that_deletes_its_interface_frees_the_vf(scene: Scene) -> None:
     representor = scene.daemon.ask("vf", "show", vf)["representor"]
     guest.address(7)
     assert guest.can_ping("10.77.0.2")
-    stream = Stream(scene.one, scene.two, "10.77.0.2")
+    stream = frames.Stream(scene.one, scene.two, "10.77.0.2")
     guest.ip("link", "del", "eth0")
     wait_until(lambda: scene.daemon.ask("vf", "show", vf)["state"] == "free", "the VF is free")
-    assert [] == stream.stop()
+    assert stream.stop() == []
     with pytest.raises(ConnectionRefusedError):
         RawMailbox(guest, vf)
     assert representor not in {link["ifname"] for link in json.loads(run("ip", "-j", "link"))}
     assert not [path for path in (scene.daemon.bpffs / "links").iterdir() if path.name.startswith(f"{vf}_")]
-    assert "unplugged: interface deleted" == scene.daemon.ask("audit", "list", "--vf", vf)[-1]["request"]
+    assert scene.daemon.ask("audit", "list", "--vf", vf)[-1]["request"] == "unplugged: interface deleted"
 
     assert vf == scene.attach(guest)
     guest.address(7)
@@ -146,7 +104,7 @@ def test_namespace_that_is_deleted_frees_the_vf(scene: Scene) -> None:
     vf = scene.attach(guest, "--datapath", "xdp")
     run("ip", "netns", "del", guest.name)
     wait_until(lambda: scene.daemon.ask("vf", "show", vf)["state"] == "free", "the VF is free")
-    assert "unplugged: namespace removed" == scene.daemon.ask("audit", "list", "--vf", vf)[-1]["request"]
+    assert scene.daemon.ask("audit", "list", "--vf", vf)[-1]["request"] == "unplugged: namespace removed"
     again = scene.lab.namespace("gone")
     assert vf == scene.attach(again)
     again.address(8)
@@ -160,7 +118,7 @@ def test_guest_that_unplugs_while_the_daemon_is_away_is_noticed_at_the_start(sce
     scene.daemon.kill()
     guest.ip("link", "del", "eth0")
     scene.daemon.start()
-    assert "free" == scene.daemon.ask("vf", "show", vf)["state"]
+    assert scene.daemon.ask("vf", "show", vf)["state"] == "free"
     assert scene.one.can_ping("10.77.0.2")
 
 
@@ -182,19 +140,19 @@ def test_namespace_that_was_there_is_left(scene: Scene) -> None:
     guest = scene.lab.namespace("keep")
     scene.daemon.ask("vf", "detach", scene.attach(guest))
     assert Path(f"/run/netns/{guest.name}").exists()
-    assert [] == [link["ifname"] for link in json.loads(guest.ip("-j", "link")) if link["ifname"] == "eth0"]
+    assert [link["ifname"] for link in json.loads(guest.ip("-j", "link")) if link["ifname"] == "eth0"] == []
 
 
 def test_settings_of_the_last_owner_do_not_stay_on_a_vf(scene: Scene) -> None:
     first, second = scene.lab.namespace("own1"), scene.lab.namespace("own2")
     vf = scene.attach(first, "--mac", "02:00:00:00:07:01")
     with RawMailbox(first, vf) as mailbox:
-        assert OK == mailbox.addresses(ADD_ETH, "02:00:00:00:07:02")
+        assert mailbox.addresses(ADD_ETH, "02:00:00:00:07:02") == OK
     old = scene.daemon.ask("vf", "show", vf)
     scene.daemon.ask("vf", "detach", vf)
     assert vf == scene.attach(second, "--mac", "02:00:00:00:07:03")
     new = scene.daemon.ask("vf", "show", vf)
-    assert ("02:00:00:00:07:03", "02:00:00:00:07:03", []) == (new["admin_mac"], new["effective_mac"], new["filters"])
+    assert (new["admin_mac"], new["effective_mac"], new["filters"]) == ("02:00:00:00:07:03", "02:00:00:00:07:03", [])
     assert new["generation"] > old["generation"]
     assert new["counters"]["tx_packets"] < 20
     scene.daemon.ask("vf", "detach", vf)
@@ -209,23 +167,23 @@ def test_squatter_on_the_mailbox_name_makes_the_attachment_fail_whole(scene: Sce
     devices = run("ip", "-br", "link")
     done = scene.daemon.command("vf", "attach", free, "--guest", guest.name, "--port-group", "lan")
     squatter.close()
-    assert 5 == done.returncode
+    assert done.returncode == 5
     assert "the name is taken in namespace" in done.stderr
-    assert "free" == scene.daemon.ask("vf", "show", free)["state"]
+    assert scene.daemon.ask("vf", "show", free)["state"] == "free"
     assert devices == run("ip", "-br", "link")
 
 
 def test_link_state_cuts_a_vf_off_and_tells_its_guest(scene: Scene) -> None:
     vf = scene.daemon.vf_of(scene.two.name)["address"]
     with RawMailbox(scene.two, vf) as mailbox:
-        assert (1, 1) == mailbox.event()
+        assert mailbox.event() == (1, 1)
         scene.daemon.ask("vf", "set", vf, "--link-state", "disable")
-        assert (1, 0) == mailbox.event()
+        assert mailbox.event() == (1, 0)
         assert not scene.one.can_ping("10.77.0.2")
-        assert "down" == scene.daemon.ask("vf", "show", vf)["link"]
+        assert scene.daemon.ask("vf", "show", vf)["link"] == "down"
         assert scene.daemon.vf_of(scene.one.name)["drops"]["target_denied"] > 0
         scene.daemon.ask("vf", "set", vf, "--link-state", "auto")
-        assert (1, 1) == mailbox.event()
+        assert mailbox.event() == (1, 1)
     wait_until(lambda: scene.one.can_ping("10.77.0.2"), "the link is back")
 
 
@@ -245,9 +203,9 @@ def test_new_admin_mac_resets_the_vf(scene: Scene) -> None:
     with RawMailbox(scene.one, vf) as mailbox:
         mailbox.event()
         scene.daemon.ask("vf", "set", vf, "--mac", "02:00:00:00:09:09")
-        assert (2, 0) == mailbox.event()
+        assert mailbox.event() == (2, 0)
         mailbox.negotiate()
-        assert "02:00:00:00:09:09" == mailbox.mac
+        assert mailbox.mac == "02:00:00:00:09:09"
     scene.daemon.ask("vf", "set", vf, "--mac", former)
 
 
@@ -256,17 +214,26 @@ def test_guest_that_is_down_costs_its_senders_a_counted_error(scene: Scene) -> N
     sender = scene.daemon.vf_of(scene.one.name)["address"]
     target = scene.daemon.vf_of(scene.two.name)
     try:
-        for guest, device in ((scene.one, "eth0"), (scene.wire, "w0")):
-            with frames.tapped((guest, device)) as (tap,):
-                wait_until(lambda: _errors_grow(scene, tap, guest.mac(device), target, sender), "an error is counted")
+        _wait_for_errors(scene, (scene.one, "eth0"), target, sender)
+        _wait_for_errors(scene, (scene.wire, "w0"), target, sender)
     finally:
         scene.two.ip("link", "set", "eth0", "up")
     wait_until(lambda: scene.one.can_ping("10.77.0.2"), "the guest is reachable again")
 
 
+def _wait_for_errors(scene: Scene, place: tuple[Namespace, str], target: dict, sender: str) -> None:
+    source = place[0].mac(place[1])
+    with frames.tapped(place) as (tap,):
+        wait_until(lambda: _errors_grow(scene, tap, source, target, sender), "an error is counted")
+
+
 def _errors_grow(scene: Scene, tap: frames.Tap, source: str, target: dict, sender: str) -> bool:
     def errors() -> int:
-        documents = [scene.daemon.ask("vf", "show", sender), scene.daemon.ask("vf", "show", target["address"]), scene.daemon.ask("pf", "show", "pf0")]
+        documents = [
+            scene.daemon.ask("vf", "show", sender),
+            scene.daemon.ask("vf", "show", target["address"]),
+            scene.daemon.ask("pf", "show", "pf0"),
+        ]
         return sum(document["drops"].get("redirect_error", 0) for document in documents)
 
     before = errors()
@@ -295,10 +262,10 @@ def test_clsact_serves_where_tcx_is_not_to_be_had() -> None:
         payload = b"y" * 300_000
         for sender, receiver, host in ((scene.one, scene.two, 2), (scene.two, scene.one, 1), (scene.two, scene.wire, 99)):
             assert payload == frames.send_tcp(sender, receiver, f"10.77.0.{host}", payload)
-        stream = Stream(scene.one, scene.two, "10.77.0.2")
+        stream = frames.Stream(scene.one, scene.two, "10.77.0.2")
         scene.daemon.kill()
         scene.daemon.start()
-        assert [] == stream.stop()
+        assert stream.stop() == []
 
 
 def test_teardown_leaves_the_host_as_it_was() -> None:
@@ -311,10 +278,15 @@ def test_teardown_leaves_the_host_as_it_was() -> None:
         lab.adopt(made)
         assert before != _host_state(uplink)
         daemon.stop()
-        assert 0 == daemon.command("teardown", "--state-dir", str(daemon.state_dir), "--run-dir", str(daemon.run_dir), "--bpffs", str(daemon.bpffs)).returncode
+        assert (
+            daemon.command(
+                "teardown", "--state-dir", str(daemon.state_dir), "--run-dir", str(daemon.run_dir), "--bpffs", str(daemon.bpffs)
+            ).returncode
+            == 0
+        )
         assert before == _host_state(uplink)
         assert not Path(f"/run/netns/{made}").exists()
-        assert [False] * 3 == [path.exists() for path in (daemon.state_dir, daemon.run_dir, daemon.bpffs)]
+        assert [path.exists() for path in (daemon.state_dir, daemon.run_dir, daemon.bpffs)] == [False] * 3
         assert wire.name in run("ip", "netns")
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-import frames
 import pytest
 from mailbox_wire import ADD_ETH, ADMIN_QUEUE, DEL_ETH, EXTRA, LEGACY, LINK_CHANGE, OK, PARAM, RESET_IMPENDING, RESET_VF, RawMailbox
 
+from sriov_xdp.bench import traffic as frames
 from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, wait_until
 
 NEW_MAC = "02:00:00:aa:bb:01"
@@ -62,7 +62,7 @@ def test_denied_change_leaves_the_device_as_it_was(attached: Scene, group: str, 
     assert attached.vm.can_ping("10.77.0.2")
     with RawMailbox(attached.vm, attached.vf) as mailbox:
         assert status == mailbox.addresses(ADD_ETH, NEW_MAC)
-        assert (ADMIN_MAC, ADMIN_MAC) == (attached.show()["effective_mac"], attached.show()["admin_mac"])
+        assert (attached.show()["effective_mac"], attached.show()["admin_mac"]) == (ADMIN_MAC, ADMIN_MAC)
 
         attached.change_guest_mac(NEW_MAC)
         assert not attached.vm.can_ping("10.77.0.2")
@@ -70,7 +70,7 @@ def test_denied_change_leaves_the_device_as_it_was(attached: Scene, group: str, 
 
         with frames.tapped((attached.peer, "eth0"), (attached.vm, "eth0")) as (peer, vm):
             peer.send(frames.frame(NEW_MAC, attached.peer.mac(), b"for the new address"))
-            assert [] == vm.seen(payload=b"for the new address", seconds=0.1)
+            assert vm.seen(payload=b"for the new address", seconds=0.1) == []
 
     record = attached.daemon.ask("audit", "list", "--vf", attached.vf)[-1]
     assert (outcome, ADMIN_MAC, ADMIN_MAC) == (record["outcome"], record["before"], record["after"])
@@ -86,7 +86,7 @@ def test_reset_brings_the_devices_mac_and_the_traffic_back(attached: Scene) -> N
     attached.change_guest_mac(NEW_MAC)
     assert not attached.vm.can_ping("10.77.0.2")
     status = attached.vm.vf("status")
-    assert (NEW_MAC, ADMIN_MAC, False) == (status["guest_mac"], status["device_mac"], status["agree"])
+    assert (status["guest_mac"], status["device_mac"], status["agree"]) == (NEW_MAC, ADMIN_MAC, False)
     assert {"vf": attached.vf, "interface": "eth0", "mac": ADMIN_MAC} == attached.vm.vf("reset")
     assert attached.vm.vf("status")["agree"]
     assert attached.vm.can_ping("10.77.0.2")
@@ -95,15 +95,15 @@ def test_reset_brings_the_devices_mac_and_the_traffic_back(attached: Scene) -> N
 def test_granted_change_is_effective_at_once_and_the_old_address_is_not(attached: Scene) -> None:
     attached.attach("accept")
     with RawMailbox(attached.vm, attached.vf) as mailbox:
-        assert OK == mailbox.addresses(ADD_ETH, NEW_MAC)
-    assert (NEW_MAC, ADMIN_MAC) == (attached.show()["effective_mac"], attached.show()["admin_mac"])
+        assert mailbox.addresses(ADD_ETH, NEW_MAC) == OK
+    assert (attached.show()["effective_mac"], attached.show()["admin_mac"]) == (NEW_MAC, ADMIN_MAC)
     before = attached.show()["drops"].get("forged_source", 0)
     with frames.tapped((attached.vm, "eth0"), (attached.peer, "eth0")) as (vm, peer):
         vm.send(frames.frame(attached.peer.mac(), ADMIN_MAC, b"from the old address"))
         vm.send(frames.frame(attached.peer.mac(), NEW_MAC, b"from the new address"))
-        assert [] == peer.seen(payload=b"from the old address", seconds=0.1)
+        assert peer.seen(payload=b"from the old address", seconds=0.1) == []
         vm.send(frames.frame(attached.peer.mac(), NEW_MAC, b"from the new address again"))
-        assert 1 == len(peer.seen(payload=b"from the new address again"))
+        assert len(peer.seen(payload=b"from the new address again")) == 1
     assert attached.show()["drops"]["forged_source"] > before
     attached.change_guest_mac(NEW_MAC)
     assert attached.vm.can_ping("10.77.0.2")
@@ -112,70 +112,70 @@ def test_granted_change_is_effective_at_once_and_the_old_address_is_not(attached
 def test_reset_over_the_mailbox_is_not_answered_but_announced(attached: Scene) -> None:
     attached.attach("accept")
     with RawMailbox(attached.vm, attached.vf) as mailbox:
-        assert (LINK_CHANGE, 1) == mailbox.event()
-        assert OK == mailbox.addresses(ADD_ETH, NEW_MAC)
-        assert OK == mailbox.addresses(ADD_ETH, "02:00:00:aa:bb:02", kind=EXTRA)
+        assert mailbox.event() == (LINK_CHANGE, 1)
+        assert mailbox.addresses(ADD_ETH, NEW_MAC) == OK
+        assert mailbox.addresses(ADD_ETH, "02:00:00:aa:bb:02", kind=EXTRA) == OK
         mailbox.send(RESET_VF)
-        assert (RESET_IMPENDING, 0) == mailbox.event()
+        assert mailbox.event() == (RESET_IMPENDING, 0)
         assert mailbox.is_silent()
-        assert -64 == mailbox.addresses(ADD_ETH, NEW_MAC)
+        assert mailbox.addresses(ADD_ETH, NEW_MAC) == -64
         mailbox.negotiate()
-        assert ADMIN_MAC == mailbox.mac
+        assert mailbox.mac == ADMIN_MAC
     after = attached.show()
-    assert (ADMIN_MAC, []) == (after["effective_mac"], after["filters"])
-    assert "granted" == attached.daemon.ask("audit", "list", "--vf", attached.vf)[-2]["outcome"]
+    assert (after["effective_mac"], after["filters"]) == (ADMIN_MAC, [])
+    assert attached.daemon.ask("audit", "list", "--vf", attached.vf)[-2]["outcome"] == "granted"
 
 
 def test_extra_filter_receives_but_may_not_send(attached: Scene) -> None:
     attached.attach("accept")
     extra = "02:00:00:aa:bb:03"
     with RawMailbox(attached.vm, attached.vf) as mailbox:
-        assert OK == mailbox.addresses(ADD_ETH, extra, kind=EXTRA)
+        assert mailbox.addresses(ADD_ETH, extra, kind=EXTRA) == OK
         assert [extra] == attached.show()["filters"]
         with frames.tapped((attached.peer, "eth0"), (attached.vm, "eth0")) as (peer, vm):
             sent = frames.frame(extra, attached.peer.mac(), b"to the filter")
             peer.send(sent)
             assert [sent] == vm.seen(payload=b"to the filter")
             vm.send(frames.frame(attached.peer.mac(), extra, b"from the filter"))
-            assert [] == peer.seen(payload=b"from the filter", seconds=0.1)
-        assert OK == mailbox.addresses(DEL_ETH, extra)
-    assert [] == attached.show()["filters"]
+            assert peer.seen(payload=b"from the filter", seconds=0.1) == []
+        assert mailbox.addresses(DEL_ETH, extra) == OK
+    assert attached.show()["filters"] == []
 
 
 def test_legacy_driver_changes_by_adding_and_deleting(attached: Scene) -> None:
     attached.attach("accept")
     with RawMailbox(attached.vm, attached.vf) as mailbox:
-        assert OK == mailbox.addresses(ADD_ETH, NEW_MAC, kind=LEGACY)
-        assert ADMIN_MAC == attached.show()["effective_mac"]
-        assert OK == mailbox.addresses(DEL_ETH, ADMIN_MAC, kind=LEGACY)
-    assert NEW_MAC == attached.show()["effective_mac"]
+        assert mailbox.addresses(ADD_ETH, NEW_MAC, kind=LEGACY) == OK
+        assert attached.show()["effective_mac"] == ADMIN_MAC
+        assert mailbox.addresses(DEL_ETH, ADMIN_MAC, kind=LEGACY) == OK
+    assert attached.show()["effective_mac"] == NEW_MAC
 
 
 def test_address_of_a_neighbour_is_refused_even_where_changes_are_accepted(attached: Scene) -> None:
     attached.attach("accept")
     with RawMailbox(attached.vm, attached.vf) as mailbox:
-        assert OK == mailbox.addresses(ADD_ETH, "02:00:00:00:01:02")
-    assert ADMIN_MAC == attached.show()["effective_mac"]
+        assert mailbox.addresses(ADD_ETH, "02:00:00:00:01:02") == OK
+    assert attached.show()["effective_mac"] == ADMIN_MAC
     record = attached.daemon.ask("audit", "list", "--vf", attached.vf)[-1]
-    assert ("pretended", "address in use") == (record["outcome"], record["rule"])
+    assert (record["outcome"], record["rule"]) == ("pretended", "address in use")
 
 
 def test_another_vfs_vsi_is_refused(attached: Scene) -> None:
     attached.attach("accept")
     with RawMailbox(attached.vm, attached.vf) as mailbox:
-        assert PARAM == mailbox.addresses(ADD_ETH, NEW_MAC, vsi=mailbox.vsi + 1)
-    assert ADMIN_MAC == attached.show()["effective_mac"]
+        assert mailbox.addresses(ADD_ETH, NEW_MAC, vsi=mailbox.vsi + 1) == PARAM
+    assert attached.show()["effective_mac"] == ADMIN_MAC
     assert "identity mismatch" in attached.daemon.ask("audit", "list", "--vf", attached.vf)[-1]["request"]
 
 
 def test_policy_that_is_tightened_takes_back_what_was_granted(attached: Scene) -> None:
     attached.attach("accept")
     with RawMailbox(attached.vm, attached.vf) as mailbox:
-        assert OK == mailbox.addresses(ADD_ETH, NEW_MAC)
-        assert (LINK_CHANGE, 1) == mailbox.event()
+        assert mailbox.addresses(ADD_ETH, NEW_MAC) == OK
+        assert mailbox.event() == (LINK_CHANGE, 1)
         attached.daemon.ask("port-group", "set", "accept", "--mac-changes", "reject")
-        assert (RESET_IMPENDING, 0) == mailbox.event()
-    assert ADMIN_MAC == attached.show()["effective_mac"]
+        assert mailbox.event() == (RESET_IMPENDING, 0)
+    assert attached.show()["effective_mac"] == ADMIN_MAC
     attached.daemon.ask("port-group", "set", "accept", "--mac-changes", "accept")
 
 
@@ -189,7 +189,7 @@ def test_watching_driver_requests_what_the_guest_sets(attached: Scene, kind: str
         attached.vm.ip("link", "set", "eth0", "address", NEW_MAC)
         wait_until(lambda: "refused" in json_outcomes(attached), "the request is refused")
         wait_until(lambda: attached.vm.mac() == mac_after, f"the guest's MAC is {mac_after}")
-        assert ADMIN_MAC == attached.show()["effective_mac"]
+        assert attached.show()["effective_mac"] == ADMIN_MAC
         attached.vm.ip("link", "set", "eth0", "address", NEW_MAC)
         attached.daemon.ask("vf", "reset", attached.vf)
         wait_until(lambda: attached.vm.mac() == ADMIN_MAC, "the driver re-applies the device's MAC")

@@ -3,9 +3,9 @@
 import itertools
 from collections.abc import Iterator
 
-import frames
 import pytest
 
+from sriov_xdp.bench import traffic as frames
 from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config
 
 HOSTS = {"xdp1": 1, "tcx1": 2, "auto1": 3, "xdp2": 4, "tcx2": 5, "wire": 99}
@@ -75,15 +75,15 @@ def test_unknown_unicast_of_a_guest_goes_to_the_wire_only(scene: Scene) -> None:
             sent = frames.frame("02:99:99:99:99:99", scene.ends["tcx1"].mac(), b"to nobody")
             sender.send(sent)
         assert [sent] == wire.seen(payload=b"to nobody")
-        assert [] == xdp1.seen(payload=b"to nobody", seconds=0.05)
-        assert [] == tcx2.seen(payload=b"to nobody", seconds=0.05)
+        assert xdp1.seen(payload=b"to nobody", seconds=0.05) == []
+        assert tcx2.seen(payload=b"to nobody", seconds=0.05) == []
 
 
 def test_unknown_unicast_from_the_wire_goes_nowhere_and_is_counted(scene: Scene) -> None:
     before = scene.daemon.ask("pf", "show", "pf0")["drops"].get("no_target", 0)
     with frames.tapped((scene.ends["wire"], "w0"), (scene.ends["xdp1"], "eth0")) as (wire, xdp1):
         wire.send(frames.frame("02:99:99:99:99:99", scene.ends["wire"].mac("w0"), b"unknown"))
-        assert [] == xdp1.seen(payload=b"unknown", seconds=0.1)
+        assert xdp1.seen(payload=b"unknown", seconds=0.1) == []
     assert before + 1 == scene.daemon.ask("pf", "show", "pf0")["drops"]["no_target"]
 
 
@@ -123,7 +123,7 @@ def test_a_guest_cannot_speak_as_the_uplink(scene: Scene) -> None:
     uplink_mac = scene.daemon.ask("pf", "show", "pf0")["mac"]
     with frames.tapped((scene.ends["xdp1"], "eth0"), (scene.ends["tcx1"], "eth0")) as (sender, target):
         sender.send(frames.frame(scene.ends["tcx1"].mac(), uplink_mac, b"as the uplink"))
-        assert [] == target.seen(payload=b"as the uplink", seconds=0.1)
+        assert target.seen(payload=b"as the uplink", seconds=0.1) == []
     assert scene.daemon.vf_of(scene.ends["xdp1"].name)["drops"]["spoof_mac"] >= 1
 
 

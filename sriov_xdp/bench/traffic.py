@@ -1,4 +1,7 @@
-"""Frames on real interfaces: AF_PACKET taps inside namespaces, and sockets for real TCP and UDP between them."""
+"""Frames on real interfaces: AF_PACKET taps inside namespaces, and sockets for real TCP and UDP between them.
+
+For the demonstration, the benchmark and the tests.
+"""
 
 import contextlib
 import select
@@ -19,10 +22,13 @@ _TP_STATUS_VLAN_VALID, _TP_STATUS_VLAN_TPID_VALID = 1 << 4, 1 << 6
 
 
 def octets(mac: str) -> bytes:
+    """Six bytes from text."""
     return bytes.fromhex(mac.replace(":", ""))
 
 
-def frame(destination: str, source: str, payload: bytes, *, tags: tuple[int, ...] = (), ether_type: int = TEST_TYPE, tpid: int = 0x8100) -> bytes:
+def frame(
+    destination: str, source: str, payload: bytes, *, tags: tuple[int, ...] = (), ether_type: int = TEST_TYPE, tpid: int = 0x8100
+) -> bytes:
     """An Ethernet frame; tags are VLAN numbers (or whole TCIs), outermost first."""
     tagging = b"".join(struct.pack("!HH", tpid, tag) for tag in tags)
     return octets(destination) + octets(source) + tagging + struct.pack("!H", ether_type) + payload
@@ -41,9 +47,11 @@ class Tap:
             self._socket.bind((device, 0))
 
     def close(self) -> None:
+        """Ends the tap."""
         self._socket.close()
 
     def send(self, *frames: bytes) -> None:
+        """Sends frames as they are."""
         for one in frames:
             self._socket.send(one)
 
@@ -78,6 +86,7 @@ class Tap:
 
 @contextlib.contextmanager
 def tapped(*places: tuple[Namespace, str]) -> Iterator[list[Tap]]:
+    """Taps for a while."""
     taps = [Tap(namespace, device) for namespace, device in places]
     try:
         yield taps
@@ -94,6 +103,7 @@ def _socket_in(namespace: Namespace, family: int, kind: int) -> socket.socket:
 
 
 def family_of(address: str) -> int:
+    """AF_INET or AF_INET6."""
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
@@ -123,10 +133,54 @@ def send_tcp(sender: Namespace, receiver: Namespace, address: str, payload: byte
 def send_udp(sender: Namespace, receiver: Namespace, address: str, payloads: list[bytes]) -> list[bytes]:
     """Sends datagrams one by one; what arrived, in order."""
     arrived = []
-    with _socket_in(receiver, family_of(address), socket.SOCK_DGRAM) as server, _socket_in(sender, family_of(address), socket.SOCK_DGRAM) as client:
+    with (
+        _socket_in(receiver, family_of(address), socket.SOCK_DGRAM) as server,
+        _socket_in(sender, family_of(address), socket.SOCK_DGRAM) as client,
+    ):
         server.bind((address, 0))
         for payload in payloads:
             client.sendto(payload, (address, server.getsockname()[1]))
             with contextlib.suppress(TimeoutError):
                 arrived.append(server.recv(65536))
     return arrived
+
+
+class Stream:
+    """A sequence-numbered UDP stream between two namespaces; stop() tells what was lost."""
+
+    def __init__(self, sender: Namespace, receiver: Namespace, address: str) -> None:
+        with entered(receiver):
+            self._in = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with entered(sender):
+            self._out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._in.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self._in.bind((address, 0))
+        self._in.settimeout(1)
+        self._target = (address, self._in.getsockname()[1])
+        self._is_over = threading.Event()
+        self.sent = 0
+        self._arrived: list[int] = []
+        self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._receive)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        while not self._is_over.wait(0.0005):
+            self._out.sendto(struct.pack("<Q", self.sent), self._target)
+            self.sent += 1
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                self._arrived.append(struct.unpack("<Q", self._in.recv(64))[0])
+            except TimeoutError:
+                return
+
+    def stop(self) -> list[int]:
+        """Numbers that did not arrive."""
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join()
+        self._in.close()
+        self._out.close()
+        return sorted(set(range(self.sent)) - set(self._arrived))
