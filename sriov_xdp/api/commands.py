@@ -107,7 +107,7 @@ def _apply(context: Context, request: Configuration, actor: Actor) -> Any:
     wanted = config.parse(request.text)
 
     def steps() -> Generator[None, None, list[dict[str, Any]]]:
-        done = yield from configure.apply(context, wanted, actor, config.fingerprint(request.text))
+        done = yield from configure.apply(context, wanted, actor)
         return [_step(step) for step in done]
 
     return steps()

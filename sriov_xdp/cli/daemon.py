@@ -83,13 +83,14 @@ def daemon(config_file: Path, state_dir: Path, run_dir: Path | None, bpffs: Path
 
 
 def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str) -> None:
-    """The file counts when it is new or was changed since it was applied; what was set by command stays otherwise."""
+    """The file counts when it is new or was changed since a start applied it; what was set by command stays otherwise."""
     from sriov_xdp.pf import configure
     from sriov_xdp.pf.context import SELF
 
     if service.context.database.meta("configuration") == fingerprint:
         return
-    steps = sum(1 for _step in configure.apply(service.context, intent, SELF, fingerprint))
+    steps = sum(1 for _step in configure.apply(service.context, intent, SELF))
+    service.context.database.write_intent([], [], {"configuration": fingerprint})
     _log.info("configuration %s applied, %d steps", fingerprint, steps)
 
 

@@ -1,17 +1,17 @@
 """`sriov-xdp demo`."""
 
+import os
 import sys
 
 import click
 
 from sriov_xdp.cli.output import fail
-from sriov_xdp.host.links import is_root
 
 
 @click.command()
 def demo() -> None:
     """Shows the main job on a throw-away host of namespaces, step by step; removes it afterwards."""
-    if not is_root():
+    if os.geteuid() != 0:
         fail(1, "demo: this needs root (network namespaces, BPF); run it as root, for example with sudo")
     from rich.console import Console
 

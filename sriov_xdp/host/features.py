@@ -12,6 +12,7 @@ from sriov_xdp.host.errors import HostError
 
 GRO = "rx-gro"
 TX_CHECKSUM = "tx-checksum-ip-generic"
+TX_CHECKSUM_SCTP = "tx-checksum-sctp"
 TX_VLAN = "tx-vlan-hw-insert"
 RX_VLAN = "rx-vlan-hw-parse"
 

@@ -5,7 +5,6 @@ One Links object a thread. Methods raise HostError with subject, observation and
 
 import contextlib
 import errno
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from sriov_xdp.host.errors import HostError, LinkMissing
 
 ADDRGENMODE_NONE = 1
 _IFF_UP = 1
+_VETH_MAX_MTU_BYTES = 65535
 _IFF_LOWER_UP = 1 << 16
 
 
@@ -34,7 +34,7 @@ class Link:
     has_carrier: bool
     kind: str
     alias: str
-    xdp_program: int
+    peer_runs_xdp: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +50,16 @@ class VethPair:
     mtu_bytes: int
 
 
+def peer_runs_xdp(message: Any) -> bool:
+    """Whether the other end of a veth has a native XDP program, seen from this end: the kernel lowers this end's largest MTU
+    while one is there (veth_xdp_set), and says so in an event, so nobody needs to look into the other namespace."""
+    largest = message.get_attr("IFLA_MAX_MTU")
+    return largest is not None and largest != _VETH_MAX_MTU_BYTES
+
+
 def _parse(message: Any) -> Link:
     flags = message["flags"]
     info = message.get_attr("IFLA_LINKINFO")
-    xdp = message.get_attr("IFLA_XDP")
     return Link(
         ifindex=message["index"],
         name=message.get_attr("IFLA_IFNAME") or "",
@@ -63,7 +69,7 @@ def _parse(message: Any) -> Link:
         has_carrier=bool(flags & _IFF_LOWER_UP),
         kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
         alias=message.get_attr("IFLA_IFALIAS") or "",
-        xdp_program=(xdp.get_attr("IFLA_XDP_PROG_ID") if xdp else None) or 0,
+        peer_runs_xdp=peer_runs_xdp(message),
     )
 
 
@@ -149,8 +155,3 @@ def links_of(namespace: str) -> Iterator[Links]:
 def boot_id() -> str:
     """Changes with every boot of the host."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def is_root() -> bool:
-    """Whether the process runs as uid 0."""
-    return os.geteuid() == 0

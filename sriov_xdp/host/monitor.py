@@ -14,6 +14,7 @@ from pyroute2.inotify.inotify_fd import Inotify
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
 from sriov_xdp.host import namespaces
+from sriov_xdp.host.links import peer_runs_xdp
 
 _RTMGRP_LINK = 1
 _RTM_DELLINK = 17
@@ -31,8 +32,7 @@ class LinkChange:
     is_gone: bool
     is_up: bool
     has_carrier: bool
-    mac: str
-    xdp_program: int
+    peer_runs_xdp: bool
 
 
 class LinkMonitor:
@@ -69,15 +69,13 @@ class LinkMonitor:
 
 
 def _change(message: Any) -> LinkChange:
-    xdp = message.get_attr("IFLA_XDP")
     return LinkChange(
         ifindex=message["index"],
         name=message.get_attr("IFLA_IFNAME") or "",
         is_gone=message["header"]["type"] == _RTM_DELLINK,
         is_up=bool(message["flags"] & 1),
         has_carrier=bool(message["flags"] & 1 << 16),
-        mac=message.get_attr("IFLA_ADDRESS") or "",
-        xdp_program=(xdp.get_attr("IFLA_XDP_PROG_ID") if xdp else None) or 0,
+        peer_runs_xdp=peer_runs_xdp(message),
     )
 
 

@@ -51,8 +51,8 @@ def check(context: Context, wanted: HostIntent) -> list[Step]:
     return plan(context.inventory.intent(), wanted)
 
 
-def apply(context: Context, wanted: HostIntent, actor: Actor, fingerprint: str) -> Generator[None, None, list[Step]]:
-    """Makes the host what wanted says, step by step. fingerprint: of the file, remembered once all is done. Raises PfError."""
+def apply(context: Context, wanted: HostIntent, actor: Actor) -> Generator[None, None, list[Step]]:
+    """Makes the host what wanted says, step by step. Raises PfError."""
     if context.is_applying:
         raise Conflict("apply: another configuration is being applied; try again when it is done")
     steps = check(context, wanted)
@@ -61,7 +61,6 @@ def apply(context: Context, wanted: HostIntent, actor: Actor, fingerprint: str) 
         for step in steps:
             _carry_out(context, step, actor)
             yield
-        context.database.write_intent([], [], {"configuration": fingerprint})
     finally:
         context.is_applying = False
     return steps
@@ -292,7 +291,7 @@ def set_vf(
         lifecycle.apply_link_state(context, attached)
         context.mailboxes.push(vf, link_event(attached))
     if datapath is not None:
-        lifecycle.set_active(context, attached, *lifecycle.active_datapath(datapath))
+        lifecycle.set_active(context, attached, *lifecycle.active_datapath(datapath, guest_runs_xdp=attached.guest_runs_xdp))
 
 
 def reset_vf(context: Context, vf: VfAddress, actor: Actor) -> None:

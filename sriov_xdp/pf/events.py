@@ -2,6 +2,7 @@
 
 import logging
 
+from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.monitor import LinkChange, LinkMonitor, NamespaceMonitor
@@ -47,7 +48,7 @@ class HostEvents:
             if link is None:
                 self._unplugged(vf, "interface deleted")
             else:
-                self._carrier(vf, link.has_carrier)
+                self._follow(vf, has_carrier=link.has_carrier, guest_runs_xdp=link.peer_runs_xdp)
         for pf in list(self._context.inventory.pfs.values()):
             if pf.uplink and pf.uplink.ifindex not in there:
                 uplinks.lost(self._context, pf)
@@ -60,7 +61,7 @@ class HostEvents:
             if change.is_gone:
                 self._unplugged(vf, "interface deleted")
             else:
-                self._carrier(vf, change.has_carrier)
+                self._follow(vf, has_carrier=change.has_carrier, guest_runs_xdp=change.peer_runs_xdp)
             return
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
@@ -72,7 +73,12 @@ class HostEvents:
             elif pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone:
                 uplinks.found(self._context, pf)
 
-    def _carrier(self, vf: AttachedVf, has_carrier: bool) -> None:
+    def _follow(self, vf: AttachedVf, *, has_carrier: bool, guest_runs_xdp: bool) -> None:
+        if vf.guest_runs_xdp != guest_runs_xdp:
+            try:
+                lifecycle.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
+            except (HostError, DataPathError) as error:
+                _log.error("%s: the data path could not follow the guest: %s", vf.address, error)
         if vf.has_carrier != has_carrier:
             vf.has_carrier = has_carrier
             self._context.tables.put_port(slot_of(vf), vf_image(self._context.inventory, vf))

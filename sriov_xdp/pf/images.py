@@ -3,7 +3,7 @@
 from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import PortFlag, PortValue
 from sriov_xdp.datapath.tables import PortImage
-from sriov_xdp.pf.intent import Datapath, LinkState
+from sriov_xdp.pf.intent import LinkState
 from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction
 from sriov_xdp.vswitch.policy import Security
 from sriov_xdp.vswitch.vlan import VlanMode
@@ -26,8 +26,8 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         PortFlag.LINK_UP: vf.attachment.link_state is not LinkState.DISABLE,
         PortFlag.TRUNK: vlan.mode is VlanMode.TRUNK,
         PortFlag.FORGED_ACCEPT: inventory.policy(vf).forged_transmits is Security.ACCEPT,
-        # A guest that is in XDP mode may run an XDP program, which redirect_peer would pass by.
-        PortFlag.PEER: vf.active is Datapath.TCX,
+        # redirect_peer enters the guest's stack behind its XDP program, which would never see the frame.
+        PortFlag.PEER: not vf.guest_runs_xdp,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.NO_CARRIER: not vf.has_carrier,
     }

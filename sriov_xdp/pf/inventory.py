@@ -49,6 +49,8 @@ class AttachedVf:
     active: Datapath
     active_reason: str
     has_carrier: bool = True
+    guest_runs_xdp: bool = False
+    guest_features_before: dict[str, bool] = field(default_factory=dict)
 
     @property
     def address(self) -> VfAddress:

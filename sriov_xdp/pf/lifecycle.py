@@ -36,11 +36,13 @@ _MACHINE_ID = Path("/etc/machine-id")
 FAULTS = (HostError, DataPathError, PfError, OSError)
 
 
-def active_datapath(mode: Datapath) -> tuple[Datapath, str]:
+def active_datapath(mode: Datapath, *, guest_runs_xdp: bool) -> tuple[Datapath, str]:
     """The program kind for a configured mode, and why."""
-    if mode is Datapath.AUTO:
-        return Datapath.TCX, "auto: the guest is an ordinary stack"
-    return mode, "configured"
+    if mode is not Datapath.AUTO:
+        return mode, "configured"
+    if guest_runs_xdp:
+        return Datapath.XDP, "auto: the guest runs an XDP program"
+    return Datapath.TCX, "auto: the guest is an ordinary stack"
 
 
 def default_mac(spec: AdapterSpec) -> MacAddress:
@@ -125,7 +127,7 @@ def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, netns_i
 
 
 def _new_vf(attachment: Attachment, device: Device | None) -> AttachedVf:
-    active, reason = active_datapath(attachment.spec.datapath)
+    active, reason = active_datapath(attachment.spec.datapath, guest_runs_xdp=False)
     fresh = Device(admin_mac=attachment.admin_mac, effective_mac=attachment.admin_mac)
     return AttachedVf(attachment=attachment, device=device or fresh, active=active, active_reason=reason)
 
@@ -152,7 +154,7 @@ def _enter_service(context: Context, attached: AttachedVf, undo: contextlib.Exit
 def _attach_programs(context: Context, attached: AttachedVf) -> None:
     attachments.attach_vf_tc(context, attached.address, attached.attachment.ifindex)
     if attached.active is Datapath.XDP:
-        representors.write_guest_features(attached.attachment, Datapath.XDP)
+        representors.enter_xdp(attached)
         attachments.attach_vf_xdp(context, attached.address, attached.attachment.ifindex)
 
 
@@ -215,6 +217,15 @@ def set_mtu(context: Context, attached: AttachedVf, mtu_bytes: int) -> None:
     representors.set_guest_mtu(attached.attachment, mtu_bytes)
 
 
+def guest_xdp_changed(context: Context, attached: AttachedVf, *, guest_runs_xdp: bool) -> None:
+    """The guest attached a program to its end, or took it off. First of all its frames must pass through the program, in
+    every mode; then an automatic VF changes its own."""
+    attached.guest_runs_xdp = guest_runs_xdp
+    context.tables.put_port(slot_of(attached), vf_image(context.inventory, attached))
+    representors.set_checksum_for_guest_program(attached.attachment, is_needed=guest_runs_xdp)
+    set_active(context, attached, *active_datapath(attached.attachment.spec.datapath, guest_runs_xdp=guest_runs_xdp))
+
+
 def set_active(context: Context, attached: AttachedVf, active: Datapath, reason: str) -> None:
     """Moves a working VF to the other kind of program. The tc program stays throughout, so no frame finds the port
     without a policy; at most those in flight are lost."""
@@ -224,13 +235,11 @@ def set_active(context: Context, attached: AttachedVf, active: Datapath, reason:
     vf, ifindex = attached.address, attached.attachment.ifindex
     attached.active, attached.active_reason = active, reason
     if active is Datapath.XDP:
-        context.tables.put_port(slot_of(attached), vf_image(context.inventory, attached))
-        representors.write_guest_features(attached.attachment, active)
+        representors.enter_xdp(attached)
         attachments.attach_vf_xdp(context, vf, ifindex)
     else:
         attachments.detach_xdp(context, str(vf))
-        representors.write_guest_features(attached.attachment, active)
-        context.tables.put_port(slot_of(attached), vf_image(context.inventory, attached))
+        representors.leave_xdp(attached)
     context.mode_switches[vf] = context.mode_switches.get(vf, 0) + 1
     _log.info("%s: data path is %s now: %s", vf, active, reason)
 
@@ -248,6 +257,8 @@ def adopt(context: Context, attachment: Attachment, granted: str | None, is_afte
         detach(context, attachment.vf, SELF, "unplugged while the daemon was away")
         return
     attached.has_carrier = link.has_carrier
+    attached.guest_runs_xdp = link.peer_runs_xdp
+    attached.active, attached.active_reason = active_datapath(attachment.spec.datapath, guest_runs_xdp=link.peer_runs_xdp)
     context.inventory.vfs[attachment.vf] = attached
     context.inventory.claim(attached)
 

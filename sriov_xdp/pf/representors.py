@@ -11,9 +11,12 @@ from sriov_xdp.host import features, namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links, VethPair, links_of
 from sriov_xdp.pf.errors import Conflict, PfError
-from sriov_xdp.pf.intent import Attachment, Datapath, VfAddress
+from sriov_xdp.pf.intent import Attachment, VfAddress
+from sriov_xdp.pf.inventory import AttachedVf
 from sriov_xdp.vswitch.vlan import Vlan
 
+_CHECKSUMS = (features.TX_CHECKSUM, features.TX_CHECKSUM_SCTP)
+_OFF_IN_XDP = (*_CHECKSUMS, features.TX_VLAN)
 _ALIAS_BYTES = 255  # IFALIASZ without its end
 _FIRST_IFINDEX = 1 << 20  # far above what the kernel hands out, so nobody else's device lands on a slot
 _IFINDEX_BLOCKS = 1024
@@ -99,15 +102,32 @@ def find_guest_end(netns: str, vf: VfAddress) -> Link | None:
     return None
 
 
-def write_guest_features(attachment: Attachment, active: Datapath) -> None:
-    """The guest end's offloads for a kind of program. A guest end that is gone or renamed away needs none."""
-    is_xdp = active is Datapath.XDP
-    wanted = {features.GRO: True, features.TX_CHECKSUM: not is_xdp, features.TX_VLAN: not is_xdp}
+def enter_xdp(vf: AttachedVf) -> None:
+    """The guest end's offloads for XDP: checksums and tags are the guest's to make. What changed is remembered."""
+    wanted = {features.GRO: True, **dict.fromkeys(_OFF_IN_XDP, False)}
+    vf.guest_features_before = {**_write_guest(vf.attachment, wanted), **vf.guest_features_before}
+
+
+def leave_xdp(vf: AttachedVf) -> None:
+    """The offloads as they were, GRO aside, which every guest end needs. After a restart nothing is remembered: all on."""
+    before = vf.guest_features_before or dict.fromkeys(_OFF_IN_XDP, True)
+    _write_guest(vf.attachment, {**before, features.GRO: True})
+    vf.guest_features_before = {}
+
+
+def set_checksum_for_guest_program(attachment: Attachment, *, is_needed: bool) -> None:
+    """A guest's program may send a frame back; a checksum that was left to hardware would then be missing for good."""
+    with suppress(HostError):
+        features.write(attachment.representor, dict.fromkeys(_CHECKSUMS, not is_needed))
+
+
+def _write_guest(attachment: Attachment, wanted: dict[str, bool]) -> dict[str, bool]:
+    """Returns what changed features were. A guest end that is gone needs none."""
     link = find_guest_end(attachment.spec.netns, attachment.vf)
     if link is None:
-        return
+        return {}
     with namespaces.in_namespace(attachment.spec.netns):
-        features.write(link.name, wanted)
+        return features.write(link.name, wanted)
 
 
 def set_guest_alias(attachment: Attachment, vlan: Vlan) -> None:

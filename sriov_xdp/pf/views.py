@@ -62,6 +62,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
             "mode": spec.datapath.value,
             "active": vf.active.value,
             "reason": vf.active_reason,
+            "guest_runs_xdp": vf.guest_runs_xdp,
             "switches": context.mode_switches.get(address, 0),
         },
         "counters": {

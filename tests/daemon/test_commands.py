@@ -1,0 +1,259 @@
+"""The command line as a user meets it: results, exit codes, errors with a remedy, configuration round trips, metrics."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sriov_xdp.api import config
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config
+
+ROOT = Path(__file__).resolve().parents[2]
+GROUPS = [
+    {"name": "web", "vlan": {"access": 100}},
+    {"name": "lab", "vlan": "none", "policy": {"security": {"mac_changes": "accept"}}, "overrides_allowed": ["security"]},
+]
+VF_KEYS = {
+    "address", "state", "guest", "netns", "interface", "representor", "switch", "port_group", "vlan", "admin_mac", "effective_mac",
+    "link", "datapath", "counters", "drops", "generation",
+}  # fmt: skip
+
+
+class Scene:
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.vm: Namespace = lab.namespace("vm")
+        guests = [{"guest": self.vm.name, "port_group": "lab", "mac": "02:00:00:00:01:01"}]
+        self.config = host_config(None, guests, GROUPS)
+        self.daemon: Daemon = lab.daemon(self.config)
+
+    def file(self, document: dict) -> str:
+        path = self.lab.folder / "given.yaml"
+        path.write_text(yaml.safe_dump(document))
+        return str(path)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Lab("cm") as lab:
+        yield Scene(lab)
+
+
+def test_vf_document_has_the_published_keys(scene: Scene) -> None:
+    listed = scene.daemon.ask("vf", "list")
+    assert [True] * len(listed) == [set(vf) >= VF_KEYS for vf in listed]
+    shown = scene.daemon.ask("vf", "show", "pf0vf0")
+    assert ("attached", scene.vm.name, "02:00:00:00:01:01", "none") == (
+        shown["state"],
+        shown["guest"],
+        shown["admin_mac"],
+        shown["vlan"],
+    )
+    assert {"mode", "active"} <= set(shown["datapath"])
+    assert {"rx_packets", "rx_bytes", "tx_packets", "tx_bytes"} == set(shown["counters"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["vf", "show", "pf0vf99"], 3, "PF pf0 has VFs 0 to 7"),
+        (["vf", "show", "pf9vf0"], 3, "PF pf9: not configured"),
+        (["vf", "show", "nonsense"], 2, "expected a PF's name, vf and a number"),
+        (["vf", "detach", "pf0vf5"], 3, "free, nothing is attached"),
+        (["pf", "show", "pf9"], 3, "not configured"),
+        (["switch", "show", "none"], 3, "not configured"),
+        (["port-group", "show", "none"], 3, "not configured"),
+        (["port-group", "set", "web"], 2, "nothing to set"),
+        (["vf", "set", "pf0vf0"], 2, "nothing to set"),
+        (["vf", "set", "pf0vf0", "--mac", "03:00:00:00:00:01"], 5, "not a unicast address"),
+        (["vf", "attach", "--guest", "g", "--port-group", "none"], 3, "port group none: not configured"),
+        (["vf", "attach", "pf0vf0", "--guest", "g", "--port-group", "lab"], 5, "attached to guest"),
+        (
+            ["vf", "attach", "--guest", "g", "--port-group", "lab", "--mac", "02:00:00:00:01:01"],
+            5,
+            "belongs to pf0vf0 in this VLAN",
+        ),
+        (["port-group", "set", "web", "--vlan", "access:5000"], 2, "expected 1..4094"),
+        (["nonsense"], 2, "No such command"),
+        (["apply", "-f", "/nowhere.yaml"], 1, "No such file"),
+    ],
+)
+def test_failures_have_an_exit_code_and_say_what_to_do(scene: Scene, arguments: list[str], code: int, text: str) -> None:
+    before = scene.daemon.ask("export"), subprocess.check_output(["ip", "netns"])
+    done = scene.daemon.command(*arguments)
+    assert (code, "") == (done.returncode, done.stdout)
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert before == (scene.daemon.ask("export"), subprocess.check_output(["ip", "netns"]))
+
+
+def test_port_may_override_only_what_its_group_allows(scene: Scene) -> None:
+    done = scene.daemon.command("port", "set", "pf0vf0", "--deny-reply", "nack")
+    assert done.returncode == 4
+    assert "port group lab does not let its ports override deny_reply" in done.stderr
+    assert scene.daemon.ask("audit", "list", "--vf", "pf0vf0")[-1]["outcome"] == "refused"
+
+    scene.daemon.ask("port", "set", "pf0vf0", "--mac-changes", "reject")
+    policy = scene.daemon.ask("port", "show", "pf0vf0")["policy"]
+    assert policy["mac_changes"] == {"value": "reject", "set_by": "port pf0vf0"}
+    assert policy["deny_reply"] == {"value": "silent", "set_by": "default"}
+    scene.daemon.ask("port", "set", "pf0vf0", "--mac-changes", "accept")
+
+
+def test_unreachable_daemon_is_exit_6(tmp_path: Path, scene: Scene) -> None:
+    command = [str(Path(scene.daemon._command()[0])), "--run-dir", str(tmp_path), "vf", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "daemon: not reachable" in done.stderr
+
+
+def test_run_dir_comes_from_the_environment_too(scene: Scene) -> None:
+    command = [scene.daemon._command()[0], "vf", "list", "-j"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"SRIOV_XDP_RUN_DIR": str(scene.daemon.run_dir)})
+    assert scene.daemon.ask("vf", "list") == json.loads(done.stdout)
+
+
+def test_export_applies_without_a_change(scene: Scene) -> None:
+    exported = scene.daemon.command("export").stdout
+    path = scene.lab.folder / "exported.yaml"
+    path.write_text(exported)
+    assert scene.daemon.command("diff", "-f", str(path)).returncode == 0
+    assert scene.daemon.ask("apply", "-f", str(path)) == []
+    assert scene.daemon.ask("export") == yaml.safe_load(exported)
+
+
+def test_diff_shows_what_apply_does(scene: Scene) -> None:
+    name = scene.lab.name("new")
+    scene.lab.adopt(name)
+    changed = json.loads(json.dumps(scene.config))
+    changed["switches"][0]["port_groups"][0]["vlan"] = {"access": 101}
+    changed["guests"].append({"name": name, "adapters": [{"name": "eth0", "port_group": "web", "datapath": "xdp"}]})
+    file = scene.file(changed)
+    done = scene.daemon.command("diff", "-f", file, "-j")
+    assert done.returncode == 7
+    planned = json.loads(done.stdout)
+    assert [("change", "switch", "vSwitch0"), ("add", "adapter", f"{name}/eth0")] == [
+        (step["action"], step["kind"], step["name"]) for step in planned
+    ]
+    assert planned == scene.daemon.ask("apply", "-f", file)
+    assert scene.daemon.vf_of(name)["vlan"] == {"access": 101}
+    assert scene.daemon.command("diff", "-f", file).returncode == 0
+    assert sorted((step["action"], step["kind"]) for step in scene.daemon.ask("apply", "-f", scene.file(scene.config))) == [
+        ("change", "switch"),
+        ("remove", "adapter"),
+    ]
+    assert not Path(f"/run/netns/{name}").exists()
+
+
+def test_bad_configuration_is_refused_whole_with_every_problem(scene: Scene) -> None:
+    bad = json.loads(json.dumps(scene.config))
+    bad["pfs"][0]["num_vf"] = 3
+    bad["switches"][0]["port_groups"][0]["vlan"] = {"access": 4095}
+    bad["guests"][0]["adapters"][0]["datapath"] = "fast"
+    before = scene.daemon.ask("export")
+    done = scene.daemon.command("apply", "-f", scene.file(bad))
+    assert done.returncode == 1
+    for text in ("pfs[0].num_vf: unknown key", "switches[0].port_groups[0].vlan", "guests[0].adapters[0].datapath: 'fast'"):
+        assert text in done.stderr
+    assert before == scene.daemon.ask("export")
+
+
+def test_missing_uplink_is_refused_before_anything_changes(scene: Scene) -> None:
+    bad = json.loads(json.dumps(scene.config))
+    bad["pfs"].append({"name": "pf1", "uplink": "nodevice0", "num_vfs": 1})
+    done = scene.daemon.command("apply", "-f", scene.file(bad))
+    assert done.returncode == 1
+    assert "PF pf1: uplink: device nodevice0: not found" in done.stderr
+
+
+def test_what_was_set_by_command_survives_a_restart_with_the_same_file(scene: Scene) -> None:
+    guest = scene.lab.namespace("stay")
+    attached = scene.daemon.ask("vf", "attach", "--guest", guest.name, "--port-group", "lab")["address"]
+    scene.daemon.ask("vf", "set", attached, "--link-state", "disable")
+    scene.daemon.stop()
+    scene.daemon.start()
+    shown = scene.daemon.ask("vf", "show", attached)
+    assert (guest.name, "disable", "down") == (shown["guest"], shown["link_state"], shown["link"])
+    scene.daemon.ask("vf", "detach", attached)
+
+
+def test_changed_file_is_applied_at_the_start(scene: Scene) -> None:
+    changed = json.loads(json.dumps(scene.config))
+    changed["switches"][0]["port_groups"].append({"name": "third", "vlan": {"trunk": [5, "7-9"]}})
+    scene.daemon.stop()
+    scene.daemon.config_file.write_text(yaml.safe_dump(changed))
+    scene.daemon.start()
+    assert scene.daemon.ask("port-group", "show", "third")["vlan"] == {"trunk": [5, "7-9"]}
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "pf list",
+        "vf list",
+        "vf show pf0vf0",
+        "switch list",
+        "port-group list",
+        "port list",
+        "port show pf0vf0",
+        "audit list",
+        "pf show pf0",
+    ],
+)
+def test_every_list_has_a_table(scene: Scene, verb: str) -> None:
+    done = scene.daemon.command(*verb.split())
+    assert done.returncode == 0
+    assert "pf0" in done.stdout
+
+
+def test_doctor_finds_a_guest_end_that_lost_its_gro(scene: Scene) -> None:
+    scene.vm.run("ethtool", "-K", "eth0", "gro", "off")
+    done = scene.daemon.command("doctor", "-j")
+    scene.vm.run("ethtool", "-K", "eth0", "gro", "on")
+    assert done.returncode == 1
+    problem = next(check for check in json.loads(done.stdout) if not check["is_ok"])
+    assert ("guest end of pf0vf0", f"ip netns exec {scene.vm.name} ethtool -K eth0 gro on") == (
+        problem["subject"],
+        problem["remedy"].strip("`"),
+    )
+    assert scene.daemon.command("doctor").returncode == 0
+
+
+def test_metrics_pass_the_linter(scene: Scene) -> None:
+    scene.vm.vf("status")
+    scene.vm.vf("set-mac", "02:00:00:00:01:01")
+    text = scene.daemon.metrics()
+    promtool = ROOT / ".tools/usr/bin/promtool"
+    done = subprocess.run([str(promtool), "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in (
+        'sriovxdp_vf_link_up{pf="pf0",vf="pf0vf0"} 1.0',
+        'sriovxdp_vf_drops_total{direction="tx",pf="pf0",reason="spoof_mac",vf="pf0vf0"}',
+        'sriovxdp_mailbox_requests_total{opcode="add_eth_addr",outcome="accepted",pf="pf0",vf="pf0vf0"} 1.0',
+        'sriovxdp_mailbox_request_duration_seconds_count{opcode="add_eth_addr"} 1.0',
+        'sriovxdp_map_capacity_entries{map="fdb"} 16384.0',
+    ):
+        assert line in text
+
+
+@pytest.mark.parametrize("name", ["host-lab.yaml", "host-edge.yaml"])
+def test_example_configurations_are_valid(name: str) -> None:
+    intent, _fingerprint = config.load(ROOT / "deploy" / name)
+    assert len(intent.adapters) == 3
+
+
+def test_prometheus_takes_the_scrape_configuration() -> None:
+    promtool = ROOT / ".tools/usr/bin/promtool"
+    done = subprocess.run(
+        [str(promtool), "check", "config", str(ROOT / "deploy/prometheus.yml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_admin_socket_is_for_its_group_only(scene: Scene) -> None:
+    assert (scene.daemon.run_dir / "admin.sock").stat().st_mode & 0o777 == 0o660
+    assert (scene.daemon.state_dir / "state.db").stat().st_mode & 0o777 == 0o600
+    assert scene.daemon.bpffs.stat().st_mode & 0o777 == 0o700
