@@ -9,6 +9,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from sriov_xdp.datapath.abi import MAX_FDB_ENTRIES
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError
@@ -25,7 +26,6 @@ from sriov_xdp.pf.intent import (
     attachment_to_text,
 )
 from sriov_xdp.pf.inventory import AttachedVf
-from sriov_xdp.pf.limits import check_limits
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.database import Change
 from sriov_xdp.vswitch.address import MacAddress
@@ -61,7 +61,7 @@ def attach(context: Context, spec: AdapterSpec, vf: VfAddress | None, actor: Act
         netns_is_ours = _ensure_namespace(context, spec.netns, undo)
         attachment = _plan_attachment(context, spec, vf, netns_is_ours)
         attached = _new_vf(attachment, None)
-        check_limits(context, attached, group.vlan)
+        _check_room(context, attached)
         _validate_mac(context, attached)
         mtu_bytes = context.inventory.mtu_bytes(vf.pf)
         representors.create(context.links, attachment, group.vlan, mtu_bytes, context.instance)
@@ -88,6 +88,12 @@ def _validate(context: Context, spec: AdapterSpec, vf: VfAddress, group_pf: str)
         raise Conflict(f"adapter {spec.interface} of guest {spec.guest}: is VF {other.address} already; choose another --ifname")
     if namespaces.identity(spec.netns) is not None and namespaces.is_own(spec.netns):
         raise Invalid(f"namespace {spec.netns}: is the host's own; a guest needs its own namespace")
+
+
+def _check_room(context: Context, attached: AttachedVf) -> None:
+    """Flood lists need no check: a host has no more VLANs in use than ports, and a PF no more VFs than a list holds."""
+    if not context.tables.has_room_for(len(attached.device.unicast)):
+        raise Conflict(f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters")
 
 
 def _validate_mac(context: Context, attached: AttachedVf) -> None:
