@@ -46,9 +46,8 @@ def choose_ifindex(links: Links, used_slots: frozenset[int]) -> int:
 
 def choose_name(links: Links, vf: VfAddress) -> str:
     """The representor's name: the VF's address, with a letter when somebody else has that name."""
-    taken = {link.name for link in links.dump()}
     for suffix in ("", *"abcdefghijklmnopqrstuvwxyz"):
-        if f"{vf}{suffix}" not in taken:
+        if not links.exists(f"{vf}{suffix}"):
             return f"{vf}{suffix}"
     raise Conflict(f"representor of {vf}: {vf} and {vf}a to {vf}z are all taken by other devices; remove one")
 
