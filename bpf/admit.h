@@ -8,7 +8,14 @@
 #include "control.h"
 #include "frame.h"
 
-/* length_fits: the caller's answer for a super-frame (tc), whose segments are what counts. */
+/* Before the frame is looked at: what enters a port that is down is not even parsed. */
+static __always_inline enum sxdp_verdict admit_port(const struct sxdp_port *port)
+{
+	if (!port)
+		return SXDP_UNKNOWN_PORT;
+	return port->flags & SXDP_PORT_LINK_UP ? SXDP_ADMITTED : SXDP_LINK_DOWN;
+}
+
 static __always_inline int admit_length_fits(const struct sxdp_port *port, const struct sxdp_frame *frame)
 {
 	__u32 header_bytes = SXDP_ETH_HEADER_BYTES + (frame->in_band ? SXDP_TAG_BYTES : 0);
@@ -16,11 +23,9 @@ static __always_inline int admit_length_fits(const struct sxdp_port *port, const
 	return frame->length_bytes <= header_bytes + port->mtu_bytes;
 }
 
-static __always_inline enum sxdp_verdict admit_frame(const struct sxdp_port *port, const struct sxdp_frame *frame,
-						     int length_fits)
+/* length_fits: the caller's answer, as a super-frame's (tc) is a matter of its segments. */
+static __always_inline enum sxdp_verdict admit_frame(const struct sxdp_frame *frame, int length_fits)
 {
-	if (!(port->flags & SXDP_PORT_LINK_UP))
-		return SXDP_LINK_DOWN;
 	if (frame_is_multicast(frame->source) || !frame->source)
 		return SXDP_MALFORMED;
 	if (!length_fits)

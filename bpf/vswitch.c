@@ -87,7 +87,7 @@ static __always_inline enum sxdp_verdict judge_foreign_source(const struct sxdp_
 
 static __always_inline enum sxdp_verdict admit(const struct sxdp_port *port, struct transit *transit, int length_fits)
 {
-	enum sxdp_verdict verdict = admit_frame(port, &transit->frame, length_fits);
+	enum sxdp_verdict verdict = admit_frame(&transit->frame, length_fits);
 
 	if (verdict == SXDP_ADMITTED)
 		verdict = vlan_admit(port, trunk_of(port, transit->slot), &transit->frame, &transit->vlan);
@@ -107,7 +107,7 @@ static __always_inline enum sxdp_verdict route_unknown(const struct sxdp_port *p
 	*entry = 0;
 	if (!uplink)
 		return SXDP_NO_TARGET;
-	if (transit->frame.destination == uplink->mac) {
+	if (uplink->ifindex && transit->frame.destination == uplink->mac) {
 		if (!from_wire)
 			return SXDP_TARGET_DENIED;
 		return transit->vlan == SXDP_VLAN_NONE ? SXDP_TO_HOST : SXDP_NO_TARGET;
@@ -220,11 +220,11 @@ static __always_inline enum sxdp_verdict xdp_leave_to_tc(struct transit *transit
 static __always_inline enum sxdp_verdict xdp_switch(struct xdp_md *ctx, struct transit *transit,
 						    const struct sxdp_port *port)
 {
+	enum sxdp_verdict verdict = admit_port(port);
 	struct route route = {};
-	enum sxdp_verdict verdict;
 
-	if (!port)
-		return SXDP_UNKNOWN_PORT;
+	if (verdict != SXDP_ADMITTED || !port)
+		return verdict;
 	transit->frame.length_bytes = port->flags & SXDP_PORT_JUMBO ? (__u32)bpf_xdp_get_buff_len(ctx) :
 								      (__u32)(ctx->data_end - ctx->data);
 	if (frame_parse(&transit->frame, (void *)(long)ctx->data, (void *)(long)ctx->data_end, 0, 0))
@@ -427,11 +427,11 @@ int tc_flood(struct __sk_buff *skb)
 static __always_inline enum sxdp_verdict tc_switch(struct __sk_buff *skb, struct transit *transit,
 						   const struct sxdp_port *port)
 {
+	enum sxdp_verdict verdict = admit_port(port);
 	struct route route = {};
-	enum sxdp_verdict verdict;
 
-	if (!port)
-		return SXDP_UNKNOWN_PORT;
+	if (verdict != SXDP_ADMITTED || !port)
+		return verdict;
 	if (tc_parse(skb, transit))
 		return SXDP_MALFORMED;
 	verdict = admit(port, transit, tc_length_fits(skb, port, transit));

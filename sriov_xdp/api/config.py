@@ -19,6 +19,8 @@ from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGr
 from sriov_xdp.vswitch.vlan import Vlan
 
 MAX_FILE_BYTES = 4 << 20
+# PyYAML's constructors let Python's own errors through for values such as `!!int one`.
+_YAML_FAULTS = (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 MAX_VALUES = 200_000  # a bomb of aliases is small as text and endless as values
 
 PfName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,6}$")]
@@ -31,6 +33,13 @@ def _parse_mac(value: Any) -> MacAddress:
     if not isinstance(value, str):
         raise ValueError(f"MAC address {value!r}: put it in quotes, as YAML reads it as a number")
     return MacAddress.parse(value)
+
+
+def _require_integer(value: Any) -> Any:
+    """True equals 1 in Python, and 1.0 does; neither is a version."""
+    if type(value) is not int:
+        raise ValueError(f"should be 1, an integer, not {value!r}")
+    return value
 
 
 def _parse_vlan(value: Any) -> Vlan:
@@ -70,7 +79,7 @@ class PfDocument(_Document):
 
     name: PfName
     uplink: InterfaceName | None = None
-    num_vfs: Annotated[int, Field(ge=1, le=validation.MAX_VFS_OF_PF)]
+    num_vfs: Annotated[int, Field(strict=True, ge=1, le=validation.MAX_VFS_OF_PF)]
 
 
 class PortGroupDocument(_Document):
@@ -88,7 +97,7 @@ class SwitchDocument(_Document):
     name: ObjectName
     kind: Literal["standard"] = "standard"
     pf: PfName
-    mtu: int = 1500
+    mtu: Annotated[int, Field(strict=True)] = 1500
     policy: PolicyDocument = PolicyDocument()
     port_groups: list[PortGroupDocument] = []
 
@@ -114,7 +123,7 @@ class GuestDocument(_Document):
 class HostDocument(_Document):
     """The whole file."""
 
-    version: Literal[1]
+    version: Annotated[Literal[1], BeforeValidator(_require_integer)]
     pfs: list[PfDocument] = []
     switches: list[SwitchDocument] = []
     guests: list[GuestDocument] = []
@@ -163,6 +172,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key_node, _value in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue
             if key_node.value in seen:
                 self.duplicates.append(f"line {key_node.start_mark.line + 1}: key {key_node.value}: given twice; keep one")
             seen.add(key_node.value)
@@ -171,19 +182,24 @@ class _StrictLoader(yaml.SafeLoader):
 
 def parse(text: str) -> HostIntent:
     """A configuration from its text. Raises Invalid with every problem, a line each."""
-    if len(text.encode()) > MAX_FILE_BYTES:
+    if len(text.encode(errors="replace")) > MAX_FILE_BYTES:
         raise Invalid(f"configuration: larger than {MAX_FILE_BYTES} bytes; split the host")
+    try:
+        content, duplicates = _load_yaml(text)
+    except _YAML_FAULTS as error:
+        raise Invalid(f"configuration: not YAML: {error}") from error
+    return from_content(content, duplicates)
+
+
+def _load_yaml(text: str) -> tuple[Any, list[str]]:
     loader = _StrictLoader(text)
     try:
         node = loader.get_single_node()
         if _values_in(node, {}) > MAX_VALUES:
-            raise Invalid(f"configuration: aliases make it more than {MAX_VALUES} values; write them out")
-        content = loader.construct_document(node) if node else None
-    except yaml.YAMLError as error:
-        raise Invalid(f"configuration: not YAML: {error}") from error
+            raise Invalid(f"configuration: more than {MAX_VALUES} values, aliases written out; split the host")
+        return loader.construct_document(node) if node else None, loader.duplicates
     finally:
         loader.dispose()
-    return from_content(content, loader.duplicates)
 
 
 def _values_in(node: Any, known: dict[int, int]) -> int:

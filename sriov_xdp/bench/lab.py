@@ -208,6 +208,11 @@ class Lab:
         run("ip", "-n", name, "link", "set", "lo", "up")
         return Namespace(name)
 
+    def device(self, short: str) -> str:
+        """A name for a device on the host that is made by the caller and removed at the end."""
+        self._devices.append(self.name(short))
+        return self._devices[-1]
+
     def adopt(self, name: str) -> Namespace:
         """A namespace that the daemon made; removed at the end when it is still there."""
         self._names.append(name)
@@ -249,6 +254,10 @@ class Lab:
         self._daemons.append(daemon)
         daemon.start()
         return daemon
+
+    def first_daemon(self) -> Daemon:
+        """The daemon started first."""
+        return self._daemons[0]
 
     def close(self) -> None:
         """Removes everything; goes on after faults, and reports the first."""

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,7 +32,8 @@ class Check:
 
 def kernel_check(release: str) -> Check:
     """release: as `uname -r` prints it."""
-    version = tuple(int(part) for part in release.split("-", maxsplit=1)[0].split(".")[:2])
+    found = re.match(r"(\d+)\.(\d+)", release)
+    version = (int(found[1]), int(found[2])) if found else (0, 0)
     if version < OLDEST_KERNEL:
         text = f"run Linux {OLDEST_KERNEL[0]}.{OLDEST_KERNEL[1]} or later: multi-buffer XDP programs came with it"
         return Check(subject="kernel", is_ok=False, observed=release, remedy=text)

@@ -161,11 +161,15 @@ class Tables:
         return Counters.unpack(value)
 
     def _delete_fdb(self, key: int, slot: int) -> None:
-        libbpf.delete_element(self._pins.map_fd("fdb"), abi.FDB_KEY_LAYOUT.pack(key))
-        self.writes += 1
-        self._fdb.pop(key, None)
+        """Unless another port took the entry over meanwhile."""
         if slot in self._fdb_of_slot:
             self._fdb_of_slot[slot] -= {key}
+        entry = self._fdb.get(key)
+        if entry is None or abi.FDB_ENTRY_LAYOUT.unpack(entry)[0] != slot:
+            return
+        libbpf.delete_element(self._pins.map_fd("fdb"), abi.FDB_KEY_LAYOUT.pack(key))
+        self.writes += 1
+        del self._fdb[key]
 
     def _write_port(self, slot: int, packed: bytes) -> None:
         if self._ports.get(slot, abi.EMPTY_PORT) != packed:

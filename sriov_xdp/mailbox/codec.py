@@ -88,6 +88,8 @@ LENGTHS: dict[Opcode, Lengths] = {
     Opcode.ENABLE_VLAN_STRIPPING: Lengths(0),
     Opcode.DISABLE_VLAN_STRIPPING: Lengths(0),
     Opcode.REQUEST_QUEUES: Lengths(2),
+    Opcode.ADD_CLOUD_FILTER: Lengths(272),
+    Opcode.DEL_CLOUD_FILTER: Lengths(272),
     Opcode.GET_SUPPORTED_RXDIDS: Lengths(0),
     Opcode.GET_OFFLOAD_VLAN_V2_CAPS: Lengths(0),
     Opcode.ADD_VLAN_V2: Lengths(8, 32),

@@ -32,7 +32,7 @@ from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.database import Change
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device, admin_mac_problem
-from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Security, Switch
+from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Security, Switch, port_vlan
 from sriov_xdp.vswitch.vlan import Vlan
 
 _log = logging.getLogger("sriov_xdp.pf")
@@ -191,7 +191,7 @@ def _check_vlans(switch: Switch, ports: list[AttachedVf]) -> None:
     seen: dict[MacAddress, list[tuple[str, frozenset[int]]]] = {}
     groups = {group.name: group for group in switch.port_groups}
     for vf in ports:
-        domains = groups[vf.attachment.spec.port_group].vlan.domains
+        domains = port_vlan(groups[vf.attachment.spec.port_group], vf.attachment.overrides).domains
         for mac in vf.device.claimed:
             for other, taken in seen.get(mac, []):
                 if other != str(vf.address) and taken & domains:
@@ -244,11 +244,22 @@ def set_port(
         context.database.write_record(record)
         text = f"port {vf}: port group {group.name} does not let its ports override {names}"
         raise Refused(f"{text}; list it in the group's overrides_allowed, or change the group")
+    if vlan is not None:
+        _check_move(context, attached, vlan)
     present = attached.attachment.overrides
     overrides = PortOverrides(policy=present.policy.merged(change.policy), vlan=vlan or present.vlan)
     _store_attachment(context, attached, replace(attached.attachment, overrides=overrides), actor, "set port")
     lifecycle.program_all_of(context, attached)
     _withdraw_grants(context, attached)
+
+
+def _check_move(context: Context, attached: AttachedVf, vlan: Vlan) -> None:
+    """A port may not enter a VLAN where another owns one of its addresses."""
+    owners = context.inventory.pf(attached.address.pf).owners
+    for mac in attached.device.claimed:
+        owner = owners.other_owner(str(attached.address), mac, vlan.domains)
+        if owner is not None:
+            raise Conflict(f"port {attached.address}: VLAN {vlan}: {mac} belongs to {owner} there; change one MAC first")
 
 
 def _store_attachment(context: Context, attached: AttachedVf, changed: Attachment, actor: Actor, request: str) -> None:

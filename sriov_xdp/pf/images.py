@@ -8,8 +8,9 @@ from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction
 from sriov_xdp.vswitch.policy import Security
 from sriov_xdp.vswitch.vlan import VlanMode
 
-# veth's limit for a frame in one XDP buffer (page, headroom, skb_shared_info and Ethernet header taken off).
-LARGEST_SINGLE_BUFFER_MTU_BYTES = 3506
+# An XDP buffer holds 3520 bytes (page less headroom and skb_shared_info). Up to here a frame that is one byte too long still
+# shows its excess in the first buffer; above, its whole length must be asked for. 3520 - Ethernet header - tag - 1.
+LARGEST_SINGLE_BUFFER_MTU_BYTES = 3501
 _NO_MAC = bytes(6)
 
 

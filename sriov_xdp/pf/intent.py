@@ -15,6 +15,7 @@ from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGr
 from sriov_xdp.vswitch.vlan import Vlan, VlanMode
 
 PF_NAME = re.compile(r"[a-z][a-z0-9]{0,6}")
+_VLAN_RANGE = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?")
 _VF_ADDRESS = re.compile(r"(?P<pf>[a-z][a-z0-9]{0,6}?)vf(?P<index>0|[1-9][0-9]{0,2})")
 
 
@@ -131,8 +132,8 @@ def vlan_from_json(value: Any) -> Vlan:
 
 
 def _vlan_range(part: Any) -> range:
-    first, dash, last = str(part).partition("-")
-    if not first.isdigit() or (dash and not last.isdigit()):
+    first, _dash, last = str(part).partition("-")
+    if not _VLAN_RANGE.fullmatch(str(part)):
         raise ValueError(f'VLAN range {part!r}: expected a number or "A-B"')
     numbers = range(int(first), int(last or first) + 1)
     if not numbers or numbers[0] < 1 or numbers[-1] > 4094:

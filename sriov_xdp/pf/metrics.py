@@ -45,6 +45,13 @@ class RequestMetrics:
         buckets[index] += 1
         self.duration_sums[name] += seconds  # type: ignore[assignment]  # Counter adds floats as well
 
+    def log_suppressed(self) -> None:
+        """For a timer: says what was left out of a log that has gone quiet since."""
+        for vf, budget in self._budgets.items():
+            if budget.suppressed and budget.second != int(time.monotonic()):
+                _log.warning("%s: suppressed %d more refusals", vf, budget.suppressed)
+                budget.suppressed = 0
+
     def count_decision(self, decision: Decision) -> None:
         """One answer of the virtual switch, by the rule that decided (its setting, not who set it)."""
         rule = decision.rule.split(":")[0]

@@ -177,6 +177,7 @@ class PfService:
     def _set_timers(self) -> None:
         self.loop.every(_CHECKPOINT_SECONDS, self._checkpoint)
         self.loop.every(_LOOK_SECONDS, self.events.look_at_all)
+        self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
         watchdog_seconds = systemd.watchdog_interval_seconds()
         if watchdog_seconds:
             self.loop.every(watchdog_seconds, lambda: systemd.notify("WATCHDOG=1"))

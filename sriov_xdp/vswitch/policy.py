@@ -46,6 +46,11 @@ class PolicySettings:
         named = {item.name: value for item in fields(change) if (value := getattr(change, item.name)) is not None}
         return replace(self, **named)
 
+    def only(self, kinds: frozenset[Override]) -> "PolicySettings":
+        """This level without the settings of other kinds."""
+        kept = self if Override.SECURITY in kinds else PolicySettings(deny_reply=self.deny_reply)
+        return kept if Override.DENY_REPLY in kinds else replace(kept, deny_reply=None)
+
     def overrides(self) -> frozenset[Override]:
         """Which kinds of override the settings of this level are."""
         security = (self.promiscuous, self.mac_changes, self.forged_transmits)
@@ -119,8 +124,7 @@ def resolve(switch: Switch, group: PortGroup, port: str, overrides: PortOverride
         (f"switch {switch.name}", switch.policy),
         (f"port group {group.name}", group.policy),
     ]
-    if overrides.policy.overrides() <= group.overrides_allowed:
-        levels.append((f"port {port}", overrides.policy))
+    levels.append((f"port {port}", overrides.policy.only(group.overrides_allowed)))
     values: dict[str, Security | DenyReply] = {}
     origins: dict[str, str] = {}
     for origin, settings in levels:

@@ -111,9 +111,9 @@ def test_unreachable_daemon_is_exit_6(tmp_path: Path, scene: Scene) -> None:
 
 
 def test_run_dir_comes_from_the_environment_too(scene: Scene) -> None:
-    command = [scene.daemon._command()[0], "vf", "list", "-j"]
+    command = [scene.daemon._command()[0], "export", "-j"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={"SRIOV_XDP_RUN_DIR": str(scene.daemon.run_dir)})
-    assert scene.daemon.ask("vf", "list") == json.loads(done.stdout)
+    assert scene.daemon.ask("export") == json.loads(done.stdout)
 
 
 def test_export_applies_without_a_change(scene: Scene) -> None:

@@ -116,7 +116,8 @@ def test_what_enters_is_what_leaves_and_what_is_dropped(scene: Scene, sender: st
     after = counted()
     wanted = dict.fromkeys(["forged_source", "spoof_mac", "vlan_denied", "double_tag", "control_frame", "hairpin", "malformed"], 1)
     changed = {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
-    assert {**wanted, "accepted": 2} == changed
+    assert changed.pop("accepted") >= len(good)  # the guest's own stack also speaks now and then
+    assert wanted == changed
 
 
 def test_a_guest_cannot_speak_as_the_uplink(scene: Scene) -> None:

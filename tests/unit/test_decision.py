@@ -139,8 +139,9 @@ def test_the_admin_address_is_granted_back_where_changes_are_accepted() -> None:
 @every_policy
 @every_role
 def test_the_ports_own_address_is_granted_without_change(role: AddressRole, mac_changes: Security) -> None:
-    view = port(mac_changes=mac_changes)
-    assert Grant(device=VM1, rule="own address: no change") == add(view, (MAC_VM1, role))
+    device = replace(VM1, filters=frozenset({MAC_NEW}), legacy_added=(MAC_NEW, NOW))
+    view = port(mac_changes=mac_changes, device=device)
+    assert Grant(device=device, rule="own address: no change") == add(view, (MAC_VM1, role))
 
 
 @every_policy

@@ -1,0 +1,103 @@
+"""The benchmark's results for people: tables (rich), targets beside results, and a picture."""
+
+import statistics
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from sriov_xdp.bench.arms import AUTO, BARE, BRIDGE, CABLE, NOISE, TCX, XDP
+from sriov_xdp.bench.runner import Results
+from sriov_xdp.bench.targets import TARGETS, Target, is_met
+
+_PICTURE_ARMS = (NOISE, "macvlan", BRIDGE, BARE, TCX, XDP, AUTO)
+
+
+def value_of(results: Results, target: Target) -> float | None:
+    """The result that a target is about; None when this run did not measure it."""
+    if target.key in results.single:
+        return results.single[target.key]
+    workload, _, rest = target.key.partition("|")
+    arm, _, reference = rest.partition("|")
+    if workload not in results.values or reference not in results.values[workload]:
+        return None
+    return results.ratio(workload, arm, reference).median
+
+
+def show(results: Results, console: Console) -> None:
+    """All tables."""
+    facts = results.host
+    console.print(f"{facts['cpu']}, {facts['cpus']} CPUs, Linux {facts['kernel']}, Python {facts['python']}", highlight=False)
+    for name, measured in results.values.items():
+        console.print(_workload_table(results, name, measured))
+    single = Table("single figures", "value", box=None, pad_edge=False)
+    for key, value in results.single.items():
+        single.add_row(key, f"{value:.3f}" if value < 10 else f"{value:.1f}")
+    console.print(single)
+    console.print(_target_table(results))
+    console.print(f"took {results.took_seconds:.0f} s", highlight=False)
+
+
+def _workload_table(results: Results, name: str, measured: dict[str, list[float]]) -> Table:
+    unit, _is_time = results.units[name]
+    reference = CABLE if CABLE in measured else BRIDGE
+    columns = [name, unit, f"vs {reference}", "95 %", *([f"vs {BARE}"] if BARE in measured else [])]
+    seconds = results.seconds.get(name)
+    table = Table(*columns, *(["p99 / loss"] if seconds else []), box=None, pad_edge=False)
+    for arm, column in measured.items():
+        found = results.ratio(name, arm, reference)
+        row = [arm, f"{statistics.median(column):.2f}", f"{found.median:.3f}", f"{found.low:.3f} - {found.high:.3f}"]
+        if BARE in measured:
+            row.append(f"{results.ratio(name, arm, BARE).median:.3f}")
+        if seconds:
+            row.append(f"{seconds[arm]:.3f}")
+        table.add_row(*row)
+    return table
+
+
+def _target_table(results: Results) -> Table:
+    table = Table("target", "bound", "result", "", box=None, pad_edge=False)
+    for target in TARGETS:
+        value = value_of(results, target)
+        bound = f"{target.bound} {target.value:g} {target.unit}"
+        if value is None:
+            table.add_row(target.text, bound, "not in this run", "")
+        else:
+            table.add_row(target.text, bound, f"{value:.3g} {target.unit}", "met" if is_met(target, value) else "[bold red]MISSED")
+    return table
+
+
+def draw(results: Results, path: Path) -> None:
+    """Bars of speed relative to the cable, with 95 % intervals; the kind of picture follows from the path's ending."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    names = [name for name, measured in results.values.items() if CABLE in measured]
+    figure, axes = plt.subplots(figsize=(11, 0.62 * len(names) + 1.8))
+    height = 0.8 / len(_PICTURE_ARMS)
+    for place, arm in enumerate(_PICTURE_ARMS):
+        bars, lows, highs, rows = [], [], [], []
+        for row, name in enumerate(names):
+            if arm not in results.values[name]:
+                continue
+            found = results.ratio(name, arm, CABLE)
+            speeds = (found.median, found.low, found.high)
+            if results.units[name][1]:
+                speeds = (1 / found.median, 1 / found.high, 1 / found.low)
+            bars.append(speeds[0])
+            lows.append(speeds[0] - speeds[1])
+            highs.append(speeds[2] - speeds[0])
+            rows.append(row + (place - len(_PICTURE_ARMS) / 2 + 0.5) * height)
+        axes.barh(rows, bars, height, xerr=[lows, highs], label=arm, error_kw={"linewidth": 0.8})
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("speed relative to a cable (a veth pair between the guests); more is better, times are inverted")
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.4, 1.12 + 0.3 / len(names)), ncols=len(_PICTURE_ARMS), fontsize=8, frameon=False
+    )
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

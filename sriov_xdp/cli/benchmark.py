@@ -1,0 +1,41 @@
+"""`sriov-xdp bench`."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from sriov_xdp.cli.output import fail, json_option, show_json
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Under a minute: fewer workloads, fewer rounds.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draws the result as PNG or SVG.")
+@click.option("--soak", type=float, help="Only watches the daemon's memory for so many seconds.")
+@json_option
+def bench(quick: bool, picture: Path | None, soak: float | None, as_json: bool) -> None:
+    """Measures this product against a cable, macvlan, the Linux bridge and a bare redirect, in pairs, on this machine.
+
+    Everything lives in throw-away namespaces. Run it on an otherwise idle machine.
+    """
+    if os.geteuid() != 0:
+        fail(1, "bench: this needs root (network namespaces, BPF); run it as root, for example with sudo")
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from sriov_xdp.bench import control, report, runner
+
+    if soak is not None:
+        show_json(control.soak("bnk", soak))
+        return
+    plan = runner.QUICK if quick else runner.FULL
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("building", total=None)
+        results = runner.run(plan, lambda name: bar.update(task, description=name))
+    if picture:
+        report.draw(results, picture)
+    if as_json:
+        show_json(runner.document(results))
+    else:
+        report.show(results, Console(width=None if sys.stdout.isatty() else 140))

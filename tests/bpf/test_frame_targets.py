@@ -1,0 +1,204 @@
+"""Where a unicast frame goes, and that it goes nowhere else."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from cast import (
+    DB,
+    GROUP,
+    LAB,
+    MAC_DB1,
+    MAC_FIREWALL,
+    MAC_INVENTED,
+    MAC_ON_THE_WIRE,
+    MAC_OTHER_UPLINK,
+    MAC_PARKED,
+    MAC_ROUTER,
+    MAC_TENANT,
+    MAC_UPLINK,
+    MAC_VM1,
+    MAC_VM1_SECOND,
+    MAC_VM2,
+    MAC_WEB1,
+    NETWORK,
+    NOBODY,
+    SLOT_OTHER_UPLINK,
+    SLOT_PARKED,
+    SLOT_ROUTER,
+    SLOT_TENANT,
+    SLOT_UPLINK,
+    SLOT_VM1,
+    SLOT_VM2,
+    SLOT_WEB1,
+    WEB,
+    dropped,
+    flooded,
+    forwarded,
+)
+from programs import BROADCAST, Switch, dot1q, ethernet, no_uplink, uplink, vf, with_flags
+
+from sriov_xdp.datapath import abi, libbpf
+from sriov_xdp.datapath.abi import PortFlag, Verdict
+from sriov_xdp.datapath.model import Fate
+
+Judge = Callable[[int, bytes], Fate | None]
+
+
+# ---- among the VFs ----
+
+
+@pytest.mark.parametrize("address", [MAC_VM1, MAC_VM1_SECOND])
+def test_a_port_is_reached_by_each_of_its_addresses(judge: Judge, address: bytes) -> None:
+    frame = ethernet(address, MAC_VM2)
+    assert forwarded(SLOT_VM1, frame) == judge(SLOT_VM2, frame)
+
+
+@pytest.mark.parametrize("address", [MAC_VM1, MAC_VM1_SECOND])
+def test_g22_a_frame_to_oneself_is_not_returned(judge: Judge, address: bytes) -> None:
+    assert dropped(Verdict.HAIRPIN) == judge(SLOT_VM1, ethernet(address, MAC_VM1))
+
+
+def test_g22_a_trunks_frame_to_itself_is_not_returned(judge: Judge) -> None:
+    assert dropped(Verdict.HAIRPIN) == judge(SLOT_ROUTER, ethernet(MAC_ROUTER, MAC_ROUTER, tags=(dot1q(DB),)))
+
+
+def test_a_port_whose_link_is_down_gets_nothing(judge: Judge) -> None:
+    assert dropped(Verdict.TARGET_DENIED) == judge(SLOT_VM1, ethernet(MAC_PARKED, MAC_VM1))
+
+
+def test_a_trunk_gets_nothing_from_a_vlan_that_it_does_not_list(judge: Judge) -> None:
+    assert dropped(Verdict.TARGET_DENIED) == judge(SLOT_VM1, ethernet(MAC_ROUTER, MAC_VM1))
+    tagged = ethernet(MAC_FIREWALL, MAC_ROUTER, tags=(dot1q(DB),))
+    assert dropped(Verdict.TARGET_DENIED) == judge(SLOT_ROUTER, tagged)
+
+
+def test_an_access_port_goes_before_a_trunk_with_the_same_address(switch: Switch, judge: Judge) -> None:
+    switch.install({**NETWORK, SLOT_ROUTER: vf(SLOT_ROUTER, MAC_ROUTER, more_macs=[MAC_VM2], trunk=[LAB])})
+    frame = ethernet(MAC_VM2, MAC_VM1)
+    assert forwarded(SLOT_VM2, frame) == judge(SLOT_VM1, frame)
+
+
+def test_g25_a_neighbour_in_another_vlan_is_a_stranger_on_the_wire(judge: Judge) -> None:
+    tagged = ethernet(MAC_DB1, MAC_WEB1, tags=(dot1q(WEB),))
+    assert forwarded(SLOT_UPLINK, tagged) == judge(SLOT_WEB1, ethernet(MAC_DB1, MAC_WEB1))
+
+
+@pytest.mark.parametrize("destination", [MAC_TENANT, MAC_OTHER_UPLINK])
+def test_g25_another_pf_is_reached_over_the_wire_only(judge: Judge, destination: bytes) -> None:
+    frame = ethernet(destination, MAC_VM1)
+    assert forwarded(SLOT_UPLINK, frame) == judge(SLOT_VM1, frame)
+    back = ethernet(MAC_VM1, MAC_TENANT)
+    assert forwarded(SLOT_OTHER_UPLINK, back) == judge(SLOT_TENANT, back)
+
+
+def test_each_uplink_program_serves_its_own_pf(judge: Judge) -> None:
+    frame = ethernet(MAC_TENANT, MAC_ON_THE_WIRE)
+    assert forwarded(SLOT_TENANT, frame) == judge(SLOT_OTHER_UPLINK, frame)
+    assert dropped(Verdict.NO_TARGET) == judge(SLOT_UPLINK, frame)
+
+
+@pytest.mark.parametrize("flags", [PortFlag.PEER, PortFlag.NO_CARRIER, PortFlag.PEER | PortFlag.NO_CARRIER])
+def test_every_way_of_delivery_delivers(switch: Switch, judge: Judge, flags: PortFlag) -> None:
+    switch.install({**NETWORK, SLOT_VM2: with_flags(NETWORK[SLOT_VM2], flags)})
+    frame = ethernet(MAC_VM2, MAC_VM1)
+    assert forwarded(SLOT_VM2, frame) == judge(SLOT_VM1, frame)
+
+
+# ---- the wire ----
+
+
+def test_g29_unknown_unicast_of_a_guest_goes_to_the_wire_only(judge: Judge) -> None:
+    frame = ethernet(MAC_INVENTED, MAC_VM1)
+    assert forwarded(SLOT_UPLINK, frame) == judge(SLOT_VM1, frame)
+
+
+@pytest.mark.parametrize("tags", [(), (dot1q(WEB),), (dot1q(LAB),), (dot1q(0),)], ids=str)
+def test_g29_unknown_unicast_from_the_wire_goes_nowhere(judge: Judge, tags: tuple[tuple[int, int], ...]) -> None:
+    assert dropped(Verdict.NO_TARGET) == judge(SLOT_UPLINK, ethernet(MAC_INVENTED, MAC_ON_THE_WIRE, tags=tags))
+
+
+@pytest.mark.parametrize("destination", [MAC_INVENTED, MAC_UPLINK, NOBODY], ids=bytes.hex)
+def test_g29_without_an_uplink_unknown_unicast_goes_nowhere(switch: Switch, judge: Judge, destination: bytes) -> None:
+    switch.install({**NETWORK, SLOT_UPLINK: no_uplink(0)})
+    assert dropped(Verdict.NO_TARGET) == judge(SLOT_VM1, ethernet(destination, MAC_VM1))
+
+
+def test_without_an_uplink_guests_and_trunks_still_talk(switch: Switch, judge: Judge) -> None:
+    switch.install({**NETWORK, SLOT_UPLINK: no_uplink(0)})
+    tagged = ethernet(MAC_ROUTER, MAC_WEB1, tags=(dot1q(WEB),))
+    assert forwarded(SLOT_ROUTER, tagged) == judge(SLOT_WEB1, ethernet(MAC_ROUTER, MAC_WEB1))
+
+
+def test_an_uplink_whose_link_is_down_takes_nothing(switch: Switch, judge: Judge) -> None:
+    switch.install({**NETWORK, SLOT_UPLINK: uplink(0, MAC_UPLINK, is_up=False)})
+    assert dropped(Verdict.TARGET_DENIED) == judge(SLOT_VM1, ethernet(MAC_INVENTED, MAC_VM1))
+
+
+# ---- the host ----
+
+
+@pytest.mark.parametrize(("slot", "source", "tags"), [(SLOT_VM1, MAC_VM1, ()), (SLOT_ROUTER, MAC_ROUTER, (dot1q(WEB),))])
+def test_g30_no_guest_reaches_the_host(judge: Judge, slot: int, source: bytes, tags: tuple[tuple[int, int], ...]) -> None:
+    assert dropped(Verdict.TARGET_DENIED) == judge(slot, ethernet(MAC_UPLINK, source, tags=tags))
+
+
+@pytest.mark.parametrize("tags", [(), (dot1q(0, priority=5),)], ids=["untagged", "priority tag"])
+def test_g30_from_the_wire_the_host_gets_what_is_addressed_to_it(switch: Switch, tags: tuple[tuple[int, int], ...]) -> None:
+    frame = ethernet(MAC_UPLINK, MAC_ON_THE_WIRE, tags=tags)
+    assert switch.xdp(SLOT_UPLINK, frame) is None
+    assert Fate(verdict=Verdict.TO_HOST, reaches_host=True) == switch.tc(SLOT_UPLINK, frame)
+
+
+def test_g30_the_host_is_in_no_vlan(judge: Judge) -> None:
+    assert dropped(Verdict.NO_TARGET) == judge(SLOT_UPLINK, ethernet(MAC_UPLINK, MAC_ON_THE_WIRE, tags=(dot1q(WEB),)))
+
+
+def test_g30_another_pfs_host_address_is_a_stranger(judge: Judge) -> None:
+    assert dropped(Verdict.NO_TARGET) == judge(SLOT_UPLINK, ethernet(MAC_OTHER_UPLINK, MAC_ON_THE_WIRE))
+
+
+# ---- entries that outlived their port ----
+
+
+def test_an_entry_of_an_earlier_owner_of_the_slot_leads_nowhere(switch: Switch, judge: Judge) -> None:
+    switch.tables.put_values({SLOT_VM2: replace(NETWORK[SLOT_VM2].value, generation=2)})
+    assert dropped(Verdict.NO_TARGET) == judge(SLOT_VM1, ethernet(MAC_VM2, MAC_VM1))
+
+
+def test_an_entry_of_a_port_that_is_gone_leads_nowhere(switch: Switch, judge: Judge) -> None:
+    switch.tables.clear_port(SLOT_VM2)
+    key = abi.FDB_KEY_LAYOUT.pack(abi.fdb_key(0, 0, MAC_VM2))
+    libbpf.update_element(switch.pins.map_fd("fdb"), key, abi.FDB_ENTRY_LAYOUT.pack(SLOT_VM2, 1))
+    verdict = judge(SLOT_VM1, ethernet(MAC_VM2, MAC_VM1))
+    libbpf.delete_element(switch.pins.map_fd("fdb"), key)
+    assert dropped(Verdict.NO_TARGET) == verdict
+
+
+# ---- devices that refuse ----
+
+
+def test_xdp_says_so_when_the_kernel_has_taken_the_device_away(switch: Switch) -> None:
+    slot_key = abi.SLOT_LAYOUT.pack(SLOT_VM2)
+    libbpf.delete_element(switch.pins.map_fd("devices"), slot_key)
+    assert dropped(Verdict.REDIRECT_ERROR) == switch.xdp(SLOT_VM1, ethernet(MAC_VM2, MAC_VM1))
+
+
+def test_tc_says_so_when_the_device_does_not_take_the_frame(switch: Switch) -> None:
+    switch.install({**NETWORK, SLOT_VM2: with_flags(NETWORK[SLOT_VM2], PortFlag.NO_CARRIER)})
+    with switch.device_down(SLOT_VM2):
+        assert dropped(Verdict.REDIRECT_ERROR) == switch.tc(SLOT_VM1, ethernet(MAC_VM2, MAC_VM1))
+
+
+def test_a_flood_goes_on_past_a_device_that_does_not_take_it(switch: Switch) -> None:
+    frame = ethernet(BROADCAST, MAC_TENANT)
+    switch.install({**NETWORK, SLOT_PARKED: vf(SLOT_PARKED, MAC_PARKED, pf=1)})
+    assert flooded({SLOT_OTHER_UPLINK: frame, SLOT_PARKED: frame}) == switch.tc(SLOT_TENANT, frame)
+    with switch.device_down(SLOT_PARKED):
+        seen = switch.observe_tc(SLOT_TENANT, frame)
+    sent, counted, refused = {SLOT_OTHER_UPLINK: [frame]}, {SLOT_OTHER_UPLINK: 1, SLOT_PARKED: 1}, {SLOT_PARKED: 1}
+    assert (sent, counted, refused) == (seen.sent, seen.egress, seen.errors)
+
+
+def test_a_group_address_never_leads_to_one_port(switch: Switch) -> None:
+    assert switch.xdp(SLOT_VM1, ethernet(GROUP, MAC_VM1)) is None

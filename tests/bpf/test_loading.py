@@ -1,0 +1,70 @@
+"""The verifier takes every program, and the parser reads no byte that is not there."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from programs import Switch
+
+from sriov_xdp.datapath import libbpf
+from sriov_xdp.datapath.abi import MAX_PFS
+from sriov_xdp.datapath.loader import SINGLE_PROGRAMS, UPLINK_PROGRAMS
+from sriov_xdp.datapath.sources import source_dir
+
+PROGRAMS = [*SINGLE_PROGRAMS, *(f"{name}_{pf}" for name in UPLINK_PROGRAMS for pf in range(MAX_PFS))]
+
+# Puts argv[2] bytes, of which the type at offset 12 is argv[1], right before a page that may not be read.
+CUT_FRAME = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "frame.h"
+
+int main(int count, char **words)
+{
+    unsigned char frame[64] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2 };
+    unsigned type = strtoul(words[1], 0, 16), length = atoi(words[2]);
+    unsigned char *end = (unsigned char *)mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) + 4096;
+    struct sxdp_frame parsed;
+
+    frame[12] = type >> 8;
+    frame[13] = type;
+    memcpy(end - length, frame, length);
+    mprotect(end, 4096, PROT_NONE);
+    return printf("%d", frame_parse(&parsed, end - length, end, 0, 0)) < 0;
+}
+"""
+
+
+def test_the_verifier_takes_every_program(switch: Switch) -> None:
+    assert sorted(PROGRAMS) == sorted(path.name for path in (switch.pins.build / "progs").iterdir())
+    ids = {libbpf.program_id(switch.pins.program_fd(name)) for name in PROGRAMS}
+    assert len(PROGRAMS) == len(ids)
+
+
+def test_the_pins_of_a_build_are_opened_again_without_the_compiler(switch: Switch) -> None:
+    again = type(switch.pins)(switch.pins.root)
+    is_compiled = again.load()
+    same = {libbpf.program_id(pins.program_fd("xdp_vf")) for pins in (again, switch.pins)}
+    again.close()
+    assert not is_compiled
+    assert len(same) == 1
+
+
+@pytest.fixture(scope="module")
+def parser(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parser")
+    (folder / "cut.c").write_text(CUT_FRAME)
+    subprocess.run(["clang", "-O0", "-I", str(source_dir()), "-o", str(folder / "cut"), str(folder / "cut.c")], check=True)
+    return folder / "cut"
+
+
+@pytest.mark.parametrize(("ether_type", "needed_bytes"), [(0x0800, 14), (0x8100, 18), (0x88A8, 18), (0x9100, 18)])
+@pytest.mark.parametrize("length_bytes", range(21))
+def test_g17_the_parser_refuses_what_is_cut_off_and_reads_nothing_behind_it(
+    parser: Path, length_bytes: int, ether_type: int, needed_bytes: int
+) -> None:
+    """Also below 14 bytes, where the kernel runs no program."""
+    done = subprocess.run([parser, f"{ether_type:x}", str(length_bytes)], capture_output=True, text=True, check=True)
+    assert ("0" if length_bytes >= needed_bytes else "-1") == done.stdout

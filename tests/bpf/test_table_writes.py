@@ -1,0 +1,34 @@
+"""What the programs see after addresses move from port to port."""
+
+from collections.abc import Callable
+
+import pytest
+from cast import MAC_VM1, MAC_VM2, MAC_WEB1, NETWORK, SLOT_VM1, SLOT_VM2, SLOT_WEB1, forwarded
+from programs import Switch, ethernet, image, vf
+
+from sriov_xdp.datapath.model import Fate
+from sriov_xdp.host import namespaces
+
+Judge = Callable[[int, bytes], Fate | None]
+SWAPPED = {**NETWORK, SLOT_VM1: vf(SLOT_VM1, MAC_VM2), SLOT_VM2: vf(SLOT_VM2, MAC_VM1), SLOT_WEB1: vf(SLOT_WEB1, MAC_WEB1)}
+
+
+@pytest.mark.parametrize("order", [(SLOT_VM1, SLOT_VM2), (SLOT_VM2, SLOT_VM1)])
+def test_two_ports_that_swap_their_addresses_are_both_reached(switch: Switch, judge: Judge, order: tuple[int, int]) -> None:
+    switch.install({**NETWORK, SLOT_WEB1: vf(SLOT_WEB1, MAC_WEB1)})
+    with namespaces.in_namespace(switch.netns):
+        for slot in order:
+            switch.tables.put_port(slot, image(SWAPPED[slot], SWAPPED))
+    to_vm1, to_vm2 = ethernet(MAC_VM1, MAC_WEB1), ethernet(MAC_VM2, MAC_WEB1)
+    assert forwarded(SLOT_VM2, to_vm1) == judge(SLOT_WEB1, to_vm1)
+    assert forwarded(SLOT_VM1, to_vm2) == judge(SLOT_WEB1, to_vm2)
+
+
+def test_a_port_that_goes_takes_no_address_along_that_another_port_has_by_now(switch: Switch, judge: Judge) -> None:
+    moved = {**NETWORK, SLOT_VM2: vf(SLOT_VM2, MAC_VM1), SLOT_WEB1: vf(SLOT_WEB1, MAC_WEB1)}
+    switch.install({**NETWORK, SLOT_WEB1: moved[SLOT_WEB1]})
+    with namespaces.in_namespace(switch.netns):
+        switch.tables.put_port(SLOT_VM2, image(moved[SLOT_VM2], moved))
+        switch.tables.clear_port(SLOT_VM1)
+    frame = ethernet(MAC_VM1, MAC_WEB1)
+    assert forwarded(SLOT_VM2, frame) == judge(SLOT_WEB1, frame)

@@ -1,0 +1,134 @@
+"""Random networks and random frames, biased to what the rules look at."""
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+from programs import BROADCAST, DEVICES, SHORTEST_FRAME_BYTES, UPLINKS, dot1q, ethernet, no_uplink, uplink, vf
+
+from sriov_xdp.datapath import model
+from sriov_xdp.datapath.abi import VLAN_TRUNKS, PortFlag
+from sriov_xdp.datapath.model import Fate, Port, Rule
+
+VFS = range(16, 22)
+SLOT_TENANT = 22  # of PF 1
+VLANS = (10, 20, 30)
+SHARED_MACS = [bytes([0x02, 0, 0, 0, 1, last]) for last in range(3)]  # each VLAN may have one owner of each
+UPLINK_MACS = [bytes([0x02, 0, 0, 0, 2, pf]) for pf in UPLINKS]
+STRANGER = bytes.fromhex("020000000301")
+GROUPS = [BROADCAST, *(bytes.fromhex(group) for group in ("01005e010203", "333300000001", "0180c2000000", "0180c200000f"))]
+NEARLY_GROUPS = [bytes.fromhex(group) for group in ("0180c2000010", "01000ccccccc", "01000ccccccd", "01000cccccce", "0080c2000000")]
+SMALL_MTU_BYTES = 60
+
+
+def mac_of(slot: int) -> bytes:
+    return bytes([0x02, 0, 0, 0, 0, slot])
+
+
+MACS = [*(mac_of(slot) for slot in (*VFS, SLOT_TENANT)), *SHARED_MACS, *UPLINK_MACS, STRANGER]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A frame on a device of a network."""
+
+    ports: dict[int, Port]
+    slot: int
+    frame: bytes
+
+    def fate(self, rules: tuple[Rule, ...] = model.RULES) -> Fate:
+        return model.fate(self.ports, self.slot, DEVICES[self.slot], self.frame, rules=rules)
+
+
+FLAGS = st.sets(st.sampled_from([PortFlag.FORGED_ACCEPT, PortFlag.PEER, PortFlag.NO_CARRIER])).map(
+    lambda flags: PortFlag(sum(flags))
+)
+MTUS = st.sampled_from([1500, 1500, 1500, SMALL_MTU_BYTES])
+MOSTLY = st.sampled_from([True] * 7 + [False])
+
+
+@st.composite
+def uplinks(draw: st.DrawFn) -> Port:
+    if not draw(MOSTLY):
+        return no_uplink(0)
+    flags = draw(st.sampled_from([PortFlag(0), PortFlag.HOST_STACK, PortFlag.NO_CARRIER]))
+    return uplink(0, UPLINK_MACS[0], flags=flags, is_up=draw(MOSTLY), mtu_bytes=draw(MTUS))
+
+
+@st.composite
+def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]]) -> Port:
+    """taken: who has which address in which VLAN; no two ports of a switch share one."""
+    trunk = draw(st.frozensets(st.sampled_from(VLANS))) if draw(st.booleans()) else frozenset()
+    vlan = 0 if trunk else draw(st.sampled_from([0, 0, *VLANS]))
+    domain = VLAN_TRUNKS if trunk else vlan
+    macs = [mac for mac in draw(st.permutations(SHARED_MACS))[: draw(st.integers(0, 2))] if (domain, mac) not in taken]
+    taken.update((domain, mac) for mac in macs)
+    own = macs.pop() if macs and draw(st.booleans()) else mac_of(slot)
+    return vf(slot, own, vlan=vlan, trunk=trunk, more_macs=macs, flags=draw(FLAGS), is_up=draw(MOSTLY), mtu_bytes=draw(MTUS))
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> dict[int, Port]:
+    taken: set[tuple[int, bytes]] = set()
+    ports = {0: draw(uplinks()), 1: uplink(1, UPLINK_MACS[1]), SLOT_TENANT: vf(SLOT_TENANT, mac_of(SLOT_TENANT), pf=1)}
+    for slot in VFS:
+        if draw(MOSTLY):
+            ports[slot] = draw(vfs(slot, taken))
+    return ports
+
+
+ORDINARY_TYPES = st.sampled_from([0x0800, 0x88B5, 0x0000, 0x05DC, 0xFFFF])
+ODD_TYPES = st.sampled_from([0x8808, 0x88CC, 0x8100, 0x88A8, 0x9100])
+PRIORITIES = st.sampled_from([0, 3, 7])
+TAGS = st.builds(lambda vlan, priority: dot1q(vlan, priority=priority), st.sampled_from([*VLANS, 0, 40, 4095]), PRIORITIES)
+SERVICE_TAGS = st.tuples(st.sampled_from([0x88A8, 0x9100]), st.sampled_from([0, *VLANS]))
+ODD_TAGGINGS = st.lists(TAGS | SERVICE_TAGS, max_size=2).map(tuple)
+PAYLOAD_BYTES = [0, 1, 46, 46, 46, *range(SMALL_MTU_BYTES - 1, SMALL_MTU_BYTES + 6), 1500, 1501, 1504, 1505]
+ODD_DESTINATIONS = st.sampled_from([*MACS, *NEARLY_GROUPS, bytes(6)])
+FOREIGN_SOURCES = st.sampled_from([*MACS, *MACS, BROADCAST, bytes(6), b"\x03" + STRANGER[1:]])
+SHORTEST_BYTES_OF_TYPE = {b"\x08\x00": 34, b"\x86\xdd": 54}  # the kernel's test run wants the whole IP header
+
+
+@st.composite
+def taggings(draw: st.DrawFn, sender: Port | None) -> tuple[tuple[int, int], ...]:
+    """What such a port may well send; sometimes anything."""
+    if not draw(MOSTLY):
+        return draw(ODD_TAGGINGS)
+    if sender is None or sender.is_access or (sender.is_uplink and draw(st.booleans())):
+        return ()
+    vlan = draw(st.sampled_from(sorted(sender.trunk) or VLANS))
+    return (dot1q(vlan, priority=draw(PRIORITIES)),)
+
+
+@st.composite
+def destinations(draw: st.DrawFn, ports: dict[int, Port]) -> bytes:
+    """Those that lead somewhere first."""
+    kind = draw(st.sampled_from(["port", "port", "port", "group", "group", "odd"]))
+    if kind == "odd":
+        return draw(ODD_DESTINATIONS)
+    known = [mac for port in ports.values() for mac in (port.value.mac, *sorted(port.more_macs))]
+    return draw(st.sampled_from(GROUPS if kind == "group" else known))
+
+
+@st.composite
+def frames(draw: st.DrawFn, ports: dict[int, Port], slot: int) -> bytes:
+    kind = draw(st.sampled_from(["whole"] * 8 + ["cut", "raw"]))
+    if kind == "raw":
+        return draw(st.binary(min_size=SHORTEST_FRAME_BYTES, max_size=90))
+    sender = ports.get(slot)
+    own = sender.value.mac if sender and not sender.is_uplink else STRANGER
+    source = draw(st.one_of(st.just(own), st.just(own), FOREIGN_SOURCES))
+    payload = bytes(index & 0xFF for index in range(draw(st.sampled_from(PAYLOAD_BYTES))))
+    ether_type = draw(ORDINARY_TYPES if draw(MOSTLY) else ODD_TYPES)
+    whole = ethernet(draw(destinations(ports)), source, payload, tags=draw(taggings(sender)), ether_type=ether_type)
+    return whole if kind == "whole" else whole[: draw(st.integers(SHORTEST_FRAME_BYTES, 24))]
+
+
+def is_runnable(frame: bytes) -> bool:
+    return len(frame) >= SHORTEST_BYTES_OF_TYPE.get(frame[12:14], SHORTEST_FRAME_BYTES)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    ports = draw(networks())
+    slot = draw(st.sampled_from([0, 0, *VFS]))
+    return Case(ports=ports, slot=slot, frame=draw(frames(ports, slot).filter(is_runnable)))

@@ -1,0 +1,105 @@
+"""The reference model and the programs say the same of every frame: verdict, receivers and bytes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from cases import Case, cases
+from hypothesis import HealthCheck, Phase, find, given, settings
+from programs import Switch
+
+from sriov_xdp.datapath import model
+from sriov_xdp.datapath.abi import Verdict
+from sriov_xdp.datapath.model import Fate, Rule
+
+MODERATELY = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+THOROUGHLY = settings(deadline=None, max_examples=5000, phases=[Phase.generate], derandomize=True, database=None)
+TO_TC = {Verdict.FLOODED, Verdict.TO_HOST}
+OUT_OF_REACH = {Verdict.REDIRECT_ERROR}  # every device of the test takes what it is given
+
+Mutant = Callable[[Case], Fate]
+
+
+def finished_by_xdp(case: Case) -> Fate | None:
+    """What the model expects of XDP alone: None for a flood, also one that turns out to have no receiver, and for the host."""
+    wanted = case.fate()
+    is_flood = wanted.verdict is Verdict.NO_TARGET and model.is_group(case.frame[:6])
+    return None if is_flood or wanted.verdict in TO_TC else wanted
+
+
+@given(case=cases())
+@MODERATELY
+def test_the_xdp_program_does_what_the_model_says(switch: Switch, case: Case) -> None:
+    switch.install(case.ports)
+    assert finished_by_xdp(case) == switch.xdp(case.slot, case.frame)
+
+
+@given(case=cases())
+@MODERATELY
+def test_the_tc_program_does_what_the_model_says(switch: Switch, case: Case) -> None:
+    switch.install(case.ports)
+    assert case.fate() == switch.tc(case.slot, case.frame)
+
+
+@pytest.mark.parametrize("verdict", sorted(set(Verdict) - OUT_OF_REACH), ids=lambda verdict: verdict.label)
+def test_random_cases_come_to_every_verdict(verdict: Verdict) -> None:
+    assert verdict is find(cases(), lambda case: case.fate().verdict is verdict, settings=THOROUGHLY).fate().verdict
+
+
+# ---- the comparison itself can fail ----
+
+
+def without(rule: Rule) -> Mutant:
+    rules = tuple(kept for kept in model.RULES if kept is not rule)
+    return lambda case: case.fate(rules)
+
+
+def swapped(first: Rule, second: Rule) -> Mutant:
+    exchange = {first: second, second: first}
+    rules = tuple(exchange.get(rule, rule) for rule in model.RULES)
+    return lambda case: case.fate(rules)
+
+
+def returns_floods_to_the_sender(case: Case) -> Fate:
+    fate = case.fate()
+    return replace(fate, left={**fate.left, case.slot: case.frame}) if fate.verdict is Verdict.FLOODED else fate
+
+
+def forgets_one_receiver(case: Case) -> Fate:
+    fate = case.fate()
+    return replace(fate, left=dict(list(fate.left.items())[1:]))
+
+
+def forgets_priorities(case: Case) -> Fate:
+    fate = case.fate()
+    left = {slot: frame[:14] + bytes([frame[14] & 0x1F]) + frame[15:] for slot, frame in fate.left.items() if len(frame) > 14}
+    is_tagged = any(frame[12:14] == b"\x81\x00" for frame in left.values())
+    return replace(fate, left=left) if is_tagged else fate
+
+
+def lets_the_host_hear_everything(case: Case) -> Fate:
+    return replace(case.fate(), reaches_host=True)
+
+
+PLANTED = {
+    **{f"without {rule.__name__}": without(rule) for rule in model.RULES if rule is not model.headers_are_whole},
+    "tags before length": swapped(model.length_fits, model.has_one_tag_at_most),
+    "forged before spoofed": swapped(model.source_is_not_taken, model.source_is_own),
+    "control frames before sources": swapped(model.source_is_a_station, model.is_no_control_frame),
+    "floods come back": returns_floods_to_the_sender,
+    "a receiver is left out": forgets_one_receiver,
+    "priorities are lost": forgets_priorities,
+    "the host hears everything": lets_the_host_hear_everything,
+}
+
+
+@pytest.mark.parametrize("mutant", PLANTED.values(), ids=PLANTED)
+def test_a_fault_planted_in_the_model_is_found(switch: Switch, mutant: Mutant) -> None:
+    def is_told_apart(case: Case) -> bool:
+        if mutant(case) == case.fate():
+            return False
+        switch.install(case.ports)
+        actual = switch.tc(case.slot, case.frame)
+        return mutant(case) != actual and case.fate() == actual
+
+    assert is_told_apart(find(cases(), is_told_apart, settings=THOROUGHLY))

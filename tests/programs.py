@@ -1,0 +1,309 @@
+"""The real programs on single frames: BPF_PROG_TEST_RUN inside a network namespace of its own.
+
+Programs find their port by ifindex, so the namespace has a veth for every slot in use. A test run answers with an action
+and with bytes; where the frame went is read from the counters, and copies that really left from a packet socket.
+"""
+
+import contextlib
+import secrets
+import socket
+import struct
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from sriov_xdp.datapath import abi, libbpf
+from sriov_xdp.datapath.abi import Counters, PortFlag, PortValue, Verdict
+from sriov_xdp.datapath.libbpf import ProgramRun
+from sriov_xdp.datapath.model import Fate, Port
+from sriov_xdp.datapath.pins import Pins, remove_tree
+from sriov_xdp.datapath.tables import PortImage, Tables
+from sriov_xdp.host import bpffs, namespaces
+
+MTU_BYTES = 1500
+BROADCAST = b"\xff" * 6
+UPLINKS = (0, 1)
+VF_SLOTS = range(abi.FIRST_VF_SLOT, abi.FIRST_VF_SLOT + abi.MAX_MEMBERS)
+_FIRST_UPLINK_IFINDEX = 5000  # its low bits are no uplink's slot: an uplink is found by its program, not by its ifindex
+_FIRST_VF_IFINDEX = 1 << 20
+DEVICES = {
+    **{pf: _FIRST_UPLINK_IFINDEX + pf for pf in UPLINKS},
+    **{slot: _FIRST_VF_IFINDEX + slot for slot in VF_SLOTS},
+}
+
+XDP_DROP, XDP_PASS, XDP_REDIRECT = 1, 2, 4
+TC_PASS, TC_DROP, TC_REDIRECT = 0xFFFFFFFF, 2, 7
+_XDP_MD = struct.Struct("<6I")  # data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
+_SK_BUFF_BYTES, _IFINDEX_AT, _GSO_SEGS_AT, _GSO_SIZE_AT = 192, 40, 164, 176
+SHORTEST_FRAME_BYTES = 14  # the kernel runs no program on less
+
+_ETH_P_ALL, _PACKET_OUTGOING = 3, 4
+_SOL_PACKET, _PACKET_AUXDATA = 263, 8
+_AUXDATA = struct.Struct("=IIIHHHH")
+_TP_STATUS_VLAN_VALID = 1 << 4
+_SO_RCVBUFFORCE = 33
+_NO_FLAGS = PortFlag(0)
+
+Key = TypeVar("Key")
+
+
+def device_name(slot: int) -> str:
+    return f"near{slot}"
+
+
+_SLOT_OF = {device_name(slot): slot for slot in DEVICES}
+
+
+def ethernet(
+    destination: bytes,
+    source: bytes,
+    payload: bytes = bytes(46),
+    *,
+    tags: tuple[tuple[int, int], ...] = (),
+    ether_type: int = 0x88B5,
+) -> bytes:
+    """tags: (TPID, TCI), outermost first."""
+    return destination + source + b"".join(struct.pack("!HH", *tag) for tag in tags) + struct.pack("!H", ether_type) + payload
+
+
+def dot1q(vlan: int, *, priority: int = 0) -> tuple[int, int]:
+    """A tag for ethernet()."""
+    return 0x8100, priority << 13 | vlan
+
+
+def vf(
+    slot: int,
+    mac: bytes,
+    *,
+    vlan: int = 0,
+    trunk: Iterable[int] = (),
+    more_macs: Iterable[bytes] = (),
+    flags: PortFlag = _NO_FLAGS,
+    is_up: bool = True,
+    mtu_bytes: int = MTU_BYTES,
+    pf: int = 0,
+) -> Port:
+    kind = (PortFlag.TRUNK if trunk else PortFlag(0)) | (PortFlag.LINK_UP if is_up else PortFlag(0))
+    value = PortValue(ifindex=DEVICES[slot], generation=1, mac=mac, flags=flags | kind, vlan=vlan, mtu_bytes=mtu_bytes, pf=pf)
+    return Port(value=value, trunk=frozenset(trunk), more_macs=frozenset(more_macs))
+
+
+def uplink(pf: int, mac: bytes, *, flags: PortFlag = _NO_FLAGS, is_up: bool = True, mtu_bytes: int = MTU_BYTES) -> Port:
+    kind = PortFlag.UPLINK | (PortFlag.LINK_UP if is_up else PortFlag(0))
+    return Port(value=PortValue(ifindex=DEVICES[pf], generation=1, mac=mac, flags=flags | kind, vlan=0, mtu_bytes=mtu_bytes, pf=pf))
+
+
+def no_uplink(pf: int) -> Port:
+    """What the daemon writes for a PF without one."""
+    value = PortValue(ifindex=0, generation=1, mac=bytes(6), flags=PortFlag.UPLINK, vlan=0, mtu_bytes=MTU_BYTES, pf=pf)
+    return Port(value=value)
+
+
+def with_flags(port: Port, flags: PortFlag) -> Port:
+    return replace(port, value=replace(port.value, flags=port.value.flags | flags))
+
+
+def _is_trunk(port: Port) -> bool:
+    return PortFlag.TRUNK in port.value.flags
+
+
+def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
+    if port.is_uplink:
+        has_trunks = any(_is_trunk(other) and other.value.pf == port.value.pf for other in ports.values())
+        value = with_flags(port, PortFlag.PF_HAS_TRUNKS).value if has_trunks else port.value
+        return PortImage(value=value, trunk=frozenset(), fdb=frozenset())
+    vlan = abi.VLAN_TRUNKS if _is_trunk(port) else port.value.vlan
+    keys = frozenset(abi.fdb_key(port.value.pf, vlan, mac) for mac in {port.value.mac, *port.more_macs})
+    return PortImage(value=port.value, trunk=port.trunk, fdb=keys)
+
+
+def _member_lists(ports: Mapping[int, Port], pf: int) -> dict[int, tuple[int, ...]]:
+    vfs = {slot: port for slot, port in ports.items() if port.value.pf == pf and not port.is_uplink}
+    trunks = [slot for slot, port in vfs.items() if _is_trunk(port)]
+    lists: dict[int, tuple[int, ...]] = {abi.VLAN_TRUNKS: tuple(trunks)} if trunks else {}
+    for vlan in {port.value.vlan for port in vfs.values() if not _is_trunk(port)}:
+        access = [slot for slot, port in vfs.items() if not _is_trunk(port) and port.value.vlan == vlan]
+        lists[vlan] = (*access, *(slot for slot in trunks if vlan in vfs[slot].trunk))
+    return lists
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What one run changed. sent: what devices were really given, by slot."""
+
+    run: ProgramRun
+    verdicts: dict[Verdict, int]
+    egress: dict[int, int]
+    errors: dict[int, int]
+    sent: dict[int, list[bytes]]
+
+    @property
+    def verdict(self) -> Verdict:
+        (verdict,) = self.verdicts
+        assert {verdict: 1} == self.verdicts, "a frame is counted once"
+        return verdict
+
+
+class Switch:
+    """The loaded programs with their maps and devices. xdp() and tc() say what became of a frame."""
+
+    def __init__(self, netns: str, pins: Pins, outlet: socket.socket) -> None:
+        self.netns, self.pins, self.outlet = netns, pins, outlet
+        self.tables = Tables(pins)
+        self._ports: dict[int, PortValue] = {}
+
+    def install(self, ports: Mapping[int, Port]) -> None:
+        """Makes the maps hold these ports and nothing else."""
+        with namespaces.in_namespace(self.netns):  # a devmap knows the devices of the writer's namespace
+            for slot in self.tables.slots():
+                self.tables.clear_port(slot)
+            for slot, port in ports.items():
+                self.tables.put_port(slot, image(port, ports))
+            for pf in UPLINKS:
+                self.tables.put_members(pf, _member_lists(ports, pf))
+        self._ports = {slot: image(port, ports).value for slot, port in ports.items()}
+
+    def counters(self, slots: Iterable[int]) -> dict[int, Counters]:
+        return {slot: self.tables.counters_of(slot) for slot in slots}
+
+    def run_xdp(self, slot: int, frame: bytes) -> ProgramRun:
+        context = _XDP_MD.pack(0, len(frame), 0, DEVICES[slot], 0, 0)
+        program = f"xdp_uplink_{slot}" if slot in UPLINKS else "xdp_vf"
+        return libbpf.run_program(self.pins.program_fd(program), frame, context)
+
+    def run_tc(self, slot: int, frame: bytes, *, segments: int = 0, segment_bytes: int = 0) -> ProgramRun:
+        context = bytearray(_SK_BUFF_BYTES)
+        struct.pack_into("<I", context, _IFINDEX_AT, DEVICES[slot])
+        struct.pack_into("<I", context, _GSO_SEGS_AT, segments)
+        struct.pack_into("<I", context, _GSO_SIZE_AT, segment_bytes)
+        program = f"tc_uplink_{slot}" if slot in UPLINKS else "tc_vf"
+        return libbpf.run_program(self.pins.program_fd(program), frame, bytes(context))
+
+    def observe_xdp(self, slot: int, frame: bytes) -> Observed:
+        return self._observe(slot, lambda: self.run_xdp(slot, frame))
+
+    def observe_tc(self, slot: int, frame: bytes) -> Observed:
+        return self._observe(slot, lambda: self.run_tc(slot, frame))
+
+    def _observe(self, slot: int, run: Callable[[], ProgramRun]) -> Observed:
+        watched = {*self._ports, slot}
+        self._sent()
+        before = self.counters(watched)
+        with namespaces.in_namespace(self.netns):
+            result = run()
+        after = self.counters(watched)
+        return Observed(
+            run=result,
+            verdicts=_nonzero({verdict: after[slot].verdicts[verdict] - before[slot].verdicts[verdict] for verdict in Verdict}),
+            egress=_nonzero({exit_: after[exit_].egress_frames - before[exit_].egress_frames for exit_ in watched}),
+            errors=_nonzero({exit_: after[exit_].egress_errors - before[exit_].egress_errors for exit_ in watched}),
+            sent=self._sent(),
+        )
+
+    def xdp(self, slot: int, frame: bytes) -> Fate | None:
+        """None: left to tc, untouched and uncounted."""
+        seen = self.observe_xdp(slot, frame)
+        if seen.run.action == XDP_PASS:
+            assert (frame, {}, {}) == (seen.run.frame, seen.verdicts, seen.egress)
+            return None
+        assert (XDP_REDIRECT if seen.verdict is Verdict.FORWARDED else XDP_DROP) == seen.run.action
+        assert dict.fromkeys(seen.egress, 1) == seen.egress
+        return Fate(verdict=seen.verdict, left=dict.fromkeys(seen.egress, seen.run.frame))
+
+    def tc(self, slot: int, frame: bytes) -> Fate:
+        """A tag that is pushed travels beside the bytes, where a test run does not show it. So a frame that is redirected
+        runs once more, towards a port that was seen without carrier: that way really transmits."""
+        seen = self.observe_tc(slot, frame)
+        if seen.run.action != TC_REDIRECT:
+            return _fate(seen)
+        assert Verdict.FORWARDED is seen.verdict
+        assert not seen.sent
+        (target,) = seen.egress
+        port = self._ports[target]
+        self.tables.put_values({target: replace(port, flags=port.flags | PortFlag.NO_CARRIER)})
+        again = self.observe_tc(slot, frame)
+        self.tables.put_values({target: port})
+        (left,) = again.sent[target]
+        assert seen.run.frame in (left, left[:12] + left[16:])
+        assert seen.egress == again.egress
+        return _fate(again)
+
+    @contextlib.contextmanager
+    def device_down(self, slot: int) -> Iterator[None]:
+        link = ["ip", "-n", self.netns, "link", "set", device_name(slot)]
+        subprocess.run([*link, "down"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run([*link, "up"], check=True)
+
+    def _sent(self) -> dict[int, list[bytes]]:
+        """What left through devices since the last call."""
+        sent: dict[int, list[bytes]] = {}
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                data, ancillary, _flags, address = self.outlet.recvmsg(1 << 16, socket.CMSG_SPACE(_AUXDATA.size))
+                if address[2] == _PACKET_OUTGOING and address[0] in _SLOT_OF:
+                    sent.setdefault(_SLOT_OF[address[0]], []).append(_with_tag(data, ancillary))
+        return sent
+
+
+def _fate(seen: Observed) -> Fate:
+    """Of a frame that left, if at all, through devices."""
+    assert (TC_PASS if seen.run.action == TC_PASS else TC_DROP) == seen.run.action
+    assert {slot: len(copies) for slot, copies in seen.sent.items()} == seen.egress == dict.fromkeys(seen.egress, 1)
+    left = {slot: copy for slot, (copy,) in seen.sent.items()}
+    return Fate(verdict=seen.verdict, left=left, reaches_host=seen.run.action == TC_PASS)
+
+
+def _with_tag(data: bytes, ancillary: list[tuple[int, int, bytes]]) -> bytes:
+    """A tag beside the bytes comes as ancillary data."""
+    for level, kind, value in ancillary:
+        status, _length, _snap, _mac, _net, tci, tpid = _AUXDATA.unpack(value[: _AUXDATA.size])
+        if (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA) and status & _TP_STATUS_VLAN_VALID:
+            return data[:12] + struct.pack("!HH", tpid, tci) + data[12:]
+    return data
+
+
+def _nonzero(counted: dict[Key, int]) -> dict[Key, int]:
+    return {key: count for key, count in counted.items() if count}
+
+
+def _make_devices(netns: str) -> None:
+    with namespaces.in_namespace(netns):
+        for scope in ("all", "default"):  # no frame but those of the tests
+            Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("1")
+    lines = []
+    for slot, ifindex in DEVICES.items():
+        name = device_name(slot)
+        lines += [f"link add name {name} index {ifindex} type veth peer name far{slot}"]
+        lines += [f"link set far{slot} up", f"link set {name} up"]
+    subprocess.run(["ip", "-n", netns, "-batch", "-"], input="\n".join(lines), text=True, check=True)
+
+
+def _open_outlet(netns: str) -> socket.socket:
+    """Sees what any device of the namespace is given to send."""
+    with namespaces.in_namespace(netns):
+        outlet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL))
+    outlet.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+    outlet.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 24)
+    return outlet
+
+
+@contextlib.contextmanager
+def loaded() -> Iterator[Switch]:
+    """Programs, maps, namespace and devices of one test session; nothing of them stays."""
+    name = f"sriov-xdp-test-{secrets.token_hex(4)}"
+    root = bpffs.MOUNT_POINT / name
+    pins = Pins(root)
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(remove_tree, root)
+        bpffs.ensure(root)
+        cleanup.callback(pins.close)
+        pins.load()
+        cleanup.callback(namespaces.remove, name)
+        namespaces.create(name)
+        _make_devices(name)
+        yield Switch(name, pins, cleanup.enter_context(_open_outlet(name)))

@@ -1,0 +1,169 @@
+"""The difference between two host intents, as steps in the order in which they can be done."""
+
+from dataclasses import replace
+
+import pytest
+
+from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, PfSpec
+from sriov_xdp.pf.plan import Action, Step, describe, fields_that_differ, plan
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, Security, Switch
+from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
+
+MAC_VM1 = MacAddress.parse("02:00:00:00:01:01")
+PF0 = PfSpec(name="pf0", uplink="wire0", num_vfs=8)
+PF1 = PfSpec(name="pf1", uplink=None, num_vfs=4)
+WEB = PortGroup(name="web", vlan=Vlan.access(100))
+LAB = PortGroup(name="lab", vlan=NO_VLAN)
+SWITCH0 = Switch(name="vSwitch0", pf="pf0", mtu_bytes=1500, policy=PolicySettings(), port_groups=(WEB,))
+SWITCH1 = Switch(name="vSwitch1", pf="pf1", mtu_bytes=1500, policy=PolicySettings(), port_groups=(LAB,))
+VM1 = AdapterSpec(guest="vm1", netns="vm1", interface="eth0", port_group="web", mac=MAC_VM1, datapath=Datapath.AUTO)
+VM2 = AdapterSpec(guest="vm2", netns="vm2", interface="eth0", port_group="lab", mac=None, datapath=Datapath.XDP)
+
+NOTHING = HostIntent(pfs=(), switches=(), adapters=())
+SMALL = HostIntent(pfs=(PF0,), switches=(SWITCH0,), adapters=(VM1,))
+OTHER = HostIntent(pfs=(PF1,), switches=(SWITCH1,), adapters=(VM2,))
+WHOLE = HostIntent(pfs=(PF0, PF1), switches=(SWITCH0, SWITCH1), adapters=(VM1, VM2))
+
+
+def summary(steps: list[Step]) -> list[tuple[str, str, str]]:
+    return [(step.action.value, step.kind, step.name) for step in steps]
+
+
+def step_of(before: PfSpec | Switch | AdapterSpec | None, after: PfSpec | Switch | AdapterSpec | None) -> Step:
+    action = Action.ADD if before is None else Action.REMOVE if after is None else Action.CHANGE
+    return Step(action=action, kind="any", name="any", before=before, after=after)
+
+
+@pytest.mark.parametrize("intent", [NOTHING, SMALL, WHOLE], ids=["nothing", "small", "whole"])
+def test_equal_intents_need_no_step(intent: HostIntent) -> None:
+    assert [] == plan(intent, intent)
+
+
+def test_the_order_in_which_things_are_written_is_no_difference() -> None:
+    turned = HostIntent(pfs=WHOLE.pfs[::-1], switches=WHOLE.switches[::-1], adapters=WHOLE.adapters[::-1])
+    assert [] == plan(WHOLE, turned)
+
+
+def test_what_is_new_is_added_from_the_pf_upwards() -> None:
+    wanted = [("add", "pf", "pf0"), ("add", "switch", "vSwitch0"), ("add", "adapter", "vm1/eth0")]
+    assert wanted == summary(plan(NOTHING, SMALL))
+
+
+def test_what_is_gone_is_removed_from_the_adapter_downwards() -> None:
+    wanted = [("remove", "adapter", "vm1/eth0"), ("remove", "switch", "vSwitch0"), ("remove", "pf", "pf0")]
+    assert wanted == summary(plan(SMALL, NOTHING))
+
+
+def test_removals_come_before_changes_and_changes_before_additions() -> None:
+    current = WHOLE
+    wanted = HostIntent(
+        pfs=(replace(PF0, num_vfs=16), PfSpec(name="pf2", uplink=None, num_vfs=1)),
+        switches=(replace(SWITCH0, mtu_bytes=9000), replace(SWITCH1, name="vSwitch2", pf="pf2")),
+        adapters=(replace(VM1, datapath=Datapath.TCX), replace(VM2, guest="vm3")),
+    )
+    assert [
+        ("remove", "adapter", "vm2/eth0"),
+        ("remove", "switch", "vSwitch1"),
+        ("remove", "pf", "pf1"),
+        ("change", "pf", "pf0"),
+        ("change", "switch", "vSwitch0"),
+        ("change", "adapter", "vm1/eth0"),
+        ("add", "pf", "pf2"),
+        ("add", "switch", "vSwitch2"),
+        ("add", "adapter", "vm3/eth0"),
+    ] == summary(plan(current, wanted))
+
+
+def test_replacing_everything_removes_all_before_it_adds_any() -> None:
+    assert ["remove"] * 3 + ["add"] * 3 == [action for action, _kind, _name in summary(plan(SMALL, OTHER))]
+
+
+def test_a_step_carries_what_was_and_what_shall_be() -> None:
+    bigger = replace(PF0, num_vfs=16)
+    changed, gone = plan(SMALL, replace(SMALL, pfs=(bigger,))), plan(SMALL, replace(SMALL, adapters=()))
+    assert [Step(action=Action.CHANGE, kind="pf", name="pf0", before=PF0, after=bigger)] == changed
+    assert [Step(action=Action.REMOVE, kind="adapter", name="vm1/eth0", before=VM1, after=None)] == gone
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"pfs": (replace(PF0, uplink=None),)}, "pf"),
+        ({"switches": (replace(SWITCH0, policy=PolicySettings(mac_changes=Security.ACCEPT)),)}, "switch"),
+        ({"switches": (replace(SWITCH0, port_groups=(replace(WEB, vlan=Vlan.access(101)),)),)}, "switch"),
+        ({"adapters": (replace(VM1, mac=None),)}, "adapter"),
+        ({"adapters": (replace(VM1, netns="other"),)}, "adapter"),
+    ],
+)
+def test_any_field_that_differs_is_a_change(change: dict[str, tuple[object, ...]], kind: str) -> None:
+    steps = plan(SMALL, replace(SMALL, **change))
+    assert [("change", kind)] == [(action, found) for action, found, _name in summary(steps)]
+
+
+def test_another_interface_is_another_adapter() -> None:
+    steps = plan(SMALL, replace(SMALL, adapters=(replace(VM1, interface="eth1"),)))
+    assert [("remove", "adapter", "vm1/eth0"), ("add", "adapter", "vm1/eth1")] == summary(steps)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "names"),
+    [
+        (PF0, replace(PF0, num_vfs=16), ["num_vfs"]),
+        (PF0, replace(PF0, uplink=None), ["uplink"]),
+        (SWITCH0, replace(SWITCH0, mtu_bytes=9000), ["mtu"]),
+        (SWITCH0, replace(SWITCH0, policy=PolicySettings(mac_changes=Security.ACCEPT)), ["policy"]),
+        (SWITCH0, replace(SWITCH0, port_groups=(WEB, LAB)), ["port_groups"]),
+        (VM1, replace(VM1, datapath=Datapath.TCX), ["datapath"]),
+        (VM1, replace(VM1, mac=None, netns="other"), ["netns", "mac"]),
+        (PF0, PF0, []),
+    ],
+)
+def test_a_change_names_the_fields_that_differ(
+    before: PfSpec | Switch | AdapterSpec, after: PfSpec | Switch | AdapterSpec, names: list[str]
+) -> None:
+    assert names == fields_that_differ(step_of(before, after))
+
+
+def test_an_addition_and_a_removal_name_all_fields_that_say_something() -> None:
+    assert ["name", "uplink", "num_vfs"] == fields_that_differ(step_of(None, PF0))
+    assert ["name", "num_vfs"] == fields_that_differ(step_of(PF1, None))
+
+
+@pytest.mark.parametrize(
+    ("spec", "document"),
+    [
+        (None, None),
+        (PF0, {"name": "pf0", "uplink": "wire0", "num_vfs": 8}),
+        (PF1, {"name": "pf1", "uplink": None, "num_vfs": 4}),
+        (
+            VM1,
+            {
+                "guest": "vm1",
+                "netns": "vm1",
+                "name": "eth0",
+                "port_group": "web",
+                "mac": "02:00:00:00:01:01",
+                "datapath": "auto",
+            },
+        ),
+        (
+            SWITCH0,
+            {
+                "name": "vSwitch0",
+                "kind": "standard",
+                "pf": "pf0",
+                "mtu": 1500,
+                "port_groups": [{"name": "web", "vlan": {"access": 100}}],
+            },
+        ),
+    ],
+)
+def test_a_side_of_a_step_reads_as_configuration(
+    spec: PfSpec | Switch | AdapterSpec | None, document: dict[str, object] | None
+) -> None:
+    assert document == describe(spec)
+
+
+def test_an_address_that_the_host_chooses_is_none_in_a_document() -> None:
+    assert {"guest": "vm2", "mac": None, "datapath": "xdp"}.items() <= (describe(VM2) or {}).items()
