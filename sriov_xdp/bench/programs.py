@@ -30,6 +30,16 @@ def constant(action: int) -> bytes:
 
 def hairpin() -> bytes:
     """Swaps the addresses and sends the frame back where it came from."""
+    return _swap_and(XDP_TX)
+
+
+def swap_and_drop() -> bytes:
+    """Undoes a hairpin's swap. Live frames of BPF_PROG_RUN use their pages again as the last program left them, so whoever
+    takes them at the end must put the addresses back."""
+    return _swap_and(XDP_DROP)
+
+
+def _swap_and(action: int) -> bytes:
     swap_loads = [(_LOAD_U32, 5, 0), (_LOAD_U16, 0, 4), (_LOAD_U32, 7, 6), (_LOAD_U16, 8, 10)]
     swap_stores = [(_STORE_U32, 7, 0), (_STORE_U16, 8, 4), (_STORE_U32, 5, 6), (_STORE_U16, 0, 10)]
     body = [
@@ -41,7 +51,7 @@ def hairpin() -> bytes:
         *(_instruction(code, register, 2, offset) for code, register, offset in swap_loads),
         *(_instruction(code, 2, register, offset) for code, register, offset in swap_stores),
     ]
-    return b"".join(body) + constant(XDP_TX) + constant(XDP_DROP)
+    return b"".join(body) + constant(action) + constant(XDP_DROP)
 
 
 @contextlib.contextmanager

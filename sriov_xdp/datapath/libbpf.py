@@ -18,6 +18,7 @@ BPF_ANY = 0
 XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
 BTF_KIND_STRUCT = 4
+_MAP_TYPE_DEVMAP = 14
 VERIFIER_LOG_BYTES = 1 << 20
 
 
@@ -187,6 +188,11 @@ def pin(fd: int, path: Path) -> None:
 def open_pin(path: Path) -> int:
     """Opens a pinned object."""
     return _checked(_lib.bpf_obj_get(os.fsencode(path)), f"open pin {path}")
+
+
+def create_device_map(entries: int) -> int:
+    """A devmap (BPF_MAP_TYPE_DEVMAP, values are ifindexes) outside of any program's file; returns its fd."""
+    return _checked(_lib.bpf_map_create(_MAP_TYPE_DEVMAP, b"devices", 4, 4, entries, None), "map create")
 
 
 def map_info(fd: int) -> MapInfo:
