@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sriov_xdp.bench import arms as arms_of
-from sriov_xdp.bench import control, cost, streams, wire
-from sriov_xdp.bench.arms import AUTO, BARE, BRIDGE, CABLE, MACVLAN, NOISE
+from sriov_xdp.bench import control, cost, streams, uplinks, wire
+from sriov_xdp.bench.arms import AUTO, BARE, BRIDGE, CABLE, MACVLAN, NOISE, Arm
 from sriov_xdp.bench.statistics_of_pairs import Estimate, estimate, order_of, ratios
 
 _QUICK_ARMS = (CABLE, NOISE, MACVLAN, BRIDGE, BARE, AUTO)
@@ -29,7 +29,7 @@ class Plan:
 
 
 QUICK = Plan(rounds=3, block_seconds=0.2, is_quick=True)
-FULL = Plan(rounds=8, block_seconds=0.35, is_quick=False)
+FULL = Plan(rounds=10, block_seconds=0.35, is_quick=False)
 
 
 @dataclass(slots=True)
@@ -66,6 +66,7 @@ def run(plan: Plan, progress: Progress) -> Results:
     _socket_workloads(results, plan, progress, 1500, streams.QUICK if plan.is_quick else streams.ALL_1500)
     if not plan.is_quick:
         _socket_workloads(results, plan, progress, 9000, streams.STREAMS)
+        _to_the_wire(results, plan, progress)
     _wire_workloads(results, plan, progress)
     if not plan.is_quick:
         for receivers in (2, 16, 64):
@@ -82,22 +83,37 @@ def _socket_workloads(
 ) -> None:
     with arms_of.built(f"{_TAG}{mtu_bytes // 1000}", mtu_bytes) as bench:
         endpoints = streams.Endpoints(bench.lab.folder)
+        arms = {name: arm for name, arm in bench.arms.items() if not plan.is_quick or name in _QUICK_ARMS}
         for workload in workloads:
             name = workload.name if mtu_bytes == 1500 else f"{workload.name}, MTU {mtu_bytes}"
             progress(name)
-            names = [arm for arm in bench.arms if not plan.is_quick or arm in _QUICK_ARMS]
-            values: dict[str, list[float]] = {arm: [] for arm in names}
-            seconds: dict[str, list[float]] = {arm: [] for arm in names}
-            for number in range(-1, plan.rounds):  # one round to warm up
-                for arm in order_of(names, number):
-                    value, second = workload.measure(endpoints, bench.arms[arm], plan.block_seconds)
-                    if number >= 0:
-                        values[arm].append(value)
-                        seconds[arm].append(second)
-            results.values[name] = values
-            results.units[name] = (workload.unit, workload.is_time)
-            if workload.second:
-                results.seconds[name] = {arm: statistics.median(column) for arm, column in seconds.items()}
+            _measure(results, plan, name, workload, endpoints, arms)
+
+
+def _to_the_wire(results: Results, plan: Plan, progress: Progress) -> None:
+    with uplinks.built(f"{_TAG}u") as (lab, arms):
+        endpoints = streams.Endpoints(lab.folder)
+        for workload in (streams.STREAMS[0], streams.SMALL_PACKETS):
+            name = f"{workload.name}, VF to wire"
+            progress(name)
+            _measure(results, plan, name, workload, endpoints, arms)
+
+
+def _measure(
+    results: Results, plan: Plan, name: str, workload: streams.Workload, endpoints: streams.Endpoints, arms: dict[str, Arm]
+) -> None:
+    values: dict[str, list[float]] = {arm: [] for arm in arms}
+    seconds: dict[str, list[float]] = {arm: [] for arm in arms}
+    for number in range(-1, plan.rounds):  # one round to warm up
+        for arm in order_of(list(arms), number):
+            value, second = workload.measure(endpoints, arms[arm], plan.block_seconds)
+            if number >= 0:
+                values[arm].append(value)
+                seconds[arm].append(second)
+    results.values[name] = values
+    results.units[name] = (workload.unit, workload.is_time)
+    if workload.second:
+        results.seconds[name] = {arm: statistics.median(column) for arm, column in seconds.items()}
 
 
 def _wire_workloads(results: Results, plan: Plan, progress: Progress) -> None:

@@ -1,5 +1,6 @@
 """`sriov-xdp daemon` and `sriov-xdp teardown`: the composition root."""
 
+import gc
 import logging
 import signal
 import sys
@@ -114,6 +115,8 @@ def _serve(service: "PfService") -> None:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     sys.setswitchinterval(0.0005)  # a scrape in the other thread must not hold up a mailbox for 5 ms
+    gc.collect()
+    gc.freeze()  # what is there at the start stays; looking through it again and again is a mailbox's worst case
     count = len(service.context.inventory.vfs)
     systemd.notify(f"READY=1\nSTATUS={count} VFs attached")
     _log.info("ready: %d VFs attached, tc by %s", count, "tcx links" if service.context.has_tcx else "clsact filters")

@@ -7,6 +7,7 @@ Order of writes: what revokes comes before what grants, so that a crash between 
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sriov_xdp.datapath import abi, libbpf
@@ -191,6 +192,7 @@ class Tables:
             self._devices[slot] = ifindex
 
 
+@cache
 def possible_cpus() -> int:
     """How many blocks a per-CPU value has."""
     ranges = [part.split("-") for part in _POSSIBLE_CPUS.read_text().strip().split(",")]

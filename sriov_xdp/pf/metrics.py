@@ -14,6 +14,7 @@ from sriov_xdp.vswitch.decision import Decision, Grant
 
 _log = logging.getLogger("sriov_xdp.pf")
 LOG_LINES_A_SECOND = 5
+_OPCODE_NAMES: dict[int, str] = {opcode.value: opcode.name.lower() for opcode in Opcode}
 DURATION_BUCKETS_SECONDS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.025, 0.1)
 
 
@@ -36,7 +37,7 @@ class RequestMetrics:
 
     def count_request(self, vf: VfAddress, opcode: int, outcome: str, seconds: float) -> None:
         """One message of a guest."""
-        name = Opcode(opcode).name.lower() if opcode in Opcode.__members__.values() else "unknown"
+        name = _OPCODE_NAMES.get(opcode, "unknown")
         self.requests[vf.pf, str(vf), name, outcome] += 1
         if outcome == "invalid":
             return

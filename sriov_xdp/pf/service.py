@@ -35,7 +35,7 @@ from sriov_xdp.store.errors import StoreError
 
 _log = logging.getLogger("sriov_xdp.pf")
 _CHECKPOINT_SECONDS = 30.0
-_LOOK_SECONDS = 10.0
+_LOOK_SECONDS = 60.0  # a dump of every device, in case an event was missed without notice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
