@@ -100,6 +100,7 @@ class Daemon:
         self.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
         self.metrics_port = _free_port()
         self._extra = extra
+        self.environment: dict[str, str] = {}
         self.ready_seconds = 0.0
         self.process: subprocess.Popen[bytes]
 
@@ -111,7 +112,7 @@ class Daemon:
         channel.settimeout(0.1)
         started = time.monotonic()
         with (self.folder / "log").open("ab") as log:
-            environment = {**os.environ, "NOTIFY_SOCKET": str(path)}
+            environment = {**os.environ, **self.environment, "NOTIFY_SOCKET": str(path)}
             self.process = subprocess.Popen(self._command(), env=environment, stdout=log, stderr=log)
         while True:
             with contextlib.suppress(TimeoutError):

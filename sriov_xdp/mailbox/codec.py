@@ -27,7 +27,8 @@ from sriov_xdp.mailbox.messages import (
 )
 
 DESCRIPTOR = struct.Struct("<HHHHIiIIII")  # flags, opcode, datalen, retval, cookie_high, cookie_low, params
-MAX_MESSAGE_BYTES = DESCRIPTOR.size + 4096  # an AdminQ buffer is one page
+MAX_PAYLOAD_BYTES = 4096  # an AdminQ buffer is one page
+MAX_MESSAGE_BYTES = DESCRIPTOR.size + MAX_PAYLOAD_BYTES
 AQ_TO_PF = 0x0801
 AQ_TO_VF = 0x0802
 
@@ -130,6 +131,8 @@ def join(aq_opcode: int, opcode: int, status: int, payload: bytes) -> bytes:
 def is_well_formed(envelope: Envelope) -> bool:
     """Direction, declared length and the opcode's exact length. Unknown opcodes and EVENT are never well formed."""
     if envelope.aq_opcode != AQ_TO_PF or envelope.claimed_bytes != len(envelope.payload):
+        return False
+    if len(envelope.payload) > MAX_PAYLOAD_BYTES:
         return False
     lengths = LENGTHS.get(envelope.opcode)  # type: ignore[call-overload]  # an int key finds its IntEnum
     return lengths is not None and lengths.accept(len(envelope.payload))

@@ -14,7 +14,7 @@ from sriov_xdp.mailbox.codec import MAX_MESSAGE_BYTES
 
 NAME_PREFIX = "sriov-xdp/"
 BACKLOG = 8
-MAX_CONNECTIONS = 4  # of one VF: a watching driver, a command or two
+MAX_CONNECTIONS = 8  # of one VF: a watching driver and a few commands
 _BUFFER_BYTES = 64 * 1024
 _CREDENTIALS = struct.Struct("iII")
 
@@ -59,15 +59,16 @@ class Connection:
         return self._socket.fileno()
 
     def receive(self) -> bytes | None:
-        """One message; b"" when there is none yet; None when the peer is gone or sent more than a message can be.
-        File descriptors that come along are dropped by the kernel, as no room is offered for them."""
+        """One message; b"" when there is none yet; None when the peer is gone. A message that is too long comes cut to one
+        byte too many, which the codec refuses. File descriptors that come along are dropped by the kernel, as no room is
+        offered for them."""
         try:
-            message, _ancillary, flags, _address = self._socket.recvmsg(MAX_MESSAGE_BYTES)
+            message = self._socket.recvmsg(MAX_MESSAGE_BYTES + 1)[0]
         except BlockingIOError:
             return b""
         except OSError:
             return None
-        return message if message and not flags & socket.MSG_TRUNC else None
+        return message or None
 
     def send(self, message: bytes) -> bool:
         """False when the peer is gone or does not read: the connection is of no more use."""

@@ -151,6 +151,14 @@ def _next_but_link(mailbox: RawMailbox) -> bytes:
             return message
 
 
+@pytest.mark.parametrize("size", [4096, 4097, 5000, 60_000])
+def test_message_longer_than_any_buffer_is_a_parameter_error(scene: Scene, size: int) -> None:
+    with RawMailbox(scene.bad, "pf0vf0") as mailbox:
+        for opcode in (ADD_ETH, VERSION):
+            assert (PARAM, b"") == mailbox.ask(opcode, bytes(size))
+            assert (PARAM, b"") == mailbox.ask(opcode, bytes(size), claimed_bytes=4096)
+
+
 def test_counts_that_contradict_the_length_are_parameter_errors(scene: Scene) -> None:
     with RawMailbox(scene.bad, "pf0vf0") as mailbox:
         for count in (0, 2, 0xFFFF):
@@ -216,7 +224,7 @@ def _send_without_end(mailbox: RawMailbox, message: bytes) -> None:
 
 def test_connections_beyond_the_limit_are_closed_at_once(scene: Scene) -> None:
     with contextlib.ExitStack() as stack:
-        for _connection in range(4):
+        for _connection in range(8):
             stack.enter_context(RawMailbox(scene.bad, "pf0vf0"))
         extra = stack.enter_context(RawMailbox(scene.bad, "pf0vf0", negotiate=False))
         with pytest.raises((ConnectionError, AssertionError)):

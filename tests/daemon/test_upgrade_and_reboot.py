@@ -1,0 +1,160 @@
+"""A new build under traffic, a host that was rebooted, and state that cannot be read."""
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mailbox_wire import ADD_ETH, OK, RawMailbox
+
+from sriov_xdp.bench.lab import Daemon, Lab, LabError, Namespace, host_config, run, wait_until
+from sriov_xdp.bench.traffic import Stream
+from sriov_xdp.datapath.pins import remove_tree
+
+ROOT = Path(__file__).resolve().parents[2]
+GROUPS = [{"name": "lan", "vlan": "none", "policy": {"security": {"mac_changes": "accept"}}}]
+
+
+class Scene:
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.wire, uplink = lab.wire()
+        self.one: Namespace = lab.namespace("one")
+        self.two: Namespace = lab.namespace("two")
+        guests = [
+            {"guest": self.one.name, "port_group": "lan", "datapath": "xdp"},
+            {"guest": self.two.name, "port_group": "lan", "mac": "02:00:00:00:01:02"},
+        ]
+        self.daemon: Daemon = lab.daemon(host_config(uplink, guests, GROUPS))
+        for place, host, device in ((self.one, 1, "eth0"), (self.two, 2, "eth0"), (self.wire, 99, "w0")):
+            place.address(host, device)
+
+    def builds(self) -> set[str]:
+        return {path.name for path in self.daemon.bpffs.iterdir()} - {"links"}
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with Lab("ug") as lab:
+        yield Scene(lab)
+
+
+def test_new_build_takes_over_without_a_lost_frame(scene: Scene, tmp_path: Path) -> None:
+    """The same product with one byte changed in its C sources, started on the state of the old one."""
+    shutil.copytree(ROOT / "sriov_xdp", tmp_path / "sriov_xdp", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "bpf", tmp_path / "bpf")
+    with (tmp_path / "bpf" / "vswitch.c").open("a") as source:
+        source.write("/* another build */\n")
+    with RawMailbox(scene.two, "pf0vf1") as mailbox:
+        assert OK == mailbox.addresses(ADD_ETH, "02:00:00:aa:00:02", kind=2)
+    old = scene.builds()
+    streams = [Stream(scene.one, scene.two, "10.77.0.2"), Stream(scene.wire, scene.one, "10.77.0.1")]
+    wait_until(lambda: min(stream.sent for stream in streams) > 200, "the streams run")
+    scene.daemon.stop()
+    scene.daemon.environment["PYTHONPATH"] = str(tmp_path)
+    scene.daemon.start()
+    at_start = streams[0].sent
+    wait_until(lambda: streams[0].sent > at_start + 300, "frames go with the new build")
+    assert [[], []] == [stream.stop() for stream in streams]
+    new = scene.builds()
+    assert 1 == len(new)
+    assert old.isdisjoint(new)
+    assert ["02:00:00:aa:00:02"] == scene.daemon.vf_of(scene.two.name)["filters"]
+    assert scene.two.can_ping("10.77.0.99")
+
+
+def test_after_a_reboot_vfs_are_made_anew_from_the_operators_settings(scene: Scene) -> None:
+    with RawMailbox(scene.two, "pf0vf1") as mailbox:
+        assert OK == mailbox.addresses(ADD_ETH, "02:00:00:aa:00:02")
+    before = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}
+    scene.daemon.kill()
+    _reboot(scene, before)
+    scene.daemon.start()
+    after = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}
+    kept = ("state", "guest", "netns", "interface", "port_group", "admin_mac")
+    assert {name: [vf[key] for key in kept] for name, vf in before.items()} == {
+        name: [vf[key] for key in kept] for name, vf in after.items()
+    }
+    assert "02:00:00:00:01:02" == after["pf0vf1"]["effective_mac"]
+    assert after["pf0vf1"]["generation"] > before["pf0vf1"]["generation"]
+    for place, host in ((scene.one, 1), (scene.two, 2)):
+        place.address(host)
+    assert scene.one.can_ping("10.77.0.2")
+    assert scene.one.can_ping("10.77.0.99")
+
+
+def _reboot(scene: Scene, vfs: dict) -> None:
+    """What a reboot takes away: devices, namespaces, pins; and the kernel has another boot id."""
+    for vf in vfs.values():
+        if vf["representor"]:
+            run("ip", "link", "del", vf["representor"])
+    for guest in (scene.one, scene.two):
+        run("ip", "netns", "del", guest.name)
+    remove_tree(scene.daemon.bpffs)
+    with sqlite3.connect(scene.daemon.state_dir / "state.db") as database:
+        database.execute("UPDATE meta SET value='an earlier boot' WHERE key='boot_id'")
+    database.close()
+
+
+def test_unreadable_state_is_refused_with_a_remedy_and_traffic_goes_on(scene: Scene) -> None:
+    scene.daemon.kill()
+    state = scene.daemon.state_dir / "state.db"
+    whole = {path: path.read_bytes() for path in scene.daemon.state_dir.glob("state.db*")}
+    for path in whole:
+        path.unlink()
+    state.write_bytes(b"not a database" * 1000)
+    with pytest.raises(LabError, match="move the file aside to start with an empty state"):
+        scene.daemon.start()
+    assert scene.one.can_ping("10.77.0.2")
+    state.unlink()
+    for path, content in whole.items():
+        path.write_bytes(content)
+    scene.daemon.start()
+    assert "attached" == scene.daemon.vf_of(scene.two.name)["state"]
+
+
+def test_full_disk_refuses_a_request_and_changes_nothing(scene: Scene) -> None:
+    """The state directory on a file system without room: the guest hears an error, the device stays."""
+    small = scene.lab.folder / "small"
+    small.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small))
+    try:
+        scene.daemon.stop()
+        shutil.copytree(scene.daemon.state_dir, small / "state")
+        scene.daemon.state_dir = small / "state"
+        scene.daemon.start()
+        (small / "filler").write_bytes(_fill(small))
+        before = scene.daemon.vf_of(scene.two.name)["effective_mac"]
+        with RawMailbox(scene.two, "pf0vf1") as mailbox:
+            answers = [mailbox.addresses(ADD_ETH, f"02:00:00:ab:00:{number:02x}", kind=2) for number in range(16)]
+            assert -18 in answers
+        refused = answers.index(-18)
+        assert [f"02:00:00:ab:00:{number:02x}" for number in range(refused)] == scene.daemon.vf_of(scene.two.name)["filters"][
+            :refused
+        ]
+        assert before == scene.daemon.vf_of(scene.two.name)["effective_mac"]
+        done = scene.daemon.command("vf", "set", "pf0vf1", "--mac", "02:00:00:ab:00:99")
+        assert 1 == done.returncode
+        assert "nothing was changed; check free space" in done.stderr
+        (small / "filler").unlink()
+        scene.daemon.ask("vf", "set", "pf0vf1", "--mac", "02:00:00:ab:00:99")
+    finally:
+        scene.daemon.teardown()
+        run("umount", str(small))
+
+
+def _fill(folder: Path) -> bytes:
+    """As many bytes as are free."""
+    usage = shutil.disk_usage(folder)
+    return bytes(usage.free)
+
+
+def test_export_of_a_rebooted_host_is_what_it_was(scene: Scene) -> None:
+    exported = json.dumps(scene.daemon.ask("export"), sort_keys=True)
+    vfs = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}
+    scene.daemon.kill()
+    _reboot(scene, vfs)
+    scene.daemon.start()
+    assert exported == json.dumps(scene.daemon.ask("export"), sort_keys=True)
