@@ -95,9 +95,8 @@ def draw(results: Results, path: Path) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("speed relative to a cable (a veth pair between the guests); more is better, times are inverted")
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.4, 1.12 + 0.3 / len(names)), ncols=len(_PICTURE_ARMS), fontsize=8, frameon=False
-    )
+    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(_PICTURE_ARMS), fontsize=8, frameon=False)
+    axes.margins(y=0.01)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
