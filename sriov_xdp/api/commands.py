@@ -12,6 +12,7 @@ from sriov_xdp.api import config
 from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName, PolicyDocument
 from sriov_xdp.pf import configure, lifecycle, views
 from sriov_xdp.pf.context import Actor, Context
+from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.health import guest_ends
 from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress, vlan_from_json
 from sriov_xdp.pf.plan import Step, describe
@@ -160,6 +161,17 @@ def _audit(context: Context, request: ListAudit, _actor: Actor) -> Any:
     return [views.audit_document(record) for record in records]
 
 
+def _alone(run: Callable[[Context, Any, Actor], Any]) -> Callable[[Context, Any, Actor], Any]:
+    """Not between the steps of a configuration that is being applied."""
+
+    def guarded(context: Context, request: Any, actor: Actor) -> Any:
+        if context.is_applying:
+            raise Conflict("another configuration is being applied; try again when it is done")
+        return run(context, request, actor)
+
+    return guarded
+
+
 Command = tuple[type[_Request], Callable[[Context, Any, Actor], Any]]
 
 COMMANDS: dict[str, Command] = {
@@ -170,18 +182,18 @@ COMMANDS: dict[str, Command] = {
     "pf-show": (OnName, lambda context, request, _actor: views.pf_show(context, request.name)),
     "vf-list": (Nothing, lambda context, _request, _actor: views.vf_list(context)),
     "vf-show": (OnVf, lambda context, request, _actor: views.vf_show(context, request.vf)),
-    "vf-attach": (AttachVf, _attach),
-    "vf-detach": (OnVf, _detach),
+    "vf-attach": (AttachVf, _alone(_attach)),
+    "vf-detach": (OnVf, _alone(_detach)),
     "vf-reset": (OnVf, _reset),
-    "vf-set": (SetVf, _set_vf),
+    "vf-set": (SetVf, _alone(_set_vf)),
     "switch-list": (Nothing, lambda context, _request, _actor: views.switch_list(context)),
     "switch-show": (OnName, lambda context, request, _actor: views.switch_show(context, request.name)),
     "port-group-list": (Nothing, lambda context, _request, _actor: views.group_list(context)),
     "port-group-show": (OnName, lambda context, request, _actor: views.group_show(context, request.name)),
-    "port-group-set": (SetGroup, _set_group),
+    "port-group-set": (SetGroup, _alone(_set_group)),
     "port-list": (Nothing, lambda context, _request, _actor: views.port_list(context)),
     "port-show": (OnVf, lambda context, request, _actor: views.port_show(context, request.vf)),
-    "port-set": (SetPort, _set_port),
+    "port-set": (SetPort, _alone(_set_port)),
     "audit-list": (ListAudit, _audit),
     "guest-ends": (Nothing, lambda context, _request, _actor: guest_ends(context)),
 }

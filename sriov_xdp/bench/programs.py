@@ -55,14 +55,23 @@ def _swap_and(action: int) -> bytes:
 
 
 @contextlib.contextmanager
-def attached(guest: Namespace, device: str, code: bytes) -> Iterator[None]:
+def attached(guest: Namespace, device: str, code: bytes, *, is_multi_buffer: bool = True) -> Iterator[None]:
     """Runs a program on a guest's interface for a while."""
-    program = libbpf.load_program(ProgramType.XDP, "guest", code, attach=AttachType.XDP, flags=BPF_F_XDP_HAS_FRAGS)
-    with entered(guest):
-        links = Links()
-        ifindex = links.by_name(device).ifindex
-        links.close()
-        link = libbpf.create_link(program, ifindex, AttachType.XDP, flags=libbpf.XDP_FLAGS_DRV_MODE)
+    with contextlib.ExitStack() as stack:
+        with entered(guest):
+            stack.enter_context(on_host_device(device, code, is_multi_buffer=is_multi_buffer))
+        yield
+
+
+@contextlib.contextmanager
+def on_host_device(device: str, code: bytes, *, is_multi_buffer: bool = True) -> Iterator[None]:
+    """Runs a program on an interface of the namespace that the thread is in."""
+    flags = BPF_F_XDP_HAS_FRAGS if is_multi_buffer else 0
+    program = libbpf.load_program(ProgramType.XDP, "guest", code, attach=AttachType.XDP, flags=flags)
+    links = Links()
+    ifindex = links.by_name(device).ifindex
+    links.close()
+    link = libbpf.create_link(program, ifindex, AttachType.XDP, flags=libbpf.XDP_FLAGS_DRV_MODE)
     try:
         yield
     finally:

@@ -79,6 +79,7 @@ def daemon(config_file: Path, state_dir: Path, run_dir: Path | None, bpffs: Path
     except (PfError, HostError, DataPathError, StoreError, OSError) as error:
         fail(1, str(error))
     _serve(service)
+    service.loop.abandon()
     server.close()
     service.close()
 

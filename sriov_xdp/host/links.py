@@ -16,6 +16,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError, LinkMissing
 
+ADDRGENMODE_EUI64 = 0
 ADDRGENMODE_NONE = 1
 _IFF_UP = 1
 _VETH_MAX_MTU_BYTES = 65535
@@ -136,13 +137,19 @@ class Links:
 
     def silence(self, link_name: str, ifindex: int) -> None:
         """Takes a switch port out of the host's own networking: no IPv6 addresses, so nothing answers on it."""
+        self._set_ipv6(link_name, ifindex, "1", ADDRGENMODE_NONE)
+
+    def unsilence(self, link_name: str, ifindex: int) -> None:
+        """Back to the kernel's defaults, for a device that is given back."""
+        self._set_ipv6(link_name, ifindex, "0", ADDRGENMODE_EUI64)
+
+    def _set_ipv6(self, link_name: str, ifindex: int, is_disabled: str, address_mode: int) -> None:
         setting = Path("/proc/sys/net/ipv6/conf") / link_name / "disable_ipv6"
-        with contextlib.suppress(OSError):
-            setting.write_text("1")
+        mode = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", address_mode)]})]}
         with contextlib.suppress(HostError):
-            self.change(
-                ifindex, IFLA_AF_SPEC={"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", ADDRGENMODE_NONE)]})]}
-            )
+            self.change(ifindex, IFLA_AF_SPEC=mode)
+        with contextlib.suppress(OSError):
+            setting.write_text(is_disabled)
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ class LinkChange:
     is_gone: bool
     is_up: bool
     has_carrier: bool
+    mac: str
     peer_runs_xdp: bool
 
 
@@ -75,6 +76,7 @@ def _change(message: Any) -> LinkChange:
         is_gone=message["header"]["type"] == _RTM_DELLINK,
         is_up=bool(message["flags"] & 1),
         has_carrier=bool(message["flags"] & 1 << 16),
+        mac=message.get_attr("IFLA_ADDRESS") or "",
         peer_runs_xdp=peer_runs_xdp(message),
     )
 

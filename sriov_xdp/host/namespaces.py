@@ -59,6 +59,8 @@ def in_namespace(name: str) -> Iterator[None]:
             target = os.open(path_of(name), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise HostError(f"namespace {name}: not found under {NAMED}; create it with `ip netns add {name}`") from error
+        except OSError as error:
+            raise HostError(f"namespace {name}: {error}") from error
         try:
             _enter(target, name)
         finally:

@@ -26,7 +26,7 @@ from sriov_xdp.pf.intent import (
     switch_to_json,
 )
 from sriov_xdp.pf.inventory import AttachedVf, PhysicalFunction
-from sriov_xdp.pf.plan import Action, Step, fields_that_differ, plan
+from sriov_xdp.pf.plan import Action, Step, plan
 from sriov_xdp.pf.validation import problems
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.database import Change
@@ -74,6 +74,7 @@ def _carry_out(context: Context, step: Step, actor: Actor) -> None:
             assert isinstance(step.after, PfSpec)
             _put_pf(context, step.after, actor)
         case "switch", Action.REMOVE:
+            _check_unused(context, step.name)
             _store_switch(context, step.name, None, actor, "remove switch")
             del context.inventory.switches[step.name]
         case "switch", _:
@@ -87,20 +88,18 @@ def _carry_out(context: Context, step: Step, actor: Actor) -> None:
         case "adapter", Action.ADD:
             assert isinstance(step.after, AdapterSpec)
             lifecycle.attach(context, step.after, None, actor)
-        case _:
+        case _:  # an adapter changes in place in its data path only; the plan makes a new attachment of anything else
             assert isinstance(step.after, AdapterSpec)
-            _change_adapter(context, step, step.after, actor)
+            attached = context.inventory.adapter(*step.after.key)
+            if attached:
+                set_vf(context, attached.address, actor, datapath=step.after.datapath)
 
 
-def _change_adapter(context: Context, step: Step, wanted: AdapterSpec, actor: Actor) -> None:
-    """The kind of data path changes in place; anything else is a new attachment."""
-    attached = context.inventory.adapter(*wanted.key)
-    if attached and fields_that_differ(step) == ["datapath"]:
-        set_vf(context, attached.address, actor, datapath=wanted.datapath)
-        return
-    if attached:
-        lifecycle.detach(context, attached.address, actor)
-    lifecycle.attach(context, wanted, None, actor)
+def _check_unused(context: Context, name: str) -> None:
+    switch = context.inventory.switches[name]
+    ports = [str(vf.address) for group in switch.port_groups for vf in context.inventory.vfs_of_group(group.name)]
+    if ports:
+        raise Conflict(f"switch {name}: {', '.join(ports)} are connected; detach them first")
 
 
 def _put_pf(context: Context, spec: PfSpec, actor: Actor) -> None:
@@ -119,9 +118,11 @@ def _put_pf(context: Context, spec: PfSpec, actor: Actor) -> None:
         context.inventory.pfs[spec.name] = pf
         try:
             uplinks.take(context, pf)
-        except Exception:
-            if not present:
-                del context.inventory.pfs[spec.name]
+        except lifecycle.FAULTS:
+            del context.inventory.pfs[spec.name]
+            if present:
+                context.inventory.pfs[spec.name] = present
+                uplinks.take(context, present)
             raise
     request = f"set PF {spec.name}: uplink {spec.uplink or 'none'}, {spec.num_vfs} VFs"
     record = record_of("", "", actor, request, Outcome.GRANTED)
@@ -162,7 +163,8 @@ def _store_switch(context: Context, name: str, switch: Switch | None, actor: Act
 def put_switch(context: Context, switch: Switch, actor: Actor) -> None:
     """Makes a switch what it says; all its ports obey when this returns. Raises Conflict, StoreError, DataPathError."""
     before = context.inventory.switches.get(switch.name)
-    ports = [vf for group in before.port_groups for vf in context.inventory.vfs_of_group(group.name)] if before else []
+    names = {group.name for known in (before, switch) if known for group in known.port_groups}
+    ports = [vf for name in sorted(names) for vf in context.inventory.vfs_of_group(name)]
     _check_groups_kept(switch, ports)
     if ports and before and before.pf != switch.pf:
         raise Conflict(f"switch {switch.name}: {len(ports)} ports are in use on {before.pf}; detach them to move it to {switch.pf}")
@@ -176,7 +178,7 @@ def put_switch(context: Context, switch: Switch, actor: Actor) -> None:
         uplinks.refresh(context, pf)
     if before and before.mtu_bytes != switch.mtu_bytes:
         for vf in ports:
-            lifecycle.set_mtu(context, vf, switch.mtu_bytes)
+            lifecycle.follow_mtu(context, vf)
 
 
 def _check_groups_kept(switch: Switch, ports: list[AttachedVf]) -> None:
@@ -204,14 +206,15 @@ def _check_vlans(switch: Switch, ports: list[AttachedVf]) -> None:
 def _reprogram(context: Context, ports: list[AttachedVf], with_new_vlan: list[AttachedVf]) -> None:
     """One batch for policy; full images where the VLAN changed. A port whose policy no longer accepts what its guest was
     granted goes back to its admin settings, and the guest hears of a reset."""
-    for vf in with_new_vlan:
-        lifecycle.program_all_of(context, vf)
     context.tables.put_values({slot_of(vf): vf_value(context.inventory, vf) for vf in ports})
     for vf in ports:
-        _withdraw_grants(context, vf)
+        withdraw_grants(context, vf)
+    for vf in with_new_vlan:
+        lifecycle.program_all_of(context, vf)
 
 
-def _withdraw_grants(context: Context, vf: AttachedVf) -> None:
+def withdraw_grants(context: Context, vf: AttachedVf) -> None:
+    """For a port whose policy does not accept (any more) what its guest was granted."""
     has_grants = vf.device.unicast != {vf.device.admin_mac}
     if has_grants and context.inventory.policy(vf).mac_changes is Security.REJECT:
         _log.warning("%s: mac_changes is reject now: %s goes back to %s", vf.address, vf.device.effective_mac, vf.device.admin_mac)
@@ -250,7 +253,7 @@ def set_port(
     overrides = PortOverrides(policy=present.policy.merged(change.policy), vlan=vlan or present.vlan)
     _store_attachment(context, attached, replace(attached.attachment, overrides=overrides), actor, "set port")
     lifecycle.program_all_of(context, attached)
-    _withdraw_grants(context, attached)
+    withdraw_grants(context, attached)
 
 
 def _check_move(context: Context, attached: AttachedVf, vlan: Vlan) -> None:
@@ -281,7 +284,7 @@ def set_vf(
     """Operator settings of a VF. A new admin MAC resets the VF, as `ip link set PF vf N mac` does. Raises NotFound,
     Conflict."""
     attached = context.inventory.attached(vf)
-    changed = attached.attachment
+    former = changed = attached.attachment
     if mac is not None:
         owners = context.inventory.pf(vf.pf).owners
         problem = admin_mac_problem(mac, str(vf), context.inventory.vlan(attached), owners)
@@ -302,7 +305,17 @@ def set_vf(
         lifecycle.apply_link_state(context, attached)
         context.mailboxes.push(vf, link_event(attached))
     if datapath is not None:
-        lifecycle.set_active(context, attached, *lifecycle.active_datapath(datapath, guest_runs_xdp=attached.guest_runs_xdp))
+        _change_datapath(context, attached, former, actor)
+
+
+def _change_datapath(context: Context, attached: AttachedVf, former: Attachment, actor: Actor) -> None:
+    mode = attached.attachment.spec.datapath
+    try:
+        lifecycle.set_active(context, attached, *lifecycle.active_datapath(mode, guest_runs_xdp=attached.guest_runs_xdp))
+    except lifecycle.FAULTS:
+        back = replace(attached.attachment, spec=replace(attached.attachment.spec, datapath=former.spec.datapath))
+        _store_attachment(context, attached, back, actor, "set VF: undone, the data path could not change")
+        raise
 
 
 def reset_vf(context: Context, vf: VfAddress, actor: Actor) -> None:
@@ -315,12 +328,14 @@ def reset_vf(context: Context, vf: VfAddress, actor: Actor) -> None:
     lifecycle.reset(context, attached)
 
 
-def restore_maps(context: Context) -> None:
-    """After a start: makes the maps say what the inventory says, without ever clearing what stays."""
-    known = {slot_of(vf) for vf in context.inventory.vfs.values()} | {pf.number for pf in context.inventory.pfs.values()}
+def restore_maps(context: Context, stale: set[VfAddress]) -> None:
+    """After a start: makes the maps say what the inventory says, without ever clearing what stays. stale: VFs whose devices
+    are gone."""
+    here = [vf for vf in context.inventory.vfs.values() if vf.address not in stale]
+    known = {slot_of(vf) for vf in here} | {pf.number for pf in context.inventory.pfs.values()}
     for slot in context.tables.slots() - known:
         context.tables.clear_port(slot)
-    for vf in context.inventory.vfs.values():
+    for vf in here:
         context.tables.put_port(slot_of(vf), vf_image(context.inventory, vf))
     for pf in context.inventory.pfs.values():
         context.tables.put_members(pf.number, member_lists(context.inventory, pf))

@@ -20,6 +20,9 @@ class GuestChannels(Protocol):
     def open(self, vf: VfAddress, netns: str) -> None:
         """Starts listening inside the guest's namespace."""
 
+    def is_open(self, vf: VfAddress) -> bool:
+        """Whether the VF's mailbox listens."""
+
     def close(self, vf: VfAddress) -> None:
         """Ends listener and connections."""
 

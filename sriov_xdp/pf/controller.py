@@ -29,6 +29,7 @@ from sriov_xdp.mailbox.messages import (
 )
 from sriov_xdp.mailbox.session import Ask, Session
 from sriov_xdp.pf.context import Actor, Context, record_of
+from sriov_xdp.pf.errors import PfError
 from sriov_xdp.pf.images import slot_of, vf_image
 from sriov_xdp.pf.intent import LinkState
 from sriov_xdp.pf.inventory import AttachedVf
@@ -52,6 +53,7 @@ from sriov_xdp.vswitch.policy import DenyReply
 
 _log = logging.getLogger("sriov_xdp.pf")
 LINK_SPEED_MBPS = 10_000
+_ADDRESSES_NAMED = 4
 _ROLES = {AddressType.LEGACY: AddressRole.LEGACY, AddressType.PRIMARY: AddressRole.PRIMARY, AddressType.EXTRA: AddressRole.EXTRA}
 
 
@@ -83,16 +85,16 @@ class Controller:
     def configure(self, vf: AttachedVf, request: Request, actor: Actor) -> tuple[Status, str]:
         """Steps 3 to 5 for a request that would change the device. Returns what the guest hears, and the outcome."""
         asked = _to_vswitch(request)
-        decision = decide(asked, self._context.inventory.port_view(vf), time.monotonic())
-        self._metrics.count_decision(decision)
         try:
+            decision = decide(asked, self._context.inventory.port_view(vf), time.monotonic())
+            self._metrics.count_decision(decision)
             match decision:
                 case Grant():
                     self._grant(vf, asked, decision, actor)
                     return Status.SUCCESS, "accepted"
                 case Deny():
                     return self._deny(vf, asked, decision, actor)
-        except (StoreError, DataPathError) as error:
+        except (StoreError, DataPathError, PfError) as error:
             _log.error("%s of guest %s: %s: failed: %s", vf.address, vf.attachment.spec.guest, _describe(asked), error)
             return Status.ERR_NO_MEMORY, "failed"
 
@@ -154,7 +156,10 @@ class Controller:
         record = record_of(
             str(vf.address), guest, actor, request, Outcome.REFUSED, rule="virtchnl", before=unchanged, after=unchanged
         )
-        self._context.database.write_record(record)
+        try:
+            self._context.database.write_record(record)
+        except StoreError as error:
+            _log.error("%s of guest %s: no audit record: %s", vf.address, guest, error)
         self._metrics.count_request(vf.address, opcode, "invalid", 0.0)
         self._metrics.log_refusal(vf.address, "%s of guest %s: %s", (vf.address, guest, request))
 
@@ -197,11 +202,17 @@ def _to_vswitch(request: Request) -> ConfigurationRequest:
 def _describe(asked: ConfigurationRequest) -> str:
     match asked:
         case AddAddresses(addresses):
-            return "add " + ", ".join(f"{address} ({role.name.lower()})" for address, role in addresses)
+            return "add " + _some([f"{address} ({role.name.lower()})" for address, role in addresses])
         case RemoveAddresses(addresses):
-            return "remove " + ", ".join(str(address) for address in addresses)
+            return "remove " + _some([str(address) for address in addresses])
         case ResetDevice():
             return "reset"
+
+
+def _some(texts: list[str]) -> str:
+    """A guest may name hundreds of addresses in one message; log and audit name a few."""
+    more = len(texts) - _ADDRESSES_NAMED
+    return ", ".join(texts[:_ADDRESSES_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _show(device: Device) -> str:

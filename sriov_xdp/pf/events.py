@@ -2,9 +2,7 @@
 
 import logging
 
-from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host import namespaces
-from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.monitor import LinkChange, LinkMonitor, NamespaceMonitor
 from sriov_xdp.pf import lifecycle, uplinks
 from sriov_xdp.pf.context import SELF, Context
@@ -49,6 +47,8 @@ class HostEvents:
                 self._unplugged(vf, "interface deleted")
             else:
                 self._follow(vf, has_carrier=link.has_carrier, guest_runs_xdp=link.peer_runs_xdp)
+                if link.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf):
+                    lifecycle.follow_mtu(self._context, vf)
         for pf in list(self._context.inventory.pfs.values()):
             if pf.uplink and pf.uplink.ifindex not in there:
                 uplinks.lost(self._context, pf)
@@ -67,9 +67,8 @@ class HostEvents:
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
                 if change.is_gone:
                     uplinks.lost(self._context, pf)
-                elif pf.uplink.has_carrier != change.has_carrier:
-                    pf.uplink.has_carrier = change.has_carrier
-                    uplinks.refresh(self._context, pf)
+                else:
+                    uplinks.follow(self._context, pf, change)
             elif pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone:
                 uplinks.found(self._context, pf)
 
@@ -77,7 +76,7 @@ class HostEvents:
         if vf.guest_runs_xdp != guest_runs_xdp:
             try:
                 lifecycle.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
-            except (HostError, DataPathError) as error:
+            except lifecycle.FAULTS as error:
                 _log.error("%s: the data path could not follow the guest: %s", vf.address, error)
         if vf.has_carrier != has_carrier:
             vf.has_carrier = has_carrier
@@ -86,5 +85,5 @@ class HostEvents:
     def _unplugged(self, vf: AttachedVf, why: str) -> None:
         try:
             lifecycle.detach(self._context, vf.address, SELF, f"unplugged: {why}")
-        except HostError as error:
+        except lifecycle.FAULTS as error:
             _log.error("%s: unplugged, but not everything could be cleaned: %s", vf.address, error)

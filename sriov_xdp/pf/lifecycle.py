@@ -14,7 +14,7 @@ from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.pf import attachments, representors, uplinks
-from sriov_xdp.pf.context import SELF, Actor, Context, record_of
+from sriov_xdp.pf.context import Actor, Context, record_of
 from sriov_xdp.pf.errors import Conflict, Invalid, PfError
 from sriov_xdp.pf.images import member_lists, slot_of, vf_image
 from sriov_xdp.pf.intent import (
@@ -28,12 +28,13 @@ from sriov_xdp.pf.intent import (
 from sriov_xdp.pf.inventory import AttachedVf
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.database import Change
+from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device, admin_mac_problem
 
 _log = logging.getLogger("sriov_xdp.pf")
 _MACHINE_ID = Path("/etc/machine-id")
-FAULTS = (HostError, DataPathError, PfError, OSError)
+FAULTS = (HostError, DataPathError, PfError, StoreError, OSError)
 
 
 def active_datapath(mode: Datapath, *, guest_runs_xdp: bool) -> tuple[Datapath, str]:
@@ -217,10 +218,15 @@ def apply_link_state(context: Context, attached: AttachedVf) -> None:
     context.links.change(attached.attachment.ifindex, state="up" if is_up else "down")
 
 
-def set_mtu(context: Context, attached: AttachedVf, mtu_bytes: int) -> None:
-    """Both ends of a working VF. A guest end that is gone needs none."""
-    context.links.change(attached.attachment.ifindex, mtu=mtu_bytes)
-    representors.set_guest_mtu(attached.attachment, mtu_bytes)
+def follow_mtu(context: Context, attached: AttachedVf) -> None:
+    """Both ends of a working VF take the switch's MTU. A guest that cannot (its own XDP program may forbid it) keeps the
+    others from nothing; it is asked again when all devices are looked at."""
+    mtu_bytes = context.inventory.mtu_bytes(attached.address.pf)
+    try:
+        context.links.change(attached.attachment.ifindex, mtu=mtu_bytes)
+        representors.set_guest_mtu(attached.attachment, mtu_bytes)
+    except HostError as error:
+        _log.warning("%s: MTU %d cannot be set yet: %s", attached.address, mtu_bytes, error)
 
 
 def guest_xdp_changed(context: Context, attached: AttachedVf, *, guest_runs_xdp: bool) -> None:
@@ -239,34 +245,38 @@ def set_active(context: Context, attached: AttachedVf, active: Datapath, reason:
         attached.active_reason = reason
         return
     vf, ifindex = attached.address, attached.attachment.ifindex
-    attached.active, attached.active_reason = active, reason
     if active is Datapath.XDP:
         representors.enter_xdp(attached)
-        attachments.attach_vf_xdp(context, vf, ifindex)
+        try:
+            attachments.attach_vf_xdp(context, vf, ifindex)
+        except DataPathError:
+            representors.leave_xdp(attached)
+            raise
     else:
         attachments.detach_xdp(context, str(vf))
         representors.leave_xdp(attached)
+    attached.active, attached.active_reason = active, reason
     context.mode_switches[vf] = context.mode_switches.get(vf, 0) + 1
     _log.info("%s: data path is %s now: %s", vf, active, reason)
 
 
-def adopt(context: Context, attachment: Attachment, granted: str | None, is_after_boot: bool) -> None:
-    """Takes up a stored attachment: as it stands after a restart, made anew after a boot. A guest that unplugged itself
-    meanwhile frees its VF."""
+def adopt(context: Context, attachment: Attachment, granted: str | None, is_after_boot: bool) -> bool:
+    """Takes up a stored attachment: as it stands after a restart, made anew after a boot. False: its guest unplugged it
+    meanwhile, and it is to be detached once all others are in service, which it must not disturb."""
     attached = _new_vf(attachment, _device_from_text(attachment, granted))
+    context.inventory.vlan(attached)  # a group that is missing is found out before the VF is anybody's
     if is_after_boot:
         _restore(context, attached)
-        return
+        return True
+    context.inventory.vfs[attachment.vf] = attached
+    context.inventory.claim(attached)
     link = context.links.find(attachment.ifindex)
     if link is None or link.name != attachment.representor or namespaces.identity(attachment.spec.netns) != attachment.netns_id:
-        context.inventory.vfs[attachment.vf] = attached
-        detach(context, attachment.vf, SELF, "unplugged while the daemon was away")
-        return
+        return False
     attached.has_carrier = link.has_carrier
     attached.guest_runs_xdp = link.peer_runs_xdp
     attached.active, attached.active_reason = active_datapath(attachment.spec.datapath, guest_runs_xdp=link.peer_runs_xdp)
-    context.inventory.vfs[attachment.vf] = attached
-    context.inventory.claim(attached)
+    return True
 
 
 def _restore(context: Context, attached: AttachedVf) -> None:
@@ -289,11 +299,13 @@ def _restore(context: Context, attached: AttachedVf) -> None:
 
 
 def resume(context: Context, attached: AttachedVf) -> None:
-    """The second half of adoption, once maps and uplinks are there: programs and mailbox."""
+    """The second half of adoption, once maps and uplinks are there: mailbox and programs. May be tried again."""
+    if not context.mailboxes.is_open(attached.address):
+        context.mailboxes.open(attached.address, attached.attachment.spec.netns)
     _attach_programs(context, attached)
     if attached.active is not Datapath.XDP:
         attachments.detach_xdp(context, str(attached.address))
-    context.mailboxes.open(attached.address, attached.attachment.spec.netns)
+    apply_link_state(context, attached)
 
 
 def device_to_text(device: Device) -> str:

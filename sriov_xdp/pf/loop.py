@@ -3,6 +3,7 @@
 Other threads call submit() and wait on the future; nothing else of the PF is theirs to touch.
 """
 
+import logging
 import os
 import queue
 import selectors
@@ -12,6 +13,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from sriov_xdp.pf.errors import Conflict
+
+_log = logging.getLogger("sriov_xdp.pf")
 T = TypeVar("T")
 Steps = Generator[None, None, Any]
 
@@ -21,6 +25,14 @@ class _Timer:
     interval_seconds: float
     due_at: float
     run: Callable[[], None]
+
+
+def _guarded(run: Callable[[], None]) -> None:
+    """A fault in what one guest or device set off must not end the service of all others."""
+    try:
+        run()
+    except Exception:  # noqa: BLE001  # whatever it is
+        _log.exception("internal error; going on")
 
 
 class WriterLoop:
@@ -57,15 +69,22 @@ class WriterLoop:
         while not self._is_stopping:
             for key, _events in self._selector.select(self._timeout_seconds()):
                 if self._selector.get_map().get(key.fd) is key:
-                    key.data()
+                    _guarded(key.data)
             self._run_timers()
             self._advance_steps()
             self._run_work()
 
+    def abandon(self) -> None:
+        """After run(): whoever still waits for work hears that it will not be done."""
+        for steps, future in self._running_steps:
+            steps.close()
+            future.set_exception(Conflict("the daemon is stopping; what was not done yet is not done"))
+        self._running_steps.clear()
+        while not self._work.empty():
+            self._work.get()[1].cancel()
+
     def close(self) -> None:
-        """Ends the wake pipe; unfinished work fails."""
-        for _steps, future in self._running_steps:
-            future.cancel()
+        """Ends the wake pipe."""
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 
@@ -81,7 +100,7 @@ class WriterLoop:
         for timer in self._timers:
             if timer.due_at <= now:
                 timer.due_at = now + timer.interval_seconds
-                timer.run()
+                _guarded(timer.run)
 
     def _advance_steps(self) -> None:
         for steps, future in list(self._running_steps):
@@ -97,6 +116,8 @@ class WriterLoop:
     def _run_work(self) -> None:
         while not self._work.empty():
             work, future = self._work.get()
+            if not future.set_running_or_notify_cancel():
+                continue
             try:
                 result = work()
             except Exception as error:  # noqa: BLE001  # whoever submitted it gets it

@@ -64,6 +64,10 @@ class Mailboxes:
         self._mailboxes[vf] = _Mailbox(listener=listener)
         self._selector.register(listener, selectors.EVENT_READ, lambda: self._accept(vf))
 
+    def is_open(self, vf: VfAddress) -> bool:
+        """Whether the VF's mailbox listens."""
+        return vf in self._mailboxes
+
     def close(self, vf: VfAddress) -> None:
         """Absent is fine."""
         mailbox = self._mailboxes.pop(vf, None)

@@ -37,7 +37,7 @@ def plan(current: HostIntent, wanted: HostIntent) -> list[Step]:
     """Empty when there is nothing to do."""
     pfs = _compare("pf", {pf.name: pf for pf in current.pfs}, {pf.name: pf for pf in wanted.pfs})
     switches = _compare("switch", {s.name: s for s in current.switches}, {s.name: s for s in wanted.switches})
-    adapters = _compare("adapter", _adapters(current.adapters), _adapters(wanted.adapters))
+    adapters = _new_attachments(_compare("adapter", _adapters(current.adapters), _adapters(wanted.adapters)), current, wanted)
     downwards = [*adapters, *switches, *pfs]
     upwards = [*pfs, *switches, *adapters]
     return [
@@ -45,6 +45,30 @@ def plan(current: HostIntent, wanted: HostIntent) -> list[Step]:
         *(step for step in upwards if step.action is Action.CHANGE),
         *(step for step in upwards if step.action is Action.ADD),
     ]
+
+
+def _home(intent: HostIntent, group: str) -> tuple[str, str] | None:
+    """The switch and the PF that a port group is on."""
+    return next(((switch.name, switch.pf) for switch in intent.switches if switch.group(group)), None)
+
+
+def _new_attachments(steps: list[Step], current: HostIntent, wanted: HostIntent) -> list[Step]:
+    """Only its kind of data path changes in place. Any other change of an adapter, and a group that moves to another switch,
+    is a removal and an addition, so that what is swapped between guests is free before it is taken."""
+    done: list[Step] = []
+    for step in steps:
+        if step.action is Action.CHANGE and fields_that_differ(step) != ["datapath"]:
+            done.append(Step(action=Action.REMOVE, kind=step.kind, name=step.name, before=step.before, after=None))
+            done.append(Step(action=Action.ADD, kind=step.kind, name=step.name, before=None, after=step.after))
+        else:
+            done.append(step)
+    touched = {step.name for step in steps if step.action is not Action.CHANGE or fields_that_differ(step) != ["datapath"]}
+    for name, spec in _adapters(wanted.adapters).items():
+        if name not in touched and _home(current, spec.port_group) != _home(wanted, spec.port_group):
+            done = [step for step in done if step.name != name]
+            done.append(Step(action=Action.REMOVE, kind="adapter", name=name, before=spec, after=None))
+            done.append(Step(action=Action.ADD, kind="adapter", name=name, before=None, after=spec))
+    return done
 
 
 def _adapters(specs: Iterable[AdapterSpec]) -> dict[str, AdapterSpec]:

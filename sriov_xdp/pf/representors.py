@@ -134,7 +134,7 @@ def set_guest_alias(attachment: Attachment, vlan: Vlan) -> None:
     link = find_guest_end(attachment.spec.netns, attachment.vf)
     if link is None:
         return
-    with links_of(attachment.spec.netns) as guest:
+    with suppress(HostError), links_of(attachment.spec.netns) as guest:
         guest.change(link.ifindex, ifalias=guest_alias(attachment.vf, vlan))
 
 

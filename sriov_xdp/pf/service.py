@@ -15,13 +15,14 @@ from pathlib import Path
 
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.tables import Tables
-from sriov_xdp.host import bpffs, systemd
+from sriov_xdp.host import bpffs, clsact, systemd
 from sriov_xdp.host.links import Links, boot_id
+from sriov_xdp.host.memory import give_memory_back
 from sriov_xdp.host.monitor import LinkMonitor, NamespaceMonitor
 from sriov_xdp.mailbox.session import Ask, Session
 from sriov_xdp.pf import lifecycle, uplinks
-from sriov_xdp.pf.configure import restore_maps
-from sriov_xdp.pf.context import Actor, Context
+from sriov_xdp.pf.configure import restore_maps, withdraw_grants
+from sriov_xdp.pf.context import SELF, Actor, Context
 from sriov_xdp.pf.controller import Controller
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.events import HostEvents
@@ -35,7 +36,11 @@ from sriov_xdp.store.errors import StoreError
 
 _log = logging.getLogger("sriov_xdp.pf")
 _CHECKPOINT_SECONDS = 30.0
+_RETRY_SECONDS = 2.0
 _LOOK_SECONDS = 60.0  # a dump of every device, in case an event was missed without notice
+
+
+TC_KIND, TCX, CLSACT = "tc", "tcx", "clsact"  # how tc programs are attached, for the next start and for teardown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +66,13 @@ class PfService:
         self.events: HostEvents
         self.was_compiled = False
         self.is_first_start = False
-        self._lock_fd = -1
+        self._lock_fds: list[int] = []
+        self._out_of_service: set[VfAddress] = set()
 
     def start(self) -> None:
         """Locks, loads, adopts. Raises PfError, DataPathError, HostError, StoreError."""
-        self._lock()
         bpffs.ensure(self._places.bpffs)
+        self._lock()
         pins = Pins(self._places.bpffs)
         self.was_compiled = pins.load()
         tables = Tables(pins)
@@ -92,14 +98,18 @@ class PfService:
         self._set_timers()
 
     def _lock(self) -> None:
-        """One daemon a state directory. The pins carry the same lock, as they are what must not be written twice."""
+        """One daemon a state directory, and one a folder of pins: two writers of the same maps would undo each other."""
         self._places.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._places.state_dir / "lock"
-        self._lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Conflict(f"{path}: another daemon runs with this state directory; stop it first or use another") from error
+        state = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._lock_fds.append(state)
+        pins = os.open(self._places.bpffs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._lock_fds.append(pins)
+        for fd, what in ((state, "state directory"), (pins, "bpffs folder")):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Conflict(f"{path}: another daemon runs with this {what}; stop it first or use another") from error
 
     def _serve_with(self, controller: Controller) -> Serve:
         def serve(vf: VfAddress, session: Session, ask: Ask, actor: Actor) -> list[bytes]:
@@ -132,26 +142,55 @@ class PfService:
         former_features: dict[str, dict[str, bool]] = {}
         for name, body in database.documents("pf").items():
             context.inventory.pfs[name], former_features[name] = uplinks.pf_from_text(name, body)
-        granted = database.granted()
+        granted, stale = database.granted(), set[VfAddress]()
         for name, body in database.documents("attachment").items():
             attachment = attachment_from_text(VfAddress.parse(name), body)
             try:
-                lifecycle.adopt(context, attachment, granted.get(name), is_after_boot)
+                if not lifecycle.adopt(context, attachment, granted.get(name), is_after_boot):
+                    stale.add(attachment.vf)
             except lifecycle.FAULTS as error:
                 _log.error("%s: cannot be taken up: %s", name, error)
-        restore_maps(context)
+        restore_maps(context, stale)
         context.pins.attach_tracepoints()
         for name, pf in context.inventory.pfs.items():
             self._take_uplink(pf, former_features[name])
-        for vf in list(context.inventory.vfs.values()):
-            try:
-                lifecycle.resume(context, vf)
-            except lifecycle.FAULTS as error:
-                _log.error("%s: not in service: %s", vf.address, error)
+        self._out_of_service = {vf for vf in context.inventory.vfs if vf not in stale}
+        self._resume()
+        for address in stale:
+            lifecycle.detach(context, address, SELF, "unplugged while the daemon was away")
+        for vf in context.inventory.vfs.values():
+            withdraw_grants(context, vf)
+        self._leave_other_tc_kind()
         self._remove_leftovers()
-        database.write_intent([], [], {"boot_id": boot_id(), "instance": context.instance})
+        kind = TCX if context.has_tcx else CLSACT
+        database.write_intent([], [], {"boot_id": boot_id(), "instance": context.instance, TC_KIND: kind})
         if context.inventory.vfs:
             _log.info("adopted %d VFs of %d PFs", len(context.inventory.vfs), len(context.inventory.pfs))
+
+    def _resume(self) -> None:
+        """VFs that could not be put into service are tried again by a timer: what is in the way is the guest's to remove."""
+        for address in list(self._out_of_service):
+            vf = self.context.inventory.vfs.get(address)
+            try:
+                if vf:
+                    lifecycle.resume(self.context, vf)
+                self._out_of_service.discard(address)
+            except lifecycle.FAULTS as error:
+                _log.error("%s: not in service yet: %s", address, error)
+
+    def _leave_other_tc_kind(self) -> None:
+        """When an earlier run attached its tc programs the other way."""
+        context = self.context
+        former = context.database.meta(TC_KIND)
+        if former is None or (former == TCX) == context.has_tcx:
+            return
+        devices = {str(vf.address): vf.attachment.ifindex for vf in context.inventory.vfs.values()}
+        devices |= {uplinks.link_name(pf): pf.uplink.ifindex for pf in context.inventory.pfs.values() if pf.uplink}
+        for name, ifindex in devices.items():
+            if context.has_tcx:
+                clsact.detach(ifindex)
+            else:
+                context.pins.detach(f"{name}_tc")
 
     def _take_uplink(self, pf: PhysicalFunction, features_before: dict[str, bool]) -> None:
         try:
@@ -178,6 +217,7 @@ class PfService:
         self.loop.every(_CHECKPOINT_SECONDS, self._checkpoint)
         self.loop.every(_LOOK_SECONDS, self.events.look_at_all)
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
+        self.loop.every(_RETRY_SECONDS, self._resume)
         watchdog_seconds = systemd.watchdog_interval_seconds()
         if watchdog_seconds:
             self.loop.every(watchdog_seconds, lambda: systemd.notify("WATCHDOG=1"))
@@ -187,6 +227,7 @@ class PfService:
             self.context.database.checkpoint()
         except StoreError as error:  # idle work; the next round tries again
             _log.warning("state: checkpoint: %s", error)
+        give_memory_back()
 
     def close(self) -> None:
         """Ends everything that is only of this process."""
@@ -196,4 +237,5 @@ class PfService:
         self.context.links.close()
         self.context.pins.close()
         self.loop.close()
-        os.close(self._lock_fd)
+        for fd in self._lock_fds:
+            os.close(fd)

@@ -15,7 +15,7 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.intent import VfAddress, attachment_from_text
-from sriov_xdp.pf.service import Places
+from sriov_xdp.pf.service import CLSACT, TC_KIND, Places
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StoreError
 
@@ -66,6 +66,7 @@ def _remove_devices(places: Places, links: Links) -> list[str]:
         name: attachment_from_text(VfAddress.parse(name), body) for name, body in database.documents("attachment").items()
     }
     pfs = {name: json.loads(body) for name, body in database.documents("pf").items()}
+    has_clsact = database.meta(TC_KIND) == CLSACT
     database.close()
     for device in links.dump():
         if instance and device.alias.startswith(f"sriov-xdp {instance} "):
@@ -78,15 +79,18 @@ def _remove_devices(places: Places, links: Links) -> list[str]:
             done.append(f"namespace {netns}")
     for name, document in pfs.items():
         if document["uplink"]:
-            done += _give_back(links, name, document)
+            done += _give_back(links, name, document, has_clsact=has_clsact)
     return done
 
 
-def _give_back(links: Links, name: str, document: dict) -> list[str]:  # type: ignore[type-arg]
+def _give_back(links: Links, name: str, document: dict, *, has_clsact: bool) -> list[str]:  # type: ignore[type-arg]
     with contextlib.suppress(HostError):
         link = links.by_name(document["uplink"])
-        clsact.detach(link.ifindex)
+        if has_clsact:
+            clsact.detach(link.ifindex)
         links.change(link.ifindex, flags=0, change=_IFF_PROMISC)
+        if not links.has_address(link.ifindex):
+            links.unsilence(link.name, link.ifindex)
         if document["features_before"]:
             features.write(link.name, document["features_before"])
         return [f"uplink {link.name} of {name}, as it was before"]

@@ -8,6 +8,7 @@ from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host import features
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link
+from sriov_xdp.host.monitor import LinkChange
 from sriov_xdp.pf import attachments
 from sriov_xdp.pf.context import Context
 from sriov_xdp.pf.errors import Conflict, Invalid, PfError
@@ -76,10 +77,14 @@ def take(context: Context, pf: PhysicalFunction, features_before: dict[str, bool
         xdp_mode=attachments.NATIVE,
         features_before=features_before or changed,
     )
-    context.inventory.claim_uplink(pf)
-    _program(context, pf)
-    attachments.attach_tc(context, link_name(pf), f"tc_uplink_{pf.number}", link.ifindex)
-    pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
+    try:
+        context.inventory.claim_uplink(pf)
+        _program(context, pf)
+        attachments.attach_tc(context, link_name(pf), f"tc_uplink_{pf.number}", link.ifindex)
+        pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
+    except (HostError, DataPathError, PfError):
+        give_back(context, pf)
+        raise
     if pf.uplink.xdp_mode == attachments.GENERIC:
         _log.warning("uplink %s of %s: no native XDP, generic XDP is slower", link.name, pf.spec.name)
 
@@ -110,10 +115,22 @@ def give_back(context: Context, pf: PhysicalFunction) -> None:
     context.tables.clear_port(pf.number)
     with contextlib.suppress(HostError):
         context.links.change(pf.uplink.ifindex, flags=0, change=_IFF_PROMISC)
+        if pf.spec.uplink and not pf.uplink.serves_host:
+            context.links.unsilence(pf.spec.uplink, pf.uplink.ifindex)
         if pf.spec.uplink and pf.uplink.features_before:
             features.write(pf.spec.uplink, pf.uplink.features_before)
     pf.uplink = None
     context.inventory.claim_uplink(pf)
+
+
+def follow(context: Context, pf: PhysicalFunction, change: LinkChange) -> None:
+    """Carrier and address of the netdev as they are now."""
+    assert pf.uplink is not None
+    mac = MacAddress.parse(change.mac) if change.mac else pf.uplink.mac
+    if (pf.uplink.has_carrier, pf.uplink.mac) != (change.has_carrier, mac):
+        pf.uplink.has_carrier, pf.uplink.mac = change.has_carrier, mac
+        context.inventory.claim_uplink(pf)
+        _program(context, pf)
 
 
 def lost(context: Context, pf: PhysicalFunction) -> None:

@@ -17,6 +17,7 @@ from sriov_xdp.store.errors import StoreError
 SCHEMA_VERSION = 1
 AUDIT_ROWS_KEPT = 100_000
 _FILE = "state.db"
+_CACHE_KIB = 256  # a few hundred small rows; SQLite would take 2 MiB a connection
 _SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE intent(kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;
@@ -153,6 +154,7 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("PRAGMA busy_timeout=2000")
+    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     return connection
 
 

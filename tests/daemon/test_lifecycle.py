@@ -294,4 +294,5 @@ def _host_state(uplink: str) -> tuple[list[str], str, list[str]]:
     devices = sorted(link["ifname"] for link in json.loads(run("ip", "-j", "link")))
     features = run("ethtool", "-k", uplink)
     flags = json.loads(run("ip", "-j", "-d", "link", "show", uplink))[0]
-    return devices, features, [str(flags.get("promiscuity")), str("xdp" in flags)]
+    ipv6 = Path(f"/proc/sys/net/ipv6/conf/{uplink}/disable_ipv6").read_text()
+    return devices, features, [str(flags.get("promiscuity")), str("xdp" in flags), str(flags.get("inet6_addr_gen_mode")), ipv6]

@@ -92,13 +92,29 @@ def test_a_step_carries_what_was_and_what_shall_be() -> None:
         ({"pfs": (replace(PF0, uplink=None),)}, "pf"),
         ({"switches": (replace(SWITCH0, policy=PolicySettings(mac_changes=Security.ACCEPT)),)}, "switch"),
         ({"switches": (replace(SWITCH0, port_groups=(replace(WEB, vlan=Vlan.access(101)),)),)}, "switch"),
-        ({"adapters": (replace(VM1, mac=None),)}, "adapter"),
-        ({"adapters": (replace(VM1, netns="other"),)}, "adapter"),
+        ({"adapters": (replace(VM1, datapath=Datapath.TCX),)}, "adapter"),
     ],
 )
 def test_any_field_that_differs_is_a_change(change: dict[str, tuple[object, ...]], kind: str) -> None:
     steps = plan(SMALL, replace(SMALL, **change))
     assert [("change", kind)] == [(action, found) for action, found, _name in summary(steps)]
+
+
+@pytest.mark.parametrize("change", [{"mac": None}, {"netns": "other"}, {"port_group": "db"}], ids=str)
+def test_an_adapter_that_changes_in_more_than_its_data_path_is_attached_anew(change: dict[str, object]) -> None:
+    """All removals come first, so two guests can exchange what they have."""
+    steps = plan(SMALL, replace(SMALL, adapters=(replace(VM1, **change),)))
+    assert [("remove", "adapter", "vm1/eth0"), ("add", "adapter", "vm1/eth0")] == summary(steps)
+
+
+def test_adapters_of_a_renamed_switch_are_attached_anew() -> None:
+    renamed = replace(SWITCH0, name="vSwitch9")
+    assert [
+        ("remove", "adapter", "vm1/eth0"),
+        ("remove", "switch", "vSwitch0"),
+        ("add", "switch", "vSwitch9"),
+        ("add", "adapter", "vm1/eth0"),
+    ] == summary(plan(SMALL, replace(SMALL, switches=(renamed,))))
 
 
 def test_another_interface_is_another_adapter() -> None:
