@@ -49,9 +49,9 @@ def show_json(value: Any) -> None:
 
 def cell(value: Any) -> str:
     """One value as a table shows it."""
+    if value is None or value in ("", {}, []):
+        return "-"
     match value:
-        case None | "" | {} | []:
-            return "-"
         case dict():
             return " ".join(f"{key}={cell(inner)}" for key, inner in value.items())
         case list():
