@@ -23,6 +23,18 @@ enum sxdp_limit {
 	SXDP_MAX_FDB_ENTRIES = 16384,
 };
 
+/* Of bpf(2), Linux 5.5: user space maps the map's value into its memory. */
+enum sxdp_map_flag {
+	SXDP_MMAPABLE = 1 << 10,
+};
+
+/* Geometry of the forwarding database (fdb.h). */
+enum sxdp_fdb_shape {
+	SXDP_FDB_BUCKET_BITS = 14,
+	SXDP_FDB_BUCKETS = 1 << SXDP_FDB_BUCKET_BITS,
+	SXDP_FDB_WAYS = 4,          /* at the limit a bucket has one entry on average */
+};
+
 /* Slots 0..SXDP_MAX_PFS-1 are the uplinks, by PF number; a VF's slot is the low bits of its representor's ifindex, which
  * the daemon chooses so that they are free. So a program finds its port by one array access. */
 enum sxdp_slot {
@@ -87,17 +99,31 @@ struct sxdp_port {
 };
 _Static_assert(sizeof(struct sxdp_port) == 32, "sxdp_port");
 
+/* All ports are one value, which programs address without a look-up and user space maps into its memory. */
+struct sxdp_ports {
+	struct sxdp_port at[SXDP_MAX_PORTS];
+};
+
 /* Tags that a trunk port may use; one bit a VLAN. */
 struct sxdp_trunk {
 	__u64 vlans[64];
 };
 _Static_assert(sizeof(struct sxdp_trunk) == 512, "sxdp_trunk");
 
-struct sxdp_fdb_entry {
-	__u32 slot;
-	__u32 generation;           /* of the port; an entry left over from an earlier owner of the slot is dead */
+/* Where an address is: the slot of its port, and the low bits of the port's generation, so that an entry left over from an
+ * earlier owner of the slot leads nowhere. Never 0, as no uplink (slot 0) is in the forwarding database. */
+enum sxdp_place {
+	SXDP_PLACE_SLOT_BITS = 10,
+	SXDP_PLACE_GENERATION_BITS = 4,
+	SXDP_PLACE_BITS = SXDP_PLACE_SLOT_BITS + SXDP_PLACE_GENERATION_BITS,
 };
-_Static_assert(sizeof(struct sxdp_fdb_entry) == 8, "sxdp_fdb_entry");
+_Static_assert(1 << SXDP_PLACE_SLOT_BITS == SXDP_MAX_PORTS, "a slot fits");
+_Static_assert(SXDP_FDB_BUCKET_BITS == SXDP_PLACE_BITS, "a place fits into the bits that the bucket's number saves");
+
+/* One word an entry, 0 = free: a reader sees an entry or none, never half of one. */
+struct sxdp_fdb {
+	__u64 way[SXDP_FDB_BUCKETS][SXDP_FDB_WAYS];
+};
 
 /* Who gets a flood in one domain. */
 struct sxdp_members {
@@ -110,15 +136,15 @@ _Static_assert(sizeof(struct sxdp_members) == 584, "sxdp_members");
 /* Per CPU and port. Ingress = the frame entered the switch here; egress = it left here. Frames, not skbs: a TSO
  * super-frame counts as its segments. */
 struct sxdp_counters {
-	__u64 verdict[SXDP_VERDICTS];
-	__u64 ingress_bytes;        /* of frames that went on, as are the next two */
-	__u64 ingress_multicast;
-	__u64 ingress_broadcast;
+	__u64 ingress_bytes;        /* of frames that went on, as are the multicast and broadcast counters */
 	__u64 egress_frames;
 	__u64 egress_bytes;
+	__u64 egress_errors;        /* counted in egress_frames, then not taken by the device */
+	__u64 verdict[SXDP_VERDICTS];  /* behind the four: what every frame touches is in one cache line */
+	__u64 ingress_multicast;
+	__u64 ingress_broadcast;
 	__u64 egress_multicast;
 	__u64 egress_broadcast;
-	__u64 egress_errors;        /* counted in egress_frames, then not taken by the device */
 };
 _Static_assert(sizeof(struct sxdp_counters) == 256, "sxdp_counters");
 
@@ -131,6 +157,11 @@ static __always_inline __u16 sxdp_domain(__u16 pf, __u16 vlan)
 static __always_inline __u64 sxdp_fdb_key(__u16 domain, __u64 mac)
 {
 	return (__u64)domain << 48 | mac;
+}
+
+static __always_inline __u32 sxdp_place(__u32 slot, __u32 generation)
+{
+	return (generation & ((1 << SXDP_PLACE_GENERATION_BITS) - 1)) << SXDP_PLACE_SLOT_BITS | slot;
 }
 
 #endif

@@ -19,6 +19,13 @@ enum sxdp_ethernet {
 
 #define SXDP_MAC_BROADCAST 0xffffffffffffULL
 
+/* How many a frame is for. */
+enum sxdp_reach {
+	SXDP_UNICAST,
+	SXDP_MULTICAST,
+	SXDP_BROADCAST,
+};
+
 struct sxdp_frame {
 	__u64 destination;
 	__u64 source;
@@ -35,9 +42,10 @@ static __always_inline __u16 frame_be16(const __u8 *at)
 	return (__u16)(at[0] << 8 | at[1]);
 }
 
-static __always_inline __u64 frame_mac(const __u8 *at)
+/* Eight bytes at once, as the machine orders them: an address in the low six. */
+static __always_inline __u64 frame_word(const __u8 *at)
 {
-	return *(const __u32 *)at | (__u64) * (const __u16 *)(at + 4) << 32;
+	return *(const __u64 *)at;
 }
 
 static __always_inline int frame_is_tag(__u16 type)
@@ -57,12 +65,14 @@ static __always_inline int frame_parse(struct sxdp_frame *frame, const void *dat
 				       __u16 offloaded_tpid, __u16 offloaded_tci)
 {
 	const __u8 *bytes = data;
+	__u64 source_and_type;
 
 	if (bytes + SXDP_ETH_HEADER_BYTES > (const __u8 *)data_end)
 		return -1;
-	frame->destination = frame_mac(bytes);
-	frame->source = frame_mac(bytes + 6);
-	frame->type = frame_be16(bytes + SXDP_ETH_TYPE_OFFSET);
+	source_and_type = frame_word(bytes + 6);
+	frame->destination = frame_word(bytes) & SXDP_MAC_BROADCAST;
+	frame->source = source_and_type & SXDP_MAC_BROADCAST;
+	frame->type = __builtin_bswap16((__u16)(source_and_type >> 48));
 	frame->tpid = offloaded_tpid;
 	frame->tci = offloaded_tci;
 	frame->in_band = 0;

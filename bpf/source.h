@@ -6,6 +6,7 @@
 #define SXDP_SOURCE_H
 
 #include "abi.h"
+#include "fdb.h"
 #include "frame.h"
 
 static __always_inline int source_is_foreign(const struct sxdp_port *port, const struct sxdp_frame *frame)
@@ -13,15 +14,15 @@ static __always_inline int source_is_foreign(const struct sxdp_port *port, const
 	return !(port->flags & SXDP_PORT_UPLINK) && frame->source != port->mac;
 }
 
-/* owner: the FDB's entry for the source in this VLAN, or NULL; uplink: the PF's own port, or NULL. */
+/* owner: the place of the source in this VLAN, or 0; uplink: the PF's own port. */
 static __always_inline enum sxdp_verdict source_judge(const struct sxdp_port *port, __u32 slot,
 						      const struct sxdp_frame *frame,
-						      const struct sxdp_fdb_entry *owner,
+						      __u32 owner,
 						      const struct sxdp_port *uplink)
 {
-	if (owner && owner->slot != slot)
+	if (owner && fdb_slot(owner) != slot)
 		return SXDP_SPOOF_MAC;
-	if (uplink && uplink->mac == frame->source)
+	if (uplink->mac == frame->source)
 		return SXDP_SPOOF_MAC;
 	return port->flags & SXDP_PORT_FORGED_ACCEPT ? SXDP_ADMITTED : SXDP_FORGED_SOURCE;
 }

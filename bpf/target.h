@@ -14,10 +14,10 @@ static __always_inline enum sxdp_verdict target_judge(const struct sxdp_port *ta
 	return SXDP_ADMITTED;
 }
 
-/* An entry counts only for the attachment that it was made for. */
-static __always_inline int target_is_current(const struct sxdp_port *target, const struct sxdp_fdb_entry *entry)
+/* A place counts only for the attachment that it was made for. An empty port has generation 0. */
+static __always_inline int target_is_current(const struct sxdp_port *target, __u32 slot, __u32 place)
 {
-	return target && target->ifindex && target->generation == entry->generation;
+	return sxdp_place(slot, target->generation) == place;
 }
 
 #endif

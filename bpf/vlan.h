@@ -13,25 +13,30 @@ static __always_inline int vlan_is_listed(const struct sxdp_trunk *trunk, __u16 
 	return trunk && (trunk->vlans[(vlan & SXDP_VLAN_MASK) >> 6] >> (vlan & 63)) & 1;
 }
 
-/* Sets *vlan, or objects. A priority tag (VLAN 0) counts as untagged on the uplink and is refused from guests. */
-static __always_inline enum sxdp_verdict vlan_admit(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
-						    const struct sxdp_frame *frame, __u16 *vlan)
+/* The rules of frames with a tag. A priority tag (VLAN 0) counts as untagged on the uplink and is refused from guests. */
+static __always_inline enum sxdp_verdict vlan_admit_tagged(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
+							   const struct sxdp_frame *frame, __u16 *vlan)
 {
 	__u16 tag = frame->tci & SXDP_VLAN_MASK;
 
-	*vlan = port->vlan;
-	if (frame->tpid && frame_is_tag(frame->type))
+	if (frame_is_tag(frame->type))
 		return SXDP_DOUBLE_TAG;
-	if (frame->tpid && frame->tpid != SXDP_TPID_8021Q)
+	if (frame->tpid != SXDP_TPID_8021Q)
 		return SXDP_VLAN_DENIED;
-	if (port->flags & SXDP_PORT_UPLINK) {
-		*vlan = frame->tpid ? tag : SXDP_VLAN_NONE;
-		return tag == SXDP_VLAN_TRUNKS ? SXDP_VLAN_DENIED : SXDP_ADMITTED;
-	}
-	if (!(port->flags & SXDP_PORT_TRUNK))
-		return frame->tpid ? SXDP_VLAN_DENIED : SXDP_ADMITTED;
 	*vlan = tag;
-	return frame->tpid && tag && vlan_is_listed(trunk, tag) ? SXDP_ADMITTED : SXDP_VLAN_DENIED;
+	if (port->flags & SXDP_PORT_UPLINK)
+		return tag == SXDP_VLAN_TRUNKS ? SXDP_VLAN_DENIED : SXDP_ADMITTED;
+	return port->flags & SXDP_PORT_TRUNK && tag && vlan_is_listed(trunk, tag) ? SXDP_ADMITTED : SXDP_VLAN_DENIED;
+}
+
+/* Sets *vlan, or objects. */
+static __always_inline enum sxdp_verdict vlan_admit(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
+						    const struct sxdp_frame *frame, __u16 *vlan)
+{
+	*vlan = port->vlan;
+	if (frame->tpid)
+		return vlan_admit_tagged(port, trunk, frame, vlan);
+	return port->flags & SXDP_PORT_TRUNK ? SXDP_VLAN_DENIED : SXDP_ADMITTED;
 }
 
 static __always_inline int vlan_is_member(const struct sxdp_port *target, const struct sxdp_trunk *trunk, __u16 vlan)

@@ -9,18 +9,55 @@
  */
 #include "abi.h"
 #include "admit.h"
+#include "fdb.h"
 #include "frame.h"
 #include "source.h"
 #include "target.h"
 #include "vlan.h"
 
-BPF_ARRAY(ports, struct sxdp_port, SXDP_MAX_PORTS);
+BPF_F_TABLE("array", __u32, struct sxdp_ports, ports, 1, SXDP_MMAPABLE);
+BPF_F_TABLE("array", __u32, struct sxdp_fdb, fdb, 1, SXDP_MMAPABLE);
+BPF_HASH(fdb_overflow, __u64, __u32, SXDP_MAX_FDB_ENTRIES);
 BPF_ARRAY(trunks, struct sxdp_trunk, SXDP_MAX_PORTS);
-BPF_HASH(fdb, __u64, struct sxdp_fdb_entry, SXDP_MAX_FDB_ENTRIES);
 BPF_HASH(members, __u32, struct sxdp_members, SXDP_MAX_VLANS);
 BPF_PERCPU_ARRAY(counters, struct sxdp_counters, SXDP_MAX_PORTS);
 BPF_DEVMAP(devices, SXDP_MAX_PORTS);
 BPF_PROG_ARRAY(stages, 1);          /* 0: tc_flood */
+
+/* The loader puts what is meant in place of these numbers: of the first two, the address of the map's one value, so that the
+ * hot path needs no look-up; then the PF's number, of which each uplink has its own copy of the programs, so that it needs no
+ * look-up by ifindex whatever ifindex it has; then the offset of net_device.ifindex, from the running kernel's BTF. */
+static __always_inline struct sxdp_ports *ports_value(void)
+{
+	struct sxdp_ports *value;
+
+	asm volatile("%0 = 0x5d8b5d8b5d8b0002 ll" : "=r"(value));
+	return value;
+}
+
+static __always_inline struct sxdp_fdb *fdb_value(void)
+{
+	struct sxdp_fdb *value;
+
+	asm volatile("%0 = 0x5d8b5d8b5d8b0003 ll" : "=r"(value));
+	return value;
+}
+
+static __always_inline __u32 uplink_slot(void)
+{
+	__u64 slot;
+
+	asm volatile("%0 = 0x5d8b5d8b5d8b0000 ll" : "=r"(slot));
+	return (__u32)slot;
+}
+
+static __always_inline __u64 ifindex_offset(void)
+{
+	__u64 offset;
+
+	asm volatile("%0 = 0x5d8b5d8b5d8b0001 ll" : "=r"(offset));
+	return offset;
+}
 
 enum tc_action {
 	TC_PASS = -1,               /* TCX_NEXT, TC_ACT_UNSPEC: whoever follows on the device, then the stack */
@@ -28,10 +65,21 @@ enum tc_action {
 	TC_REDIRECT = 7,
 };
 
+/* What a flood knows, in skb->cb: it goes along from run to run, and a copy reads it from there, as what is kept in variables
+ * over the loop multiplies the verifier's paths. */
+enum flood_word {
+	FLOOD_SLOT,
+	FLOOD_VLAN,
+	FLOOD_PROGRESS,
+	FLOOD_NEXT,
+};
+
 enum flood_progress {
 	FLOOD_IS_COPIED = 1 << 0,
 	FLOOD_IS_MISMATCHED = 1 << 1,   /* a receiver wants the other tagging */
 	FLOOD_IS_RETAGGED = 1 << 2,     /* second round */
+	FLOOD_IS_TAGGED = 1 << 3,       /* the frame as it is now */
+	FLOOD_IS_BROADCAST = 1 << 4,
 };
 
 /* One frame's way through the switch. */
@@ -43,7 +91,6 @@ struct transit {
 	int action;                 /* the kernel's word for the verdict */
 	__u16 vlan;
 	__u16 pad0;
-	__u32 progress;             /* enum flood_progress */
 };
 
 /* Where it goes. */
@@ -52,35 +99,56 @@ struct route {
 	__u32 slot;
 };
 
+static __always_inline struct sxdp_port *port_at(__u32 slot)
+{
+	return &ports_value()->at[slot & SXDP_SLOT_MASK];
+}
+
 static __always_inline struct sxdp_trunk *trunk_of(const struct sxdp_port *port, __u32 slot)
 {
 	return port->flags & SXDP_PORT_TRUNK ? trunks.lookup(&slot) : 0;
 }
 
-static __always_inline struct sxdp_port *port_of_vf(__u32 ifindex, __u32 *slot)
+/* The port of the device that the frame came in by, or NULL. */
+static __always_inline struct sxdp_port *port_of(__u32 slot, __u32 ifindex)
 {
-	struct sxdp_port *port;
+	struct sxdp_port *port = port_at(slot);
 
-	*slot = ifindex & SXDP_SLOT_MASK;
-	port = ports.lookup(slot);
-	return port && port->ifindex == ifindex && !(port->flags & SXDP_PORT_UPLINK) ? port : 0;
+	return port->ifindex == ifindex ? port : 0;
 }
 
-static __always_inline struct sxdp_fdb_entry *fdb_find(__u16 pf, __u16 vlan, __u64 mac)
+static __always_inline __u32 slot_of_vf(__u32 ifindex)
+{
+	return ifindex & SXDP_SLOT_MASK;
+}
+
+/* The place of an address, or 0. */
+static __always_inline __u32 fdb_find(__u16 pf, __u16 vlan, __u64 mac)
 {
 	__u64 key = sxdp_fdb_key(sxdp_domain(pf, vlan), mac);
+	__u64 scattered = fdb_scatter(key);
+	const __u64 *way = fdb_value()->way[fdb_bucket(scattered)];
+	__u32 place, *overflow;
+	int is_full = 1, i;
 
-	return fdb.lookup(&key);
+#pragma unroll
+	for (i = 0; i < SXDP_FDB_WAYS; i++) {
+		place = fdb_match(way[i], scattered);
+		if (place)
+			return place;
+		is_full &= way[i] != 0;
+	}
+	overflow = is_full ? fdb_overflow.lookup(&key) : 0;
+	return overflow ? *overflow : 0;
 }
 
 /* Off the fast path: only frames whose source is not the port's own come here. */
 static __always_inline enum sxdp_verdict judge_foreign_source(const struct sxdp_port *port, const struct transit *transit)
 {
-	__u32 pf = port->pf;
-	struct sxdp_port *uplink = ports.lookup(&pf);
-	struct sxdp_fdb_entry *owner = fdb_find(port->pf, transit->vlan, transit->frame.source);
+	struct sxdp_port *uplink = port_at(port->pf);
+	__u32 owner = fdb_find(port->pf, transit->vlan, transit->frame.source);
 
-	if (!owner && uplink && uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
+	if (!owner && uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
 		owner = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.source);
 	return source_judge(port, transit->slot, &transit->frame, owner, uplink);
 }
@@ -98,75 +166,68 @@ static __always_inline enum sxdp_verdict admit(const struct sxdp_port *port, str
 
 /* No entry in the frame's VLAN: the host, a trunk port, the uplink, or nobody. */
 static __always_inline enum sxdp_verdict route_unknown(const struct sxdp_port *port, const struct transit *transit,
-						       struct route *route, struct sxdp_fdb_entry **entry)
+						       struct route *route, __u32 *place)
 {
-	__u32 pf = port->pf;
-	struct sxdp_port *uplink = ports.lookup(&pf);
+	struct sxdp_port *uplink = port_at(port->pf);
 	int from_wire = (port->flags & SXDP_PORT_UPLINK) != 0;
 
-	*entry = 0;
-	if (!uplink)
-		return SXDP_NO_TARGET;
 	if (uplink->ifindex && transit->frame.destination == uplink->mac) {
 		if (!from_wire)
 			return SXDP_TARGET_DENIED;
 		return transit->vlan == SXDP_VLAN_NONE ? SXDP_TO_HOST : SXDP_NO_TARGET;
 	}
 	if (uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
-		*entry = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.destination);
-	if (*entry)
+		*place = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.destination);
+	if (*place)
 		return SXDP_ADMITTED;
 	if (from_wire || !uplink->ifindex)
 		return SXDP_NO_TARGET;
 	route->target = uplink;
-	route->slot = pf;
+	route->slot = port->pf;
 	return target_judge(uplink, 0, transit->vlan);
 }
 
 static __always_inline enum sxdp_verdict find_route(const struct sxdp_port *port, const struct transit *transit,
 						    struct route *route)
 {
-	struct sxdp_fdb_entry *entry = fdb_find(port->pf, transit->vlan, transit->frame.destination);
+	__u32 place = fdb_find(port->pf, transit->vlan, transit->frame.destination);
 	enum sxdp_verdict verdict;
 
-	if (!entry) {
-		verdict = route_unknown(port, transit, route, &entry);
-		if (!entry)
+	if (!place) {
+		verdict = route_unknown(port, transit, route, &place);
+		if (!place)
 			return verdict;
 	}
-	if (entry->slot == transit->slot)
+	route->slot = fdb_slot(place);
+	if (route->slot == transit->slot)
 		return SXDP_HAIRPIN;
-	route->slot = entry->slot;
-	route->target = ports.lookup(&route->slot);
-	if (!target_is_current(route->target, entry))
+	route->target = port_at(route->slot);
+	if (!target_is_current(route->target, route->slot, place))
 		return SXDP_NO_TARGET;
 	return target_judge(route->target, trunk_of(route->target, route->slot), transit->vlan);
 }
 
-static __always_inline void count_egress(__u32 slot, const struct transit *transit, int failed)
+/* Frames that left by a port: an amount of them, of one reach. */
+static __always_inline void count_egress(__u32 slot, __u32 frames, __u32 bytes, enum sxdp_reach reach, int has_failed)
 {
 	struct sxdp_counters *counted = counters.lookup(&slot);
 
 	if (!counted)
 		return;
-	counted->egress_frames += transit->frames;
-	counted->egress_bytes += transit->frame.length_bytes;
-	counted->egress_errors += failed ? transit->frames : 0;
-	if (!frame_is_multicast(transit->frame.destination))
-		return;
-	if (transit->frame.destination == SXDP_MAC_BROADCAST)
-		counted->egress_broadcast += transit->frames;
-	else
-		counted->egress_multicast += transit->frames;
+	counted->egress_frames += frames;
+	counted->egress_bytes += bytes;
+	counted->egress_errors += has_failed ? frames : 0;
+	if (reach != SXDP_UNICAST)
+		*(reach == SXDP_BROADCAST ? &counted->egress_broadcast : &counted->egress_multicast) += frames;
 }
 
 /* The one exit of every program. Softirq context: the per-CPU block needs no atomic operation. */
 static __always_inline int finish(const struct transit *transit, enum sxdp_verdict verdict)
 {
-	struct sxdp_counters *counted;
 	__u32 slot = transit->slot;
+	struct sxdp_counters *counted;
 
-	if (verdict == SXDP_DEFERRED || verdict >= SXDP_VERDICTS)
+	if (verdict >= SXDP_VERDICTS)
 		return transit->action;
 	counted = counters.lookup(&slot);
 	if (!counted)
@@ -176,10 +237,10 @@ static __always_inline int finish(const struct transit *transit, enum sxdp_verdi
 		return transit->action;
 	counted->ingress_bytes += transit->frame.length_bytes;
 	if (verdict == SXDP_FORWARDED)
-		count_egress(transit->target_slot, transit, 0);
-	if (transit->frame.destination == SXDP_MAC_BROADCAST)
+		count_egress(transit->target_slot, transit->frames, transit->frame.length_bytes, SXDP_UNICAST, 0);
+	else if (transit->frame.destination == SXDP_MAC_BROADCAST)
 		counted->ingress_broadcast += transit->frames;
-	else if (frame_is_multicast(transit->frame.destination))
+	else
 		counted->ingress_multicast += transit->frames;
 	return transit->action;
 }
@@ -244,41 +305,18 @@ static __always_inline enum sxdp_verdict xdp_switch(struct xdp_md *ctx, struct t
 
 int xdp_vf(struct xdp_md *ctx)
 {
-	struct transit transit = { .frames = 1, .action = XDP_DROP };
-	struct sxdp_port *port = port_of_vf(ctx->ingress_ifindex, &transit.slot);
+	__u32 slot = slot_of_vf(ctx->ingress_ifindex);
+	struct transit transit = { .frames = 1, .action = XDP_DROP, .slot = slot };
 
-	return finish(&transit, xdp_switch(ctx, &transit, port));
-}
-
-/* The loader puts values in place of these two numbers. Each uplink has its own copy of xdp_uplink and tc_uplink with its
- * PF's number, so that it needs no look-up by ifindex, whatever ifindex it has. */
-static __always_inline __u32 uplink_slot(void)
-{
-	__u64 slot;
-
-	asm volatile("%0 = 0x5d8b5d8b5d8b0000 ll" : "=r"(slot));
-	return (__u32)slot;
-}
-
-/* Of net_device.ifindex, from the running kernel's BTF. */
-static __always_inline __u64 ifindex_offset(void)
-{
-	__u64 offset;
-
-	asm volatile("%0 = 0x5d8b5d8b5d8b0001 ll" : "=r"(offset));
-	return offset;
+	return finish(&transit, xdp_switch(ctx, &transit, port_of(slot, ctx->ingress_ifindex)));
 }
 
 int xdp_uplink(struct xdp_md *ctx)
 {
-	struct transit transit = { .frames = 1, .action = XDP_DROP };
-	struct sxdp_port *port;
+	__u32 slot = uplink_slot();
+	struct transit transit = { .frames = 1, .action = XDP_DROP, .slot = slot };
 
-	transit.slot = uplink_slot();
-	port = ports.lookup(&transit.slot);
-	if (port && port->ifindex != ctx->ingress_ifindex)
-		port = 0;
-	return finish(&transit, xdp_switch(ctx, &transit, port));
+	return finish(&transit, xdp_switch(ctx, &transit, port_of(slot, ctx->ingress_ifindex)));
 }
 
 /* ---- tc ---- */
@@ -310,20 +348,9 @@ static __always_inline enum sxdp_verdict tc_forward(struct __sk_buff *skb, struc
 	return SXDP_REDIRECT_ERROR;
 }
 
-static __always_inline void tc_copy_to(struct __sk_buff *skb, struct transit *transit, __u32 slot)
+static __always_inline __u32 tc_frames(const struct __sk_buff *skb)
 {
-	struct sxdp_port *target = ports.lookup(&slot);
-
-	if (!target || !target->ifindex || slot == transit->slot)
-		return;
-	if (target_judge(target, trunk_of(target, slot), transit->vlan) != SXDP_ADMITTED)
-		return;
-	if (vlan_leaves_tagged(target, transit->vlan) != (transit->frame.tpid != 0)) {
-		transit->progress |= FLOOD_IS_MISMATCHED;
-		return;
-	}
-	count_egress(slot, transit, bpf_clone_redirect(skb, target->ifindex, 0) != 0);
-	transit->progress |= FLOOD_IS_COPIED;
+	return skb->gso_segs ? skb->gso_segs : 1;
 }
 
 static __always_inline int tc_parse(struct __sk_buff *skb, struct transit *transit)
@@ -335,7 +362,7 @@ static __always_inline int tc_parse(struct __sk_buff *skb, struct transit *trans
 	    bpf_skb_pull_data(skb, needed))
 		return -1;
 	transit->frame.length_bytes = skb->len;
-	transit->frames = skb->gso_segs ? skb->gso_segs : 1;
+	transit->frames = tc_frames(skb);
 	return frame_parse(&transit->frame, (void *)(long)skb->data, (void *)(long)skb->data_end, tpid,
 			   (__u16)skb->vlan_tci);
 }
@@ -353,22 +380,47 @@ static __always_inline int tc_length_fits(struct __sk_buff *skb, const struct sx
 
 /* Flooding is a program of its own that calls itself for every SXDP_FLOOD_CHUNK receivers: one loop over all of them is too
  * much for the verifier. First the receivers that take the frame as it is, then, with the tag changed once, the others.
- * The way of the frame so far goes along in the skb. Comes back only when the jump failed. */
-static __always_inline enum sxdp_verdict tc_go_on_flooding(struct __sk_buff *skb, const struct transit *transit,
-							   __u32 next)
+ * Comes back only when the jump failed. */
+static __always_inline enum sxdp_verdict tc_flood_from(struct __sk_buff *skb, __u32 next)
 {
-	skb->cb[0] = transit->slot;
-	skb->cb[1] = transit->vlan;
-	skb->cb[2] = transit->progress;
-	skb->cb[3] = next;
+	skb->cb[FLOOD_NEXT] = next;
 	stages.call(skb, 0);
 	return SXDP_REDIRECT_ERROR;
 }
 
+static __always_inline enum sxdp_verdict tc_start_flood(struct __sk_buff *skb, const struct transit *transit)
+{
+	skb->cb[FLOOD_SLOT] = transit->slot;
+	skb->cb[FLOOD_VLAN] = transit->vlan;
+	skb->cb[FLOOD_PROGRESS] = (transit->frame.tpid ? FLOOD_IS_TAGGED : 0) |
+				  (transit->frame.destination == SXDP_MAC_BROADCAST ? FLOOD_IS_BROADCAST : 0);
+	return tc_flood_from(skb, 0);
+}
+
+static __always_inline void tc_copy_to(struct __sk_buff *skb, __u32 slot)
+{
+	struct sxdp_port *target = port_at(slot);
+	__u32 vlan = skb->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
+	__u32 progress = skb->cb[FLOOD_PROGRESS];
+	int has_failed;
+
+	if (!target->ifindex || slot == skb->cb[FLOOD_SLOT])
+		return;
+	if (target_judge(target, trunk_of(target, slot), (__u16)vlan) != SXDP_ADMITTED)
+		return;
+	if (vlan_leaves_tagged(target, (__u16)vlan) != ((progress & FLOOD_IS_TAGGED) != 0)) {
+		skb->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_MISMATCHED;
+		return;
+	}
+	has_failed = bpf_clone_redirect(skb, target->ifindex, 0) != 0;
+	count_egress(slot, tc_frames(skb), skb->len,
+		     progress & FLOOD_IS_BROADCAST ? SXDP_BROADCAST : SXDP_MULTICAST, has_failed);
+	skb->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_COPIED;
+}
+
 /* Returns where the next chunk starts. The empty asm keeps the compiler from proving the mask away, which the verifier
  * needs to see. */
-static __always_inline __u32 tc_copy_to_chunk(struct __sk_buff *skb, struct transit *transit,
-					      const struct sxdp_members *list, __u32 next)
+static __always_inline __u32 tc_copy_to_chunk(struct __sk_buff *skb, const struct sxdp_members *list, __u32 next)
 {
 	__u32 i;
 
@@ -377,7 +429,7 @@ static __always_inline __u32 tc_copy_to_chunk(struct __sk_buff *skb, struct tran
 	for (i = 0; i < SXDP_FLOOD_CHUNK; i++) {
 		if (next + i >= list->count)
 			break;
-		tc_copy_to(skb, transit, list->slots[next + i]);
+		tc_copy_to(skb, list->slots[next + i]);
 	}
 	return next + SXDP_FLOOD_CHUNK;
 }
@@ -395,33 +447,30 @@ static __always_inline enum sxdp_verdict tc_flood_some(struct __sk_buff *skb, st
 	if (port->flags & SXDP_PORT_HOST_STACK && transit->vlan == SXDP_VLAN_NONE)
 		transit->action = TC_PASS;
 	if (next == 0)
-		tc_copy_to(skb, transit, port->pf);
+		tc_copy_to(skb, port->pf);
 	if (list && next < SXDP_MAX_MEMBERS) {
-		next = tc_copy_to_chunk(skb, transit, list, next);
+		next = tc_copy_to_chunk(skb, list, next);
 		if (next < list->count && next < SXDP_MAX_MEMBERS)
-			return tc_go_on_flooding(skb, transit, next);
+			return tc_flood_from(skb, next);
 	}
-	if ((transit->progress & (FLOOD_IS_MISMATCHED | FLOOD_IS_RETAGGED)) == FLOOD_IS_MISMATCHED) {
+	if ((skb->cb[FLOOD_PROGRESS] & (FLOOD_IS_MISMATCHED | FLOOD_IS_RETAGGED)) == FLOOD_IS_MISMATCHED) {
 		if (tc_retag(skb, transit, transit->frame.tpid == 0))
 			return SXDP_REDIRECT_ERROR;
-		transit->progress |= FLOOD_IS_RETAGGED;
-		return tc_go_on_flooding(skb, transit, 0);
+		skb->cb[FLOOD_PROGRESS] = (skb->cb[FLOOD_PROGRESS] | FLOOD_IS_RETAGGED) ^ FLOOD_IS_TAGGED;
+		return tc_flood_from(skb, 0);
 	}
-	return transit->progress & FLOOD_IS_COPIED || transit->action == TC_PASS ? SXDP_FLOODED : SXDP_NO_TARGET;
+	return skb->cb[FLOOD_PROGRESS] & FLOOD_IS_COPIED || transit->action == TC_PASS ? SXDP_FLOODED : SXDP_NO_TARGET;
 }
 
 int tc_flood(struct __sk_buff *skb)
 {
 	struct transit transit = { .frames = 1, .action = TC_DROP };
-	struct sxdp_port *port;
 
-	transit.slot = skb->cb[0];
-	transit.vlan = (__u16)skb->cb[1];
-	transit.progress = skb->cb[2];
-	port = ports.lookup(&transit.slot);
-	if (!port || tc_parse(skb, &transit))
+	transit.slot = skb->cb[FLOOD_SLOT] & SXDP_SLOT_MASK;
+	transit.vlan = skb->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
+	if (tc_parse(skb, &transit))
 		return finish(&transit, SXDP_MALFORMED);
-	return finish(&transit, tc_flood_some(skb, &transit, port, skb->cb[3]));
+	return finish(&transit, tc_flood_some(skb, &transit, port_at(transit.slot), skb->cb[FLOOD_NEXT]));
 }
 
 static __always_inline enum sxdp_verdict tc_switch(struct __sk_buff *skb, struct transit *transit,
@@ -438,7 +487,7 @@ static __always_inline enum sxdp_verdict tc_switch(struct __sk_buff *skb, struct
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
 	if (frame_is_multicast(transit->frame.destination))
-		return tc_go_on_flooding(skb, transit, 0);
+		return tc_start_flood(skb, transit);
 	verdict = find_route(port, transit, &route);
 	if (verdict == SXDP_TO_HOST)
 		transit->action = TC_PASS;
@@ -449,22 +498,18 @@ static __always_inline enum sxdp_verdict tc_switch(struct __sk_buff *skb, struct
 
 int tc_vf(struct __sk_buff *skb)
 {
-	struct transit transit = { .frames = 1, .action = TC_DROP };
-	struct sxdp_port *port = port_of_vf(skb->ifindex, &transit.slot);
+	__u32 slot = slot_of_vf(skb->ifindex);
+	struct transit transit = { .frames = 1, .action = TC_DROP, .slot = slot };
 
-	return finish(&transit, tc_switch(skb, &transit, port));
+	return finish(&transit, tc_switch(skb, &transit, port_of(slot, skb->ifindex)));
 }
 
 int tc_uplink(struct __sk_buff *skb)
 {
-	struct transit transit = { .frames = 1, .action = TC_DROP };
-	struct sxdp_port *port;
+	__u32 slot = uplink_slot();
+	struct transit transit = { .frames = 1, .action = TC_DROP, .slot = slot };
 
-	transit.slot = uplink_slot();
-	port = ports.lookup(&transit.slot);
-	if (port && port->ifindex != skb->ifindex)
-		port = 0;
-	return finish(&transit, tc_switch(skb, &transit, port));
+	return finish(&transit, tc_switch(skb, &transit, port_of(slot, skb->ifindex)));
 }
 
 /* ---- what devices did not take ---- */
@@ -487,9 +532,7 @@ static __always_inline __u32 read_ifindex(__u64 net_device)
 
 static __always_inline int slot_has(__u32 slot, __u32 ifindex)
 {
-	struct sxdp_port *port = ports.lookup(&slot);
-
-	return port && ifindex && port->ifindex == ifindex;
+	return ifindex && port_at(slot)->ifindex == ifindex;
 }
 
 /* An XDP redirect is only an intention: the device may refuse at the end of the batch. Tracepoint xdp_devmap_xmit:
@@ -503,7 +546,7 @@ int on_devmap_xmit(struct bpf_raw_tracepoint_args *ctx)
 	if (!drops)
 		return 0;
 	ifindex = read_ifindex(ctx->args[1]);
-	slot = ifindex & SXDP_SLOT_MASK;
+	slot = slot_of_vf(ifindex);
 	if (slot >= SXDP_FIRST_VF_SLOT && slot_has(slot, ifindex)) {
 		count_egress_errors(slot, drops);
 		return 0;
@@ -522,7 +565,7 @@ int on_redirect_error(struct bpf_raw_tracepoint_args *ctx)
 	__u32 ifindex = read_ifindex(ctx->args[0]);
 	__u32 slot;
 
-	if (slot_has(ifindex & SXDP_SLOT_MASK, ifindex)) {
+	if (slot_has(slot_of_vf(ifindex), ifindex)) {
 		count_egress_errors((__u32)ctx->args[6], 1);
 		return 0;
 	}

@@ -14,6 +14,12 @@ MAX_MEMBERS = 256
 FLOOD_CHUNK = 32
 MAX_VLANS = 1024
 MAX_FDB_ENTRIES = 16384
+FDB_BUCKET_BITS = 14
+FDB_BUCKETS = 1 << FDB_BUCKET_BITS
+FDB_WAYS = 4
+PLACE_SLOT_BITS = 10
+PLACE_GENERATION_BITS = 4
+PLACE_BITS = PLACE_SLOT_BITS + PLACE_GENERATION_BITS
 SLOT_MASK = MAX_PORTS - 1
 FIRST_VF_SLOT = MAX_PFS
 VLAN_NONE = 0
@@ -21,9 +27,11 @@ VLAN_TRUNKS = 4095
 VERDICT_ROOM = 24
 
 PORT_LAYOUT = struct.Struct("<IIQIHHHHI")
+PORTS_BYTES = PORT_LAYOUT.size * MAX_PORTS
 TRUNK_LAYOUT = struct.Struct("<64Q")
 FDB_KEY_LAYOUT = struct.Struct("<Q")
-FDB_ENTRY_LAYOUT = struct.Struct("<II")
+PLACE_LAYOUT = struct.Struct("<I")
+FDB_BYTES = 8 * FDB_WAYS * FDB_BUCKETS
 MEMBERS_LAYOUT = struct.Struct(f"<I{MAX_MEMBERS + FLOOD_CHUNK}HI")
 COUNTERS_LAYOUT = struct.Struct(f"<{VERDICT_ROOM + 8}Q")
 SLOT_LAYOUT = struct.Struct("<I")
@@ -88,6 +96,16 @@ def fdb_key(pf: int, vlan: int, mac: bytes) -> int:
     return domain(pf, vlan) << 48 | mac_word(mac)
 
 
+def place(slot: int, generation: int) -> int:
+    """Where an address is (sxdp_place)."""
+    return (generation & ((1 << PLACE_GENERATION_BITS) - 1)) << PLACE_SLOT_BITS | slot
+
+
+def slot_at(place: int) -> int:
+    """The port of a place (fdb_slot)."""
+    return place & SLOT_MASK
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortValue:
     """struct sxdp_port. mac is six bytes; vlan is the access VLAN, 0 = untagged."""
@@ -143,16 +161,17 @@ class Counters:
     def unpack(cls, per_cpu: bytes) -> "Counters":
         """From a per-CPU map value: one block a possible CPU, one after the other."""
         totals = [sum(column) for column in zip(*COUNTERS_LAYOUT.iter_unpack(per_cpu), strict=True)]
+        rest = 4 + VERDICT_ROOM
         return cls(
-            verdicts=tuple(totals[:VERDICT_ROOM]),
-            ingress_bytes=totals[VERDICT_ROOM],
-            ingress_multicast=totals[VERDICT_ROOM + 1],
-            ingress_broadcast=totals[VERDICT_ROOM + 2],
-            egress_frames=totals[VERDICT_ROOM + 3],
-            egress_bytes=totals[VERDICT_ROOM + 4],
-            egress_multicast=totals[VERDICT_ROOM + 5],
-            egress_broadcast=totals[VERDICT_ROOM + 6],
-            egress_errors=totals[VERDICT_ROOM + 7],
+            ingress_bytes=totals[0],
+            egress_frames=totals[1],
+            egress_bytes=totals[2],
+            egress_errors=totals[3],
+            verdicts=tuple(totals[4:rest]),
+            ingress_multicast=totals[rest],
+            ingress_broadcast=totals[rest + 1],
+            egress_multicast=totals[rest + 2],
+            egress_broadcast=totals[rest + 3],
         )
 
     @property

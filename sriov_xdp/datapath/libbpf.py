@@ -5,6 +5,7 @@ not needed here, so the daemon carries no compiler. For the datapath package onl
 """
 
 import ctypes
+import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -238,6 +239,14 @@ def update_link(link: int, program: int) -> None:
 def update_element(fd: int, key: bytes, value: bytes) -> None:
     """Writes one map element."""
     _checked(_lib.bpf_map_update_elem(fd, key, value, ctypes.c_uint64(BPF_ANY)), "map update")
+
+
+def map_memory(fd: int, size_bytes: int) -> mmap.mmap:
+    """The values of an array map made with BPF_F_MMAPABLE, as memory that programs read at the same time."""
+    try:
+        return mmap.mmap(fd, size_bytes)
+    except OSError as error:
+        raise DataPathError(f"map memory: {error.strerror} (errno {error.errno})") from error
 
 
 def lookup_element(fd: int, key: bytes, value_bytes: int) -> bytes | None:

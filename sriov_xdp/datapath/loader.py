@@ -10,6 +10,7 @@ import os
 import struct
 import sys
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from sriov_xdp.datapath.libbpf import AttachType, ProgramType
 from sriov_xdp.datapath.pins import remove_tree
 from sriov_xdp.datapath.sources import source_dir
 
-MAPS = ("ports", "trunks", "fdb", "members", "counters", "devices", "stages")
+MAPS = ("ports", "fdb", "fdb_overflow", "trunks", "members", "counters", "devices", "stages")
 UPLINK_SLOT_MARK = 0x5D8B5D8B5D8B0000
 IFINDEX_OFFSET_MARK = 0x5D8B5D8B5D8B0001
+MAP_VALUE_MARKS = {"ports": 0x5D8B5D8B5D8B0002, "fdb": 0x5D8B5D8B5D8B0003}
 _LOAD_IMM64 = 0x18
+_PSEUDO_MAP_VALUE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +45,31 @@ SINGLE_PROGRAMS = {"xdp_vf": _XDP, "tc_vf": _TC, "tc_flood": _TC, "on_devmap_xmi
 UPLINK_PROGRAMS = {"xdp_uplink": _XDP, "tc_uplink": _TC}
 
 
-def with_constant(code: bytes, mark: int, value: int) -> bytes:
-    """The bytecode with each 64-bit immediate load of mark made a load of value."""
-    patched = bytearray(code)
+def _loads_of(code: bytes, mark: int) -> Iterator[int]:
+    """Where the bytecode loads mark as a 64-bit immediate, which takes two instructions."""
     for at in range(0, len(code) - 8, 8):
         low, high = struct.unpack_from("<I", code, at + 4)[0], struct.unpack_from("<I", code, at + 12)[0]
         if code[at] == _LOAD_IMM64 and (high << 32 | low) == mark:
-            struct.pack_into("<I", patched, at + 4, value & 0xFFFFFFFF)
-            struct.pack_into("<I", patched, at + 12, value >> 32)
+            yield at
+
+
+def with_constant(code: bytes, mark: int, value: int) -> bytes:
+    """The bytecode with each 64-bit immediate load of mark made a load of value."""
+    patched = bytearray(code)
+    for at in _loads_of(code, mark):
+        struct.pack_into("<I", patched, at + 4, value & 0xFFFFFFFF)
+        struct.pack_into("<I", patched, at + 12, value >> 32)
+    return bytes(patched)
+
+
+def with_map_value(code: bytes, mark: int, map_fd: int) -> bytes:
+    """The bytecode with each 64-bit immediate load of mark made a load of the address of an array map's one value
+    (BPF_PSEUDO_MAP_VALUE, Linux 5.2), which bcc cannot say in C."""
+    patched = bytearray(code)
+    for at in _loads_of(code, mark):
+        patched[at + 1] = patched[at + 1] & 0x0F | _PSEUDO_MAP_VALUE << 4
+        struct.pack_into("<I", patched, at + 4, map_fd)
+        struct.pack_into("<I", patched, at + 12, 0)
     return bytes(patched)
 
 
@@ -65,6 +85,13 @@ def _compile() -> Any:
         return BPF(src_file=str(source_dir() / "vswitch.c"), cflags=flags)
     except Exception as error:  # bcc raises bare Exceptions
         raise CompileError(f"bpf/vswitch.c: bcc could not compile it: {error}") from error
+
+
+def _bytecode(module: Any, name: str) -> bytes:
+    code: bytes = module.dump_func(name.encode())
+    for map_name, mark in MAP_VALUE_MARKS.items():
+        code = with_map_value(code, mark, module[map_name].map_fd)
+    return code
 
 
 def _load(name: str, kind: _Kind, code: bytes, folder: Path) -> int:
@@ -84,12 +111,12 @@ def load(directory: Path) -> None:
         libbpf.pin(module[name].map_fd, staging / "maps" / name)
     offset = libbpf.member_offset_bytes("net_device", "ifindex")
     for name, kind in SINGLE_PROGRAMS.items():
-        code = with_constant(module.dump_func(name.encode()), IFINDEX_OFFSET_MARK, offset)
+        code = with_constant(_bytecode(module, name), IFINDEX_OFFSET_MARK, offset)
         fd = _load(name, kind, code, staging / "progs")
         if name == "tc_flood":
             libbpf.update_element(module["stages"].map_fd, struct.pack("<I", 0), struct.pack("<I", fd))
     for name, kind in UPLINK_PROGRAMS.items():
-        code = module.dump_func(name.encode())
+        code = _bytecode(module, name)
         for pf in range(MAX_PFS):
             _load(f"{name}_{pf}", kind, with_constant(code, UPLINK_SLOT_MARK, pf), staging / "progs")
     staging.rename(directory)

@@ -25,9 +25,10 @@ _LOADER_SECONDS = 60
 _NO_SUCH_IFINDEX = 0x7FFFFFFF
 
 MAP_SHAPES: dict[str, tuple[int, int, int]] = {
-    "ports": (4, abi.PORT_LAYOUT.size, abi.MAX_PORTS),
+    "ports": (4, abi.PORTS_BYTES, 1),
+    "fdb": (4, abi.FDB_BYTES, 1),
+    "fdb_overflow": (8, abi.PLACE_LAYOUT.size, abi.MAX_FDB_ENTRIES),
     "trunks": (4, abi.TRUNK_LAYOUT.size, abi.MAX_PORTS),
-    "fdb": (8, abi.FDB_ENTRY_LAYOUT.size, abi.MAX_FDB_ENTRIES),
     "members": (4, abi.MEMBERS_LAYOUT.size, abi.MAX_VLANS),
     "counters": (4, abi.COUNTERS_LAYOUT.size, abi.MAX_PORTS),
     "devices": (4, 4, abi.MAX_PORTS),
@@ -42,6 +43,7 @@ class Pins:
         self.build = root / build_id()
         self._programs: dict[str, int] = {}
         self._maps: dict[str, int] = {}
+        self._words: dict[str, memoryview] = {}
 
     def load(self) -> bool:
         """Opens this build's pins; runs the loader first when they are not there. Returns whether it compiled.
@@ -61,6 +63,12 @@ class Pins:
     def map_fd(self, name: str) -> int:
         """An open map."""
         return self._maps[name]
+
+    def words(self, name: str) -> memoryview:
+        """The one value of a map that programs address directly, as 64-bit words; a store is seen by the next frame."""
+        if name not in self._words:
+            self._words[name] = memoryview(libbpf.map_memory(self._maps[name], MAP_SHAPES[name][1])).cast("Q")
+        return self._words[name]
 
     def program_fd(self, name: str) -> int:
         """An open program; opened at the first use."""
@@ -136,7 +144,10 @@ class Pins:
                 remove_tree(entry)
 
     def close(self) -> None:
-        """Closes the descriptors; what is pinned stays."""
+        """Closes descriptors and mapped memory; what is pinned stays."""
+        for words in self._words.values():
+            words.release()
+        self._words.clear()
         for fd in [*self._maps.values(), *self._programs.values()]:
             os.close(fd)
         self._maps.clear()

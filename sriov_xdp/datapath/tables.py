@@ -5,7 +5,7 @@ Order of writes: what revokes comes before what grants, so that a crash between 
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from sriov_xdp.datapath import abi, libbpf
 from sriov_xdp.datapath.abi import Counters, PortValue
 from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.pins import Pins
 
 
@@ -25,6 +26,7 @@ class PortImage:
     fdb: frozenset[int]
 
 
+_PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
 _POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")
 
 
@@ -32,14 +34,44 @@ def _slot_key(slot: int) -> bytes:
     return abi.SLOT_LAYOUT.pack(slot)
 
 
+class _Overflow(MutableMapping[int, int]):
+    """The hash map fdb_overflow as a mapping from keys to places."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._cache: dict[int, int] = {}
+        for key in list(libbpf.iterate_keys(fd, abi.FDB_KEY_LAYOUT.size)):
+            value = libbpf.lookup_element(fd, key, abi.PLACE_LAYOUT.size)
+            if value is not None:
+                self._cache[abi.FDB_KEY_LAYOUT.unpack(key)[0]] = abi.PLACE_LAYOUT.unpack(value)[0]
+
+    def __getitem__(self, key: int) -> int:
+        return self._cache[key]
+
+    def __setitem__(self, key: int, place: int) -> None:
+        libbpf.update_element(self._fd, abi.FDB_KEY_LAYOUT.pack(key), abi.PLACE_LAYOUT.pack(place))
+        self._cache[key] = place
+
+    def __delitem__(self, key: int) -> None:
+        libbpf.delete_element(self._fd, abi.FDB_KEY_LAYOUT.pack(key))
+        del self._cache[key]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._cache)
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
+
 class Tables:
     """Typed access to the maps of an open Pins."""
 
     def __init__(self, pins: Pins) -> None:
         self._pins = pins
+        self._port_words = pins.words("ports")
+        self._fdb = ForwardingDatabase(pins.words("fdb"), _Overflow(pins.map_fd("fdb_overflow")))
         self._ports: dict[int, bytes] = {}
         self._trunks: dict[int, bytes] = {}
-        self._fdb: dict[int, bytes] = {}
         self._fdb_of_slot: dict[int, frozenset[int]] = {}
         self._members: dict[int, tuple[int, ...]] = {}
         self._devices: dict[int, int] = {}
@@ -47,14 +79,15 @@ class Tables:
 
     def adopt(self) -> None:
         """Reads what an earlier process left in the maps."""
-        for slot, value in self._read_array("ports", abi.PORT_LAYOUT.size).items():
+        everything = self._port_words.tobytes()
+        for slot in range(abi.MAX_PORTS):
+            value = everything[slot * abi.PORT_LAYOUT.size : (slot + 1) * abi.PORT_LAYOUT.size]
             if value != abi.EMPTY_PORT:
                 self._ports[slot] = value
-        for key, value in self._read_hash("fdb", abi.FDB_KEY_LAYOUT.size, abi.FDB_ENTRY_LAYOUT.size):
-            number = abi.FDB_KEY_LAYOUT.unpack(key)[0]
-            slot = abi.FDB_ENTRY_LAYOUT.unpack(value)[0]
-            self._fdb[number] = value
-            self._fdb_of_slot[slot] = self._fdb_of_slot.get(slot, frozenset()) | {number}
+        self._fdb.adopt()
+        for key, place in self._fdb.items():
+            slot = abi.slot_at(place)
+            self._fdb_of_slot[slot] = self._fdb_of_slot.get(slot, frozenset()) | {key}
         for key, value in self._read_hash("members", 4, abi.MEMBERS_LAYOUT.size):
             count, *slots = abi.MEMBERS_LAYOUT.unpack(value)
             self._members[struct.unpack("<I", key)[0]] = tuple(slots[:count])
@@ -64,10 +97,6 @@ class Tables:
             device = libbpf.lookup_element(self._pins.map_fd("devices"), _slot_key(slot), 4)
             if device:
                 self._devices[slot] = struct.unpack("<I", device)[0]
-
-    def _read_array(self, name: str, value_bytes: int) -> dict[int, bytes]:
-        _keys, values, count = libbpf.lookup_batch(self._pins.map_fd(name), abi.MAX_PORTS, 4, value_bytes)
-        return {slot: values[slot * value_bytes : (slot + 1) * value_bytes] for slot in range(count)}
 
     def _read_hash(self, name: str, key_bytes: int, value_bytes: int) -> list[tuple[bytes, bytes]]:
         fd = self._pins.map_fd(name)
@@ -93,7 +122,7 @@ class Tables:
     def put_port(self, slot: int, image: PortImage) -> None:
         """Makes the maps say this of a port: entries that go, then the port, then entries that come. Raises DataPathError;
         a later call with the old image undoes what was done."""
-        entry = abi.FDB_ENTRY_LAYOUT.pack(slot, image.value.generation)
+        place = abi.place(slot, image.value.generation)
         before = self._fdb_of_slot.get(slot, frozenset())
         for key in before - image.fdb:
             self._delete_fdb(key, slot)
@@ -101,21 +130,15 @@ class Tables:
         self._write_port(slot, image.value.pack())
         self._write_device(slot, image.value.ifindex)
         for key in image.fdb:
-            if self._fdb.get(key) != entry:
-                libbpf.update_element(self._pins.map_fd("fdb"), abi.FDB_KEY_LAYOUT.pack(key), entry)
+            if self._fdb.get(key) != place:
+                self._fdb.put(key, place)
                 self.writes += 1
-                self._fdb[key] = entry
                 self._fdb_of_slot[slot] = self._fdb_of_slot.get(slot, frozenset()) | {key}
 
     def put_values(self, values: Mapping[int, PortValue]) -> None:
-        """Changes port values only, all in one system call: a policy change of a whole group."""
-        changed = {slot: packed for slot, value in values.items() if self._ports.get(slot) != (packed := value.pack())}
-        if not changed:
-            return
-        keys = b"".join(_slot_key(slot) for slot in changed)
-        libbpf.update_batch(self._pins.map_fd("ports"), keys, b"".join(changed.values()), len(changed))
-        self.writes += len(changed)
-        self._ports.update(changed)
+        """Changes port values only: a policy change of a whole group."""
+        for slot, value in values.items():
+            self._write_port(slot, value.pack())
 
     def clear_port(self, slot: int) -> None:
         """Removes a port: first it may no longer send, then nobody finds it."""
@@ -165,18 +188,23 @@ class Tables:
         """Unless another port took the entry over meanwhile."""
         if slot in self._fdb_of_slot:
             self._fdb_of_slot[slot] -= {key}
-        entry = self._fdb.get(key)
-        if entry is None or abi.FDB_ENTRY_LAYOUT.unpack(entry)[0] != slot:
+        place = self._fdb.get(key)
+        if place is None or abi.slot_at(place) != slot:
             return
-        libbpf.delete_element(self._pins.map_fd("fdb"), abi.FDB_KEY_LAYOUT.pack(key))
+        self._fdb.remove(key)
         self.writes += 1
-        del self._fdb[key]
 
     def _write_port(self, slot: int, packed: bytes) -> None:
-        if self._ports.get(slot, abi.EMPTY_PORT) != packed:
-            libbpf.update_element(self._pins.map_fd("ports"), _slot_key(slot), packed)
-            self.writes += 1
-            self._ports[slot] = packed
+        """Word by word. The first one says whose port it is: a port that goes loses it first, one that comes gets it last."""
+        before = self._ports.get(slot, abi.EMPTY_PORT)
+        if before == packed:
+            return
+        words = struct.unpack(_PORT_WORDS, packed)
+        order = range(len(words)) if packed == abi.EMPTY_PORT else reversed(range(len(words)))
+        for number in order:
+            self._port_words[slot * len(words) + number] = words[number]
+        self.writes += 1
+        self._ports[slot] = packed
 
     def _write_trunk(self, slot: int, vlans: frozenset[int]) -> None:
         packed = abi.pack_trunk(vlans)
