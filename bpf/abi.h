@@ -23,11 +23,6 @@ enum sxdp_limit {
 	SXDP_MAX_FDB_ENTRIES = 16384,
 };
 
-/* Of bpf(2), Linux 5.5: user space maps the map's value into its memory. */
-enum sxdp_map_flag {
-	SXDP_MMAPABLE = 1 << 10,
-};
-
 /* Geometry of the forwarding database (fdb.h). */
 enum sxdp_fdb_shape {
 	SXDP_FDB_BUCKET_BITS = 14,
@@ -68,6 +63,7 @@ enum sxdp_verdict {
 	SXDP_REDIRECT_ERROR = 14,
 	SXDP_HAIRPIN = 15,
 	SXDP_VERDICTS = 24,         /* room in the counter block */
+	SXDP_COUNTED = 253,         /* internal: forwarded, and counted where it left */
 	SXDP_ADMITTED = 254,        /* internal: no rule objected so far */
 	SXDP_DEFERRED = 255,        /* internal: the tc program on the same device finishes and counts this frame */
 };
@@ -95,7 +91,7 @@ struct sxdp_port {
 	__u16 mtu_bytes;            /* payload after the Ethernet header and one tag */
 	__u16 pf;
 	__u16 pad0;
-	__u32 pad1;
+	__u32 place;                /* what entries of the forwarding database say that lead here (sxdp_place); 0 = none may */
 };
 _Static_assert(sizeof(struct sxdp_port) == 32, "sxdp_port");
 
@@ -133,7 +129,7 @@ struct sxdp_members {
 };
 _Static_assert(sizeof(struct sxdp_members) == 584, "sxdp_members");
 
-/* Per CPU and port. Ingress = the frame entered the switch here; egress = it left here. Frames, not skbs: a TSO
+/* Of a port on one CPU. Ingress = the frame entered the switch here; egress = it left here. Frames, not skbs: a TSO
  * super-frame counts as its segments. */
 struct sxdp_counters {
 	__u64 ingress_bytes;        /* of frames that went on, as are the multicast and broadcast counters */
@@ -148,15 +144,20 @@ struct sxdp_counters {
 };
 _Static_assert(sizeof(struct sxdp_counters) == 256, "sxdp_counters");
 
+/* What one CPU counted. A map has one for each CPU (not a per-CPU map: that could not be mapped into user space). */
+struct sxdp_cpu_counters {
+	struct sxdp_counters of[SXDP_MAX_PORTS];
+};
+
 /* The forwarding domain of a VLAN of a PF, and the key of its forwarding database. */
-static __always_inline __u16 sxdp_domain(__u16 pf, __u16 vlan)
+static __always_inline __u64 sxdp_domain(__u64 pf, __u64 vlan)
 {
-	return (__u16)(pf << 12 | (vlan & SXDP_VLAN_MASK));
+	return pf << 12 | vlan;
 }
 
-static __always_inline __u64 sxdp_fdb_key(__u16 domain, __u64 mac)
+static __always_inline __u64 sxdp_fdb_key(__u64 domain, __u64 mac)
 {
-	return (__u64)domain << 48 | mac;
+	return domain << 48 | mac;
 }
 
 static __always_inline __u32 sxdp_place(__u32 slot, __u32 generation)

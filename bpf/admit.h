@@ -8,17 +8,17 @@
 #include "control.h"
 #include "frame.h"
 
-/* Before the frame is looked at: what enters a port that is down is not even parsed. */
-static __always_inline enum sxdp_verdict admit_port(const struct sxdp_port *port)
+/* Before the frame is looked at: what enters a port that is down is not even parsed. ifindex: of the device it came in by. */
+static __always_inline enum sxdp_verdict admit_port(const struct sxdp_port *port, __u64 ifindex)
 {
-	if (!port)
+	if (port->ifindex != ifindex)
 		return SXDP_UNKNOWN_PORT;
 	return port->flags & SXDP_PORT_LINK_UP ? SXDP_ADMITTED : SXDP_LINK_DOWN;
 }
 
 static __always_inline int admit_length_fits(const struct sxdp_port *port, const struct sxdp_frame *frame)
 {
-	__u32 header_bytes = SXDP_ETH_HEADER_BYTES + (frame->in_band ? SXDP_TAG_BYTES : 0);
+	__u64 header_bytes = SXDP_ETH_HEADER_BYTES + (frame->in_band ? SXDP_TAG_BYTES : 0);
 
 	return frame->length_bytes <= header_bytes + port->mtu_bytes;
 }

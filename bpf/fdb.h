@@ -17,25 +17,25 @@ static __always_inline __u64 fdb_scatter(__u64 key)
 	return key * SXDP_FDB_FACTOR;
 }
 
-static __always_inline __u32 fdb_bucket(__u64 scattered)
+static __always_inline __u64 fdb_bucket(__u64 scattered)
 {
-	return (__u32)(scattered >> (64 - SXDP_FDB_BUCKET_BITS));
+	return scattered >> (64 - SXDP_FDB_BUCKET_BITS);
 }
 
-static __always_inline __u64 fdb_word(__u64 scattered, __u32 place)
+static __always_inline __u64 fdb_word(__u64 scattered, __u64 place)
 {
 	return scattered << SXDP_PLACE_BITS | place;
 }
 
 /* The place, or 0 when the word is of another address, or free. */
-static __always_inline __u32 fdb_match(__u64 word, __u64 scattered)
+static __always_inline __u64 fdb_match(__u64 word, __u64 scattered)
 {
 	__u64 rest = word ^ scattered << SXDP_PLACE_BITS;
 
-	return rest >> SXDP_PLACE_BITS ? 0 : (__u32)rest;
+	return rest >> SXDP_PLACE_BITS ? 0 : rest;
 }
 
-static __always_inline __u32 fdb_slot(__u32 place)
+static __always_inline __u64 fdb_slot(__u64 place)
 {
 	return place & (SXDP_MAX_PORTS - 1);
 }

@@ -19,22 +19,15 @@ enum sxdp_ethernet {
 
 #define SXDP_MAC_BROADCAST 0xffffffffffffULL
 
-/* How many a frame is for. */
-enum sxdp_reach {
-	SXDP_UNICAST,
-	SXDP_MULTICAST,
-	SXDP_BROADCAST,
-};
-
+/* Lives in registers only, hence words for all: BPF has no cheaper ones. */
 struct sxdp_frame {
 	__u64 destination;
 	__u64 source;
-	__u32 length_bytes;         /* from the destination address to the end, with every tag */
-	__u16 type;                 /* EtherType behind the outer tag */
-	__u16 tpid;                 /* of the outer tag, 0 = untagged */
-	__u16 tci;
-	__u8 in_band;               /* the outer tag stands in the bytes, not in the skb's metadata */
-	__u8 pad0;
+	__u64 length_bytes;         /* from the destination address to the end, with every tag */
+	__u64 type;                 /* EtherType behind the outer tag */
+	__u64 tpid;                 /* of the outer tag, 0 = untagged */
+	__u64 tci;
+	__u64 in_band;              /* the outer tag stands in the bytes, not in the skb's metadata */
 };
 
 static __always_inline __u16 frame_be16(const __u8 *at)
@@ -48,7 +41,7 @@ static __always_inline __u64 frame_word(const __u8 *at)
 	return *(const __u64 *)at;
 }
 
-static __always_inline int frame_is_tag(__u16 type)
+static __always_inline int frame_is_tag(__u64 type)
 {
 	return type == SXDP_TPID_8021Q || type == SXDP_TPID_8021AD || type == SXDP_TPID_9100;
 }
@@ -58,11 +51,9 @@ static __always_inline int frame_is_multicast(__u64 mac)
 	return (int)(mac & 1);
 }
 
-/* Reads addresses, outer tag and type. length_bytes is the caller's, as only the context knows what is not linear.
- * A tag that the device took off (tc only) comes in as offloaded_tpid/tci; offloaded_tpid 0 = none.
- * Returns 0, or -1 when a header that is needed is cut off. */
-static __always_inline int frame_parse(struct sxdp_frame *frame, const void *data, const void *data_end,
-				       __u16 offloaded_tpid, __u16 offloaded_tci)
+/* Reads addresses and type; what stands there may be a tag. length_bytes is the caller's, as only the context knows what is
+ * not linear. Returns 0, or -1 when the header is cut off, as does frame_parse_tag(). */
+static __always_inline int frame_parse(struct sxdp_frame *frame, const void *data, const void *data_end)
 {
 	const __u8 *bytes = data;
 	__u64 source_and_type;
@@ -73,11 +64,17 @@ static __always_inline int frame_parse(struct sxdp_frame *frame, const void *dat
 	frame->destination = frame_word(bytes) & SXDP_MAC_BROADCAST;
 	frame->source = source_and_type & SXDP_MAC_BROADCAST;
 	frame->type = __builtin_bswap16((__u16)(source_and_type >> 48));
-	frame->tpid = offloaded_tpid;
-	frame->tci = offloaded_tci;
+	frame->tpid = 0;
+	frame->tci = 0;
 	frame->in_band = 0;
-	if (offloaded_tpid || !frame_is_tag(frame->type))
-		return 0;
+	return 0;
+}
+
+/* Of a frame whose type is a tag's: reads the tag and the type behind it. */
+static __always_inline int frame_parse_tag(struct sxdp_frame *frame, const void *data, const void *data_end)
+{
+	const __u8 *bytes = data;
+
 	if (bytes + SXDP_ETH_HEADER_BYTES + SXDP_TAG_BYTES > (const __u8 *)data_end)
 		return -1;
 	frame->tpid = frame->type;

@@ -15,9 +15,9 @@ static __always_inline int source_is_foreign(const struct sxdp_port *port, const
 }
 
 /* owner: the place of the source in this VLAN, or 0; uplink: the PF's own port. */
-static __always_inline enum sxdp_verdict source_judge(const struct sxdp_port *port, __u32 slot,
+static __always_inline enum sxdp_verdict source_judge(const struct sxdp_port *port, __u64 slot,
 						      const struct sxdp_frame *frame,
-						      __u32 owner,
+						      __u64 owner,
 						      const struct sxdp_port *uplink)
 {
 	if (owner && fdb_slot(owner) != slot)

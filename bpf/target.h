@@ -7,17 +7,17 @@
 #include "vlan.h"
 
 static __always_inline enum sxdp_verdict target_judge(const struct sxdp_port *target, const struct sxdp_trunk *trunk,
-						      __u16 vlan)
+						      __u64 vlan)
 {
 	if (!(target->flags & SXDP_PORT_LINK_UP) || !vlan_is_member(target, trunk, vlan))
 		return SXDP_TARGET_DENIED;
 	return SXDP_ADMITTED;
 }
 
-/* A place counts only for the attachment that it was made for. An empty port has generation 0. */
-static __always_inline int target_is_current(const struct sxdp_port *target, __u32 slot, __u32 place)
+/* An entry counts only for the attachment that it was made for. An empty port has place 0. */
+static __always_inline int target_is_current(const struct sxdp_port *target, __u64 place)
 {
-	return sxdp_place(slot, target->generation) == place;
+	return target->place == place;
 }
 
 #endif

@@ -8,16 +8,16 @@
 #include "abi.h"
 #include "frame.h"
 
-static __always_inline int vlan_is_listed(const struct sxdp_trunk *trunk, __u16 vlan)
+static __always_inline int vlan_is_listed(const struct sxdp_trunk *trunk, __u64 vlan)
 {
 	return trunk && (trunk->vlans[(vlan & SXDP_VLAN_MASK) >> 6] >> (vlan & 63)) & 1;
 }
 
 /* The rules of frames with a tag. A priority tag (VLAN 0) counts as untagged on the uplink and is refused from guests. */
 static __always_inline enum sxdp_verdict vlan_admit_tagged(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
-							   const struct sxdp_frame *frame, __u16 *vlan)
+							   const struct sxdp_frame *frame, __u64 *vlan)
 {
-	__u16 tag = frame->tci & SXDP_VLAN_MASK;
+	__u64 tag = frame->tci & SXDP_VLAN_MASK;
 
 	if (frame_is_tag(frame->type))
 		return SXDP_DOUBLE_TAG;
@@ -31,7 +31,7 @@ static __always_inline enum sxdp_verdict vlan_admit_tagged(const struct sxdp_por
 
 /* Sets *vlan, or objects. */
 static __always_inline enum sxdp_verdict vlan_admit(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
-						    const struct sxdp_frame *frame, __u16 *vlan)
+						    const struct sxdp_frame *frame, __u64 *vlan)
 {
 	*vlan = port->vlan;
 	if (frame->tpid)
@@ -39,7 +39,7 @@ static __always_inline enum sxdp_verdict vlan_admit(const struct sxdp_port *port
 	return port->flags & SXDP_PORT_TRUNK ? SXDP_VLAN_DENIED : SXDP_ADMITTED;
 }
 
-static __always_inline int vlan_is_member(const struct sxdp_port *target, const struct sxdp_trunk *trunk, __u16 vlan)
+static __always_inline int vlan_is_member(const struct sxdp_port *target, const struct sxdp_trunk *trunk, __u64 vlan)
 {
 	if (target->flags & SXDP_PORT_UPLINK)
 		return 1;
@@ -48,7 +48,7 @@ static __always_inline int vlan_is_member(const struct sxdp_port *target, const 
 	return target->vlan == vlan;
 }
 
-static __always_inline int vlan_leaves_tagged(const struct sxdp_port *target, __u16 vlan)
+static __always_inline int vlan_leaves_tagged(const struct sxdp_port *target, __u64 vlan)
 {
 	return vlan != SXDP_VLAN_NONE && (target->flags & (SXDP_PORT_UPLINK | SXDP_PORT_TRUNK)) != 0;
 }

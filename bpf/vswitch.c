@@ -15,18 +15,16 @@
 #include "target.h"
 #include "vlan.h"
 
-BPF_F_TABLE("array", __u32, struct sxdp_ports, ports, 1, SXDP_MMAPABLE);
-BPF_F_TABLE("array", __u32, struct sxdp_fdb, fdb, 1, SXDP_MMAPABLE);
 BPF_HASH(fdb_overflow, __u64, __u32, SXDP_MAX_FDB_ENTRIES);
 BPF_ARRAY(trunks, struct sxdp_trunk, SXDP_MAX_PORTS);
 BPF_HASH(members, __u32, struct sxdp_members, SXDP_MAX_VLANS);
-BPF_PERCPU_ARRAY(counters, struct sxdp_counters, SXDP_MAX_PORTS);
 BPF_DEVMAP(devices, SXDP_MAX_PORTS);
 BPF_PROG_ARRAY(stages, 1);          /* 0: tc_flood */
 
-/* The loader puts what is meant in place of these numbers: of the first two, the address of the map's one value, so that the
- * hot path needs no look-up; then the PF's number, of which each uplink has its own copy of the programs, so that it needs no
- * look-up by ifindex whatever ifindex it has; then the offset of net_device.ifindex, from the running kernel's BTF. */
+/* The loader puts what is meant in place of these numbers.
+ *
+ * Three maps are the loader's own, as user space has them in its memory: ports and the forwarding database, of which the
+ * programs know the address of the one value, so that the hot path needs no look-up; and the counters, one element a CPU. */
 static __always_inline struct sxdp_ports *ports_value(void)
 {
 	struct sxdp_ports *value;
@@ -43,6 +41,16 @@ static __always_inline struct sxdp_fdb *fdb_value(void)
 	return value;
 }
 
+static __always_inline void *counters_map(void)
+{
+	void *map;
+
+	asm volatile("%0 = 0x5d8b5d8b5d8b0004 ll" : "=r"(map));
+	return map;
+}
+
+/* The PF's number: each uplink has its own copy of the programs, so that it needs no look-up by ifindex, whatever ifindex it
+ * has. */
 static __always_inline __u32 uplink_slot(void)
 {
 	__u64 slot;
@@ -51,6 +59,7 @@ static __always_inline __u32 uplink_slot(void)
 	return (__u32)slot;
 }
 
+/* Of net_device.ifindex, from the running kernel's BTF. */
 static __always_inline __u64 ifindex_offset(void)
 {
 	__u64 offset;
@@ -85,60 +94,57 @@ enum flood_progress {
 /* One frame's way through the switch. */
 struct transit {
 	struct sxdp_frame frame;
-	__u32 slot;                 /* where it entered */
-	__u32 target_slot;
-	__u32 frames;               /* segments of a super-frame, else 1 */
+	__u64 slot;                 /* where it entered */
+	__u64 target_slot;
+	__u64 frames;               /* segments of a super-frame, else 1 */
+	__u64 vlan;
 	int action;                 /* the kernel's word for the verdict */
-	__u16 vlan;
-	__u16 pad0;
 };
 
 /* Where it goes. */
 struct route {
 	struct sxdp_port *target;
-	__u32 slot;
+	__u64 slot;
 };
 
-static __always_inline struct sxdp_port *port_at(__u32 slot)
+/* The empty asm keeps the compiler from computing the address anew at each access. */
+static __always_inline struct sxdp_port *port_at(__u64 slot)
 {
-	return &ports_value()->at[slot & SXDP_SLOT_MASK];
+	struct sxdp_port *port = &ports_value()->at[slot & SXDP_SLOT_MASK];
+
+	asm volatile("" : "+r"(port));
+	return port;
 }
 
-static __always_inline struct sxdp_trunk *trunk_of(const struct sxdp_port *port, __u32 slot)
+static __always_inline struct sxdp_trunk *trunk_of(const struct sxdp_port *port, __u64 slot)
 {
-	return port->flags & SXDP_PORT_TRUNK ? trunks.lookup(&slot) : 0;
+	__u32 key = (__u32)slot;
+
+	return port->flags & SXDP_PORT_TRUNK ? trunks.lookup(&key) : 0;
 }
 
-/* The port of the device that the frame came in by, or NULL. */
-static __always_inline struct sxdp_port *port_of(__u32 slot, __u32 ifindex)
-{
-	struct sxdp_port *port = port_at(slot);
-
-	return port->ifindex == ifindex ? port : 0;
-}
-
-static __always_inline __u32 slot_of_vf(__u32 ifindex)
+static __always_inline __u64 slot_of_vf(__u64 ifindex)
 {
 	return ifindex & SXDP_SLOT_MASK;
 }
 
 /* The place of an address, or 0. */
-static __always_inline __u32 fdb_find(__u16 pf, __u16 vlan, __u64 mac)
+static __always_inline __u64 fdb_find(__u64 pf, __u64 vlan, __u64 mac)
 {
 	__u64 key = sxdp_fdb_key(sxdp_domain(pf, vlan), mac);
 	__u64 scattered = fdb_scatter(key);
 	const __u64 *way = fdb_value()->way[fdb_bucket(scattered)];
-	__u32 place, *overflow;
-	int is_full = 1, i;
+	__u32 *overflow;
+	int i;
 
 #pragma unroll
 	for (i = 0; i < SXDP_FDB_WAYS; i++) {
-		place = fdb_match(way[i], scattered);
+		__u64 place = fdb_match(way[i], scattered);
+
 		if (place)
 			return place;
-		is_full &= way[i] != 0;
 	}
-	overflow = is_full ? fdb_overflow.lookup(&key) : 0;
+	overflow = way[0] && way[1] && way[2] && way[3] ? fdb_overflow.lookup(&key) : 0;
 	return overflow ? *overflow : 0;
 }
 
@@ -146,19 +152,20 @@ static __always_inline __u32 fdb_find(__u16 pf, __u16 vlan, __u64 mac)
 static __always_inline enum sxdp_verdict judge_foreign_source(const struct sxdp_port *port, const struct transit *transit)
 {
 	struct sxdp_port *uplink = port_at(port->pf);
-	__u32 owner = fdb_find(port->pf, transit->vlan, transit->frame.source);
+	__u64 owner = fdb_find(port->pf, transit->vlan, transit->frame.source);
 
 	if (!owner && uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
 		owner = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.source);
 	return source_judge(port, transit->slot, &transit->frame, owner, uplink);
 }
 
-static __always_inline enum sxdp_verdict admit(const struct sxdp_port *port, struct transit *transit, int length_fits)
+static __always_inline enum sxdp_verdict admit(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
+					       struct transit *transit, int length_fits)
 {
 	enum sxdp_verdict verdict = admit_frame(&transit->frame, length_fits);
 
 	if (verdict == SXDP_ADMITTED)
-		verdict = vlan_admit(port, trunk_of(port, transit->slot), &transit->frame, &transit->vlan);
+		verdict = vlan_admit(port, trunk, &transit->frame, &transit->vlan);
 	if (verdict == SXDP_ADMITTED && source_is_foreign(port, &transit->frame))
 		verdict = judge_foreign_source(port, transit);
 	return verdict;
@@ -166,7 +173,7 @@ static __always_inline enum sxdp_verdict admit(const struct sxdp_port *port, str
 
 /* No entry in the frame's VLAN: the host, a trunk port, the uplink, or nobody. */
 static __always_inline enum sxdp_verdict route_unknown(const struct sxdp_port *port, const struct transit *transit,
-						       struct route *route, __u32 *place)
+						       struct route *route, __u64 *place)
 {
 	struct sxdp_port *uplink = port_at(port->pf);
 	int from_wire = (port->flags & SXDP_PORT_UPLINK) != 0;
@@ -190,7 +197,7 @@ static __always_inline enum sxdp_verdict route_unknown(const struct sxdp_port *p
 static __always_inline enum sxdp_verdict find_route(const struct sxdp_port *port, const struct transit *transit,
 						    struct route *route)
 {
-	__u32 place = fdb_find(port->pf, transit->vlan, transit->frame.destination);
+	__u64 place = fdb_find(port->pf, transit->vlan, transit->frame.destination);
 	enum sxdp_verdict verdict;
 
 	if (!place) {
@@ -202,47 +209,56 @@ static __always_inline enum sxdp_verdict find_route(const struct sxdp_port *port
 	if (route->slot == transit->slot)
 		return SXDP_HAIRPIN;
 	route->target = port_at(route->slot);
-	if (!target_is_current(route->target, route->slot, place))
+	if (!target_is_current(route->target, place))
 		return SXDP_NO_TARGET;
 	return target_judge(route->target, trunk_of(route->target, route->slot), transit->vlan);
 }
 
-/* Frames that left by a port: an amount of them, of one reach. */
-static __always_inline void count_egress(__u32 slot, __u32 frames, __u32 bytes, enum sxdp_reach reach, int has_failed)
+/* Softirq context: no other program writes what this CPU counts, so there is no need of atomic operations. */
+static __always_inline struct sxdp_cpu_counters *counters_of_cpu(void)
 {
-	struct sxdp_counters *counted = counters.lookup(&slot);
+	__u32 cpu = bpf_get_smp_processor_id();
 
-	if (!counted)
-		return;
-	counted->egress_frames += frames;
-	counted->egress_bytes += bytes;
-	counted->egress_errors += has_failed ? frames : 0;
-	if (reach != SXDP_UNICAST)
-		*(reach == SXDP_BROADCAST ? &counted->egress_broadcast : &counted->egress_multicast) += frames;
+	return bpf_map_lookup_elem(counters_map(), &cpu);
 }
 
-/* The one exit of every program. Softirq context: the per-CPU block needs no atomic operation. */
-static __always_inline int finish(const struct transit *transit, enum sxdp_verdict verdict)
+static __always_inline struct sxdp_counters *count_egress(struct sxdp_cpu_counters *here, __u64 slot, __u64 frames, __u64 bytes)
 {
-	__u32 slot = transit->slot;
-	struct sxdp_counters *counted;
+	struct sxdp_counters *counted = &here->of[slot & SXDP_SLOT_MASK];
 
-	if (verdict >= SXDP_VERDICTS)
-		return transit->action;
-	counted = counters.lookup(&slot);
-	if (!counted)
-		return transit->action;
+	counted->egress_frames += frames;
+	counted->egress_bytes += bytes;
+	return counted;
+}
+
+static __always_inline void count_verdict(struct sxdp_cpu_counters *here, const struct transit *transit,
+					  enum sxdp_verdict verdict)
+{
+	struct sxdp_counters *counted = &here->of[transit->slot & SXDP_SLOT_MASK];
+
 	counted->verdict[verdict] += transit->frames;
-	if (verdict > SXDP_FLOODED)
-		return transit->action;
-	counted->ingress_bytes += transit->frame.length_bytes;
-	if (verdict == SXDP_FORWARDED)
-		count_egress(transit->target_slot, transit->frames, transit->frame.length_bytes, SXDP_UNICAST, 0);
-	else if (transit->frame.destination == SXDP_MAC_BROADCAST)
-		counted->ingress_broadcast += transit->frames;
-	else
-		counted->ingress_multicast += transit->frames;
-	return transit->action;
+	if (verdict <= SXDP_FLOODED)
+		counted->ingress_bytes += transit->frame.length_bytes;
+}
+
+/* A frame that left by its target. Counted here, not at the program's exit, which so needs to know nothing but a verdict. */
+static __always_inline enum sxdp_verdict count_forwarded(const struct transit *transit)
+{
+	struct sxdp_cpu_counters *here = counters_of_cpu();
+
+	if (!here)
+		return SXDP_COUNTED;
+	count_verdict(here, transit, SXDP_FORWARDED);
+	count_egress(here, transit->target_slot, transit->frames, transit->frame.length_bytes);
+	return SXDP_COUNTED;
+}
+
+static __always_inline void count_finished(const struct transit *transit, enum sxdp_verdict verdict)
+{
+	struct sxdp_cpu_counters *here = counters_of_cpu();
+
+	if (here)
+		count_verdict(here, transit, verdict);
 }
 
 /* ---- XDP ---- */
@@ -259,7 +275,7 @@ static __always_inline int xdp_retag(struct xdp_md *ctx, const struct transit *t
 	}
 	if (bpf_xdp_adjust_head(ctx, -SXDP_TAG_BYTES))
 		return -1;
-	return frame_open_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, transit->vlan);
+	return frame_open_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, (__u16)transit->vlan);
 }
 
 static __always_inline enum sxdp_verdict xdp_forward(struct xdp_md *ctx, struct transit *transit,
@@ -268,58 +284,85 @@ static __always_inline enum sxdp_verdict xdp_forward(struct xdp_md *ctx, struct 
 	if (xdp_retag(ctx, transit, vlan_leaves_tagged(route->target, transit->vlan)))
 		return SXDP_REDIRECT_ERROR;
 	transit->target_slot = route->slot;
-	transit->action = devices.redirect_map(transit->target_slot, XDP_DROP);
-	return transit->action == XDP_REDIRECT ? SXDP_FORWARDED : SXDP_REDIRECT_ERROR;
+	if (devices.redirect_map((__u32)transit->target_slot, XDP_DROP) != XDP_REDIRECT)
+		return SXDP_REDIRECT_ERROR;
+	return count_forwarded(transit);
 }
 
-static __always_inline enum sxdp_verdict xdp_leave_to_tc(struct transit *transit)
+static __always_inline enum sxdp_verdict xdp_decide(struct xdp_md *ctx, struct transit *transit,
+						    const struct sxdp_port *port, const struct sxdp_trunk *trunk)
 {
-	transit->action = XDP_PASS;
-	return SXDP_DEFERRED;
-}
-
-static __always_inline enum sxdp_verdict xdp_switch(struct xdp_md *ctx, struct transit *transit,
-						    const struct sxdp_port *port)
-{
-	enum sxdp_verdict verdict = admit_port(port);
+	enum sxdp_verdict verdict = admit(port, trunk, transit, admit_length_fits(port, &transit->frame));
 	struct route route = {};
 
-	if (verdict != SXDP_ADMITTED || !port)
-		return verdict;
-	transit->frame.length_bytes = port->flags & SXDP_PORT_JUMBO ? (__u32)bpf_xdp_get_buff_len(ctx) :
-								      (__u32)(ctx->data_end - ctx->data);
-	if (frame_parse(&transit->frame, (void *)(long)ctx->data, (void *)(long)ctx->data_end, 0, 0))
-		return SXDP_MALFORMED;
-	verdict = admit(port, transit, admit_length_fits(port, &transit->frame));
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
 	if (frame_is_multicast(transit->frame.destination))
-		return xdp_leave_to_tc(transit);
+		return SXDP_DEFERRED;
 	verdict = find_route(port, transit, &route);
 	if (verdict == SXDP_TO_HOST)
-		return xdp_leave_to_tc(transit);
-	if (verdict != SXDP_ADMITTED || !route.target)
+		return SXDP_DEFERRED;
+	if (verdict != SXDP_ADMITTED)
 		return verdict;
 	return xdp_forward(ctx, transit, &route);
 }
 
+static __always_inline enum sxdp_verdict xdp_switch(struct xdp_md *ctx, struct transit *transit)
+{
+	const void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	struct sxdp_port *port = port_at(transit->slot);
+	enum sxdp_verdict verdict = admit_port(port, ctx->ingress_ifindex);
+	struct sxdp_frame *frame = &transit->frame;
+
+	if (verdict != SXDP_ADMITTED)
+		return verdict;
+	if (frame_parse(frame, data, data_end))
+		return SXDP_MALFORMED;
+	frame->length_bytes = data_end - data;
+	/* The same rules twice: of what it knows here, the compiler makes a short way for most frames. */
+	if (!frame_is_tag(frame->type) && !(port->flags & (SXDP_PORT_JUMBO | SXDP_PORT_TRUNK)))
+		return xdp_decide(ctx, transit, port, 0);
+	if (frame_is_tag(frame->type) && frame_parse_tag(frame, data, data_end))
+		return SXDP_MALFORMED;
+	if (port->flags & SXDP_PORT_JUMBO)
+		frame->length_bytes = bpf_xdp_get_buff_len(ctx);
+	return xdp_decide(ctx, transit, port, trunk_of(port, transit->slot));
+}
+
+/* The one exit of every XDP program. */
+static __always_inline int xdp_finish(const struct transit *transit, enum sxdp_verdict verdict)
+{
+	if (verdict == SXDP_COUNTED)
+		return XDP_REDIRECT;
+	if (verdict == SXDP_DEFERRED)
+		return XDP_PASS;
+	count_finished(transit, verdict);
+	return XDP_DROP;
+}
+
 int xdp_vf(struct xdp_md *ctx)
 {
-	__u32 slot = slot_of_vf(ctx->ingress_ifindex);
-	struct transit transit = { .frames = 1, .action = XDP_DROP, .slot = slot };
+	struct transit transit = { .frames = 1, .slot = slot_of_vf(ctx->ingress_ifindex) };
 
-	return finish(&transit, xdp_switch(ctx, &transit, port_of(slot, ctx->ingress_ifindex)));
+	return xdp_finish(&transit, xdp_switch(ctx, &transit));
 }
 
 int xdp_uplink(struct xdp_md *ctx)
 {
-	__u32 slot = uplink_slot();
-	struct transit transit = { .frames = 1, .action = XDP_DROP, .slot = slot };
+	struct transit transit = { .frames = 1, .slot = uplink_slot() };
 
-	return finish(&transit, xdp_switch(ctx, &transit, port_of(slot, ctx->ingress_ifindex)));
+	return xdp_finish(&transit, xdp_switch(ctx, &transit));
 }
 
 /* ---- tc ---- */
+
+/* The one exit of every tc program. */
+static __always_inline int tc_finish(const struct transit *transit, enum sxdp_verdict verdict)
+{
+	if (verdict != SXDP_COUNTED)
+		count_finished(transit, verdict);
+	return transit->action;
+}
 
 static __always_inline int tc_retag(struct __sk_buff *skb, const struct transit *transit, int tagged)
 {
@@ -327,7 +370,7 @@ static __always_inline int tc_retag(struct __sk_buff *skb, const struct transit 
 		return 0;
 	if (!tagged)
 		return bpf_skb_vlan_pop(skb);
-	return bpf_skb_vlan_push(skb, __builtin_bswap16(SXDP_TPID_8021Q), transit->vlan);
+	return bpf_skb_vlan_push(skb, __builtin_bswap16(SXDP_TPID_8021Q), (__u16)transit->vlan);
 }
 
 static __always_inline enum sxdp_verdict tc_forward(struct __sk_buff *skb, struct transit *transit,
@@ -336,35 +379,46 @@ static __always_inline enum sxdp_verdict tc_forward(struct __sk_buff *skb, struc
 	if (tc_retag(skb, transit, vlan_leaves_tagged(route->target, transit->vlan)))
 		return SXDP_REDIRECT_ERROR;
 	transit->target_slot = route->slot;
-	if (route->target->flags & SXDP_PORT_NO_CARRIER)
-		return bpf_clone_redirect(skb, route->target->ifindex, 0) ? SXDP_REDIRECT_ERROR : SXDP_FORWARDED;
+	if (route->target->flags & SXDP_PORT_NO_CARRIER) {
+		if (bpf_clone_redirect(skb, route->target->ifindex, 0))
+			return SXDP_REDIRECT_ERROR;
+		return count_forwarded(transit);
+	}
 	if (route->target->flags & SXDP_PORT_PEER)
 		transit->action = bpf_redirect_peer(route->target->ifindex, 0);
 	else
 		transit->action = bpf_redirect(route->target->ifindex, 0);
 	if (transit->action == TC_REDIRECT)
-		return SXDP_FORWARDED;
+		return count_forwarded(transit);
 	transit->action = TC_DROP;
 	return SXDP_REDIRECT_ERROR;
 }
 
-static __always_inline __u32 tc_frames(const struct __sk_buff *skb)
+static __always_inline __u64 tc_frames(const struct __sk_buff *skb)
 {
 	return skb->gso_segs ? skb->gso_segs : 1;
 }
 
+/* A tag that the device took off stands beside the bytes. */
 static __always_inline int tc_parse(struct __sk_buff *skb, struct transit *transit)
 {
-	__u16 tpid = skb->vlan_present ? __builtin_bswap16((__u16)skb->vlan_proto) : 0;
 	__u32 needed = SXDP_ETH_HEADER_BYTES + SXDP_TAG_BYTES;
+	struct sxdp_frame *frame = &transit->frame;
 
 	if ((void *)(long)skb->data + needed > (void *)(long)skb->data_end && skb->len >= needed &&
 	    bpf_skb_pull_data(skb, needed))
 		return -1;
-	transit->frame.length_bytes = skb->len;
+	if (frame_parse(frame, (void *)(long)skb->data, (void *)(long)skb->data_end))
+		return -1;
+	frame->length_bytes = skb->len;
 	transit->frames = tc_frames(skb);
-	return frame_parse(&transit->frame, (void *)(long)skb->data, (void *)(long)skb->data_end, tpid,
-			   (__u16)skb->vlan_tci);
+	if (!skb->vlan_present)
+		return frame_is_tag(frame->type) ?
+			       frame_parse_tag(frame, (void *)(long)skb->data, (void *)(long)skb->data_end) :
+			       0;
+	frame->tpid = __builtin_bswap16((__u16)skb->vlan_proto);
+	frame->tci = skb->vlan_tci;
+	return 0;
 }
 
 /* A super-frame is as long as its segments; the kernel knows how to measure them against a device's MTU. */
@@ -390,32 +444,40 @@ static __always_inline enum sxdp_verdict tc_flood_from(struct __sk_buff *skb, __
 
 static __always_inline enum sxdp_verdict tc_start_flood(struct __sk_buff *skb, const struct transit *transit)
 {
-	skb->cb[FLOOD_SLOT] = transit->slot;
-	skb->cb[FLOOD_VLAN] = transit->vlan;
+	skb->cb[FLOOD_SLOT] = (__u32)transit->slot;
+	skb->cb[FLOOD_VLAN] = (__u32)transit->vlan;
 	skb->cb[FLOOD_PROGRESS] = (transit->frame.tpid ? FLOOD_IS_TAGGED : 0) |
 				  (transit->frame.destination == SXDP_MAC_BROADCAST ? FLOOD_IS_BROADCAST : 0);
 	return tc_flood_from(skb, 0);
 }
 
-static __always_inline void tc_copy_to(struct __sk_buff *skb, __u32 slot)
+static __always_inline void tc_copy_to(struct __sk_buff *skb, __u64 slot)
 {
 	struct sxdp_port *target = port_at(slot);
-	__u32 vlan = skb->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
+	__u64 vlan = skb->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
 	__u32 progress = skb->cb[FLOOD_PROGRESS];
+	struct sxdp_cpu_counters *here;
+	struct sxdp_counters *counted;
+	__u64 frames;
 	int has_failed;
 
 	if (!target->ifindex || slot == skb->cb[FLOOD_SLOT])
 		return;
-	if (target_judge(target, trunk_of(target, slot), (__u16)vlan) != SXDP_ADMITTED)
+	if (target_judge(target, trunk_of(target, slot), vlan) != SXDP_ADMITTED)
 		return;
-	if (vlan_leaves_tagged(target, (__u16)vlan) != ((progress & FLOOD_IS_TAGGED) != 0)) {
+	if (vlan_leaves_tagged(target, vlan) != ((progress & FLOOD_IS_TAGGED) != 0)) {
 		skb->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_MISMATCHED;
 		return;
 	}
 	has_failed = bpf_clone_redirect(skb, target->ifindex, 0) != 0;
-	count_egress(slot, tc_frames(skb), skb->len,
-		     progress & FLOOD_IS_BROADCAST ? SXDP_BROADCAST : SXDP_MULTICAST, has_failed);
 	skb->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_COPIED;
+	frames = tc_frames(skb);
+	here = counters_of_cpu();
+	if (!here)
+		return;
+	counted = count_egress(here, slot, frames, skb->len);
+	counted->egress_errors += has_failed ? frames : 0;
+	*(progress & FLOOD_IS_BROADCAST ? &counted->egress_broadcast : &counted->egress_multicast) += frames;
 }
 
 /* Returns where the next chunk starts. The empty asm keeps the compiler from proving the mask away, which the verifier
@@ -437,11 +499,11 @@ static __always_inline __u32 tc_copy_to_chunk(struct __sk_buff *skb, const struc
 static __always_inline enum sxdp_verdict tc_flood_some(struct __sk_buff *skb, struct transit *transit,
 						       const struct sxdp_port *port, __u32 next)
 {
-	__u32 domain = sxdp_domain(port->pf, transit->vlan);
+	__u32 domain = (__u32)sxdp_domain(port->pf, transit->vlan);
 	struct sxdp_members *list = members.lookup(&domain);
 
 	if (!list) {
-		domain = sxdp_domain(port->pf, SXDP_VLAN_TRUNKS);
+		domain = (__u32)sxdp_domain(port->pf, SXDP_VLAN_TRUNKS);
 		list = members.lookup(&domain);
 	}
 	if (port->flags & SXDP_PORT_HOST_STACK && transit->vlan == SXDP_VLAN_NONE)
@@ -462,28 +524,45 @@ static __always_inline enum sxdp_verdict tc_flood_some(struct __sk_buff *skb, st
 	return skb->cb[FLOOD_PROGRESS] & FLOOD_IS_COPIED || transit->action == TC_PASS ? SXDP_FLOODED : SXDP_NO_TARGET;
 }
 
+/* What tc_finish() does not, as only this program has frames for a group to finish. */
+static __always_inline void count_group(const struct transit *transit)
+{
+	struct sxdp_cpu_counters *here = counters_of_cpu();
+	struct sxdp_counters *counted;
+
+	if (!here)
+		return;
+	counted = &here->of[transit->slot & SXDP_SLOT_MASK];
+	*(transit->frame.destination == SXDP_MAC_BROADCAST ? &counted->ingress_broadcast : &counted->ingress_multicast) +=
+		transit->frames;
+}
+
 int tc_flood(struct __sk_buff *skb)
 {
 	struct transit transit = { .frames = 1, .action = TC_DROP };
+	enum sxdp_verdict verdict;
 
 	transit.slot = skb->cb[FLOOD_SLOT] & SXDP_SLOT_MASK;
 	transit.vlan = skb->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
 	if (tc_parse(skb, &transit))
-		return finish(&transit, SXDP_MALFORMED);
-	return finish(&transit, tc_flood_some(skb, &transit, port_at(transit.slot), skb->cb[FLOOD_NEXT]));
+		return tc_finish(&transit, SXDP_MALFORMED);
+	verdict = tc_flood_some(skb, &transit, port_at(transit.slot), skb->cb[FLOOD_NEXT]);
+	if (verdict == SXDP_FLOODED)
+		count_group(&transit);
+	return tc_finish(&transit, verdict);
 }
 
-static __always_inline enum sxdp_verdict tc_switch(struct __sk_buff *skb, struct transit *transit,
-						   const struct sxdp_port *port)
+static __always_inline enum sxdp_verdict tc_switch(struct __sk_buff *skb, struct transit *transit)
 {
-	enum sxdp_verdict verdict = admit_port(port);
+	struct sxdp_port *port = port_at(transit->slot);
+	enum sxdp_verdict verdict = admit_port(port, skb->ifindex);
 	struct route route = {};
 
-	if (verdict != SXDP_ADMITTED || !port)
+	if (verdict != SXDP_ADMITTED)
 		return verdict;
 	if (tc_parse(skb, transit))
 		return SXDP_MALFORMED;
-	verdict = admit(port, transit, tc_length_fits(skb, port, transit));
+	verdict = admit(port, trunk_of(port, transit->slot), transit, tc_length_fits(skb, port, transit));
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
 	if (frame_is_multicast(transit->frame.destination))
@@ -491,35 +570,33 @@ static __always_inline enum sxdp_verdict tc_switch(struct __sk_buff *skb, struct
 	verdict = find_route(port, transit, &route);
 	if (verdict == SXDP_TO_HOST)
 		transit->action = TC_PASS;
-	if (verdict != SXDP_ADMITTED || !route.target)
+	if (verdict != SXDP_ADMITTED)
 		return verdict;
 	return tc_forward(skb, transit, &route);
 }
 
 int tc_vf(struct __sk_buff *skb)
 {
-	__u32 slot = slot_of_vf(skb->ifindex);
-	struct transit transit = { .frames = 1, .action = TC_DROP, .slot = slot };
+	struct transit transit = { .frames = 1, .action = TC_DROP, .slot = slot_of_vf(skb->ifindex) };
 
-	return finish(&transit, tc_switch(skb, &transit, port_of(slot, skb->ifindex)));
+	return tc_finish(&transit, tc_switch(skb, &transit));
 }
 
 int tc_uplink(struct __sk_buff *skb)
 {
-	__u32 slot = uplink_slot();
-	struct transit transit = { .frames = 1, .action = TC_DROP, .slot = slot };
+	struct transit transit = { .frames = 1, .action = TC_DROP, .slot = uplink_slot() };
 
-	return finish(&transit, tc_switch(skb, &transit, port_of(slot, skb->ifindex)));
+	return tc_finish(&transit, tc_switch(skb, &transit));
 }
 
 /* ---- what devices did not take ---- */
 
-static __always_inline void count_egress_errors(__u32 slot, __u64 frames)
+static __always_inline void count_egress_errors(__u64 slot, __u64 frames)
 {
-	struct sxdp_counters *counted = counters.lookup(&slot);
+	struct sxdp_cpu_counters *here = counters_of_cpu();
 
-	if (counted)
-		counted->egress_errors += frames;
+	if (here)
+		here->of[slot & SXDP_SLOT_MASK].egress_errors += frames;
 }
 
 static __always_inline __u32 read_ifindex(__u64 net_device)

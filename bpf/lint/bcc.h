@@ -13,11 +13,12 @@
 	void (*call)(void *, key_type)
 
 #define BPF_ARRAY(name, leaf_type, size) struct { BPF_MAP_METHODS(__u32, leaf_type); } name
-#define BPF_PERCPU_ARRAY(name, leaf_type, size) BPF_ARRAY(name, leaf_type, size)
 #define BPF_HASH(name, key_type, leaf_type, size) struct { BPF_MAP_METHODS(key_type, leaf_type); } name
 #define BPF_DEVMAP(name, size) struct { BPF_MAP_METHODS(__u32, int); } name
 #define BPF_PROG_ARRAY(name, size) struct { BPF_MAP_METHODS(__u32, int); } name
 
+void *bpf_map_lookup_elem(void *map, void *key);
+__u32 bpf_get_smp_processor_id(void);
 long bpf_redirect(__u32 ifindex, __u64 flags);
 long bpf_redirect_peer(__u32 ifindex, __u64 flags);
 long bpf_clone_redirect(struct __sk_buff *skb, __u32 ifindex, __u64 flags);

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The two ends of a socket workload, for the benchmark: one process sends or asks, the other receives or answers. Written in C
- * because an interpreter's own time per message would hide what is measured. Prints one JSON object at its end.
+ * because an interpreter's own time per message would hide what is measured.
  *
- *     endpoint ROLE CPU ADDRESS PORT SECONDS SIZE FLOWS
+ *     endpoint ROLE CPU ADDRESS PORT SIZE FLOWS
  *
- * ROLE: stream-send, stream-take, ask-tcp, answer-tcp, ask-udp, answer-udp, blast, sink. The takers end on their own.
+ * ROLE: stream-send, ask-tcp, ask-udp, blast; and their takers stream-take, answer-tcp, answer-udp, sink. A taker says "ready".
+ * A sender runs one block for each line with a number of seconds on its standard input, and prints a JSON object for it; so do
+ * stream-take and sink, for which a block is over when nothing came for SILENCE. Connections and sockets last over all blocks.
+ * Senders end with their input; takers are ended.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -19,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_FLOWS = 16, BATCH = 32, STREAM_BYTES = 128 * 1024, MAX_SAMPLES = 1 << 21 };
+enum { MAX_FLOWS = 16, BATCH = 32, STREAM_BYTES = 128 * 1024, MAX_SAMPLES = 1 << 21, SILENCE_MS = 30 };
 
 static char buffer[STREAM_BYTES];
 static unsigned samples[MAX_SAMPLES];
@@ -91,52 +94,78 @@ static int accept_one(int listener)
 	return fd;
 }
 
-static void stream_send(const struct sockaddr_in *address, double seconds, int flows)
+/* The next block's length, or 0 at the end of the input. */
+static double next_block(void)
+{
+	char line[64];
+
+	return fgets(line, sizeof(line), stdin) ? atof(line) : 0;
+}
+
+static void stream_send(const struct sockaddr_in *address, int flows)
 {
 	struct pollfd fds[MAX_FLOWS];
-	double end;
+	double seconds, end;
 	int i;
 
 	for (i = 0; i < flows; i++)
 		fds[i] = (struct pollfd){ .fd = connect_to(address, SOCK_STREAM), .events = POLLOUT };
-	end = now() + seconds;
-	while (now() < end) {
-		poll(fds, (nfds_t)flows, 100);
-		for (i = 0; i < flows; i++)
-			if (fds[i].revents & POLLOUT)
-				send(fds[i].fd, buffer, sizeof(buffer), flows > 1 ? MSG_DONTWAIT : 0);
+	while ((seconds = next_block()) > 0) {
+		end = now() + seconds;
+		while (now() < end) {
+			poll(fds, (nfds_t)flows, 100);
+			for (i = 0; i < flows; i++)
+				if (fds[i].revents & POLLOUT)
+					send(fds[i].fd, buffer, sizeof(buffer), flows > 1 ? MSG_DONTWAIT : 0);
+		}
+		puts("{}");
+		fflush(stdout);
 	}
-	puts("{}");
+}
+
+/* Bytes that came on any of the flows, 0 when none did for the time, -1 when the sender is gone. */
+static double take_some(struct pollfd *fds, int flows, int patience_ms)
+{
+	double bytes = 0;
+	int i;
+
+	if (poll(fds, (nfds_t)flows, patience_ms) <= 0)
+		return 0;
+	for (i = 0; i < flows; i++) {
+		ssize_t got;
+
+		if (!fds[i].revents)
+			continue;
+		got = recv(fds[i].fd, buffer, sizeof(buffer), 0);
+		if (got <= 0)
+			return -1;
+		bytes += (double)got;
+	}
+	return bytes;
 }
 
 static void stream_take(const struct sockaddr_in *address, int flows)
 {
 	struct pollfd fds[MAX_FLOWS];
-	int listener = listen_at(address, SOCK_STREAM), i, open_flows = flows;
-	double bytes = 0, first = 0, last = 0;
+	int listener = listen_at(address, SOCK_STREAM), i;
 
 	for (i = 0; i < flows; i++)
 		fds[i] = (struct pollfd){ .fd = accept_one(listener), .events = POLLIN };
-	first = now();
-	while (open_flows) {
-		poll(fds, (nfds_t)flows, 1000);
-		for (i = 0; i < flows; i++) {
-			ssize_t got;
+	for (;;) {
+		double bytes = 0, got = take_some(fds, flows, -1), first = now(), last = first;
 
-			if (fds[i].fd < 0 || !fds[i].revents)
-				continue;
-			got = recv(fds[i].fd, buffer, sizeof(buffer), 0);
-			if (got <= 0) {
-				close(fds[i].fd);
-				fds[i].fd = -1;
-				open_flows--;
-				continue;
+		while (got > 0) {
+			got = take_some(fds, flows, SILENCE_MS);
+			if (got > 0) {
+				bytes += got;
+				last = now();
 			}
-			bytes += (double)got;
-			last = now();
 		}
+		if (got < 0)
+			return;
+		printf("{\"bits_per_second\": %.0f}\n", bytes * 8 / (last > first ? last - first : 1));
+		fflush(stdout);
 	}
-	printf("{\"bits_per_second\": %.0f}\n", bytes * 8 / (last - first));
 }
 
 static int compare(const void *one, const void *two)
@@ -146,27 +175,30 @@ static int compare(const void *one, const void *two)
 	return (first > second) - (first < second);
 }
 
-static void ask(const struct sockaddr_in *address, int kind, double seconds, size_t size)
+static void ask(const struct sockaddr_in *address, int kind, size_t size)
 {
 	int fd = connect_to(address, kind);
-	double end = now() + seconds;
-	size_t count = 0;
+	double seconds;
 
-	while (now() < end && count < MAX_SAMPLES) {
-		double start = now();
+	while ((seconds = next_block()) > 0) {
+		double end = now() + seconds;
+		size_t count = 0;
 
-		check((int)send(fd, buffer, size, 0), "send");
-		check((int)recv(fd, buffer, sizeof(buffer), 0), "recv");
-		samples[count++] = (unsigned)((now() - start) * 1e9);
+		while (now() < end && count < MAX_SAMPLES) {
+			double start = now();
+
+			check((int)send(fd, buffer, size, 0), "send");
+			check((int)recv(fd, buffer, sizeof(buffer), 0), "recv");
+			samples[count++] = (unsigned)((now() - start) * 1e9);
+		}
+		qsort(samples, count, sizeof(samples[0]), compare);
+		printf("{\"p50_ns\": %u, \"p99_ns\": %u, \"count\": %zu}\n", samples[count / 2],
+		       samples[count * 99 / 100], count);
+		fflush(stdout);
 	}
-	send(fd, "", 0, 0);
-	if (kind == SOCK_DGRAM)
-		send(fd, buffer, size + 1, 0);
-	qsort(samples, count, sizeof(samples[0]), compare);
-	printf("{\"p50_ns\": %u, \"p99_ns\": %u, \"count\": %zu}\n", samples[count / 2], samples[count * 99 / 100], count);
 }
 
-static void answer(const struct sockaddr_in *address, int kind, size_t size)
+static void answer(const struct sockaddr_in *address, int kind)
 {
 	int listener = listen_at(address, kind);
 	int fd = kind == SOCK_STREAM ? accept_one(listener) : listener;
@@ -176,68 +208,76 @@ static void answer(const struct sockaddr_in *address, int kind, size_t size)
 	for (;;) {
 		ssize_t got = recvfrom(fd, buffer, sizeof(buffer), 0, (struct sockaddr *)&peer, &length);
 
-		if (got <= 0 || (size_t)got > size)
-			break;
+		if (got <= 0)
+			return;
 		sendto(fd, buffer, (size_t)got, 0, kind == SOCK_DGRAM ? (struct sockaddr *)&peer : NULL,
 		       kind == SOCK_DGRAM ? length : 0);
 	}
-	puts("{}");
 }
 
-static void blast(const struct sockaddr_in *address, double seconds, size_t size)
+static void blast(const struct sockaddr_in *address, size_t size)
 {
 	struct iovec vector = { .iov_base = buffer, .iov_len = size };
 	struct mmsghdr batch[BATCH] = { 0 };
 	int fd = connect_to(address, SOCK_DGRAM), i;
-	double start = now(), sent = 0;
+	double seconds;
 
 	for (i = 0; i < BATCH; i++)
 		batch[i].msg_hdr = (struct msghdr){ .msg_iov = &vector, .msg_iovlen = 1 };
-	while (now() < start + seconds) {
-		int done = sendmmsg(fd, batch, BATCH, 0);
+	while ((seconds = next_block()) > 0) {
+		double start = now(), sent = 0;
 
-		sent += done > 0 ? done : 0;
+		while (now() < start + seconds) {
+			int done = sendmmsg(fd, batch, BATCH, 0);
+
+			sent += done > 0 ? done : 0;
+		}
+		printf("{\"sent\": %.0f, \"seconds\": %.6f}\n", sent, now() - start);
+		fflush(stdout);
 	}
-	printf("{\"sent\": %.0f, \"seconds\": %.6f}\n", sent, now() - start);
 }
 
-static void sink(const struct sockaddr_in *address, double seconds, size_t size)
+/* Spins while a block runs: a receiver that sleeps between datagrams makes the sender pay for waking it, the more the faster
+ * the way between them is, which hides the difference that is looked for. */
+static void sink(const struct sockaddr_in *address)
 {
 	static char space[BATCH][2048];
 	struct iovec vectors[BATCH];
 	struct mmsghdr batch[BATCH] = { 0 };
 	int fd = listen_at(address, SOCK_DGRAM), i;
-	struct timeval patience = { .tv_usec = 200000 };
-	double arrived = 0, end = now() + seconds + 3;
+	struct pollfd wait = { .fd = fd, .events = POLLIN };
 
-	(void)size;
 	for (i = 0; i < BATCH; i++) {
 		vectors[i] = (struct iovec){ .iov_base = space[i], .iov_len = sizeof(space[i]) };
 		batch[i].msg_hdr = (struct msghdr){ .msg_iov = &vectors[i], .msg_iovlen = 1 };
 	}
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	while (now() < end) {
-		int got = recvmmsg(fd, batch, BATCH, MSG_WAITFORONE, NULL);
+	for (;;) {
+		double arrived = 0, last = 0;
 
-		if (got > 0)
-			arrived += got;
-		else if (arrived)
-			break;
+		poll(&wait, 1, -1);
+		for (last = now(); now() < last + SILENCE_MS / 1e3;) {
+			int got = recvmmsg(fd, batch, BATCH, MSG_DONTWAIT, NULL);
+
+			if (got > 0) {
+				arrived += got;
+				last = now();
+			}
+		}
+		printf("{\"arrived\": %.0f}\n", arrived);
+		fflush(stdout);
 	}
-	printf("{\"arrived\": %.0f}\n", arrived);
 }
 
 int main(int count, char **words)
 {
 	struct sockaddr_in address;
 	const char *role;
-	double seconds;
 	cpu_set_t cpus;
 	size_t size;
 	int flows;
 
-	if (count != 8) {
-		fputs("endpoint ROLE CPU ADDRESS PORT SECONDS SIZE FLOWS\n", stderr);
+	if (count != 7) {
+		fputs("endpoint ROLE CPU ADDRESS PORT SIZE FLOWS\n", stderr);
 		return 2;
 	}
 	role = words[1];
@@ -245,25 +285,24 @@ int main(int count, char **words)
 	CPU_SET((size_t)atoi(words[2]), &cpus);
 	sched_setaffinity(0, sizeof(cpus), &cpus);
 	address = address_of(words[3], atoi(words[4]));
-	seconds = atof(words[5]);
-	size = (size_t)atoi(words[6]);
-	flows = atoi(words[7]);
+	size = (size_t)atoi(words[5]);
+	flows = atoi(words[6]);
 	if (!strcmp(role, "stream-send"))
-		stream_send(&address, seconds, flows);
+		stream_send(&address, flows);
 	else if (!strcmp(role, "stream-take"))
 		stream_take(&address, flows);
 	else if (!strcmp(role, "ask-tcp"))
-		ask(&address, SOCK_STREAM, seconds, size);
+		ask(&address, SOCK_STREAM, size);
 	else if (!strcmp(role, "answer-tcp"))
-		answer(&address, SOCK_STREAM, size);
+		answer(&address, SOCK_STREAM);
 	else if (!strcmp(role, "ask-udp"))
-		ask(&address, SOCK_DGRAM, seconds, size);
+		ask(&address, SOCK_DGRAM, size);
 	else if (!strcmp(role, "answer-udp"))
-		answer(&address, SOCK_DGRAM, size);
+		answer(&address, SOCK_DGRAM);
 	else if (!strcmp(role, "blast"))
-		blast(&address, seconds, size);
+		blast(&address, size);
 	else if (!strcmp(role, "sink"))
-		sink(&address, seconds, size);
+		sink(&address);
 	else
 		return 2;
 	return 0;

@@ -1,5 +1,6 @@
 """Runs the benchmark: which parts, in what order, how many rounds. Results are a plain document for the report."""
 
+import contextlib
 import platform
 import statistics
 import time
@@ -28,8 +29,8 @@ class Plan:
     is_quick: bool
 
 
-QUICK = Plan(rounds=3, block_seconds=0.2, is_quick=True)
-FULL = Plan(rounds=10, block_seconds=0.35, is_quick=False)
+QUICK = Plan(rounds=7, block_seconds=0.1, is_quick=True)
+FULL = Plan(rounds=30, block_seconds=0.12, is_quick=False)
 
 
 @dataclass(slots=True)
@@ -104,12 +105,14 @@ def _measure(
 ) -> None:
     values: dict[str, list[float]] = {arm: [] for arm in arms}
     seconds: dict[str, list[float]] = {arm: [] for arm in arms}
-    for number in range(-1, plan.rounds):  # one round to warm up
-        for arm in order_of(list(arms), number):
-            value, second = workload.measure(endpoints, arms[arm], plan.block_seconds)
-            if number >= 0:
-                values[arm].append(value)
-                seconds[arm].append(second)
+    with contextlib.ExitStack() as stack:
+        sessions = {arm: stack.enter_context(endpoints.session(place, workload)) for arm, place in arms.items()}
+        for number in range(-1, plan.rounds):  # one round to warm up
+            for arm in order_of(list(arms), number):
+                value, second = sessions[arm].block(plan.block_seconds)
+                if number >= 0:
+                    values[arm].append(value)
+                    seconds[arm].append(second)
     results.values[name] = values
     results.units[name] = (workload.unit, workload.is_time)
     if workload.second:

@@ -1,30 +1,66 @@
 """Socket workloads between the two guests of an arm: streams, round trips, small packets. Sender on CPU 0.
 
-One block is one short run; the caller decides order and number.
+A session is a pair of processes that lasts over all blocks of an arm; one block is one short run. The caller decides order and
+number.
 """
 
+import contextlib
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sriov_xdp.bench.arms import Arm
 from sriov_xdp.bench.lab import LabError, run
 
 PORT = 6001
-_TAKER_SECONDS = 20
+Pair = tuple[dict[str, Any], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """unit: of the value; higher is better unless is_time. second: name of a second value, p99 or loss."""
+    """What a pair of endpoints does (roles: sender, taker) and what is read from a block: value, and a second one.
+
+    unit: of the value; higher is better unless is_time. second: name of the second value, p99 or loss. size: payload bytes."""
 
     name: str
     unit: str
     is_time: bool
-    measure: Callable[["Endpoints", Arm, float], tuple[float, float]]
+    roles: tuple[str, str]
+    cpus: tuple[int, int]
+    read: Callable[[Pair], tuple[float, float]]
+    size: int = 0
+    flows: int = 1
     second: str = ""
+
+    @property
+    def taker_reports(self) -> bool:
+        """Whether the taker prints a result for each block too."""
+        return not self.roles[0].startswith("ask")
+
+
+class Session:
+    """A running pair of endpoints."""
+
+    def __init__(self, arm: Arm, workload: Workload, sender: subprocess.Popen[str], taker: subprocess.Popen[str]) -> None:
+        self._arm, self._workload, self._sender, self._taker = arm, workload, sender, taker
+
+    def block(self, seconds: float) -> tuple[float, float]:
+        """One block; the workload's two values. Raises LabError."""
+        assert self._sender.stdin
+        self._sender.stdin.write(f"{seconds}\n")
+        self._sender.stdin.flush()
+        sent = self._line(self._sender)
+        return self._workload.read((sent, self._line(self._taker) if self._workload.taker_reports else {}))
+
+    def _line(self, process: subprocess.Popen[str]) -> dict[str, Any]:
+        assert process.stdout
+        text = process.stdout.readline()
+        if not text:
+            raise LabError(f"{self._arm.name}: {self._workload.name}: an endpoint ended early: {process.communicate()[1]}")
+        return dict(json.loads(text))
 
 
 class Endpoints:
@@ -35,68 +71,81 @@ class Endpoints:
         source = Path(__file__).with_name("endpoint.c")
         run("clang", "-O2", "-o", str(self._program), str(source))
 
-    def block(
-        self, arm: Arm, roles: tuple[str, str], cpus: tuple[int, int], seconds: float, size: int, flows: int
-    ) -> tuple[dict, dict]:  # type: ignore[type-arg]
-        """Runs taker (in guest two) and sender; both results."""
-        tail = [arm.address, str(PORT), str(seconds), str(size), str(flows)]
-        taker = arm.two.start(str(self._program), roles[1], str(cpus[1]), *tail, stderr=subprocess.PIPE)
-        assert taker.stdout
-        if taker.stdout.readline() != "ready\n":
+    @contextlib.contextmanager
+    def session(self, arm: Arm, workload: Workload) -> Iterator[Session]:
+        """Both ends of a workload on an arm, the taker in guest two."""
+        pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+        tail = [arm.address, str(PORT), str(workload.size), str(workload.flows)]
+        taker = arm.two.start(str(self._program), workload.roles[1], str(workload.cpus[1]), *tail, **pipes)
+        try:
+            assert taker.stdout
+            if taker.stdout.readline() != "ready\n":
+                raise LabError(f"{arm.name}: {workload.roles[1]}: {taker.communicate()[1]}")
+            sender = arm.one.start(str(self._program), workload.roles[0], str(workload.cpus[0]), *tail, **pipes)
+            try:
+                yield Session(arm, workload, sender, taker)
+            finally:
+                sender.kill()
+                sender.communicate()
+        finally:
             taker.kill()
-            raise LabError(f"{arm.name}: {roles[1]}: {taker.communicate()[1]}")
-        sent = arm.one.run(str(self._program), roles[0], str(cpus[0]), *tail)
-        taken, _errors = taker.communicate(timeout=_TAKER_SECONDS)
-        return json.loads(sent), json.loads(taken)
+            taker.communicate()
 
 
-def stream(flows: int) -> Callable[[Endpoints, Arm, float], tuple[float, float]]:
+def stream(flows: int) -> Workload:
     """TCP bulk, Gbit/s received."""
 
-    def measure(endpoints: Endpoints, arm: Arm, seconds: float) -> tuple[float, float]:
-        _sent, taken = endpoints.block(arm, ("stream-send", "stream-take"), (0, 1), seconds, 0, flows)
-        return taken["bits_per_second"] / 1e9, 0.0
+    def read(results: Pair) -> tuple[float, float]:
+        return results[1]["bits_per_second"] / 1e9, 0.0
 
-    return measure
+    name = f"TCP stream, {flows} flow{'s' if flows > 1 else ''}"
+    return Workload(
+        name=name, unit="Gbit/s", is_time=False, roles=("stream-send", "stream-take"), cpus=(0, 1), flows=flows, read=read
+    )
 
 
-def round_trip(kind: str, cpus: tuple[int, int]) -> Callable[[Endpoints, Arm, float], tuple[float, float]]:
+def round_trip(kind: str, cpus: tuple[int, int]) -> Workload:
     """p50 and p99 in microseconds of a 14-byte question and answer."""
 
-    def measure(endpoints: Endpoints, arm: Arm, seconds: float) -> tuple[float, float]:
-        asked, _answered = endpoints.block(arm, (f"ask-{kind}", f"answer-{kind}"), cpus, seconds, 14, 1)
-        return asked["p50_ns"] / 1e3, asked["p99_ns"] / 1e3
+    def read(results: Pair) -> tuple[float, float]:
+        return results[0]["p50_ns"] / 1e3, results[0]["p99_ns"] / 1e3
 
-    return measure
+    name = f"{kind.upper()} round trip, {'same CPU' if cpus[0] == cpus[1] else 'two CPUs'}"
+    roles = (f"ask-{kind}", f"answer-{kind}")
+    return Workload(name=name, unit="µs", is_time=True, roles=roles, cpus=cpus, size=14, second="p99 µs", read=read)
 
 
-def packets(frame_bytes: int) -> Callable[[Endpoints, Arm, float], tuple[float, float]]:
+def packets(frame_bytes: int) -> Workload:
     """UDP as fast as it goes: thousands delivered a second, and the share that was lost. frame_bytes with its headers."""
 
-    def measure(endpoints: Endpoints, arm: Arm, seconds: float) -> tuple[float, float]:
-        size = max(1, frame_bytes - 42)
-        sent, taken = endpoints.block(arm, ("blast", "sink"), (0, 1), seconds, size, 1)
+    def read(results: Pair) -> tuple[float, float]:
+        sent, taken = results
         return taken["arrived"] / sent["seconds"] / 1e3, 1 - taken["arrived"] / max(1, sent["sent"])
 
-    return measure
+    size = max(1, frame_bytes - 42)
+    return Workload(
+        name=f"UDP {frame_bytes} B",
+        unit="kpps",
+        is_time=False,
+        roles=("blast", "sink"),
+        cpus=(0, 1),
+        size=size,
+        second="loss",
+        read=read,
+    )
 
 
-STREAMS = (
-    Workload(name="TCP stream, 1 flow", unit="Gbit/s", is_time=False, measure=stream(1)),
-    Workload(name="TCP stream, 4 flows", unit="Gbit/s", is_time=False, measure=stream(4)),
-)
-SAME_CPU_TCP = Workload(
-    name="TCP round trip, same CPU", unit="µs", is_time=True, measure=round_trip("tcp", (0, 0)), second="p99 µs"
-)
-SMALL_PACKETS = Workload(name="UDP 64 B", unit="kpps", is_time=False, measure=packets(64), second="loss")
+STREAMS = (stream(1), stream(4))
+SAME_CPU_TCP = round_trip("tcp", (0, 0))
+SMALL_PACKETS = packets(64)
 ALL_1500 = (
     *STREAMS,
     SAME_CPU_TCP,
-    Workload(name="TCP round trip, two CPUs", unit="µs", is_time=True, measure=round_trip("tcp", (0, 1)), second="p99 µs"),
-    Workload(name="UDP round trip, same CPU", unit="µs", is_time=True, measure=round_trip("udp", (0, 0)), second="p99 µs"),
-    Workload(name="UDP round trip, two CPUs", unit="µs", is_time=True, measure=round_trip("udp", (0, 1)), second="p99 µs"),
+    round_trip("tcp", (0, 1)),
+    round_trip("udp", (0, 0)),
+    round_trip("udp", (0, 1)),
     SMALL_PACKETS,
-    Workload(name="UDP 512 B", unit="kpps", is_time=False, measure=packets(512), second="loss"),
-    Workload(name="UDP 1400 B", unit="kpps", is_time=False, measure=packets(1400), second="loss"),
+    packets(512),
+    packets(1400),
 )
 QUICK = (STREAMS[0], SAME_CPU_TCP, SMALL_PACKETS)

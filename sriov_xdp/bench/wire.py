@@ -14,7 +14,7 @@ from sriov_xdp.bench import programs
 from sriov_xdp.bench.lab import Lab, Namespace, entered, host_config, run, wait_until
 from sriov_xdp.bench.traffic import frame, octets
 from sriov_xdp.datapath import libbpf
-from sriov_xdp.datapath.libbpf import AttachType, ProgramType
+from sriov_xdp.datapath.libbpf import AttachType, MapType, ProgramType
 from sriov_xdp.host.links import Links
 
 LIVE_FRAMES = 1 << 1
@@ -137,7 +137,7 @@ def _bare(lab: Lab, stack: contextlib.ExitStack, kind: str) -> WireArm:
     """One call on the uplink, and one on the representor for what comes back."""
     wire, guest = lab.namespace("rw"), lab.namespace("rg")
     ends = [_index(_veth(lab, "r0", wire, "w0")), _index(_veth(lab, "r1", guest, "eth0"))]
-    devices = libbpf.create_device_map(2)
+    devices = libbpf.create_map(MapType.DEVMAP, "devices", 4, 4, 2)
     stack.callback(os.close, devices)
     for slot, ifindex in enumerate(ends):
         libbpf.update_element(devices, struct.pack("<I", slot), struct.pack("<I", ifindex))

@@ -5,6 +5,7 @@ and offset. Pure: no IO. For the datapath package and for readers of its values.
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
@@ -34,6 +35,7 @@ PLACE_LAYOUT = struct.Struct("<I")
 FDB_BYTES = 8 * FDB_WAYS * FDB_BUCKETS
 MEMBERS_LAYOUT = struct.Struct(f"<I{MAX_MEMBERS + FLOOD_CHUNK}HI")
 COUNTERS_LAYOUT = struct.Struct(f"<{VERDICT_ROOM + 8}Q")
+CPU_COUNTERS_BYTES = COUNTERS_LAYOUT.size * MAX_PORTS
 SLOT_LAYOUT = struct.Struct("<I")
 
 
@@ -120,9 +122,9 @@ class PortValue:
 
     def pack(self) -> bytes:
         """The map value, 32 bytes."""
-        return PORT_LAYOUT.pack(
-            self.ifindex, self.generation, mac_word(self.mac), self.flags, self.vlan, self.mtu_bytes, self.pf, 0, 0
-        )
+        reached_at = 0 if PortFlag.UPLINK in self.flags else place(self.ifindex & SLOT_MASK, self.generation)
+        words = (self.ifindex, self.generation, mac_word(self.mac), self.flags, self.vlan, self.mtu_bytes, self.pf)
+        return PORT_LAYOUT.pack(*words, 0, reached_at)
 
 
 EMPTY_PORT = bytes(PORT_LAYOUT.size)
@@ -145,7 +147,7 @@ def pack_members(slots: tuple[int, ...]) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """struct sxdp_counters, summed over CPUs. Ingress = into the switch = what a guest transmits."""
+    """Struct sxdp_counters, summed over CPUs. Ingress = into the switch = what a guest transmits."""
 
     verdicts: tuple[int, ...] = field(default=(0,) * VERDICT_ROOM)
     ingress_bytes: int = 0
@@ -158,9 +160,9 @@ class Counters:
     egress_errors: int = 0
 
     @classmethod
-    def unpack(cls, per_cpu: bytes) -> "Counters":
-        """From a per-CPU map value: one block a possible CPU, one after the other."""
-        totals = [sum(column) for column in zip(*COUNTERS_LAYOUT.iter_unpack(per_cpu), strict=True)]
+    def sum_of(cls, blocks: Sequence[bytes]) -> "Counters":
+        """From the blocks of each CPU."""
+        totals = [sum(column) for column in zip(*(COUNTERS_LAYOUT.unpack(block) for block in blocks), strict=True)]
         rest = 4 + VERDICT_ROOM
         return cls(
             ingress_bytes=totals[0],

@@ -51,13 +51,13 @@ class ForwardingDatabase:
                 self._places[key_of(index // FDB_WAYS, entry)] = entry & _PLACE
         for key, place in list(self._overflow.items()):
             number = bucket(scatter(key))
-            index = self._free_way(number)
-            if key in self._places or index is not None:
-                if index is not None and key not in self._places:
-                    self._words[index] = word(scatter(key), place)
-                del self._overflow[key]
-            else:
+            way = self._free_way(number)
+            if key not in self._places and way is None:
                 self._waiting.setdefault(number, set()).add(key)
+            else:
+                if key not in self._places and way is not None:
+                    self._words[way] = word(scatter(key), place)
+                del self._overflow[key]
             self._places.setdefault(key, place)
 
     def items(self) -> list[tuple[int, int]]:

@@ -10,16 +10,18 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 
 from sriov_xdp.datapath.errors import DataPathError
 
 BPF_F_XDP_HAS_FRAGS = 1 << 5
+BPF_F_MMAPABLE = 1 << 10
 BPF_ANY = 0
 XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
 BTF_KIND_STRUCT = 4
-_MAP_TYPE_DEVMAP = 14
+_POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")
 VERIFIER_LOG_BYTES = 1 << 20
 
 
@@ -29,6 +31,13 @@ class ProgramType(IntEnum):
     SCHED_CLS = 3
     XDP = 6
     RAW_TRACEPOINT = 17
+
+
+class MapType(IntEnum):
+    """enum bpf_map_type, those that are made here."""
+
+    ARRAY = 2
+    DEVMAP = 14
 
 
 class AttachType(IntEnum):
@@ -66,6 +75,18 @@ class _LoadOptions(ctypes.Structure):
 
 class _LinkOptions(ctypes.Structure):
     _fields_ = [("sz", ctypes.c_size_t), ("flags", ctypes.c_uint32), ("rest", ctypes.c_uint8 * 44)]
+
+
+class _MapOptions(ctypes.Structure):
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("btf", ctypes.c_uint32 * 4),
+        ("inner_map_fd", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+        ("map_extra", ctypes.c_uint64),
+        ("numa_node", ctypes.c_uint32),
+        ("map_ifindex", ctypes.c_uint32),
+    ]
 
 
 class _TestRunOptions(ctypes.Structure):
@@ -191,9 +212,11 @@ def open_pin(path: Path) -> int:
     return _checked(_lib.bpf_obj_get(os.fsencode(path)), f"open pin {path}")
 
 
-def create_device_map(entries: int) -> int:
-    """A devmap (BPF_MAP_TYPE_DEVMAP, values are ifindexes) outside of any program's file; returns its fd."""
-    return _checked(_lib.bpf_map_create(_MAP_TYPE_DEVMAP, b"devices", 4, 4, entries, None), "map create")
+def create_map(kind: MapType, name: str, key_bytes: int, value_bytes: int, entries: int, *, flags: int = 0) -> int:
+    """A map outside of any program's file; returns its fd."""
+    options = _MapOptions(sz=ctypes.sizeof(_MapOptions), map_flags=flags)
+    result = _lib.bpf_map_create(kind, name.encode()[:15], key_bytes, value_bytes, entries, ctypes.byref(options))
+    return _checked(result, f"map {name}: create")
 
 
 def map_info(fd: int) -> MapInfo:
@@ -202,6 +225,13 @@ def map_info(fd: int) -> MapInfo:
     size = ctypes.c_uint32(ctypes.sizeof(info))
     _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "map info")
     return MapInfo(type=info.type, key_bytes=info.key_size, value_bytes=info.value_size, max_entries=info.max_entries)
+
+
+@cache
+def possible_cpus() -> int:
+    """CPUs that this kernel may ever have online; what is kept for each CPU exists so often."""
+    ranges = [part.split("-") for part in _POSSIBLE_CPUS.read_text().strip().split(",")]
+    return max(int(bounds[-1]) for bounds in ranges) + 1
 
 
 def program_id(fd: int) -> int:

@@ -18,16 +18,18 @@ from typing import Any
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.abi import MAX_PFS
 from sriov_xdp.datapath.errors import CompileError, DataPathError
-from sriov_xdp.datapath.libbpf import AttachType, ProgramType
-from sriov_xdp.datapath.pins import remove_tree
+from sriov_xdp.datapath.libbpf import AttachType, MapType, ProgramType
+from sriov_xdp.datapath.pins import MAP_SHAPES, remove_tree
 from sriov_xdp.datapath.sources import source_dir
 
-MAPS = ("ports", "fdb", "fdb_overflow", "trunks", "members", "counters", "devices", "stages")
+BCC_MAPS = ("fdb_overflow", "trunks", "members", "devices", "stages")
 UPLINK_SLOT_MARK = 0x5D8B5D8B5D8B0000
 IFINDEX_OFFSET_MARK = 0x5D8B5D8B5D8B0001
+# Maps that bcc cannot make: it has no flag for mapped memory in reach, and takes seconds to compile a large value.
 MAP_VALUE_MARKS = {"ports": 0x5D8B5D8B5D8B0002, "fdb": 0x5D8B5D8B5D8B0003}
+MAP_MARKS = {"counters": 0x5D8B5D8B5D8B0004}
 _LOAD_IMM64 = 0x18
-_PSEUDO_MAP_VALUE = 2
+_PSEUDO_MAP_FD, _PSEUDO_MAP_VALUE = 1, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +64,21 @@ def with_constant(code: bytes, mark: int, value: int) -> bytes:
     return bytes(patched)
 
 
+def with_map(code: bytes, mark: int, map_fd: int) -> bytes:
+    """The bytecode with each 64-bit immediate load of mark made a load of a map (BPF_PSEUDO_MAP_FD)."""
+    return _with_map_reference(code, mark, map_fd, _PSEUDO_MAP_FD)
+
+
 def with_map_value(code: bytes, mark: int, map_fd: int) -> bytes:
     """The bytecode with each 64-bit immediate load of mark made a load of the address of an array map's one value
     (BPF_PSEUDO_MAP_VALUE, Linux 5.2), which bcc cannot say in C."""
+    return _with_map_reference(code, mark, map_fd, _PSEUDO_MAP_VALUE)
+
+
+def _with_map_reference(code: bytes, mark: int, map_fd: int, kind: int) -> bytes:
     patched = bytearray(code)
     for at in _loads_of(code, mark):
-        patched[at + 1] = patched[at + 1] & 0x0F | _PSEUDO_MAP_VALUE << 4
+        patched[at + 1] = patched[at + 1] & 0x0F | kind << 4
         struct.pack_into("<I", patched, at + 4, map_fd)
         struct.pack_into("<I", patched, at + 12, 0)
     return bytes(patched)
@@ -87,10 +98,21 @@ def _compile() -> Any:
         raise CompileError(f"bpf/vswitch.c: bcc could not compile it: {error}") from error
 
 
-def _bytecode(module: Any, name: str) -> bytes:
+def _create_maps() -> dict[str, int]:
+    """The maps that are memory of user space too; their descriptors."""
+    made = {}
+    for name in (*MAP_VALUE_MARKS, *MAP_MARKS):
+        key_bytes, value_bytes, entries = MAP_SHAPES[name]
+        made[name] = libbpf.create_map(MapType.ARRAY, name, key_bytes, value_bytes, entries, flags=libbpf.BPF_F_MMAPABLE)
+    return made
+
+
+def _bytecode(module: Any, name: str, maps: dict[str, int]) -> bytes:
     code: bytes = module.dump_func(name.encode())
     for map_name, mark in MAP_VALUE_MARKS.items():
-        code = with_map_value(code, mark, module[map_name].map_fd)
+        code = with_map_value(code, mark, maps[map_name])
+    for map_name, mark in MAP_MARKS.items():
+        code = with_map(code, mark, maps[map_name])
     return code
 
 
@@ -107,16 +129,17 @@ def load(directory: Path) -> None:
     remove_tree(staging)
     (staging / "maps").mkdir(parents=True, mode=0o700)
     (staging / "progs").mkdir(mode=0o700)
-    for name in MAPS:
-        libbpf.pin(module[name].map_fd, staging / "maps" / name)
+    maps = _create_maps()
+    for name, fd in {**maps, **{name: module[name].map_fd for name in BCC_MAPS}}.items():
+        libbpf.pin(fd, staging / "maps" / name)
     offset = libbpf.member_offset_bytes("net_device", "ifindex")
     for name, kind in SINGLE_PROGRAMS.items():
-        code = with_constant(_bytecode(module, name), IFINDEX_OFFSET_MARK, offset)
+        code = with_constant(_bytecode(module, name, maps), IFINDEX_OFFSET_MARK, offset)
         fd = _load(name, kind, code, staging / "progs")
         if name == "tc_flood":
             libbpf.update_element(module["stages"].map_fd, struct.pack("<I", 0), struct.pack("<I", fd))
     for name, kind in UPLINK_PROGRAMS.items():
-        code = _bytecode(module, name)
+        code = _bytecode(module, name, maps)
         for pf in range(MAX_PFS):
             _load(f"{name}_{pf}", kind, with_constant(code, UPLINK_SLOT_MARK, pf), staging / "progs")
     staging.rename(directory)

@@ -30,7 +30,7 @@ MAP_SHAPES: dict[str, tuple[int, int, int]] = {
     "fdb_overflow": (8, abi.PLACE_LAYOUT.size, abi.MAX_FDB_ENTRIES),
     "trunks": (4, abi.TRUNK_LAYOUT.size, abi.MAX_PORTS),
     "members": (4, abi.MEMBERS_LAYOUT.size, abi.MAX_VLANS),
-    "counters": (4, abi.COUNTERS_LAYOUT.size, abi.MAX_PORTS),
+    "counters": (4, abi.CPU_COUNTERS_BYTES, libbpf.possible_cpus()),
     "devices": (4, 4, abi.MAX_PORTS),
 }
 
@@ -65,9 +65,10 @@ class Pins:
         return self._maps[name]
 
     def words(self, name: str) -> memoryview:
-        """The one value of a map that programs address directly, as 64-bit words; a store is seen by the next frame."""
+        """The values of a map that is also memory of ours, as 64-bit words; a store is seen by the next frame."""
         if name not in self._words:
-            self._words[name] = memoryview(libbpf.map_memory(self._maps[name], MAP_SHAPES[name][1])).cast("Q")
+            _key_bytes, value_bytes, entries = MAP_SHAPES[name]
+            self._words[name] = memoryview(libbpf.map_memory(self._maps[name], value_bytes * entries)).cast("Q")
         return self._words[name]
 
     def program_fd(self, name: str) -> int:

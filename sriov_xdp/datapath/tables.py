@@ -7,12 +7,9 @@ Order of writes: what revokes comes before what grants, so that a crash between 
 import struct
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 from sriov_xdp.datapath import abi, libbpf
 from sriov_xdp.datapath.abi import Counters, PortValue
-from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.pins import Pins
 
@@ -26,8 +23,8 @@ class PortImage:
     fdb: frozenset[int]
 
 
+_NO_COUNTERS = memoryview(bytes(abi.COUNTERS_LAYOUT.size)).cast("Q")
 _PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
-_POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")
 
 
 def _slot_key(slot: int) -> bytes:
@@ -70,6 +67,7 @@ class Tables:
         self._pins = pins
         self._port_words = pins.words("ports")
         self._fdb = ForwardingDatabase(pins.words("fdb"), _Overflow(pins.map_fd("fdb_overflow")))
+        self._counters = pins.words("counters")
         self._ports: dict[int, bytes] = {}
         self._trunks: dict[int, bytes] = {}
         self._fdb_of_slot: dict[int, frozenset[int]] = {}
@@ -88,9 +86,9 @@ class Tables:
         for key, place in self._fdb.items():
             slot = abi.slot_at(place)
             self._fdb_of_slot[slot] = self._fdb_of_slot.get(slot, frozenset()) | {key}
-        for key, value in self._read_hash("members", 4, abi.MEMBERS_LAYOUT.size):
-            count, *slots = abi.MEMBERS_LAYOUT.unpack(value)
-            self._members[struct.unpack("<I", key)[0]] = tuple(slots[:count])
+        for domain, members in self._read_hash("members", 4, abi.MEMBERS_LAYOUT.size):
+            count, *slots = abi.MEMBERS_LAYOUT.unpack(members)
+            self._members[struct.unpack("<I", domain)[0]] = tuple(slots[:count])
         for slot in self._ports:
             trunk = libbpf.lookup_element(self._pins.map_fd("trunks"), _slot_key(slot), abi.TRUNK_LAYOUT.size)
             self._trunks[slot] = trunk or bytes(abi.TRUNK_LAYOUT.size)
@@ -166,23 +164,23 @@ class Tables:
 
     def zero_counters(self, slot: int) -> None:
         """For a new owner of the slot."""
-        size = abi.COUNTERS_LAYOUT.size * possible_cpus()
-        libbpf.update_element(self._pins.map_fd("counters"), _slot_key(slot), bytes(size))
+        for block in self._counter_blocks(slot):
+            self._counters[block] = _NO_COUNTERS
 
     def counters(self) -> dict[int, Counters]:
-        """Counters of the ports in use, by slot; one system call."""
-        size = abi.COUNTERS_LAYOUT.size * possible_cpus()
-        _keys, values, count = libbpf.lookup_batch(self._pins.map_fd("counters"), abi.MAX_PORTS, 4, size)
-        used = [slot for slot in self._ports if slot < count]
-        return {slot: Counters.unpack(values[slot * size : (slot + 1) * size]) for slot in used}
+        """Counters of the ports in use, by slot."""
+        return {slot: self.counters_of(slot) for slot in self._ports}
 
     def counters_of(self, slot: int) -> Counters:
         """Counters of one port."""
-        size = abi.COUNTERS_LAYOUT.size * possible_cpus()
-        value = libbpf.lookup_element(self._pins.map_fd("counters"), _slot_key(slot), size)
-        if value is None:
-            raise DataPathError(f"counters of slot {slot}: not readable")
-        return Counters.unpack(value)
+        return Counters.sum_of([self._counters[block].tobytes() for block in self._counter_blocks(slot)])
+
+    def _counter_blocks(self, slot: int) -> Iterator[slice]:
+        """Where each CPU counts for a port."""
+        words = abi.COUNTERS_LAYOUT.size // 8
+        for cpu in range(libbpf.possible_cpus()):
+            start = (cpu * abi.MAX_PORTS + slot) * words
+            yield slice(start, start + words)
 
     def _delete_fdb(self, key: int, slot: int) -> None:
         """Unless another port took the entry over meanwhile."""
@@ -218,10 +216,3 @@ class Tables:
             libbpf.update_element(self._pins.map_fd("devices"), _slot_key(slot), struct.pack("<I", ifindex))
             self.writes += 1
             self._devices[slot] = ifindex
-
-
-@cache
-def possible_cpus() -> int:
-    """How many blocks a per-CPU value has."""
-    ranges = [part.split("-") for part in _POSSIBLE_CPUS.read_text().strip().split(",")]
-    return sum(int(bounds[-1]) - int(bounds[0]) + 1 for bounds in ranges)

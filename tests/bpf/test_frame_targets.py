@@ -40,6 +40,7 @@ from programs import BROADCAST, Switch, dot1q, ethernet, no_uplink, uplink, vf, 
 
 from sriov_xdp.datapath import abi, libbpf
 from sriov_xdp.datapath.abi import PortFlag, Verdict
+from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.model import Fate
 
 Judge = Callable[[int, bytes], Fate | None]
@@ -168,10 +169,11 @@ def test_an_entry_of_an_earlier_owner_of_the_slot_leads_nowhere(switch: Switch, 
 
 def test_an_entry_of_a_port_that_is_gone_leads_nowhere(switch: Switch, judge: Judge) -> None:
     switch.tables.clear_port(SLOT_VM2)
-    key = abi.FDB_KEY_LAYOUT.pack(abi.fdb_key(0, 0, MAC_VM2))
-    libbpf.update_element(switch.pins.map_fd("fdb"), key, abi.FDB_ENTRY_LAYOUT.pack(SLOT_VM2, 1))
+    key = abi.fdb_key(0, 0, MAC_VM2)
+    left_over = ForwardingDatabase(switch.pins.words("fdb"), {})
+    left_over.put(key, abi.place(SLOT_VM2, 1))
     verdict = judge(SLOT_VM1, ethernet(MAC_VM2, MAC_VM1))
-    libbpf.delete_element(switch.pins.map_fd("fdb"), key)
+    left_over.remove(key)
     assert dropped(Verdict.NO_TARGET) == verdict
 
 

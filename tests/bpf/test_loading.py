@@ -32,7 +32,11 @@ int main(int count, char **words)
     frame[13] = type;
     memcpy(end - length, frame, length);
     mprotect(end, 4096, PROT_NONE);
-    return printf("%d", frame_parse(&parsed, end - length, end, 0, 0)) < 0;
+    int refused = frame_parse(&parsed, end - length, end);
+
+    if (!refused && frame_is_tag(parsed.type))
+        refused = frame_parse_tag(&parsed, end - length, end);
+    return printf("%d", refused) < 0;
 }
 """
 

@@ -7,19 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from sriov_xdp.datapath import abi
+from sriov_xdp.datapath import abi, fdb, libbpf
 from sriov_xdp.datapath.pins import MAP_SHAPES
 from sriov_xdp.datapath.sources import source_dir
 
 HEADER = source_dir() / "abi.h"
 LAYOUTS = {
-    "sxdp_port": (abi.PORT_LAYOUT.size, ["ifindex", "generation", "mac", "flags", "vlan", "mtu_bytes", "pf", "pad0", "pad1"]),
+    "sxdp_port": (abi.PORT_LAYOUT.size, ["ifindex", "generation", "mac", "flags", "vlan", "mtu_bytes", "pf", "pad0", "place"]),
+    "sxdp_ports": (abi.PORTS_BYTES, ["at"]),
+    "sxdp_fdb": (abi.FDB_BYTES, ["way"]),
     "sxdp_trunk": (abi.TRUNK_LAYOUT.size, ["vlans"]),
-    "sxdp_fdb_entry": (abi.FDB_ENTRY_LAYOUT.size, ["slot", "generation"]),
     "sxdp_members": (abi.MEMBERS_LAYOUT.size, ["count", "slots", "pad0"]),
-    "sxdp_counters": (abi.COUNTERS_LAYOUT.size, ["verdict", "ingress_bytes", "egress_errors"]),
+    "sxdp_counters": (abi.COUNTERS_LAYOUT.size, ["ingress_bytes", "egress_errors", "verdict", "ingress_multicast"]),
+    "sxdp_cpu_counters": (abi.CPU_COUNTERS_BYTES, ["of"]),
 }
-ENUMS = ("sxdp_limit", "sxdp_slot", "sxdp_vlan", "sxdp_verdict", "sxdp_port_flag")
+ENUMS = ("sxdp_limit", "sxdp_fdb_shape", "sxdp_place", "sxdp_slot", "sxdp_vlan", "sxdp_verdict", "sxdp_port_flag")
 
 
 def enumerators(header: str, enum: str) -> list[str]:
@@ -37,11 +39,21 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, in
     for struct, (_size, members) in LAYOUTS.items():
         lines.append(f'printf("\\"sizeof {struct}\\": %zu,", sizeof(struct {struct}));')
         lines += [f'printf("\\"{struct}.{member}\\": %zu,", offsetof(struct {struct}, {member}));' for member in members]
-    lines.append('printf("\\"fdb_key\\": %llu", (unsigned long long)sxdp_fdb_key(sxdp_domain(3, 100), 0x060504030201ULL));')
+    key = "sxdp_fdb_key(sxdp_domain(3, 100), 0x060504030201ULL)"
+    calls = {
+        "fdb_key": key,
+        "place": "sxdp_place(77, 5)",
+        "bucket": f"fdb_bucket(fdb_scatter({key}))",
+        "word": f"fdb_word(fdb_scatter({key}), 77)",
+        "match": f"fdb_match(fdb_word(fdb_scatter({key}), 77), fdb_scatter({key}))",
+        "mismatch": f"fdb_match(fdb_word(fdb_scatter({key}), 77), fdb_scatter({key} + 1))",
+        "slot": "fdb_slot(sxdp_place(77, 5))",
+    }
+    lines.append('printf(",");'.join(f'printf("\\"{name}\\": %llu", (unsigned long long){call});' for name, call in calls.items()))
     folder = tmp_path_factory.mktemp("abi")
     program = "\n".join(lines)
     source = (
-        f'#include <stddef.h>\n#include <stdio.h>\n#include "abi.h"\nint main(void) {{ printf("{{"); {program} printf("}}"); }}'
+        f'#include <stddef.h>\n#include <stdio.h>\n#include "fdb.h"\nint main(void) {{ printf("{{"); {program} printf("}}"); }}'
     )
     (folder / "probe.c").write_text(source)
     subprocess.run(["clang", "-I", str(HEADER.parent), "-o", str(folder / "probe"), str(folder / "probe.c")], check=True)
@@ -49,7 +61,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, in
 
 
 def test_verdicts_have_the_same_numbers(compiled: dict[str, int]) -> None:
-    internal = {"SXDP_VERDICTS", "SXDP_ADMITTED", "SXDP_DEFERRED"}
+    internal = {"SXDP_VERDICTS", "SXDP_COUNTED", "SXDP_ADMITTED", "SXDP_DEFERRED"}
     in_c = {
         name.removeprefix("SXDP_"): compiled[name]
         for name in enumerators(HEADER.read_text(), "sxdp_verdict")
@@ -65,7 +77,23 @@ def test_port_flags_have_the_same_bits(compiled: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["MAX_PFS", "MAX_PORTS", "MAX_MEMBERS", "FLOOD_CHUNK", "MAX_VLANS", "MAX_FDB_ENTRIES", "SLOT_MASK", "FIRST_VF_SLOT"]
+    "name",
+    [
+        "MAX_PFS",
+        "MAX_PORTS",
+        "MAX_MEMBERS",
+        "FLOOD_CHUNK",
+        "MAX_VLANS",
+        "MAX_FDB_ENTRIES",
+        "SLOT_MASK",
+        "FIRST_VF_SLOT",
+        "FDB_BUCKET_BITS",
+        "FDB_BUCKETS",
+        "FDB_WAYS",
+        "PLACE_SLOT_BITS",
+        "PLACE_GENERATION_BITS",
+        "PLACE_BITS",
+    ],
 )
 def test_limits_are_the_same(compiled: dict[str, int], name: str) -> None:
     assert compiled[f"SXDP_{name}"] == getattr(abi, name)
@@ -85,7 +113,7 @@ def test_port_value_puts_each_field_at_its_offset(compiled: dict[str, int]) -> N
         ifindex=0x11111111,
         generation=0x22222222,
         mac=bytes([1, 2, 3, 4, 5, 6]),
-        flags=abi.PortFlag(0x33),
+        flags=abi.PortFlag(0x23),
         vlan=0x4444,
         mtu_bytes=0x5555,
         pf=0x66,
@@ -93,26 +121,43 @@ def test_port_value_puts_each_field_at_its_offset(compiled: dict[str, int]) -> N
     at = {member: compiled[f"sxdp_port.{member}"] for member in LAYOUTS["sxdp_port"][1]}
     assert value[at["generation"] :][:4] == b"\x22" * 4
     assert value[at["mac"] :][:8] == bytes([1, 2, 3, 4, 5, 6, 0, 0])
-    assert value[at["flags"] :][:4] == bytes([0x33, 0, 0, 0])
+    assert value[at["flags"] :][:4] == bytes([0x23, 0, 0, 0])
     assert value[at["vlan"] :][:2] == b"\x44\x44"
     assert value[at["mtu_bytes"] :][:2] == b"\x55\x55"
     assert value[at["pf"] :][:2] == b"\x66\x00"
+    assert value[at["place"] :][:4] == abi.place(0x111, 0x22222222).to_bytes(4, "little")
+
+
+def test_no_entry_of_the_forwarding_database_leads_to_an_uplink() -> None:
+    uplink = abi.PortValue(ifindex=7, generation=1, mac=bytes(6), flags=abi.PortFlag.UPLINK, vlan=0, mtu_bytes=1500, pf=0)
+    assert bytes(4) == uplink.pack()[-4:]
 
 
 def test_fdb_key_is_built_the_same_way(compiled: dict[str, int]) -> None:
     assert compiled["fdb_key"] == abi.fdb_key(3, 100, bytes([1, 2, 3, 4, 5, 6]))
 
 
+def test_an_entry_of_the_forwarding_database_is_made_the_same_way(compiled: dict[str, int]) -> None:
+    scattered = fdb.scatter(compiled["fdb_key"])
+    place = abi.place(77, 5)
+    assert compiled["place"] == place
+    assert compiled["slot"] == abi.slot_at(place)
+    assert compiled["bucket"] == fdb.bucket(scattered)
+    assert compiled["word"] == fdb.word(scattered, 77)
+    assert compiled["fdb_key"] == fdb.key_of(compiled["bucket"], compiled["word"])
+    assert (compiled["match"], compiled["mismatch"]) == (77, 0)
+
+
 def test_map_shapes_are_those_of_the_program(compiled: dict[str, int]) -> None:
-    sizes = {
-        "ports": "sxdp_port",
-        "trunks": "sxdp_trunk",
-        "fdb": "sxdp_fdb_entry",
-        "members": "sxdp_members",
-        "counters": "sxdp_counters",
+    shapes = {
+        "ports": ("sxdp_ports", 1),
+        "fdb": ("sxdp_fdb", 1),
+        "trunks": ("sxdp_trunk", abi.MAX_PORTS),
+        "members": ("sxdp_members", abi.MAX_VLANS),
+        "counters": ("sxdp_cpu_counters", libbpf.possible_cpus()),
     }
-    assert {name: shape[1] for name, shape in MAP_SHAPES.items() if name in sizes} == {
-        name: compiled[f"sizeof {struct}"] for name, struct in sizes.items()
+    assert {name: (compiled[f"sizeof {struct}"], entries) for name, (struct, entries) in shapes.items()} == {
+        name: shape[1:] for name, shape in MAP_SHAPES.items() if name in shapes
     }
 
 

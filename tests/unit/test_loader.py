@@ -1,10 +1,19 @@
-"""with_constant(): a mark in the bytecode becomes a number, wherever it is loaded, and nothing else changes."""
+"""A mark in the bytecode becomes a number, or the address of a map's value, wherever it is loaded, and nothing else changes."""
 
 import struct
+from collections.abc import Callable
 
 import pytest
 
-from sriov_xdp.datapath.loader import IFINDEX_OFFSET_MARK, UPLINK_SLOT_MARK, with_constant
+from sriov_xdp.datapath.loader import (
+    IFINDEX_OFFSET_MARK,
+    MAP_MARKS,
+    MAP_VALUE_MARKS,
+    UPLINK_SLOT_MARK,
+    with_constant,
+    with_map,
+    with_map_value,
+)
 
 MARK = UPLINK_SLOT_MARK
 LOW, HIGH = MARK & 0xFFFFFFFF, MARK >> 32
@@ -77,3 +86,16 @@ def test_what_is_no_load_of_the_mark_stays(code: bytes) -> None:
 def test_the_marks_are_patched_independently() -> None:
     code = load(UPLINK_SLOT_MARK) + load(IFINDEX_OFFSET_MARK)
     assert load(3) + load(216) == with_constant(with_constant(code, UPLINK_SLOT_MARK, 3), IFINDEX_OFFSET_MARK, 216)
+
+
+@pytest.mark.parametrize(("patch", "kind"), [(with_map, 1), (with_map_value, 2)])
+def test_a_load_of_a_map_says_which_and_what_of_it(patch: Callable[[bytes, int, int], bytes], kind: int) -> None:
+    mark = MAP_VALUE_MARKS["ports"]
+    first, second, _third = AROUND
+    wanted = first + instruction(LOAD_IMM64, 9, 3 | kind << 4) + instruction(0) + second
+    assert wanted == patch(first + load(mark, 3) + second, mark, 9)
+
+
+def test_all_marks_differ() -> None:
+    marks = [UPLINK_SLOT_MARK, IFINDEX_OFFSET_MARK, *MAP_VALUE_MARKS.values(), *MAP_MARKS.values()]
+    assert len(marks) == len(set(marks))
