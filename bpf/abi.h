@@ -63,6 +63,7 @@ enum sxdp_verdict {
 	SXDP_REDIRECT_ERROR = 14,
 	SXDP_HAIRPIN = 15,
 	SXDP_VERDICTS = 24,         /* room in the counter block */
+	SXDP_UNDECIDED = 252,       /* internal: no frame for the short way */
 	SXDP_COUNTED = 253,         /* internal: forwarded, and counted where it left */
 	SXDP_ADMITTED = 254,        /* internal: no rule objected so far */
 	SXDP_DEFERRED = 255,        /* internal: the tc program on the same device finishes and counts this frame */

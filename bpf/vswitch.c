@@ -101,6 +101,18 @@ struct transit {
 	int action;                 /* the kernel's word for the verdict */
 };
 
+/* The rules are compiled twice into an XDP program. The short way is what is left of them for a frame that enters and leaves
+ * without a tag, by ports without special settings, from its port's own address: most frames. It answers SXDP_UNDECIDED as
+ * soon as a frame turns out to be another, and the long way decides from the start. */
+enum way {
+	SHORT_WAY,
+	LONG_WAY,
+};
+
+enum fdb_answer {
+	FDB_UNDECIDED = 1 << SXDP_PLACE_BITS,  /* above all places */
+};
+
 /* Where it goes. */
 struct route {
 	struct sxdp_port *target;
@@ -128,23 +140,27 @@ static __always_inline __u64 slot_of_vf(__u64 ifindex)
 	return ifindex & SXDP_SLOT_MASK;
 }
 
-/* The place of an address, or 0. */
-static __always_inline __u64 fdb_find(__u64 pf, __u64 vlan, __u64 mac)
+/* The place of an address, or 0. The short way asks the table only, and says FDB_UNDECIDED when that is not enough. */
+static __always_inline __u64 fdb_find(__u64 pf, __u64 vlan, __u64 mac, enum way way)
 {
 	__u64 key = sxdp_fdb_key(sxdp_domain(pf, vlan), mac);
 	__u64 scattered = fdb_scatter(key);
-	const __u64 *way = fdb_value()->way[fdb_bucket(scattered)];
+	const __u64 *words = fdb_value()->way[fdb_bucket(scattered)];
 	__u32 *overflow;
 	int i;
 
 #pragma unroll
 	for (i = 0; i < SXDP_FDB_WAYS; i++) {
-		__u64 place = fdb_match(way[i], scattered);
+		__u64 place = fdb_match(words[i], scattered);
 
 		if (place)
 			return place;
 	}
-	overflow = way[0] && way[1] && way[2] && way[3] ? fdb_overflow.lookup(&key) : 0;
+	if (!words[0] || !words[1] || !words[2] || !words[3])
+		return 0;
+	if (way == SHORT_WAY)
+		return FDB_UNDECIDED;
+	overflow = fdb_overflow.lookup(&key);
 	return overflow ? *overflow : 0;
 }
 
@@ -152,28 +168,28 @@ static __always_inline __u64 fdb_find(__u64 pf, __u64 vlan, __u64 mac)
 static __always_inline enum sxdp_verdict judge_foreign_source(const struct sxdp_port *port, const struct transit *transit)
 {
 	struct sxdp_port *uplink = port_at(port->pf);
-	__u64 owner = fdb_find(port->pf, transit->vlan, transit->frame.source);
+	__u64 owner = fdb_find(port->pf, transit->vlan, transit->frame.source, LONG_WAY);
 
 	if (!owner && uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
-		owner = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.source);
+		owner = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.source, LONG_WAY);
 	return source_judge(port, transit->slot, &transit->frame, owner, uplink);
 }
 
 static __always_inline enum sxdp_verdict admit(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
-					       struct transit *transit, int length_fits)
+					       struct transit *transit, int length_fits, enum way way)
 {
 	enum sxdp_verdict verdict = admit_frame(&transit->frame, length_fits);
 
 	if (verdict == SXDP_ADMITTED)
 		verdict = vlan_admit(port, trunk, &transit->frame, &transit->vlan);
 	if (verdict == SXDP_ADMITTED && source_is_foreign(port, &transit->frame))
-		verdict = judge_foreign_source(port, transit);
+		return way == SHORT_WAY ? SXDP_UNDECIDED : judge_foreign_source(port, transit);
 	return verdict;
 }
 
 /* No entry in the frame's VLAN: the host, a trunk port, the uplink, or nobody. */
 static __always_inline enum sxdp_verdict route_unknown(const struct sxdp_port *port, const struct transit *transit,
-						       struct route *route, __u64 *place)
+						       struct route *route, __u64 *place, enum way way)
 {
 	struct sxdp_port *uplink = port_at(port->pf);
 	int from_wire = (port->flags & SXDP_PORT_UPLINK) != 0;
@@ -183,8 +199,11 @@ static __always_inline enum sxdp_verdict route_unknown(const struct sxdp_port *p
 			return SXDP_TARGET_DENIED;
 		return transit->vlan == SXDP_VLAN_NONE ? SXDP_TO_HOST : SXDP_NO_TARGET;
 	}
-	if (uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
-		*place = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.destination);
+	if (uplink->flags & SXDP_PORT_PF_HAS_TRUNKS) {
+		if (way == SHORT_WAY)
+			return SXDP_UNDECIDED;
+		*place = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.destination, LONG_WAY);
+	}
 	if (*place)
 		return SXDP_ADMITTED;
 	if (from_wire || !uplink->ifindex)
@@ -195,13 +214,15 @@ static __always_inline enum sxdp_verdict route_unknown(const struct sxdp_port *p
 }
 
 static __always_inline enum sxdp_verdict find_route(const struct sxdp_port *port, const struct transit *transit,
-						    struct route *route)
+						    struct route *route, enum way way)
 {
-	__u64 place = fdb_find(port->pf, transit->vlan, transit->frame.destination);
+	__u64 place = fdb_find(port->pf, transit->vlan, transit->frame.destination, way);
 	enum sxdp_verdict verdict;
 
+	if (way == SHORT_WAY && place == FDB_UNDECIDED)
+		return SXDP_UNDECIDED;
 	if (!place) {
-		verdict = route_unknown(port, transit, route, &place);
+		verdict = route_unknown(port, transit, route, &place, way);
 		if (!place)
 			return verdict;
 	}
@@ -211,7 +232,9 @@ static __always_inline enum sxdp_verdict find_route(const struct sxdp_port *port
 	route->target = port_at(route->slot);
 	if (!target_is_current(route->target, place))
 		return SXDP_NO_TARGET;
-	return target_judge(route->target, trunk_of(route->target, route->slot), transit->vlan);
+	if (way == SHORT_WAY && route->target->flags & SXDP_PORT_TRUNK)
+		return SXDP_UNDECIDED;
+	return target_judge(route->target, way == SHORT_WAY ? 0 : trunk_of(route->target, route->slot), transit->vlan);
 }
 
 /* Softirq context: no other program writes what this CPU counts, so there is no need of atomic operations. */
@@ -279,9 +302,9 @@ static __always_inline int xdp_retag(struct xdp_md *ctx, const struct transit *t
 }
 
 static __always_inline enum sxdp_verdict xdp_forward(struct xdp_md *ctx, struct transit *transit,
-						     const struct route *route)
+						     const struct route *route, int leaves_tagged)
 {
-	if (xdp_retag(ctx, transit, vlan_leaves_tagged(route->target, transit->vlan)))
+	if (xdp_retag(ctx, transit, leaves_tagged))
 		return SXDP_REDIRECT_ERROR;
 	transit->target_slot = route->slot;
 	if (devices.redirect_map((__u32)transit->target_slot, XDP_DROP) != XDP_REDIRECT)
@@ -290,21 +313,26 @@ static __always_inline enum sxdp_verdict xdp_forward(struct xdp_md *ctx, struct 
 }
 
 static __always_inline enum sxdp_verdict xdp_decide(struct xdp_md *ctx, struct transit *transit,
-						    const struct sxdp_port *port, const struct sxdp_trunk *trunk)
+						    const struct sxdp_port *port, const struct sxdp_trunk *trunk,
+						    enum way way)
 {
-	enum sxdp_verdict verdict = admit(port, trunk, transit, admit_length_fits(port, &transit->frame));
+	enum sxdp_verdict verdict = admit(port, trunk, transit, admit_length_fits(port, &transit->frame), way);
 	struct route route = {};
+	int leaves_tagged;
 
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
 	if (frame_is_multicast(transit->frame.destination))
 		return SXDP_DEFERRED;
-	verdict = find_route(port, transit, &route);
+	verdict = find_route(port, transit, &route, way);
 	if (verdict == SXDP_TO_HOST)
 		return SXDP_DEFERRED;
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
-	return xdp_forward(ctx, transit, &route);
+	leaves_tagged = vlan_leaves_tagged(route.target, transit->vlan);
+	if (way == SHORT_WAY && leaves_tagged)
+		return SXDP_UNDECIDED;
+	return xdp_forward(ctx, transit, &route, leaves_tagged);
 }
 
 static __always_inline enum sxdp_verdict xdp_switch(struct xdp_md *ctx, struct transit *transit)
@@ -319,14 +347,16 @@ static __always_inline enum sxdp_verdict xdp_switch(struct xdp_md *ctx, struct t
 	if (frame_parse(frame, data, data_end))
 		return SXDP_MALFORMED;
 	frame->length_bytes = data_end - data;
-	/* The same rules twice: of what it knows here, the compiler makes a short way for most frames. */
-	if (!frame_is_tag(frame->type) && !(port->flags & (SXDP_PORT_JUMBO | SXDP_PORT_TRUNK)))
-		return xdp_decide(ctx, transit, port, 0);
+	if (!frame_is_tag(frame->type) && !(port->flags & (SXDP_PORT_JUMBO | SXDP_PORT_TRUNK))) {
+		verdict = xdp_decide(ctx, transit, port, 0, SHORT_WAY);
+		if (verdict != SXDP_UNDECIDED)
+			return verdict;
+	}
 	if (frame_is_tag(frame->type) && frame_parse_tag(frame, data, data_end))
 		return SXDP_MALFORMED;
 	if (port->flags & SXDP_PORT_JUMBO)
 		frame->length_bytes = bpf_xdp_get_buff_len(ctx);
-	return xdp_decide(ctx, transit, port, trunk_of(port, transit->slot));
+	return xdp_decide(ctx, transit, port, trunk_of(port, transit->slot), LONG_WAY);
 }
 
 /* The one exit of every XDP program. */
@@ -562,12 +592,12 @@ static __always_inline enum sxdp_verdict tc_switch(struct __sk_buff *skb, struct
 		return verdict;
 	if (tc_parse(skb, transit))
 		return SXDP_MALFORMED;
-	verdict = admit(port, trunk_of(port, transit->slot), transit, tc_length_fits(skb, port, transit));
+	verdict = admit(port, trunk_of(port, transit->slot), transit, tc_length_fits(skb, port, transit), LONG_WAY);
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
 	if (frame_is_multicast(transit->frame.destination))
 		return tc_start_flood(skb, transit);
-	verdict = find_route(port, transit, &route);
+	verdict = find_route(port, transit, &route, LONG_WAY);
 	if (verdict == SXDP_TO_HOST)
 		transit->action = TC_PASS;
 	if (verdict != SXDP_ADMITTED)

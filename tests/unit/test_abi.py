@@ -61,7 +61,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, in
 
 
 def test_verdicts_have_the_same_numbers(compiled: dict[str, int]) -> None:
-    internal = {"SXDP_VERDICTS", "SXDP_COUNTED", "SXDP_ADMITTED", "SXDP_DEFERRED"}
+    internal = {"SXDP_VERDICTS", "SXDP_UNDECIDED", "SXDP_COUNTED", "SXDP_ADMITTED", "SXDP_DEFERRED"}
     in_c = {
         name.removeprefix("SXDP_"): compiled[name]
         for name in enumerators(HEADER.read_text(), "sxdp_verdict")
