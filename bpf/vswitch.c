@@ -555,7 +555,7 @@ static __always_inline enum sxdp_verdict tc_flood_some(struct __sk_buff *skb, st
 }
 
 /* What tc_finish() does not, as only this program has frames for a group to finish. */
-static __always_inline void count_group(const struct transit *transit)
+static __always_inline void count_group(const struct transit *transit, int is_broadcast)
 {
 	struct sxdp_cpu_counters *here = counters_of_cpu();
 	struct sxdp_counters *counted;
@@ -563,22 +563,23 @@ static __always_inline void count_group(const struct transit *transit)
 	if (!here)
 		return;
 	counted = &here->of[transit->slot & SXDP_SLOT_MASK];
-	*(transit->frame.destination == SXDP_MAC_BROADCAST ? &counted->ingress_broadcast : &counted->ingress_multicast) +=
-		transit->frames;
+	*(is_broadcast ? &counted->ingress_broadcast : &counted->ingress_multicast) += transit->frames;
 }
 
+/* What it must know of the frame is in skb->cb; the bytes were looked at before. */
 int tc_flood(struct __sk_buff *skb)
 {
-	struct transit transit = { .frames = 1, .action = TC_DROP };
+	struct transit transit = { .frames = tc_frames(skb), .action = TC_DROP };
+	__u32 progress = skb->cb[FLOOD_PROGRESS];
 	enum sxdp_verdict verdict;
 
 	transit.slot = skb->cb[FLOOD_SLOT] & SXDP_SLOT_MASK;
 	transit.vlan = skb->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
-	if (tc_parse(skb, &transit))
-		return tc_finish(&transit, SXDP_MALFORMED);
+	transit.frame.tpid = progress & FLOOD_IS_TAGGED;
+	transit.frame.length_bytes = skb->len;
 	verdict = tc_flood_some(skb, &transit, port_at(transit.slot), skb->cb[FLOOD_NEXT]);
 	if (verdict == SXDP_FLOODED)
-		count_group(&transit);
+		count_group(&transit, progress & FLOOD_IS_BROADCAST);
 	return tc_finish(&transit, verdict);
 }
 

@@ -3,15 +3,12 @@
 Labels are closed sets: PF, VF, verdict, opcode, rule. MAC addresses and names of guests appear in one info series a VF only.
 """
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from platform import release
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.exposition import generate_latest
-from prometheus_client.registry import Collector, CollectorRegistry
 
 from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import DROPS, Counters, Verdict
@@ -25,41 +22,31 @@ _VF = ("pf", "vf")
 _NO_COUNTERS = Counters()
 
 
-def exposition(service: PfService) -> bytes:
-    """The text of one scrape. Writer thread."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(PfCollector(service))
-    with _collector_paused():
-        return generate_latest(registry)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VfFamily:
+    """A family of many VFs whose samples seldom change. states: VF → what its samples say, and nothing else; samples: those
+    of one VF; header: the family without samples."""
+
+    name: str
+    states: Mapping[str, Hashable]
+    header: Callable[[], Metric]
+    samples: Callable[[str], Metric]
 
 
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Thousands of short-lived samples and no cycles: nothing for the garbage collector to find, and much to look at."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-class PfCollector(Collector):
+class PfCollector:
     """Everything this product says about itself."""
 
     def __init__(self, service: PfService) -> None:
         self._service = service
 
-    def describe(self) -> list[Metric]:
-        """None beforehand: keeps registration from collecting."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """One batch look-up of the counters, then all families."""
+    def families(self) -> Iterator[Metric | VfFamily]:
+        """All families, from one look at the counters."""
         counters = self._service.context.tables.counters()
         vfs = [vf for _address, vf in sorted(self._service.context.inventory.vfs.items())]
         yield from _traffic(vfs, counters)
         yield _drops(vfs, counters)
         yield from self._uplinks(counters)
+        yield self._vf_info(vfs)
         yield from self._vf_state(vfs)
         yield from self._requests()
         yield from self._maps()
@@ -79,19 +66,37 @@ class PfCollector(Collector):
                 drops.add_metric((name, verdict.label), counted.verdicts[verdict])
         yield from (frames_in, frames_out, drops)
 
+    def _vf_info(self, vfs: list[AttachedVf]) -> VfFamily:
+        states: dict[str, tuple[str, dict[str, str]]] = {}
+        for vf in vfs:
+            spec = vf.attachment.spec
+            vlan = str(self._service.context.inventory.vlan(vf))
+            details = {"mac": str(vf.device.effective_mac), "port_group": spec.port_group, "vlan": vlan}
+            states[str(vf.address)] = (
+                vf.address.pf,
+                {**details, "guest": spec.guest, "netns": spec.netns, "datapath": vf.active.value},
+            )
+
+        def header() -> InfoMetricFamily:
+            return InfoMetricFamily("sriovxdp_vf", "Who has the VF, and how it is connected.", labels=_VF)
+
+        def samples(vf: str) -> Metric:
+            family, (pf, details) = header(), states[vf]
+            family.add_metric((pf, vf), details)
+            return family
+
+        shown = {vf: (pf, *details.values()) for vf, (pf, details) in states.items()}
+        return VfFamily(name="info", states=shown, header=header, samples=samples)
+
     def _vf_state(self, vfs: list[AttachedVf]) -> Iterator[Metric]:
         context = self._service.context
-        info = InfoMetricFamily("sriovxdp_vf", "Who has the VF, and how it is connected.", labels=_VF)
         link = GaugeMetricFamily("sriovxdp_vf_link_up", "1 when the VF's link is up.", labels=_VF)
         switched = CounterMetricFamily("sriovxdp_vf_datapath_switches", "Moves between tcx and XDP.", labels=_VF)
         for vf in vfs:
             labels = (vf.address.pf, str(vf.address))
-            spec = vf.attachment.spec
-            details = {"mac": str(vf.device.effective_mac), "port_group": spec.port_group, "vlan": str(context.inventory.vlan(vf))}
-            info.add_metric(labels, {**details, "guest": spec.guest, "netns": spec.netns, "datapath": vf.active.value})
             link.add_metric(labels, int(link_of(vf) == "up"))
             switched.add_metric(labels, context.mode_switches.get(vf.address, 0))
-        yield from (info, link, switched)
+        yield from (link, switched)
 
     def _requests(self) -> Iterator[Metric]:
         metrics = self._service.metrics
@@ -155,14 +160,21 @@ def _traffic(vfs: list[AttachedVf], counters: dict[int, Counters]) -> Iterator[M
         yield family
 
 
-def _drops(vfs: list[AttachedVf], counters: dict[int, Counters]) -> Metric:
-    family = CounterMetricFamily(
-        "sriovxdp_vf_drops", "Frames dropped, by verdict. Directions are the guest's.", labels=(*_VF, "direction", "reason")
-    )
+def _drops(vfs: list[AttachedVf], counters: dict[int, Counters]) -> VfFamily:
+    states: dict[str, tuple[str, tuple[int, ...], int]] = {}
     for vf in vfs:
         counted = counters.get(slot_of(vf), _NO_COUNTERS)
-        labels = (vf.address.pf, str(vf.address))
-        for verdict in DROPS:
-            family.add_metric((*labels, "tx", verdict.label), counted.verdicts[verdict])
-        family.add_metric((*labels, "rx", Verdict.REDIRECT_ERROR.label), counted.egress_errors)
-    return family
+        states[str(vf.address)] = (vf.address.pf, tuple(counted.verdicts[verdict] for verdict in DROPS), counted.egress_errors)
+
+    def header() -> CounterMetricFamily:
+        text = "Frames dropped, by verdict. Directions are the guest's."
+        return CounterMetricFamily("sriovxdp_vf_drops", text, labels=(*_VF, "direction", "reason"))
+
+    def samples(vf: str) -> Metric:
+        family, (pf, dropped, errors) = header(), states[vf]
+        for verdict, count in zip(DROPS, dropped, strict=True):
+            family.add_metric((pf, vf, "tx", verdict.label), count)
+        family.add_metric((pf, vf, "rx", Verdict.REDIRECT_ERROR.label), errors)
+        return family
+
+    return VfFamily(name="drops", states=dict(states), header=header, samples=samples)

@@ -45,9 +45,9 @@ class Endpoints:
 
 
 class Server:
-    """Runs until close()."""
+    """Runs until close(). expose: the writer's work of one scrape, whose result is the text."""
 
-    def __init__(self, endpoints: Endpoints, context: Context, submit: Submit, expose: Callable[[], bytes]) -> None:
+    def __init__(self, endpoints: Endpoints, context: Context, submit: Submit, expose: Callable[[], Any]) -> None:
         self._endpoints = endpoints
         self._context = context
         self._submit = submit

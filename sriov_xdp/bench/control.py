@@ -15,9 +15,13 @@ from typing import Any
 from sriov_xdp.api.client import call
 from sriov_xdp.bench import programs
 from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config
+from sriov_xdp.bench.traffic import Tap, frame, octets, tapped
 from sriov_xdp.guest.driver import VfDriver
 
 _GROUPS = [{"name": "lan", "vlan": "none"}]
+_FORGED = "02:66:66:66:66:66"
+_HEADER_BYTES = 14
+_SETTLE_SECONDS = 0.15
 
 
 def _timed(work: Callable[[], Any]) -> float:
@@ -91,7 +95,7 @@ def _bare_echo(count: int) -> float:
     return samples[count // 2]
 
 
-def starts(tag: str) -> dict[str, float]:
+def starts(tag: str, rounds: int = 5) -> dict[str, float]:
     """Cold: compiles. Warm: 64 VFs adopted after a kill."""
     results = {}
     with Lab(tag) as lab:
@@ -100,7 +104,7 @@ def starts(tag: str) -> dict[str, float]:
         results["cold start s"] = empty.ready_seconds
         daemon = lab.daemon(_config(guest, 64))
         samples = []
-        for _round in range(5):
+        for _round in range(rounds):
             daemon.kill()
             daemon.start()
             samples.append(daemon.ready_seconds)
@@ -122,7 +126,7 @@ def attaching(tag: str) -> dict[str, float]:
                     call(daemon.run_dir, "vf-detach", {"vf": vf["address"]})
         text = json.dumps(_config(guest, 256))
         results["apply of 256 VFs from nothing s"] = _timed(lambda: call(daemon.run_dir, "apply", {"text": text}))
-        results.update(_with_256(daemon))
+        results.update(_with_256(daemon, guest))
     return results
 
 
@@ -131,18 +135,45 @@ def _attach(daemon: Daemon, guest: Namespace, count: int) -> None:
         call(daemon.run_dir, "vf-attach", {"guest": guest.name, "port_group": "lan", "interface": f"e{number}"})
 
 
-def _with_256(daemon: Daemon) -> dict[str, float]:
-    changes = []
-    for round_number in range(10):
-        value = "accept" if round_number % 2 == 0 else "reject"
-        policy = {"name": "lan", "policy": {"security": {"forged_transmits": value}}}
-        changes.append(_timed(lambda policy=policy: call(daemon.run_dir, "port-group-set", policy)))  # type: ignore[misc]
+def _with_256(daemon: Daemon, guest: Namespace) -> dict[str, float]:
+    commands, obeyed = [], []
+    with tapped((guest, "e255"), (guest, "e0")) as (last, first):
+        for round_number in range(10):
+            command, until = _policy_change(daemon, "accept" if round_number % 2 == 0 else "reject", last, first, guest.mac("e0"))
+            commands.append(command * 1e3)
+            obeyed.append(until * 1e3)
     scrapes = [_timed(lambda: _scrape(daemon.metrics_port)) for _round in range(10)]
     return {
-        "policy change of 256 ports ms": statistics.median(changes) * 1e3,
+        "policy change of 256 ports, command ms": statistics.median(commands),
+        "policy change until the last of 256 ports obeys ms": statistics.median(obeyed),
         "scrape with 256 VFs ms": statistics.median(scrapes) * 1e3,
         "resident memory with 256 VFs MiB": _resident_mib(daemon.process.pid),
     }
+
+
+def _policy_change(daemon: Daemon, forged_transmits: str, sender: Tap, receiver: Tap, receiver_mac: str) -> tuple[float, float]:
+    """How long the command took, and how long after its start the port of the sender, which sends forged frames all the while,
+    let the first one pass, or the last one: a frame carries the time at which it was sent."""
+    is_over = threading.Event()
+
+    def send() -> None:
+        while not is_over.wait(0.0002):
+            sender.send(frame(receiver_mac, _FORGED, struct.pack("<d", time.perf_counter())))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    time.sleep(_SETTLE_SECONDS)
+    policy = {"name": "lan", "policy": {"security": {"forged_transmits": forged_transmits}}}
+    started = time.perf_counter()
+    command = _timed(lambda: call(daemon.run_dir, "port-group-set", policy))
+    time.sleep(_SETTLE_SECONDS)
+    is_over.set()
+    thread.join()
+    passed = [struct.unpack_from("<d", data, _HEADER_BYTES)[0] for data in receiver.drain() if data[6:12] == octets(_FORGED)]
+    since = [sent - started for sent in passed if sent > started]
+    if forged_transmits == "accept":
+        return command, min(since)
+    return command, max(since, default=0.0)
 
 
 def _scrape(port: int) -> bytes:

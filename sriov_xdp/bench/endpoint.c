@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_FLOWS = 16, BATCH = 32, STREAM_BYTES = 128 * 1024, MAX_SAMPLES = 1 << 21, SILENCE_MS = 30 };
+enum { MAX_FLOWS = 16, BATCH = 32, STREAM_BYTES = 128 * 1024, MAX_SAMPLES = 1 << 21, SILENCE_MS = 5 };
 
 static char buffer[STREAM_BYTES];
 static unsigned samples[MAX_SAMPLES];
@@ -252,15 +252,18 @@ static void sink(const struct sockaddr_in *address)
 		batch[i].msg_hdr = (struct msghdr){ .msg_iov = &vectors[i], .msg_iovlen = 1 };
 	}
 	for (;;) {
-		double arrived = 0, last = 0;
+		double arrived = 0, last;
 
 		poll(&wait, 1, -1);
-		for (last = now(); now() < last + SILENCE_MS / 1e3;) {
+		last = now();
+		for (;;) {
 			int got = recvmmsg(fd, batch, BATCH, MSG_DONTWAIT, NULL);
 
 			if (got > 0) {
 				arrived += got;
 				last = now();
+			} else if (now() > last + SILENCE_MS / 1e3) {
+				break;
 			}
 		}
 		printf("{\"arrived\": %.0f}\n", arrived);

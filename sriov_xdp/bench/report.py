@@ -19,7 +19,7 @@ def value_of(results: Results, target: Target) -> float | None:
         return results.single[target.key]
     workload, _, rest = target.key.partition("|")
     arm, _, reference = rest.partition("|")
-    if workload not in results.values or reference not in results.values[workload]:
+    if workload not in results.values or not all(results.values[workload].get(reference, (0,))):
         return None
     return results.ratio(workload, arm, reference).median
 
@@ -40,7 +40,7 @@ def show(results: Results, console: Console) -> None:
 
 def _workload_table(results: Results, name: str, measured: dict[str, list[float]]) -> Table:
     unit, _is_time = results.units[name]
-    reference = CABLE if CABLE in measured else BRIDGE
+    reference = results.reference_of(name)
     columns = [name, unit, f"vs {reference}", "95 %", *([f"vs {BARE}"] if BARE in measured else [])]
     seconds = results.seconds.get(name)
     table = Table(*columns, *(["p99 / loss"] if seconds else []), box=None, pad_edge=False)
@@ -63,7 +63,9 @@ def _target_table(results: Results) -> Table:
         if value is None:
             table.add_row(target.text, bound, "not in this run", "")
         else:
-            table.add_row(target.text, bound, f"{value:.3g} {target.unit}", "met" if is_met(target, value) else "[bold red]MISSED")
+            remark = f" ({results.remarks[target.key]})" if target.key in results.remarks else ""
+            outcome = "met" if is_met(target, value) else "[bold red]MISSED"
+            table.add_row(target.text, bound, f"{value:.3g} {target.unit}{remark}", outcome)
     return table
 
 

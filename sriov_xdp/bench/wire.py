@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sriov_xdp.bench import programs
+from sriov_xdp.bench.arms import AUTO, BARE, BRIDGE, OURS
 from sriov_xdp.bench.lab import Lab, Namespace, entered, host_config, run, wait_until
 from sriov_xdp.bench.traffic import frame, octets
 from sriov_xdp.datapath import libbpf
@@ -69,19 +70,20 @@ def rate(arm: WireArm, kind: str, seconds: float) -> float:
 
 @contextlib.contextmanager
 def built(tag: str, kind: str) -> Iterator[dict[str, WireArm]]:
-    """Arms: ours (auto), Linux bridge, bare redirect; each guest runs what kind says."""
+    """Arms: Linux bridge, bare redirect, ours in each mode (on one wire); each guest runs what kind says."""
     with Lab(tag) as lab, contextlib.ExitStack() as stack:
-        arms = {"vf auto": _ours(lab), "Linux bridge": _bridge(lab), "bare redirect": _bare(lab, stack, kind)}
-        for name in ("Linux bridge", "bare redirect"):
+        arms = {BRIDGE: _bridge(lab), BARE: _bare(lab, stack, kind), **_ours(lab)}
+        for name in (BRIDGE, BARE):
             stack.callback(os.close, _park(lab, arms[name].program))
-        for arm in arms.values():
-            if kind in _GUEST_CODE:
+        if kind in _GUEST_CODE:
+            for arm in arms.values():
                 stack.enter_context(programs.attached(arm.guest, "eth0", _GUEST_CODE[kind]))
-            if kind == HAIRPIN:
-                stack.enter_context(programs.attached(arm.wire, "w0", programs.swap_and_drop()))
+        if kind == HAIRPIN:
+            for wire in {arm.wire.name: arm.wire for arm in arms.values()}.values():
+                stack.enter_context(programs.attached(wire, "w0", programs.swap_and_drop()))
         if kind in _GUEST_CODE:
             daemon = lab.first_daemon()
-            wait_until(lambda: daemon.vf_of(arms["vf auto"].guest.name)["datapath"]["active"] == "xdp", "the VF follows its guest")
+            wait_until(lambda: daemon.vf_of(arms[AUTO].guest.name)["datapath"]["active"] == "xdp", "the VF follows its guest")
         yield arms
 
 
@@ -93,13 +95,14 @@ def _park(lab: Lab, program: int) -> int:
     return libbpf.create_link(program, _index(name), AttachType.XDP)
 
 
-def _ours(lab: Lab) -> WireArm:
+def _ours(lab: Lab) -> dict[str, WireArm]:
     wire, uplink = lab.wire()
-    guest = lab.namespace("g")
-    daemon = lab.daemon(host_config(uplink, [{"guest": guest.name, "port_group": "lan"}], [{"name": "lan"}]))
+    places = {name: lab.namespace(f"g{number}") for number, name in enumerate(OURS)}
+    guests = [{"guest": place.name, "port_group": "lan", "datapath": name.removeprefix("vf ")} for name, place in places.items()]
+    daemon = lab.daemon(host_config(uplink, guests, [{"name": "lan"}]))
     build = next(path for path in daemon.bpffs.iterdir() if path.name != "links")
     program = libbpf.open_pin(build / "progs" / "xdp_uplink_0")
-    return WireArm("vf auto", wire, guest, _index(uplink), program, guest.mac())
+    return {name: WireArm(name, wire, place, _index(uplink), program, place.mac()) for name, place in places.items()}
 
 
 def _index(device: str) -> int:
@@ -130,7 +133,7 @@ def _bridge(lab: Lab) -> WireArm:
     for place, device in ((wire, "w0"), (guest, "eth0")):
         run("bridge", "fdb", "replace", place.mac(device), "dev", ends[0] if device == "w0" else ends[1], "master", "static")
     passes = libbpf.load_program(ProgramType.XDP, "pass", programs.constant(programs.XDP_PASS), attach=AttachType.XDP)
-    return WireArm("Linux bridge", wire, guest, _index(ends[0]), passes, guest.mac())
+    return WireArm(BRIDGE, wire, guest, _index(ends[0]), passes, guest.mac())
 
 
 def _bare(lab: Lab, stack: contextlib.ExitStack, kind: str) -> WireArm:
@@ -145,7 +148,7 @@ def _bare(lab: Lab, stack: contextlib.ExitStack, kind: str) -> WireArm:
     if kind != STACK:
         back = libbpf.load_program(ProgramType.XDP, "bare", _redirect_to_slot(devices, 0), attach=AttachType.XDP)
         stack.callback(os.close, libbpf.create_link(back, ends[1], AttachType.XDP))
-    return WireArm("bare redirect", wire, guest, ends[0], there, guest.mac())
+    return WireArm(BARE, wire, guest, ends[0], there, guest.mac())
 
 
 def _redirect_to_slot(device_map: int, slot: int) -> bytes:
@@ -158,10 +161,10 @@ def _redirect_to_slot(device_map: int, slot: int) -> bytes:
 def broadcast_rate(receivers: int, seconds: float, tag: str) -> dict[str, float]:
     """Thousands of broadcast frames a second that each of the receivers gets: ours and the bridge."""
     results = {}
-    for name in ("vf auto", "Linux bridge"):
+    for name in (AUTO, BRIDGE):
         with Lab(tag) as lab, contextlib.ExitStack() as stack:
             arm, guests = _flooding(lab, name, receivers)
-            if name == "Linux bridge":
+            if name == BRIDGE:
                 stack.callback(os.close, _park(lab, arm.program))
             sent = octets("ff:ff:ff:ff:ff:ff") + octets(arm.wire.mac("w0")) + b"\x88\xb5" + b"\0" * 46
             before, started = [received(arm.guest, device) for device in guests], time.monotonic()
@@ -175,7 +178,7 @@ def broadcast_rate(receivers: int, seconds: float, tag: str) -> dict[str, float]
 
 def _flooding(lab: Lab, name: str, receivers: int) -> tuple[WireArm, list[str]]:
     devices = [f"e{number}" for number in range(receivers)]
-    if name == "Linux bridge":
+    if name == BRIDGE:
         arm = _bridge(lab)
         bridge = lab.name("br")
         for device in devices:
@@ -190,4 +193,4 @@ def _flooding(lab: Lab, name: str, receivers: int) -> tuple[WireArm, list[str]]:
     build = next(path for path in daemon.bpffs.iterdir() if path.name != "links")
     # Floods are the tc program's: the frames enter the uplink's stack, where it sits.
     passes = libbpf.open_pin(build / "progs" / "xdp_uplink_0")
-    return WireArm("vf auto", wire, guest, _index(uplink), passes, guest.mac(devices[0])), devices
+    return WireArm(AUTO, wire, guest, _index(uplink), passes, guest.mac(devices[0])), devices

@@ -98,11 +98,11 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str) ->
 
 def _start_server(service: "PfService", places: "Places", metrics: tuple[str, int] | None) -> "Server":
     from sriov_xdp.api.client import ADMIN_SOCKET
-    from sriov_xdp.api.metrics import exposition
+    from sriov_xdp.api.exposition import Exposition
     from sriov_xdp.api.server import Endpoints, Server
 
     endpoints = Endpoints(admin_socket=places.run_dir / ADMIN_SOCKET, metrics=metrics)
-    server = Server(endpoints, service.context, service.loop.submit, lambda: exposition(service))
+    server = Server(endpoints, service.context, service.loop.submit, Exposition(service).steps)
     server.start()
     return server
 
