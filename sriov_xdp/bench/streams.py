@@ -6,6 +6,7 @@ number.
 
 import contextlib
 import json
+import select
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from sriov_xdp.bench.arms import Arm
 from sriov_xdp.bench.lab import LabError, run
 
 PORT = 6001
+_PATIENCE_SECONDS = 1.0  # a taker reports milliseconds after the last of a block came; when nothing came, it does not
+_NOTHING = {"arrived": 0, "bits_per_second": 0}
 Pair = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -53,7 +56,11 @@ class Session:
         self._sender.stdin.write(f"{seconds}\n")
         self._sender.stdin.flush()
         sent = self._line(self._sender)
-        return self._workload.read((sent, self._line(self._taker) if self._workload.taker_reports else {}))
+        if not self._workload.taker_reports:
+            return self._workload.read((sent, {}))
+        assert self._taker.stdout
+        has_report = select.select([self._taker.stdout], [], [], _PATIENCE_SECONDS)[0]
+        return self._workload.read((sent, self._line(self._taker) if has_report else _NOTHING))
 
     def _line(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         assert process.stdout
