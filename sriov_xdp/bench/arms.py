@@ -5,12 +5,11 @@ Each arm has two guests with 10.N.0.1 and 10.N.0.2 on eth0. Same MTU, same pinni
 
 import contextlib
 import os
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sriov_xdp.bench import ovs
+from sriov_xdp.bench import ovs, programs
 from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, run
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.libbpf import AttachType, ProgramType
@@ -19,8 +18,6 @@ from sriov_xdp.host.links import Links
 CABLE, NOISE, MACVLAN, BRIDGE, OVS, BARE = "cable", "cable again", "macvlan", "Linux bridge", "OVS userspace", "bare redirect"
 TCX, XDP, AUTO = "vf tcx", "vf xdp", "vf auto"
 OURS = (TCX, XDP, AUTO)
-_REDIRECT_PEER = 155
-_CALL, _MOV, _EXIT = 0x85, 0xB7, 0x95
 
 
 @dataclass(slots=True)
@@ -118,15 +115,11 @@ def _bare(lab: Lab, arm: Arm, number: int, mtu_bytes: int) -> None:
     indexes = [host.by_name(end).ifindex for end in ends]
     host.close()
     for own, other in (indexes, reversed(indexes)):
-        program = libbpf.load_program(ProgramType.SCHED_CLS, "bare", redirect_code(_REDIRECT_PEER, other), attach=AttachType.NONE)
+        program = libbpf.load_program(
+            ProgramType.SCHED_CLS, "bare", programs.redirect(programs.REDIRECT_PEER, other), attach=AttachType.NONE
+        )
         arm.links.append(libbpf.create_link(program, own, AttachType.TCX_INGRESS))
         os.close(program)
-
-
-def redirect_code(call: int, ifindex: int) -> bytes:
-    """A program that answers with call(ifindex, 0)."""
-    lines = [(_MOV, 1, ifindex), (_MOV, 2, 0), (_CALL, 0, call), (_EXIT, 0, 0)]
-    return b"".join(struct.pack("<BBhi", code, register, 0, value) for code, register, value in lines)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,5 @@
-"""XDP programs that a guest might run, as a few instructions each: pass, drop, and send every frame back (a VNF in small).
+"""Programs of a few instructions: XDP programs that a guest might run (pass, drop, send every frame back: a VNF in small), and
+the bare redirects that ours are compared with.
 
 Made by hand so that neither compiler nor object files are needed. Attached by a link that ends with its context.
 """
@@ -15,7 +16,9 @@ from sriov_xdp.host.links import Links
 
 _MOV_IMM, _MOV_REG, _ADD_IMM, _JGT_REG, _EXIT = 0xB7, 0xBF, 0x07, 0x2D, 0x95
 _LOAD_U32, _LOAD_U16, _STORE_U32, _STORE_U16 = 0x61, 0x69, 0x63, 0x6B
+_LOAD_IMM64, _PSEUDO_MAP_FD, _CALL = 0x18, 1, 0x85
 XDP_DROP, XDP_PASS, XDP_TX = 1, 2, 3
+REDIRECT, REDIRECT_PEER, _REDIRECT_MAP = 23, 155, 51  # enum bpf_func_id
 _ETHERNET_BYTES = 14
 
 
@@ -26,6 +29,28 @@ def _instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, i
 def constant(action: int) -> bytes:
     """Answers every frame with one action."""
     return _instruction(_MOV_IMM, 0, immediate=action) + _instruction(_EXIT)
+
+
+def redirect(call: int, ifindex: int) -> bytes:
+    """Answers with REDIRECT or REDIRECT_PEER of (ifindex, 0)."""
+    return (
+        _instruction(_MOV_IMM, 1, immediate=ifindex)
+        + _instruction(_MOV_IMM, 2)
+        + _instruction(_CALL, immediate=call)
+        + _instruction(_EXIT)
+    )
+
+
+def redirect_to_slot(device_map: int, slot: int) -> bytes:
+    """bpf_redirect_map(devices, slot, 0) and nothing else; device_map: a descriptor."""
+    return (
+        _instruction(_LOAD_IMM64, 1, _PSEUDO_MAP_FD, immediate=device_map)
+        + _instruction(0)
+        + _instruction(_MOV_IMM, 2, immediate=slot)
+        + _instruction(_MOV_IMM, 3)
+        + _instruction(_CALL, immediate=_REDIRECT_MAP)
+        + _instruction(_EXIT)
+    )
 
 
 def hairpin() -> bytes:

@@ -5,15 +5,15 @@ Each arm's second end is the wire's w0; its offloads are those of a cable: check
 
 import contextlib
 import os
+import struct
 from collections.abc import Iterator
 
-from sriov_xdp.bench.arms import BARE, BRIDGE, CABLE, MACVLAN, OURS, Arm, redirect_code
+from sriov_xdp.bench import programs
+from sriov_xdp.bench.arms import BARE, BRIDGE, CABLE, MACVLAN, OURS, Arm
 from sriov_xdp.bench.lab import Lab, Namespace, host_config, run
 from sriov_xdp.datapath import libbpf
-from sriov_xdp.datapath.libbpf import AttachType, ProgramType
+from sriov_xdp.datapath.libbpf import AttachType, MapType, ProgramType
 from sriov_xdp.host.links import Links
-
-_REDIRECT, _REDIRECT_PEER = 23, 155
 
 
 def _wire_end(lab: Lab, number: int) -> tuple[Namespace, str]:
@@ -61,16 +61,26 @@ def _bridge(lab: Lab, number: int) -> Arm:
 
 
 def _bare(lab: Lab, number: int) -> Arm:
+    """Attached as ours is, tc towards the wire and XDP on the uplink, and nothing but a redirect in both."""
     (wire, uplink), (guest, representor) = _wire_end(lab, number), _guest_end(lab, number)
+    guest.ip("link", "set", "eth0", "up")
+    guest.run("ethtool", "-K", "eth0", "gro", "on")  # which makes it a target of XDP redirects
     arm = Arm(name=BARE, one=guest, two=wire, address="")
     links = Links()
-    indexes = {name: links.by_name(name).ifindex for name in (uplink, representor)}
+    uplink_index, representor_index = links.by_name(uplink).ifindex, links.by_name(representor).ifindex
     links.close()
-    for own, other, call in ((representor, uplink, _REDIRECT), (uplink, representor, _REDIRECT_PEER)):
-        code = redirect_code(call, indexes[other])
-        program = libbpf.load_program(ProgramType.SCHED_CLS, "bare", code, attach=AttachType.NONE)
-        arm.links.append(libbpf.create_link(program, indexes[own], AttachType.TCX_INGRESS))
-        os.close(program)
+    out = libbpf.load_program(
+        ProgramType.SCHED_CLS, "bare", programs.redirect(programs.REDIRECT, uplink_index), attach=AttachType.NONE
+    )
+    devices = libbpf.create_map(MapType.DEVMAP, "devices", 4, 4, 1)
+    libbpf.update_element(devices, struct.pack("<I", 0), struct.pack("<I", representor_index))
+    inward = libbpf.load_program(
+        ProgramType.XDP, "bare", programs.redirect_to_slot(devices, 0), attach=AttachType.XDP, flags=libbpf.BPF_F_XDP_HAS_FRAGS
+    )
+    arm.links.append(libbpf.create_link(out, representor_index, AttachType.TCX_INGRESS))
+    arm.links.append(libbpf.create_link(inward, uplink_index, AttachType.XDP))
+    for fd in (out, inward, devices):
+        os.close(fd)
     return arm
 
 

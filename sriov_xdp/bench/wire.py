@@ -19,8 +19,6 @@ from sriov_xdp.datapath.libbpf import AttachType, MapType, ProgramType
 from sriov_xdp.host.links import Links
 
 LIVE_FRAMES = 1 << 1
-_LOAD_IMM64, _MAP_FD, _MOV, _CALL, _EXIT = 0x18, 1, 0xB7, 0x85, 0x95
-_REDIRECT_MAP = 51
 STACK, DROPPING, HAIRPIN = "stack guest", "dropping XDP guest", "hairpin XDP guest"
 KINDS = (STACK, DROPPING, HAIRPIN)
 _GUEST_CODE = {DROPPING: programs.constant(programs.XDP_DROP), HAIRPIN: programs.hairpin()}
@@ -144,18 +142,11 @@ def _bare(lab: Lab, stack: contextlib.ExitStack, kind: str) -> WireArm:
     stack.callback(os.close, devices)
     for slot, ifindex in enumerate(ends):
         libbpf.update_element(devices, struct.pack("<I", slot), struct.pack("<I", ifindex))
-    there = libbpf.load_program(ProgramType.XDP, "bare", _redirect_to_slot(devices, 1), attach=AttachType.XDP)
+    there = libbpf.load_program(ProgramType.XDP, "bare", programs.redirect_to_slot(devices, 1), attach=AttachType.XDP)
     if kind != STACK:
-        back = libbpf.load_program(ProgramType.XDP, "bare", _redirect_to_slot(devices, 0), attach=AttachType.XDP)
+        back = libbpf.load_program(ProgramType.XDP, "bare", programs.redirect_to_slot(devices, 0), attach=AttachType.XDP)
         stack.callback(os.close, libbpf.create_link(back, ends[1], AttachType.XDP))
     return WireArm(BARE, wire, guest, ends[0], there, guest.mac())
-
-
-def _redirect_to_slot(device_map: int, slot: int) -> bytes:
-    """bpf_redirect_map(devices, slot, 0) and nothing else."""
-    load_map = struct.pack("<BBhi", _LOAD_IMM64, _MAP_FD << 4 | 1, 0, device_map) + struct.pack("<BBhi", 0, 0, 0, 0)
-    lines = [(_MOV, 2, slot), (_MOV, 3, 0), (_CALL, 0, _REDIRECT_MAP), (_EXIT, 0, 0)]
-    return load_map + b"".join(struct.pack("<BBhi", code, register, 0, value) for code, register, value in lines)
 
 
 def broadcast_rate(receivers: int, seconds: float, tag: str) -> dict[str, float]:

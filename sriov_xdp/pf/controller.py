@@ -11,7 +11,7 @@ Only step 5 changes anything, and only after a Grant.
 import logging
 import time
 
-from sriov_xdp.datapath.abi import DROPS, Counters
+from sriov_xdp.datapath.abi import DROPS, MAX_FDB_ENTRIES, Counters
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.mailbox import codec
 from sriov_xdp.mailbox.messages import (
@@ -102,7 +102,7 @@ class Controller:
         before, after = vf.device, grant.device
         new_entries = len(after.unicast - before.unicast)
         if not self._context.tables.has_room_for(new_entries):
-            raise DataPathError("FDB: full; no entry can be added")
+            raise DataPathError(f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters")
         is_reset = isinstance(asked, ResetDevice)
         record = record_of(
             str(vf.address),

@@ -4,11 +4,12 @@ the path of the value in the configuration file."""
 from collections import Counter
 from collections.abc import Iterator
 
-from sriov_xdp.datapath.abi import MAX_PFS
+from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PFS, MAX_PORTS
 from sriov_xdp.pf.intent import HostIntent
 from sriov_xdp.vswitch.policy import Switch
 
 MAX_VFS_OF_PF = 256
+MAX_VFS_OF_HOST = MAX_PORTS - FIRST_VF_SLOT
 MIN_MTU_BYTES = 68
 MAX_MTU_BYTES = 9216
 
@@ -61,6 +62,8 @@ def _mtu_problems(index: int, switch: Switch) -> Iterator[str]:
 
 def _adapter_problems(intent: HostIntent) -> Iterator[str]:
     groups = {group.name for switch in intent.switches for group in switch.port_groups}
+    if len(intent.adapters) > MAX_VFS_OF_HOST:
+        yield f"guests: {len(intent.adapters)} adapters; a host has at most {MAX_VFS_OF_HOST} VFs; remove adapters"
     for spec in intent.adapters:
         where = f"guests: {spec.guest}: adapter {spec.interface}"
         if spec.port_group not in groups:

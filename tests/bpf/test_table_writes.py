@@ -1,11 +1,13 @@
 """What the programs see after addresses move from port to port."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from cast import MAC_VM1, MAC_VM2, MAC_WEB1, NETWORK, SLOT_VM1, SLOT_VM2, SLOT_WEB1, forwarded
-from programs import Switch, ethernet, image, vf
+from programs import XDP_REDIRECT, Switch, ethernet, image, vf
 
+from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.model import Fate
 from sriov_xdp.host import namespaces
 
@@ -32,3 +34,19 @@ def test_a_port_that_goes_takes_no_address_along_that_another_port_has_by_now(sw
         switch.tables.clear_port(SLOT_VM1)
     frame = ethernet(MAC_VM1, MAC_WEB1)
     assert forwarded(SLOT_VM2, frame) == judge(SLOT_WEB1, frame)
+
+
+def test_the_forwarding_database_holds_its_limit_and_every_address_of_it_is_reached(switch: Switch) -> None:
+    switch.install({**NETWORK, SLOT_WEB1: vf(SLOT_WEB1, MAC_WEB1)})
+    room = abi.MAX_FDB_ENTRIES - switch.tables.fdb_entries()
+    assert switch.tables.has_room_for(room)
+    assert not switch.tables.has_room_for(room + 1)
+    addresses = [b"\x02\xfd" + number.to_bytes(4, "big") for number in range(room)]
+    full = image(vf(SLOT_VM2, MAC_VM2), NETWORK)
+    with namespaces.in_namespace(switch.netns):
+        switch.tables.put_port(SLOT_VM2, replace(full, fdb=full.fdb | {abi.fdb_key(0, 0, address) for address in addresses}))
+        assert not switch.tables.has_room_for(1)
+        lost = [address for address in addresses if switch.run_xdp(SLOT_WEB1, ethernet(address, MAC_WEB1)).action != XDP_REDIRECT]
+        switch.tables.put_port(SLOT_VM2, full)
+    assert [] == lost
+    assert switch.tables.has_room_for(room)

@@ -1,0 +1,52 @@
+"""One past each limit of a host that is reached only by many VFs: a clear error. (Limits of a PF: tests/daemon/test_scale.py.)"""
+
+import pytest
+
+from sriov_xdp.api.config import from_content
+from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PORTS, MAX_VLANS
+from sriov_xdp.pf.errors import Conflict, Invalid
+from sriov_xdp.pf.representors import choose_ifindex
+from sriov_xdp.pf.validation import MAX_VFS_OF_HOST
+
+
+class EmptyHost:
+    """Links of a host on which every ifindex is free."""
+
+    @staticmethod
+    def find(_ifindex: int) -> None:
+        return None
+
+
+def host_with(vfs: int) -> dict[str, object]:
+    """VFs spread over five PFs."""
+    guests = [{"name": f"g{pf}", "netns": f"g{pf}", "adapters": []} for pf in range(5)]
+    for number in range(vfs):
+        guests[number % 5]["adapters"].append({"name": f"e{number}", "port_group": f"group{number % 5}"})  # type: ignore[attr-defined]
+    return {
+        "version": 1,
+        "pfs": [{"name": f"pf{pf}", "num_vfs": 256} for pf in range(5)],
+        "switches": [{"name": f"s{pf}", "pf": f"pf{pf}", "port_groups": [{"name": f"group{pf}"}]} for pf in range(5)],
+        "guests": guests,
+    }
+
+
+def test_a_host_holds_as_many_vfs_as_there_are_slots() -> None:
+    assert MAX_PORTS - FIRST_VF_SLOT == MAX_VFS_OF_HOST
+    assert MAX_VFS_OF_HOST == len(from_content(host_with(MAX_VFS_OF_HOST)).adapters)
+
+
+def test_one_vf_too_many_for_the_host_is_said_before_anything_is_touched() -> None:
+    with pytest.raises(Invalid, match=r"guests: 1009 adapters; a host has at most 1008 VFs; remove adapters"):
+        from_content(host_with(MAX_VFS_OF_HOST + 1))
+
+
+def test_the_last_slot_is_given_and_then_no_more() -> None:
+    all_slots = frozenset(range(FIRST_VF_SLOT, MAX_PORTS))
+    assert MAX_PORTS - 1 == choose_ifindex(EmptyHost, all_slots - {MAX_PORTS - 1}) % MAX_PORTS  # type: ignore[arg-type]
+    with pytest.raises(Conflict, match="VFs: all 1008 slots of this host are in use; detach one first"):
+        choose_ifindex(EmptyHost, all_slots)  # type: ignore[arg-type]
+
+
+def test_vlans_cannot_run_out() -> None:
+    """A flood list has at least one VF of its own, and each PF at most one list more, for its trunk ports."""
+    assert MAX_VFS_OF_HOST + FIRST_VF_SLOT <= MAX_VLANS
