@@ -161,7 +161,9 @@ class Counters:
 
     @classmethod
     def sum_of(cls, blocks: Sequence[bytes]) -> "Counters":
-        """From the blocks of each CPU."""
+        """From the blocks of each CPU that counted anything."""
+        if not blocks:
+            return cls()
         totals = [sum(column) for column in zip(*(COUNTERS_LAYOUT.unpack(block) for block in blocks), strict=True)]
         rest = 4 + VERDICT_ROOM
         return cls(

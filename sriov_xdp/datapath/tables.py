@@ -23,7 +23,8 @@ class PortImage:
     fdb: frozenset[int]
 
 
-_NO_COUNTERS = memoryview(bytes(abi.COUNTERS_LAYOUT.size)).cast("Q")
+_NO_BYTES = bytes(abi.COUNTERS_LAYOUT.size)
+_NO_COUNTERS = memoryview(_NO_BYTES).cast("Q")
 _PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
 
 
@@ -173,7 +174,8 @@ class Tables:
 
     def counters_of(self, slot: int) -> Counters:
         """Counters of one port."""
-        return Counters.sum_of([self._counters[block].tobytes() for block in self._counter_blocks(slot)])
+        blocks = (self._counters[block].tobytes() for block in self._counter_blocks(slot))
+        return Counters.sum_of([block for block in blocks if block != _NO_BYTES])  # most CPUs see nothing of most ports
 
     def _counter_blocks(self, slot: int) -> Iterator[slice]:
         """Where each CPU counts for a port."""
