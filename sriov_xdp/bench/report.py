@@ -19,7 +19,7 @@ def value_of(results: Results, target: Target) -> float | None:
         return results.single[target.key]
     workload, _, rest = target.key.partition("|")
     arm, _, reference = rest.partition("|")
-    if workload not in results.values or not all(results.values[workload].get(reference, (0,))):
+    if workload not in results.values or not any(results.values[workload].get(reference, ())):
         return None
     return results.ratio(workload, arm, reference).median
 

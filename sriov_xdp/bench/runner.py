@@ -51,7 +51,7 @@ class Results:
     def reference_of(self, workload: str) -> str:
         """What a workload's arms are compared with first: the cable, else the bridge, where it passes anything at all."""
         measured = self.values[workload]
-        return next(name for name in (CABLE, BRIDGE, BARE) if all(measured.get(name, (0,))))
+        return next(name for name in (CABLE, BRIDGE, BARE) if any(measured.get(name, ())))
 
     def ratio(self, workload: str, arm: str, reference: str) -> Estimate:
         """Of an arm to a reference, round by round."""
@@ -197,7 +197,7 @@ def document(results: Results) -> dict[str, Any]:
         for arm, column in measured.items():
             entry: dict[str, Any] = {"median": statistics.median(column), "values": column}
             for reference in REFERENCES:
-                if reference != arm and all(measured.get(reference, (0,))):
+                if reference != arm and any(measured.get(reference, ())):
                     found = results.ratio(name, arm, reference)
                     entry[f"vs {reference}"] = {"median": found.median, "low": found.low, "high": found.high, "rounds": found.count}
             if name in results.seconds:

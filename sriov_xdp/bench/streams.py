@@ -47,22 +47,25 @@ class Workload:
 class Session:
     """A running pair of endpoints."""
 
-    def __init__(self, arm: Arm, workload: Workload, sender: subprocess.Popen[str], taker: subprocess.Popen[str]) -> None:
+    def __init__(self, arm: Arm, workload: Workload, sender: subprocess.Popen[Any], taker: subprocess.Popen[Any]) -> None:
         self._arm, self._workload, self._sender, self._taker = arm, workload, sender, taker
 
     def block(self, seconds: float) -> tuple[float, float]:
         """One block; the workload's two values. Raises LabError."""
         assert self._sender.stdin
-        self._sender.stdin.write(f"{seconds}\n")
-        self._sender.stdin.flush()
+        while self._reports_within(0):  # the machine stood still in the last block, which the taker took for two
+            self._line(self._taker)
+        self._sender.stdin.write(f"{seconds}\n".encode())
         sent = self._line(self._sender)
         if not self._workload.taker_reports:
             return self._workload.read((sent, {}))
-        assert self._taker.stdout
-        has_report = select.select([self._taker.stdout], [], [], _PATIENCE_SECONDS)[0]
-        return self._workload.read((sent, self._line(self._taker) if has_report else _NOTHING))
+        return self._workload.read((sent, self._line(self._taker) if self._reports_within(_PATIENCE_SECONDS) else _NOTHING))
 
-    def _line(self, process: subprocess.Popen[str]) -> dict[str, Any]:
+    def _reports_within(self, seconds: float) -> bool:
+        assert self._taker.stdout
+        return bool(select.select([self._taker.stdout], [], [], seconds)[0])
+
+    def _line(self, process: subprocess.Popen[Any]) -> dict[str, Any]:
         assert process.stdout
         text = process.stdout.readline()
         if not text:
@@ -81,12 +84,12 @@ class Endpoints:
     @contextlib.contextmanager
     def session(self, arm: Arm, workload: Workload) -> Iterator[Session]:
         """Both ends of a workload on an arm, the taker in guest two."""
-        pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+        pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": False, "bufsize": 0}
         tail = [arm.address, str(PORT), str(workload.size), str(workload.flows)]
-        taker = arm.two.start(str(self._program), workload.roles[1], str(workload.cpus[1]), *tail, **pipes)
+        taker: subprocess.Popen[Any] = arm.two.start(str(self._program), workload.roles[1], str(workload.cpus[1]), *tail, **pipes)
         try:
             assert taker.stdout
-            if taker.stdout.readline() != "ready\n":
+            if taker.stdout.readline() != b"ready\n":
                 raise LabError(f"{arm.name}: {workload.roles[1]}: {taker.communicate()[1]}")
             sender = arm.one.start(str(self._program), workload.roles[0], str(workload.cpus[0]), *tail, **pipes)
             try:

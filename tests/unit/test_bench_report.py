@@ -57,6 +57,22 @@ def test_result_of_a_target_is_found_or_said_to_be_missing() -> None:
     assert by_text["scrape with 256 VFs"] is None
 
 
+def test_a_block_in_which_the_reference_stood_still_is_left_out_and_the_rest_counts() -> None:
+    made = results()
+    made.values["TCP stream, 1 flow"]["cable"][1] = 0.0
+    assert 2 == made.ratio("TCP stream, 1 flow", "vf auto", "cable").count
+    by_text = {target.text: report.value_of(made, target) for target in TARGETS}
+    assert pytest.approx(1.0) == by_text["VF ↔ VF TCP stream, auto, vs cable"]
+
+
+def test_a_reference_that_passes_nothing_is_none() -> None:
+    made = results()
+    made.values["wire to hairpin XDP guest"] = {"Linux bridge": [0.0, 0.0], "bare redirect": [3.0, 3.0], "vf auto": [2.7, 2.7]}
+    made.units["wire to hairpin XDP guest"] = ("Mpps", False)
+    assert "bare redirect" == made.reference_of("wire to hairpin XDP guest")
+    assert "vs Linux bridge" not in runner.document(made)["workloads"]["wire to hairpin XDP guest"]["arms"]["vf auto"]
+
+
 def test_report_names_missed_targets(tmp_path: Path) -> None:
     with (tmp_path / "report").open("w") as file:
         report.show(results(), Console(file=file, width=140))
