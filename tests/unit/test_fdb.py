@@ -104,12 +104,19 @@ def test_every_entry_is_found_after_every_single_write(steps: list[tuple[str, in
     assert crowded.stay == dict(crowded.database.items())
 
 
-def test_a_full_bucket_overflows_and_takes_back() -> None:
-    words, overflow = [0] * FDB_BUCKETS * FDB_WAYS, {}
+def overfull(count: int) -> tuple[list[int], dict[int, int], ForwardingDatabase, list[int]]:
+    """A database with so many keys in one bucket, at places from 1 on: its words, its overflow, itself, the keys."""
+    words: list[int] = [0] * FDB_BUCKETS * FDB_WAYS
+    overflow: dict[int, int] = {}
     database = ForwardingDatabase(words, overflow)
-    keys = [key_in(BUCKET, number) for number in range(FDB_WAYS + 2)]
+    keys = [key_in(BUCKET, number) for number in range(count)]
     for place, key in enumerate(keys, 1):
         database.put(key, place)
+    return words, overflow, database, keys
+
+
+def test_a_full_bucket_overflows_and_takes_back() -> None:
+    words, overflow, database, keys = overfull(FDB_WAYS + 2)
     assert {keys[-2]: FDB_WAYS + 1, keys[-1]: FDB_WAYS + 2} == overflow
     database.remove(keys[0])
     database.remove(keys[1])
@@ -133,11 +140,7 @@ def test_the_limit_fits_whatever_the_addresses(is_adopted: bool) -> None:
 
 def test_a_crash_between_two_writes_of_a_promotion_is_taken_up() -> None:
     """The heir stands in its way already, and still in the overflow."""
-    words, overflow = [0] * FDB_BUCKETS * FDB_WAYS, {}
-    database = ForwardingDatabase(words, overflow)
-    keys = [key_in(BUCKET, number) for number in range(FDB_WAYS + 1)]
-    for place, key in enumerate(keys, 1):
-        database.put(key, place)
+    words, overflow, database, keys = overfull(FDB_WAYS + 1)
     left = dict(overflow)
     database.remove(keys[0])
     overflow.update(left)
