@@ -23,6 +23,12 @@ enum sxdp_limit {
 	SXDP_MAX_FDB_ENTRIES = 16384,
 };
 
+/* Geometry of the flow cache (flow.h), one a CPU: 64 KB, of which a flow touches one line. */
+enum sxdp_flow_shape {
+	SXDP_FLOW_BITS = 11,
+	SXDP_FLOWS = 1 << SXDP_FLOW_BITS,
+};
+
 /* Geometry of the forwarding database (fdb.h). */
 enum sxdp_fdb_shape {
 	SXDP_FDB_BUCKET_BITS = 14,
@@ -77,8 +83,9 @@ enum sxdp_port_flag {
 	SXDP_PORT_UPLINK = 1 << 4,
 	SXDP_PORT_HOST_STACK = 1 << 5,     /* uplink with an address of the host: floods from the wire reach the host too */
 	SXDP_PORT_JUMBO = 1 << 6,          /* MTU above one XDP buffer: the length needs a helper call */
-	SXDP_PORT_NO_CARRIER = 1 << 8,     /* seen without carrier: deliver in the way whose failure can be counted */
 	SXDP_PORT_PF_HAS_TRUNKS = 1 << 7,  /* on the uplink's port: look for a trunk entry when the FDB has none */
+	SXDP_PORT_NO_CARRIER = 1 << 8,     /* seen without carrier: deliver in the way whose failure can be counted */
+	SXDP_PORT_NATIVE_XDP = 1 << 9,     /* uplink whose driver runs XDP: its floods may leave through a devmap */
 };
 
 /* One port of a PF's embedded switch. User space writes whole values; each decision reads one aligned word, so a reader
@@ -99,6 +106,8 @@ _Static_assert(sizeof(struct sxdp_port) == 32, "sxdp_port");
 /* All ports are one value, which programs address without a look-up and user space maps into its memory. */
 struct sxdp_ports {
 	struct sxdp_port at[SXDP_MAX_PORTS];
+	__u64 epoch;                /* what was decided before it changed does not count; 0 = nothing is to be remembered */
+	__u64 last_epoch;           /* user space's: the next one is above it */
 };
 
 /* Tags that a trunk port may use; one bit a VLAN. */
@@ -145,9 +154,21 @@ struct sxdp_counters {
 };
 _Static_assert(sizeof(struct sxdp_counters) == 256, "sxdp_counters");
 
-/* What one CPU counted. A map has one for each CPU (not a per-CPU map: that could not be mapped into user space). */
-struct sxdp_cpu_counters {
+/* A decision that stands while the epoch does. */
+struct sxdp_flow {
+	__u64 head;                 /* bytes 0 to 7 of the frame */
+	__u64 tail;                 /* bytes 6 to 13 */
+	__u64 epoch;
+	__u32 ingress;              /* where it entered */
+	__u16 longest_bytes;        /* 0 = unused */
+	__u16 target_slot;
+};
+_Static_assert(sizeof(struct sxdp_flow) == 32, "sxdp_flow");
+
+/* What is one CPU's own. A map has one for each CPU (not a per-CPU map: that could not be mapped into user space). */
+struct sxdp_cpu {
 	struct sxdp_counters of[SXDP_MAX_PORTS];
+	struct sxdp_flow flows[SXDP_FLOWS];
 };
 
 /* The forwarding domain of a VLAN of a PF, and the key of its forwarding database. */

@@ -51,6 +51,18 @@ static __always_inline int frame_is_multicast(__u64 mac)
 	return (int)(mac & 1);
 }
 
+/* The Ethernet header as two words that overlap: bytes 0 to 7, and 6 to 13. Returns 0, or -1 when it is cut off. */
+static __always_inline int frame_ends(const void *data, const void *data_end, __u64 *head, __u64 *tail)
+{
+	const __u8 *bytes = data;
+
+	if (bytes + SXDP_ETH_HEADER_BYTES > (const __u8 *)data_end)
+		return -1;
+	*head = frame_word(bytes);
+	*tail = frame_word(bytes + 6);
+	return 0;
+}
+
 /* Reads addresses and type; what stands there may be a tag. length_bytes is the caller's, as only the context knows what is
  * not linear. Returns 0, or -1 when the header is cut off, as does frame_parse_tag(). */
 static __always_inline int frame_parse(struct sxdp_frame *frame, const void *data, const void *data_end)

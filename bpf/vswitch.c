@@ -10,6 +10,7 @@
 #include "abi.h"
 #include "admit.h"
 #include "fdb.h"
+#include "flow.h"
 #include "frame.h"
 #include "source.h"
 #include "target.h"
@@ -23,8 +24,9 @@ BPF_PROG_ARRAY(stages, 1);          /* 0: tc_flood */
 
 /* The loader puts what is meant in place of these numbers.
  *
- * Three maps are the loader's own, as user space has them in its memory: ports and the forwarding database, of which the
- * programs know the address of the one value, so that the hot path needs no look-up; and the counters, one element a CPU. */
+ * Four maps are the loader's own. Three are user space's memory too: ports and the forwarding database, of which the programs
+ * know the address of the one value, so that the hot path needs no look-up; and the counters, one element a CPU. The fourth has
+ * a devmap for each domain that is flooded by XDP. */
 static __always_inline struct sxdp_ports *ports_value(void)
 {
 	struct sxdp_ports *value;
@@ -46,6 +48,14 @@ static __always_inline void *counters_map(void)
 	void *map;
 
 	asm volatile("%0 = 0x5d8b5d8b5d8b0004 ll" : "=r"(map));
+	return map;
+}
+
+static __always_inline void *floods_map(void)
+{
+	void *map;
+
+	asm volatile("%0 = 0x5d8b5d8b5d8b0005 ll" : "=r"(map));
 	return map;
 }
 
@@ -95,6 +105,7 @@ enum flood_progress {
 struct transit {
 	struct sxdp_frame frame;
 	__u64 slot;                 /* where it entered */
+	__u64 ingress;              /* the same for the flow cache */
 	__u64 target_slot;
 	__u64 frames;               /* segments of a super-frame, else 1 */
 	__u64 vlan;
@@ -238,14 +249,14 @@ static __always_inline enum sxdp_verdict find_route(const struct sxdp_port *port
 }
 
 /* Softirq context: no other program writes what this CPU counts, so there is no need of atomic operations. */
-static __always_inline struct sxdp_cpu_counters *counters_of_cpu(void)
+static __always_inline struct sxdp_cpu *this_cpu(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 
 	return bpf_map_lookup_elem(counters_map(), &cpu);
 }
 
-static __always_inline struct sxdp_counters *count_egress(struct sxdp_cpu_counters *here, __u64 slot, __u64 frames, __u64 bytes)
+static __always_inline struct sxdp_counters *count_egress(struct sxdp_cpu *here, __u64 slot, __u64 frames, __u64 bytes)
 {
 	struct sxdp_counters *counted = &here->of[slot & SXDP_SLOT_MASK];
 
@@ -254,7 +265,7 @@ static __always_inline struct sxdp_counters *count_egress(struct sxdp_cpu_counte
 	return counted;
 }
 
-static __always_inline void count_verdict(struct sxdp_cpu_counters *here, const struct transit *transit,
+static __always_inline void count_verdict(struct sxdp_cpu *here, const struct transit *transit,
 					  enum sxdp_verdict verdict)
 {
 	struct sxdp_counters *counted = &here->of[transit->slot & SXDP_SLOT_MASK];
@@ -264,27 +275,49 @@ static __always_inline void count_verdict(struct sxdp_cpu_counters *here, const 
 		counted->ingress_bytes += transit->frame.length_bytes;
 }
 
+static __always_inline void count_group(struct sxdp_cpu *here, const struct transit *transit, int is_broadcast)
+{
+	struct sxdp_counters *counted = &here->of[transit->slot & SXDP_SLOT_MASK];
+
+	*(is_broadcast ? &counted->ingress_broadcast : &counted->ingress_multicast) += transit->frames;
+}
+
+static __always_inline void count_copy(struct sxdp_counters *counted, __u64 frames, int is_broadcast)
+{
+	*(is_broadcast ? &counted->egress_broadcast : &counted->egress_multicast) += frames;
+}
+
+static __always_inline void count_forwarded_here(struct sxdp_cpu *here, const struct transit *transit)
+{
+	count_verdict(here, transit, SXDP_FORWARDED);
+	count_egress(here, transit->target_slot, transit->frames, transit->frame.length_bytes);
+}
+
 /* A frame that left by its target. Counted here, not at the program's exit, which so needs to know nothing but a verdict. */
 static __always_inline enum sxdp_verdict count_forwarded(const struct transit *transit)
 {
-	struct sxdp_cpu_counters *here = counters_of_cpu();
+	struct sxdp_cpu *here = this_cpu();
 
-	if (!here)
-		return SXDP_COUNTED;
-	count_verdict(here, transit, SXDP_FORWARDED);
-	count_egress(here, transit->target_slot, transit->frames, transit->frame.length_bytes);
+	if (here)
+		count_forwarded_here(here, transit);
 	return SXDP_COUNTED;
 }
 
 static __always_inline void count_finished(const struct transit *transit, enum sxdp_verdict verdict)
 {
-	struct sxdp_cpu_counters *here = counters_of_cpu();
+	struct sxdp_cpu *here = this_cpu();
 
 	if (here)
 		count_verdict(here, transit, verdict);
 }
 
 /* ---- XDP ---- */
+
+/* All of the frame, unless it is a multi-buffer one. */
+static __always_inline __u64 xdp_first_buffer_bytes(const struct xdp_md *ctx)
+{
+	return (void *)(long)ctx->data_end - (void *)(long)ctx->data;
+}
 
 /* Makes the frame's tag what the target wants. A tag that stays keeps its priority bits. */
 static __always_inline int xdp_retag(struct xdp_md *ctx, const struct transit *transit, int tagged)
@@ -312,6 +345,31 @@ static __always_inline enum sxdp_verdict xdp_forward(struct xdp_md *ctx, struct 
 	return count_forwarded(transit);
 }
 
+/* A flood from the wire: the kernel copies the frame to each device of the domain's devmap, and xdp_flood_copy() makes each
+ * copy what its receiver wants. tc floods what is left: domains without a devmap, what the host must hear too, and frames of
+ * more than one buffer, of which the kernel would copy the first only. */
+static __always_inline enum sxdp_verdict xdp_flood(struct xdp_md *ctx, const struct transit *transit,
+						   const struct sxdp_port *port)
+{
+	__u32 domain = (__u32)sxdp_domain(port->pf, transit->vlan);
+	struct sxdp_cpu *here;
+	void *receivers;
+
+	if (!(port->flags & SXDP_PORT_NATIVE_XDP) || (port->flags & SXDP_PORT_HOST_STACK && transit->vlan == SXDP_VLAN_NONE))
+		return SXDP_DEFERRED;
+	if (bpf_xdp_get_buff_len(ctx) != xdp_first_buffer_bytes(ctx))
+		return SXDP_DEFERRED;
+	receivers = bpf_map_lookup_elem(floods_map(), &domain);
+	if (!receivers || bpf_redirect_map(receivers, transit->slot, BPF_F_BROADCAST) != XDP_REDIRECT)
+		return SXDP_DEFERRED;
+	here = this_cpu();
+	if (here) {
+		count_verdict(here, transit, SXDP_FLOODED);
+		count_group(here, transit, transit->frame.destination == SXDP_MAC_BROADCAST);
+	}
+	return SXDP_COUNTED;
+}
+
 static __always_inline enum sxdp_verdict xdp_decide(struct xdp_md *ctx, struct transit *transit,
 						    const struct sxdp_port *port, const struct sxdp_trunk *trunk,
 						    enum way way)
@@ -323,7 +381,7 @@ static __always_inline enum sxdp_verdict xdp_decide(struct xdp_md *ctx, struct t
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
 	if (frame_is_multicast(transit->frame.destination))
-		return SXDP_DEFERRED;
+		return way == SHORT_WAY ? SXDP_UNDECIDED : xdp_flood(ctx, transit, port);
 	verdict = find_route(port, transit, &route, way);
 	if (verdict == SXDP_TO_HOST)
 		return SXDP_DEFERRED;
@@ -335,9 +393,63 @@ static __always_inline enum sxdp_verdict xdp_decide(struct xdp_md *ctx, struct t
 	return xdp_forward(ctx, transit, &route, leaves_tagged);
 }
 
-static __always_inline enum sxdp_verdict xdp_switch(struct xdp_md *ctx, struct transit *transit)
+/* Read before any table, and never kept from an earlier read. */
+static __always_inline __u64 epoch_now(void)
+{
+	return *(volatile __u64 *)&ports_value()->epoch;
+}
+
+/* The frame's place in this CPU's flow cache, and its key but for the epoch. 0 when the header is cut off. */
+static __always_inline struct sxdp_flow *xdp_flow(struct xdp_md *ctx, struct sxdp_cpu *here, struct sxdp_flow_key *key)
+{
+	struct sxdp_flow *flow;
+
+	if (frame_ends((void *)(long)ctx->data, (void *)(long)ctx->data_end, &key->head, &key->tail))
+		return 0;
+	flow = &here->flows[flow_index(key)];
+	asm volatile("" : "+r"(flow));
+	return flow;
+}
+
+/* As the last frame of its flow, without a look at the rules; SXDP_UNDECIDED when there was none. */
+static __always_inline enum sxdp_verdict xdp_follow(struct xdp_md *ctx, struct transit *transit)
+{
+	struct sxdp_flow_key key = { .epoch = epoch_now(), .ingress = transit->ingress };
+	struct sxdp_cpu *here = this_cpu();
+	struct sxdp_flow *flow;
+
+	if (!here)
+		return SXDP_UNDECIDED;
+	flow = xdp_flow(ctx, here, &key);
+	transit->frame.length_bytes = xdp_first_buffer_bytes(ctx);
+	if (!flow || !flow_matches(flow, &key, transit->frame.length_bytes))
+		return SXDP_UNDECIDED;
+	transit->target_slot = flow->target_slot;
+	if (devices.redirect_map((__u32)transit->target_slot, XDP_DROP) != XDP_REDIRECT)
+		return SXDP_REDIRECT_ERROR;
+	count_forwarded_here(here, transit);
+	return SXDP_COUNTED;
+}
+
+/* After the short way forwarded a frame, which is as it came. Its key is made again: kept over the rules, it would cost every
+ * frame registers. epoch: of before the rules. */
+static __always_inline void xdp_learn(struct xdp_md *ctx, const struct transit *transit, const struct sxdp_port *port, __u64 epoch)
+{
+	struct sxdp_flow_key key = { .epoch = epoch, .ingress = transit->ingress };
+	struct sxdp_cpu *here = this_cpu();
+	struct sxdp_flow *flow;
+
+	if (!here || !epoch)
+		return;
+	flow = xdp_flow(ctx, here, &key);
+	if (flow)
+		flow_learn(flow, &key, SXDP_ETH_HEADER_BYTES + port->mtu_bytes, transit->target_slot);
+}
+
+static __always_inline enum sxdp_verdict xdp_judge(struct xdp_md *ctx, struct transit *transit)
 {
 	const void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	__u64 epoch = epoch_now();
 	struct sxdp_port *port = port_at(transit->slot);
 	enum sxdp_verdict verdict = admit_port(port, ctx->ingress_ifindex);
 	struct sxdp_frame *frame = &transit->frame;
@@ -346,9 +458,11 @@ static __always_inline enum sxdp_verdict xdp_switch(struct xdp_md *ctx, struct t
 		return verdict;
 	if (frame_parse(frame, data, data_end))
 		return SXDP_MALFORMED;
-	frame->length_bytes = data_end - data;
+	frame->length_bytes = xdp_first_buffer_bytes(ctx);
 	if (!frame_is_tag(frame->type) && !(port->flags & (SXDP_PORT_JUMBO | SXDP_PORT_TRUNK))) {
 		verdict = xdp_decide(ctx, transit, port, 0, SHORT_WAY);
+		if (verdict == SXDP_COUNTED)
+			xdp_learn(ctx, transit, port, epoch);
 		if (verdict != SXDP_UNDECIDED)
 			return verdict;
 	}
@@ -357,6 +471,13 @@ static __always_inline enum sxdp_verdict xdp_switch(struct xdp_md *ctx, struct t
 	if (port->flags & SXDP_PORT_JUMBO)
 		frame->length_bytes = bpf_xdp_get_buff_len(ctx);
 	return xdp_decide(ctx, transit, port, trunk_of(port, transit->slot), LONG_WAY);
+}
+
+static __always_inline enum sxdp_verdict xdp_switch(struct xdp_md *ctx, struct transit *transit)
+{
+	enum sxdp_verdict verdict = xdp_follow(ctx, transit);
+
+	return verdict == SXDP_UNDECIDED ? xdp_judge(ctx, transit) : verdict;
 }
 
 /* The one exit of every XDP program. */
@@ -372,16 +493,39 @@ static __always_inline int xdp_finish(const struct transit *transit, enum sxdp_v
 
 int xdp_vf(struct xdp_md *ctx)
 {
-	struct transit transit = { .frames = 1, .slot = slot_of_vf(ctx->ingress_ifindex) };
+	struct transit transit = { .frames = 1, .slot = slot_of_vf(ctx->ingress_ifindex), .ingress = ctx->ingress_ifindex };
 
 	return xdp_finish(&transit, xdp_switch(ctx, &transit));
 }
 
 int xdp_uplink(struct xdp_md *ctx)
 {
-	struct transit transit = { .frames = 1, .slot = uplink_slot() };
+	struct transit transit = { .frames = 1, .slot = uplink_slot(), .ingress = uplink_slot() };
 
 	return xdp_finish(&transit, xdp_switch(ctx, &transit));
+}
+
+/* One copy of a flood on its way out. Membership is judged by the port once more, as devmap and port are written one after
+ * the other. A copy that is dropped here shows as the device's loss in the tracepoint, hence it is counted first. */
+int xdp_flood_copy(struct xdp_md *ctx)
+{
+	const void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	struct transit transit = { .frames = 1, .slot = slot_of_vf(ctx->egress_ifindex) };
+	struct sxdp_port *port = port_at(transit.slot);
+	struct sxdp_frame *frame = &transit.frame;
+	struct sxdp_cpu *here = this_cpu();
+
+	if (frame_parse(frame, data, data_end) || (frame_is_tag(frame->type) && frame_parse_tag(frame, data, data_end)))
+		return XDP_DROP;
+	if (here)
+		count_copy(count_egress(here, transit.slot, 1, xdp_first_buffer_bytes(ctx)), 1,
+			   frame->destination == SXDP_MAC_BROADCAST);
+	transit.vlan = frame->tci & SXDP_VLAN_MASK;
+	if (port->ifindex != ctx->egress_ifindex)
+		return XDP_DROP;
+	if (target_judge(port, trunk_of(port, transit.slot), transit.vlan) != SXDP_ADMITTED)
+		return XDP_DROP;
+	return xdp_retag(ctx, &transit, vlan_leaves_tagged(port, transit.vlan)) ? XDP_DROP : XDP_PASS;
 }
 
 /* ---- tc ---- */
@@ -486,7 +630,7 @@ static __always_inline void tc_copy_to(struct __sk_buff *skb, __u64 slot)
 	struct sxdp_port *target = port_at(slot);
 	__u64 vlan = skb->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
 	__u32 progress = skb->cb[FLOOD_PROGRESS];
-	struct sxdp_cpu_counters *here;
+	struct sxdp_cpu *here;
 	struct sxdp_counters *counted;
 	__u64 frames;
 	int has_failed;
@@ -502,12 +646,12 @@ static __always_inline void tc_copy_to(struct __sk_buff *skb, __u64 slot)
 	has_failed = bpf_clone_redirect(skb, target->ifindex, 0) != 0;
 	skb->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_COPIED;
 	frames = tc_frames(skb);
-	here = counters_of_cpu();
+	here = this_cpu();
 	if (!here)
 		return;
 	counted = count_egress(here, slot, frames, skb->len);
 	counted->egress_errors += has_failed ? frames : 0;
-	*(progress & FLOOD_IS_BROADCAST ? &counted->egress_broadcast : &counted->egress_multicast) += frames;
+	count_copy(counted, frames, progress & FLOOD_IS_BROADCAST);
 }
 
 /* Returns where the next chunk starts. The empty asm keeps the compiler from proving the mask away, which the verifier
@@ -554,32 +698,22 @@ static __always_inline enum sxdp_verdict tc_flood_some(struct __sk_buff *skb, st
 	return skb->cb[FLOOD_PROGRESS] & FLOOD_IS_COPIED || transit->action == TC_PASS ? SXDP_FLOODED : SXDP_NO_TARGET;
 }
 
-/* What tc_finish() does not, as only this program has frames for a group to finish. */
-static __always_inline void count_group(const struct transit *transit, int is_broadcast)
-{
-	struct sxdp_cpu_counters *here = counters_of_cpu();
-	struct sxdp_counters *counted;
-
-	if (!here)
-		return;
-	counted = &here->of[transit->slot & SXDP_SLOT_MASK];
-	*(is_broadcast ? &counted->ingress_broadcast : &counted->ingress_multicast) += transit->frames;
-}
-
 /* What it must know of the frame is in skb->cb; the bytes were looked at before. */
 int tc_flood(struct __sk_buff *skb)
 {
 	struct transit transit = { .frames = tc_frames(skb), .action = TC_DROP };
 	__u32 progress = skb->cb[FLOOD_PROGRESS];
 	enum sxdp_verdict verdict;
+	struct sxdp_cpu *here;
 
 	transit.slot = skb->cb[FLOOD_SLOT] & SXDP_SLOT_MASK;
 	transit.vlan = skb->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
 	transit.frame.tpid = progress & FLOOD_IS_TAGGED;
 	transit.frame.length_bytes = skb->len;
 	verdict = tc_flood_some(skb, &transit, port_at(transit.slot), skb->cb[FLOOD_NEXT]);
-	if (verdict == SXDP_FLOODED)
-		count_group(&transit, progress & FLOOD_IS_BROADCAST);
+	here = this_cpu();
+	if (verdict == SXDP_FLOODED && here)
+		count_group(here, &transit, progress & FLOOD_IS_BROADCAST);
 	return tc_finish(&transit, verdict);
 }
 
@@ -624,7 +758,7 @@ int tc_uplink(struct __sk_buff *skb)
 
 static __always_inline void count_egress_errors(__u64 slot, __u64 frames)
 {
-	struct sxdp_cpu_counters *here = counters_of_cpu();
+	struct sxdp_cpu *here = this_cpu();
 
 	if (here)
 		here->of[slot & SXDP_SLOT_MASK].egress_errors += frames;

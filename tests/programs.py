@@ -6,6 +6,7 @@ and with bytes; where the frame went is read from the counters, and copies that 
 
 import contextlib
 import secrets
+import select
 import socket
 import struct
 import subprocess
@@ -20,7 +21,7 @@ from sriov_xdp.datapath.libbpf import ProgramRun
 from sriov_xdp.datapath.model import Fate, Port
 from sriov_xdp.datapath.pins import Pins, remove_tree
 from sriov_xdp.datapath.tables import PortImage, Tables
-from sriov_xdp.host import bpffs, namespaces
+from sriov_xdp.host import bpffs, features, namespaces
 
 MTU_BYTES = 1500
 BROADCAST = b"\xff" * 6
@@ -53,7 +54,15 @@ def device_name(slot: int) -> str:
     return f"near{slot}"
 
 
+def far_name(slot: int) -> str:
+    """The guest's end of a device."""
+    return f"far{slot}"
+
+
 _SLOT_OF = {device_name(slot): slot for slot in DEVICES}
+_SLOT_OF_FAR = {far_name(slot): slot for slot in DEVICES}
+_LIVE_FRAMES = 1 << 1
+_ARRIVAL_SECONDS = 10
 
 
 def ethernet(
@@ -131,13 +140,14 @@ def _member_lists(ports: Mapping[int, Port], pf: int) -> dict[int, tuple[int, ..
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What one run changed. sent: what devices were really given, by slot."""
+    """What one run changed. sent: what devices were really given, arrived: what came out at their far ends, by slot."""
 
     run: ProgramRun
     verdicts: dict[Verdict, int]
     egress: dict[int, int]
     errors: dict[int, int]
     sent: dict[int, list[bytes]]
+    arrived: dict[int, list[bytes]]
 
     @property
     def verdict(self) -> Verdict:
@@ -168,10 +178,10 @@ class Switch:
     def counters(self, slots: Iterable[int]) -> dict[int, Counters]:
         return {slot: self.tables.counters_of(slot) for slot in slots}
 
-    def run_xdp(self, slot: int, frame: bytes) -> ProgramRun:
+    def run_xdp(self, slot: int, frame: bytes, *, flags: int = 0) -> ProgramRun:
         context = _XDP_MD.pack(0, len(frame), 0, DEVICES[slot], 0, 0)
         program = f"xdp_uplink_{slot}" if slot in UPLINKS else "xdp_vf"
-        return libbpf.run_program(self.pins.program_fd(program), frame, context)
+        return libbpf.run_program(self.pins.program_fd(program), frame, context, flags=flags)
 
     def run_tc(self, slot: int, frame: bytes, *, segments: int = 0, segment_bytes: int = 0) -> ProgramRun:
         context = bytearray(_SK_BUFF_BYTES)
@@ -184,22 +194,28 @@ class Switch:
     def observe_xdp(self, slot: int, frame: bytes) -> Observed:
         return self._observe(slot, lambda: self.run_xdp(slot, frame))
 
+    def observe_live(self, slot: int, frame: bytes) -> Observed:
+        """The frame really takes its way, as if the device had received it."""
+        return self._observe(slot, lambda: self.run_xdp(slot, frame, flags=_LIVE_FRAMES), is_live=True)
+
     def observe_tc(self, slot: int, frame: bytes) -> Observed:
         return self._observe(slot, lambda: self.run_tc(slot, frame))
 
-    def _observe(self, slot: int, run: Callable[[], ProgramRun]) -> Observed:
+    def _observe(self, slot: int, run: Callable[[], ProgramRun], *, is_live: bool = False) -> Observed:
         watched = {*self._ports, slot}
-        self._sent()
+        self._seen_at_devices(0)
         before = self.counters(watched)
         with namespaces.in_namespace(self.netns):
             result = run()
         after = self.counters(watched)
+        sent, arrived = self._seen_at_devices(expected_arrivals(before, after) if is_live else 0)
         return Observed(
             run=result,
             verdicts=_nonzero({verdict: after[slot].verdicts[verdict] - before[slot].verdicts[verdict] for verdict in Verdict}),
             egress=_nonzero({exit_: after[exit_].egress_frames - before[exit_].egress_frames for exit_ in watched}),
             errors=_nonzero({exit_: after[exit_].egress_errors - before[exit_].egress_errors for exit_ in watched}),
-            sent=self._sent(),
+            sent=sent,
+            arrived=arrived,
         )
 
     def xdp(self, slot: int, frame: bytes) -> Fate | None:
@@ -208,6 +224,10 @@ class Switch:
         if seen.run.action == XDP_PASS:
             assert (frame, {}, {}) == (seen.run.frame, seen.verdicts, seen.egress)
             return None
+        if seen.verdict is Verdict.FLOODED:
+            assert (XDP_REDIRECT, frame) == (seen.run.action, seen.run.frame)
+            assert {} == seen.egress, "the copies are the kernel's to make"
+            return _fate_of_copies(self.observe_live(slot, frame))
         assert (XDP_REDIRECT if seen.verdict is Verdict.FORWARDED else XDP_DROP) == seen.run.action
         assert dict.fromkeys(seen.egress, 1) == seen.egress
         return Fate(verdict=seen.verdict, left=dict.fromkeys(seen.egress, seen.run.frame))
@@ -230,24 +250,38 @@ class Switch:
         assert seen.egress == again.egress
         return _fate(again)
 
+    def device_down(self, slot: int) -> contextlib.AbstractContextManager[None]:
+        return self._down(device_name(slot))
+
+    def far_end_down(self, slot: int) -> contextlib.AbstractContextManager[None]:
+        return self._down(far_name(slot))
+
     @contextlib.contextmanager
-    def device_down(self, slot: int) -> Iterator[None]:
-        link = ["ip", "-n", self.netns, "link", "set", device_name(slot)]
+    def _down(self, device: str) -> Iterator[None]:
+        link = ["ip", "-n", self.netns, "link", "set", device]
         subprocess.run([*link, "down"], check=True)
         try:
             yield
         finally:
             subprocess.run([*link, "up"], check=True)
 
-    def _sent(self) -> dict[int, list[bytes]]:
-        """What left through devices since the last call."""
+    def _seen_at_devices(self, arrivals: int) -> tuple[dict[int, list[bytes]], dict[int, list[bytes]]]:
+        """What devices were given to send since the last call, and what arrived at far ends, of which there will be so many:
+        a far end takes them when its CPU has time."""
         sent: dict[int, list[bytes]] = {}
-        with contextlib.suppress(BlockingIOError):
-            while True:
+        arrived: dict[int, list[bytes]] = {}
+        while True:
+            try:
                 data, ancillary, _flags, address = self.outlet.recvmsg(1 << 16, socket.CMSG_SPACE(_AUXDATA.size))
-                if address[2] == _PACKET_OUTGOING and address[0] in _SLOT_OF:
-                    sent.setdefault(_SLOT_OF[address[0]], []).append(_with_tag(data, ancillary))
-        return sent
+            except BlockingIOError:
+                if sum(len(copies) for copies in arrived.values()) >= arrivals:
+                    return sent, arrived
+                assert select.select([self.outlet], [], [], _ARRIVAL_SECONDS)[0], f"{arrivals} copies, but only {arrived} arrived"
+                continue
+            is_outgoing = address[2] == _PACKET_OUTGOING
+            place, slots = (sent, _SLOT_OF) if is_outgoing else (arrived, _SLOT_OF_FAR)
+            if address[0] in slots:
+                place.setdefault(slots[address[0]], []).append(_with_tag(data, ancillary))
 
 
 def _fate(seen: Observed) -> Fate:
@@ -256,6 +290,18 @@ def _fate(seen: Observed) -> Fate:
     assert {slot: len(copies) for slot, copies in seen.sent.items()} == seen.egress == dict.fromkeys(seen.egress, 1)
     left = {slot: copy for slot, (copy,) in seen.sent.items()}
     return Fate(verdict=seen.verdict, left=left, reaches_host=seen.run.action == TC_PASS)
+
+
+def expected_arrivals(before: dict[int, Counters], after: dict[int, Counters]) -> int:
+    """What devices took, by the counters."""
+    return sum(after[slot].delivered_frames - before[slot].delivered_frames for slot in before)
+
+
+def _fate_of_copies(seen: Observed) -> Fate:
+    """Of a frame that the kernel copied to devices."""
+    assert {slot: len(copies) for slot, copies in seen.arrived.items()} == seen.egress == dict.fromkeys(seen.egress, 1)
+    assert {} == seen.errors
+    return Fate(verdict=seen.verdict, left={slot: copy for slot, (copy,) in seen.arrived.items()})
 
 
 def _with_tag(data: bytes, ancillary: list[tuple[int, int, bytes]]) -> bytes:
@@ -278,9 +324,12 @@ def _make_devices(netns: str) -> None:
     lines = []
     for slot, ifindex in DEVICES.items():
         name = device_name(slot)
-        lines += [f"link add name {name} index {ifindex} type veth peer name far{slot}"]
-        lines += [f"link set far{slot} up", f"link set {name} up"]
+        lines += [f"link add name {name} index {ifindex} type veth peer name {far_name(slot)}"]
+        lines += [f"link set {far_name(slot)} up", f"link set {name} up"]
     subprocess.run(["ip", "-n", netns, "-batch", "-"], input="\n".join(lines), text=True, check=True)
+    with namespaces.in_namespace(netns):
+        for slot in DEVICES:
+            features.write(far_name(slot), {features.GRO: True})  # takes XDP redirects
 
 
 def _open_outlet(netns: str) -> socket.socket:
@@ -303,6 +352,7 @@ def loaded() -> Iterator[Switch]:
         bpffs.ensure(root)
         cleanup.callback(pins.close)
         pins.load()
+        pins.attach_tracepoints()
         cleanup.callback(namespaces.remove, name)
         namespaces.create(name)
         _make_devices(name)

@@ -19,6 +19,7 @@
 
 void *bpf_map_lookup_elem(void *map, void *key);
 __u32 bpf_get_smp_processor_id(void);
+long bpf_redirect_map(void *map, __u64 key, __u64 flags);
 long bpf_redirect(__u32 ifindex, __u64 flags);
 long bpf_redirect_peer(__u32 ifindex, __u64 flags);
 long bpf_clone_redirect(struct __sk_buff *skb, __u32 ifindex, __u64 flags);

@@ -159,8 +159,9 @@ def _floods(results: Results, plan: Plan, receivers: int, progress: Progress) ->
 def _program_cost(results: Results, plan: Plan, progress: Progress) -> None:
     progress("program cost")
     costs = cost.program_cost(f"{_TAG}c", plan.cost_rounds)
-    for (vfs, entries), column in costs.items():
-        results.single[f"program ns, {vfs} VFs, {entries} entries"] = statistics.median(column)
+    for vfs, entries in cost.SIZES:
+        results.single[f"program ns, {vfs} VFs, {entries} entries"] = statistics.median(costs[vfs, entries])
+    results.single["program ns, flow remembered"] = statistics.median(costs[cost.REMEMBERED])
     results.single["program cost"] = estimate(ratios(costs[256, 16384], costs[2, 16])).median
 
 

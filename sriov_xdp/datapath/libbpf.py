@@ -37,6 +37,7 @@ class MapType(IntEnum):
     """enum bpf_map_type, those that are made here."""
 
     ARRAY = 2
+    HASH_OF_MAPS = 13
     DEVMAP = 14
 
 
@@ -44,6 +45,7 @@ class AttachType(IntEnum):
     """enum bpf_attach_type, those in use. NONE: the program type needs none."""
 
     NONE = 0
+    XDP_DEVMAP = 33
     XDP = 37
     TCX_INGRESS = 46
 
@@ -212,9 +214,11 @@ def open_pin(path: Path) -> int:
     return _checked(_lib.bpf_obj_get(os.fsencode(path)), f"open pin {path}")
 
 
-def create_map(kind: MapType, name: str, key_bytes: int, value_bytes: int, entries: int, *, flags: int = 0) -> int:
-    """A map outside of any program's file; returns its fd."""
-    options = _MapOptions(sz=ctypes.sizeof(_MapOptions), map_flags=flags)
+def create_map(
+    kind: MapType, name: str, key_bytes: int, value_bytes: int, entries: int, *, flags: int = 0, inner_map: int = 0
+) -> int:
+    """A map outside of any program's file; returns its fd. inner_map: of a map of maps, one like those that it will hold."""
+    options = _MapOptions(sz=ctypes.sizeof(_MapOptions), map_flags=flags, inner_map_fd=inner_map)
     result = _lib.bpf_map_create(kind, name.encode()[:15], key_bytes, value_bytes, entries, ctypes.byref(options))
     return _checked(result, f"map {name}: create")
 
@@ -225,6 +229,11 @@ def map_info(fd: int) -> MapInfo:
     size = ctypes.c_uint32(ctypes.sizeof(info))
     _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "map info")
     return MapInfo(type=info.type, key_bytes=info.key_size, value_bytes=info.value_size, max_entries=info.max_entries)
+
+
+def open_map(map_id: int) -> int:
+    """A descriptor of a map that is known by its id, as the values of a map of maps are."""
+    return _checked(_lib.bpf_map_get_fd_by_id(ctypes.c_uint32(map_id)), f"map {map_id}: open")
 
 
 @cache

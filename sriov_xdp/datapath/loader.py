@@ -18,6 +18,7 @@ from typing import Any
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.abi import MAX_PFS
 from sriov_xdp.datapath.errors import CompileError, DataPathError
+from sriov_xdp.datapath.floods import create_receivers
 from sriov_xdp.datapath.libbpf import AttachType, MapType, ProgramType
 from sriov_xdp.datapath.pins import MAP_SHAPES, remove_tree
 from sriov_xdp.datapath.sources import source_dir
@@ -25,9 +26,11 @@ from sriov_xdp.datapath.sources import source_dir
 BCC_MAPS = ("fdb_overflow", "trunks", "members", "devices", "stages")
 UPLINK_SLOT_MARK = 0x5D8B5D8B5D8B0000
 IFINDEX_OFFSET_MARK = 0x5D8B5D8B5D8B0001
-# Maps that bcc cannot make: it has no flag for mapped memory in reach, and takes seconds to compile a large value.
+# Maps that bcc cannot make: it has no flag for mapped memory in reach, takes seconds to compile a large value, and knows no
+# devmap whose devices have programs.
 MAP_VALUE_MARKS = {"ports": 0x5D8B5D8B5D8B0002, "fdb": 0x5D8B5D8B5D8B0003}
-MAP_MARKS = {"counters": 0x5D8B5D8B5D8B0004}
+MAP_MARKS = {"counters": 0x5D8B5D8B5D8B0004, "floods": 0x5D8B5D8B5D8B0005}
+MAPPED = (*MAP_VALUE_MARKS, "counters")
 _LOAD_IMM64 = 0x18
 _PSEUDO_MAP_FD, _PSEUDO_MAP_VALUE = 1, 2
 
@@ -42,8 +45,16 @@ class _Kind:
 # Every XDP program accepts multi-buffer frames: one devmap serves them all, and the kernel wants them alike.
 _XDP = _Kind(type=ProgramType.XDP, attach=AttachType.XDP, flags=libbpf.BPF_F_XDP_HAS_FRAGS)
 _TC = _Kind(type=ProgramType.SCHED_CLS, attach=AttachType.NONE)
+_XDP_COPY = _Kind(type=ProgramType.XDP, attach=AttachType.XDP_DEVMAP, flags=libbpf.BPF_F_XDP_HAS_FRAGS)
 _RAW = _Kind(type=ProgramType.RAW_TRACEPOINT, attach=AttachType.NONE)
-SINGLE_PROGRAMS = {"xdp_vf": _XDP, "tc_vf": _TC, "tc_flood": _TC, "on_devmap_xmit": _RAW, "on_redirect_error": _RAW}
+SINGLE_PROGRAMS = {
+    "xdp_vf": _XDP,
+    "xdp_flood_copy": _XDP_COPY,
+    "tc_vf": _TC,
+    "tc_flood": _TC,
+    "on_devmap_xmit": _RAW,
+    "on_redirect_error": _RAW,
+}
 UPLINK_PROGRAMS = {"xdp_uplink": _XDP, "tc_uplink": _TC}
 
 
@@ -99,11 +110,13 @@ def _compile() -> Any:
 
 
 def _create_maps() -> dict[str, int]:
-    """The maps that are memory of user space too; their descriptors."""
+    """The maps that are memory of user space too, and the map of devmaps; their descriptors."""
     made = {}
-    for name in (*MAP_VALUE_MARKS, *MAP_MARKS):
-        key_bytes, value_bytes, entries = MAP_SHAPES[name]
-        made[name] = libbpf.create_map(MapType.ARRAY, name, key_bytes, value_bytes, entries, flags=libbpf.BPF_F_MMAPABLE)
+    for name in MAPPED:
+        made[name] = libbpf.create_map(MapType.ARRAY, name, *MAP_SHAPES[name], flags=libbpf.BPF_F_MMAPABLE)
+    like = create_receivers(1)
+    made["floods"] = libbpf.create_map(MapType.HASH_OF_MAPS, "floods", *MAP_SHAPES["floods"], inner_map=like)
+    os.close(like)
     return made
 
 

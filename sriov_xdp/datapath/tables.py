@@ -4,13 +4,16 @@ Order of writes: what revokes comes before what grants, so that a crash between 
 (the PF's single writer); the data path reads at any time.
 """
 
+import contextlib
+import platform
 import struct
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import Counters, PortValue
+from sriov_xdp.datapath.abi import Counters, PortFlag, PortValue
 from sriov_xdp.datapath.fdb import ForwardingDatabase
+from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.pins import Pins
 
 
@@ -25,6 +28,8 @@ class PortImage:
 
 _NO_BYTES = bytes(abi.COUNTERS_LAYOUT.size)
 _NO_COUNTERS = memoryview(_NO_BYTES).cast("Q")
+_EPOCH_WORD, _LAST_EPOCH_WORD = abi.EPOCH_AT_BYTES // 8, abi.EPOCH_AT_BYTES // 8 + 1
+_STORES_KEEP_ORDER = platform.machine() == "x86_64"  # on others no flow is remembered, as an epoch might overtake a table
 _PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
 
 
@@ -69,6 +74,8 @@ class Tables:
         self._port_words = pins.words("ports")
         self._fdb = ForwardingDatabase(pins.words("fdb"), _Overflow(pins.map_fd("fdb_overflow")))
         self._counters = pins.words("counters")
+        self._floods = Floods(pins.map_fd("floods"), pins.program_fd("xdp_flood_copy"))
+        self._receivers: dict[int, int] = {}  # slot → ifindex, of ports whose link is up
         self._ports: dict[int, bytes] = {}
         self._trunks: dict[int, bytes] = {}
         self._fdb_of_slot: dict[int, frozenset[int]] = {}
@@ -76,14 +83,32 @@ class Tables:
         self._devices: dict[int, int] = {}
         self.writes = 0
 
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Around all that changes a decision: until the end, programs judge every frame by the tables (flow.h), and what they
+        remembered before counts no more. A crash in between leaves them without memory, and right."""
+        self._port_words[_EPOCH_WORD] = 0
+        try:
+            yield
+        finally:
+            self._port_words[_LAST_EPOCH_WORD] += 1
+            if _STORES_KEEP_ORDER:
+                self._port_words[_EPOCH_WORD] = self._port_words[_LAST_EPOCH_WORD]
+
     def adopt(self) -> None:
         """Reads what an earlier process left in the maps."""
+        with self.changing():
+            self._adopt()
+
+    def _adopt(self) -> None:
         everything = self._port_words.tobytes()
         for slot in range(abi.MAX_PORTS):
             value = everything[slot * abi.PORT_LAYOUT.size : (slot + 1) * abi.PORT_LAYOUT.size]
             if value != abi.EMPTY_PORT:
                 self._ports[slot] = value
+                self._note_receiver(slot, value)
         self._fdb.adopt()
+        self._floods.adopt()
         for key, place in self._fdb.items():
             slot = abi.slot_at(place)
             self._fdb_of_slot[slot] = self._fdb_of_slot.get(slot, frozenset()) | {key}
@@ -121,6 +146,10 @@ class Tables:
     def put_port(self, slot: int, image: PortImage) -> None:
         """Makes the maps say this of a port: entries that go, then the port, then entries that come. Raises DataPathError;
         a later call with the old image undoes what was done."""
+        with self.changing():
+            self._put_port(slot, image)
+
+    def _put_port(self, slot: int, image: PortImage) -> None:
         place = abi.place(slot, image.value.generation)
         before = self._fdb_of_slot.get(slot, frozenset())
         for key in before - image.fdb:
@@ -136,11 +165,16 @@ class Tables:
 
     def put_values(self, values: Mapping[int, PortValue]) -> None:
         """Changes port values only: a policy change of a whole group."""
-        for slot, value in values.items():
-            self._write_port(slot, value.pack())
+        with self.changing():
+            for slot, value in values.items():
+                self._write_port(slot, value.pack())
 
     def clear_port(self, slot: int) -> None:
         """Removes a port: first it may no longer send, then nobody finds it."""
+        with self.changing():
+            self._clear_port(slot)
+
+    def _clear_port(self, slot: int) -> None:
         if slot in self._ports:
             self._write_port(slot, abi.EMPTY_PORT)
             del self._ports[slot]
@@ -153,15 +187,34 @@ class Tables:
     def put_members(self, pf: int, lists: Mapping[int, tuple[int, ...]]) -> None:
         """Makes these the flood lists of a PF: VLAN → slots. Raises DataPathError when there are more VLANs than room."""
         wanted = {abi.domain(pf, vlan): slots for vlan, slots in lists.items()}
-        for key in [key for key in self._members if key >> 12 == pf and key not in wanted]:
+        old = [key for key in self._members if key >> 12 == pf and key not in wanted]
+        changed = [key for key, slots in wanted.items() if self._members.get(key) != slots]
+        for key in old:
             libbpf.delete_element(self._pins.map_fd("members"), struct.pack("<I", key))
             del self._members[key]
             self.writes += 1
-        for key, slots in wanted.items():
-            if self._members.get(key) != slots:
-                libbpf.update_element(self._pins.map_fd("members"), struct.pack("<I", key), abi.pack_members(slots))
-                self._members[key] = slots
-                self.writes += 1
+        for key in changed:
+            libbpf.update_element(self._pins.map_fd("members"), struct.pack("<I", key), abi.pack_members(wanted[key]))
+            self._members[key] = wanted[key]
+            self.writes += 1
+        self._put_floods([*old, *changed])
+
+    def _put_floods(self, domains: Iterable[int]) -> None:
+        """The devmaps of these domains as members and links are now. The list of all trunk ports has none: which of them are
+        in a VLAN is in their own lists."""
+        for domain in domains:
+            if domain & abi.VLAN_MASK != abi.VLAN_TRUNKS:
+                found = (self._receivers.get(slot) for slot in self._members.get(domain, ()))
+                self.writes += self._floods.put(domain, frozenset(ifindex for ifindex in found if ifindex))
+
+    def _note_receiver(self, slot: int, packed: bytes) -> bool:
+        """Whether it changed that the port takes floods."""
+        ifindex, _generation, _mac, flags, *_rest = abi.PORT_LAYOUT.unpack(packed)
+        takes_floods = ifindex if flags & PortFlag.LINK_UP else 0
+        if self._receivers.get(slot, 0) == takes_floods:
+            return False
+        self._receivers[slot] = takes_floods
+        return True
 
     def zero_counters(self, slot: int) -> None:
         """For a new owner of the slot."""
@@ -181,7 +234,7 @@ class Tables:
         """Where each CPU counts for a port."""
         words = abi.COUNTERS_LAYOUT.size // 8
         for cpu in range(libbpf.possible_cpus()):
-            start = (cpu * abi.MAX_PORTS + slot) * words
+            start = cpu * (abi.CPU_BYTES // 8) + slot * words
             yield slice(start, start + words)
 
     def _delete_fdb(self, key: int, slot: int) -> None:
@@ -199,6 +252,8 @@ class Tables:
         before = self._ports.get(slot, abi.EMPTY_PORT)
         if before == packed:
             return
+        if self._note_receiver(slot, packed):
+            self._put_floods([domain for domain, slots in self._members.items() if slot in slots])
         words = struct.unpack(_PORT_WORDS, packed)
         order = range(len(words)) if packed == abi.EMPTY_PORT else reversed(range(len(words)))
         for number in order:

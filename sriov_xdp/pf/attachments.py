@@ -9,9 +9,6 @@ from sriov_xdp.host import clsact
 from sriov_xdp.pf.context import Context
 from sriov_xdp.pf.intent import VfAddress
 
-NATIVE = "native"
-GENERIC = "generic"
-
 
 def attach_tc(context: Context, name: str, program: str, ifindex: int) -> None:
     """The tc program on a device."""
@@ -21,8 +18,8 @@ def attach_tc(context: Context, name: str, program: str, ifindex: int) -> None:
         clsact.attach(ifindex, context.pins.program_fd(program), program)
 
 
-def attach_xdp(context: Context, name: str, program: str, ifindex: int, *, may_be_generic: bool = False) -> str:
-    """The XDP program on a device; returns how it runs. Raises DataPathError."""
+def attach_xdp(context: Context, name: str, program: str, ifindex: int, *, may_be_generic: bool = False) -> None:
+    """The XDP program on a device. Raises DataPathError."""
     link = f"{name}_xdp"
     try:
         context.pins.attach(link, program, ifindex, AttachType.XDP, flags=XDP_FLAGS_DRV_MODE)
@@ -30,8 +27,6 @@ def attach_xdp(context: Context, name: str, program: str, ifindex: int, *, may_b
         if not may_be_generic:
             raise
         context.pins.attach(link, program, ifindex, AttachType.XDP, flags=XDP_FLAGS_SKB_MODE)
-        return GENERIC
-    return NATIVE
 
 
 def attach_vf_tc(context: Context, vf: VfAddress, ifindex: int) -> None:

@@ -4,7 +4,7 @@ from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import PortFlag, PortValue
 from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.intent import LinkState
-from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction
+from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, XdpMode
 from sriov_xdp.vswitch.policy import Security
 from sriov_xdp.vswitch.vlan import VlanMode
 
@@ -67,6 +67,7 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction) -> PortImage:
         PortFlag.NO_CARRIER: uplink is not None and not uplink.has_carrier,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.PF_HAS_TRUNKS: has_trunks,
+        PortFlag.NATIVE_XDP: uplink is not None and uplink.xdp_mode is XdpMode.NATIVE,
     }
     value = PortValue(
         ifindex=uplink.ifindex if uplink else 0,

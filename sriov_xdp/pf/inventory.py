@@ -4,6 +4,7 @@ Memory only: no IO, no decisions. The lifecycle and the controller change it aft
 """
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from sriov_xdp.datapath.abi import MAX_PFS
 from sriov_xdp.pf.errors import Conflict, NotFound
@@ -17,6 +18,13 @@ from sriov_xdp.vswitch.vlan import Vlan
 DEFAULT_MTU_BYTES = 1500
 
 
+class XdpMode(StrEnum):
+    """Where the uplink's XDP program runs: in its driver, or on skbs behind it."""
+
+    NATIVE = "native"
+    GENERIC = "generic"
+
+
 @dataclass(slots=True)
 class UplinkState:
     """The netdev on the wire side as found."""
@@ -25,7 +33,7 @@ class UplinkState:
     mac: MacAddress
     has_carrier: bool
     serves_host: bool
-    xdp_mode: str  # native or generic
+    xdp_mode: XdpMode
     features_before: dict[str, bool] = field(default_factory=dict)
     was_promiscuous: bool = False
 

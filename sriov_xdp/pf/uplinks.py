@@ -14,7 +14,7 @@ from sriov_xdp.pf.context import Context
 from sriov_xdp.pf.errors import Conflict, Invalid, PfError
 from sriov_xdp.pf.images import uplink_image
 from sriov_xdp.pf.intent import PfSpec
-from sriov_xdp.pf.inventory import PhysicalFunction, UplinkState
+from sriov_xdp.pf.inventory import PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.vswitch.address import MacAddress
 
 _log = logging.getLogger("sriov_xdp.pf")
@@ -74,7 +74,7 @@ def take(context: Context, pf: PhysicalFunction, features_before: dict[str, bool
         mac=MacAddress.parse(link.mac),
         has_carrier=link.has_carrier,
         serves_host=serves_host,
-        xdp_mode=attachments.NATIVE,
+        xdp_mode=XdpMode.GENERIC,  # until the program is seen to run in the driver
         features_before=features_before or changed,
     )
     try:
@@ -82,19 +82,22 @@ def take(context: Context, pf: PhysicalFunction, features_before: dict[str, bool
         _program(context, pf)
         attachments.attach_tc(context, link_name(pf), f"tc_uplink_{pf.number}", link.ifindex)
         pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
+        _program(context, pf)
     except (HostError, DataPathError, PfError):
         give_back(context, pf)
         raise
-    if pf.uplink.xdp_mode == attachments.GENERIC:
+    if pf.uplink.xdp_mode is XdpMode.GENERIC:
         _log.warning("uplink %s of %s: no native XDP, generic XDP is slower", link.name, pf.spec.name)
 
 
-def _attach_xdp(context: Context, pf: PhysicalFunction, link: Link) -> str:
+def _attach_xdp(context: Context, pf: PhysicalFunction, link: Link) -> XdpMode:
     try:
-        return attachments.attach_xdp(context, link_name(pf), f"xdp_uplink_{pf.number}", link.ifindex, may_be_generic=True)
+        attachments.attach_xdp(context, link_name(pf), f"xdp_uplink_{pf.number}", link.ifindex, may_be_generic=True)
     except DataPathError as error:
         text = f"uplink {link.name} of {pf.spec.name}: XDP cannot be attached: {error}"
         raise Conflict(f"{text}; `ip link show {link.name}` tells whether another program is there") from error
+    attached = context.links.find(link.ifindex)
+    return XdpMode.GENERIC if attached is None or attached.runs_generic_xdp else XdpMode.NATIVE
 
 
 def _program(context: Context, pf: PhysicalFunction) -> None:

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from programs import Switch
 
 from sriov_xdp.datapath import model
-from sriov_xdp.datapath.abi import Verdict
-from sriov_xdp.datapath.model import Fate, Rule
+from sriov_xdp.datapath.abi import PortFlag, Verdict
+from sriov_xdp.datapath.model import Ethernet, Fate, Rule
 
 MODERATELY = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 THOROUGHLY = settings(deadline=None, max_examples=5000, phases=[Phase.generate], derandomize=True, database=None)
@@ -21,17 +21,31 @@ Mutant = Callable[[Case], Fate]
 
 
 def finished_by_xdp(case: Case) -> Fate | None:
-    """What the model expects of XDP alone: None for a flood, also one that turns out to have no receiver, and for the host."""
+    """What the model expects of XDP alone: None for the host, for a flood that turns out to have no receiver, and for those
+    that are not XDP's."""
     wanted = case.fate()
     is_flood = wanted.verdict is Verdict.NO_TARGET and model.is_group(case.frame[:6])
-    return None if is_flood or wanted.verdict in TO_TC else wanted
+    is_left = is_flood or (wanted.verdict in TO_TC and not is_flooded_by_xdp(case))
+    return None if is_left else wanted
+
+
+def is_flooded_by_xdp(case: Case) -> bool:
+    """From a native uplink, not for the host, in a VLAN that is not of trunks only."""
+    wanted, sender = case.fate(), case.ports.get(case.slot)
+    if wanted.verdict is not Verdict.FLOODED or wanted.reaches_host or sender is None or not sender.has(PortFlag.NATIVE_XDP):
+        return False
+    ethernet = Ethernet.parse(case.frame)
+    siblings = [port for port in case.ports.values() if port.value.pf == sender.value.pf]
+    return ethernet is not None and any(port.is_access and port.value.vlan == ethernet.vid for port in siblings)
 
 
 @given(case=cases())
 @MODERATELY
 def test_the_xdp_program_does_what_the_model_says(switch: Switch, case: Case) -> None:
     switch.install(case.ports)
-    assert finished_by_xdp(case) == switch.xdp(case.slot, case.frame)
+    wanted = finished_by_xdp(case)
+    assert wanted == switch.xdp(case.slot, case.frame)
+    assert wanted == switch.xdp(case.slot, case.frame), "as it was remembered"
 
 
 @given(case=cases())
@@ -39,6 +53,14 @@ def test_the_xdp_program_does_what_the_model_says(switch: Switch, case: Case) ->
 def test_the_tc_program_does_what_the_model_says(switch: Switch, case: Case) -> None:
     switch.install(case.ports)
     assert case.fate() == switch.tc(case.slot, case.frame)
+
+
+@pytest.mark.parametrize("is_by_xdp", [True, False])
+def test_random_cases_come_to_floods_of_both_kinds(is_by_xdp: bool) -> None:
+    def is_wanted(case: Case) -> bool:
+        return case.fate().verdict is Verdict.FLOODED and is_flooded_by_xdp(case) is is_by_xdp
+
+    assert is_wanted(find(cases(), is_wanted, settings=THOROUGHLY))
 
 
 @pytest.mark.parametrize("verdict", sorted(set(Verdict) - OUT_OF_REACH), ids=lambda verdict: verdict.label)

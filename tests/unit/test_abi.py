@@ -14,14 +14,16 @@ from sriov_xdp.datapath.sources import source_dir
 HEADER = source_dir() / "abi.h"
 LAYOUTS = {
     "sxdp_port": (abi.PORT_LAYOUT.size, ["ifindex", "generation", "mac", "flags", "vlan", "mtu_bytes", "pf", "pad0", "place"]),
-    "sxdp_ports": (abi.PORTS_BYTES, ["at"]),
+    "sxdp_ports": (abi.PORTS_BYTES, ["at", "epoch", "last_epoch"]),
     "sxdp_fdb": (abi.FDB_BYTES, ["way"]),
     "sxdp_trunk": (abi.TRUNK_LAYOUT.size, ["vlans"]),
     "sxdp_members": (abi.MEMBERS_LAYOUT.size, ["count", "slots", "pad0"]),
     "sxdp_counters": (abi.COUNTERS_LAYOUT.size, ["ingress_bytes", "egress_errors", "verdict", "ingress_multicast"]),
-    "sxdp_cpu_counters": (abi.CPU_COUNTERS_BYTES, ["of"]),
+    "sxdp_flow": (abi.FLOW_LAYOUT.size, ["head", "tail", "epoch", "ingress", "longest_bytes", "target_slot"]),
+    "sxdp_cpu": (abi.CPU_BYTES, ["of", "flows"]),
 }
-ENUMS = ("sxdp_limit", "sxdp_fdb_shape", "sxdp_place", "sxdp_slot", "sxdp_vlan", "sxdp_verdict", "sxdp_port_flag")
+SHAPES = ("sxdp_limit", "sxdp_fdb_shape", "sxdp_flow_shape", "sxdp_place", "sxdp_slot")
+ENUMS = (*SHAPES, "sxdp_vlan", "sxdp_verdict", "sxdp_port_flag")
 
 
 def enumerators(header: str, enum: str) -> list[str]:
@@ -90,6 +92,8 @@ def test_port_flags_have_the_same_bits(compiled: dict[str, int]) -> None:
         "FDB_BUCKET_BITS",
         "FDB_BUCKETS",
         "FDB_WAYS",
+        "FLOW_BITS",
+        "FLOWS",
         "PLACE_SLOT_BITS",
         "PLACE_GENERATION_BITS",
         "PLACE_BITS",
@@ -154,7 +158,7 @@ def test_map_shapes_are_those_of_the_program(compiled: dict[str, int]) -> None:
         "fdb": ("sxdp_fdb", 1),
         "trunks": ("sxdp_trunk", abi.MAX_PORTS),
         "members": ("sxdp_members", abi.MAX_VLANS),
-        "counters": ("sxdp_cpu_counters", libbpf.possible_cpus()),
+        "counters": ("sxdp_cpu", libbpf.possible_cpus()),
     }
     assert {name: (compiled[f"sizeof {struct}"], entries) for name, (struct, entries) in shapes.items()} == {
         name: shape[1:] for name, shape in MAP_SHAPES.items() if name in shapes

@@ -1,13 +1,14 @@
 """From the inventory to what the maps shall say of ports, forwarding and flood lists."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from sriov_xdp.datapath.abi import VLAN_NONE, VLAN_TRUNKS, PortFlag, PortValue
 from sriov_xdp.pf.images import member_lists, slot_of, uplink_image, vf_image, vf_value
 from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, LinkState, PfSpec, VfAddress
-from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, UplinkState
+from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
 from sriov_xdp.vswitch.policy import Override, PolicySettings, PortGroup, PortOverrides, Security, Switch
@@ -28,7 +29,7 @@ GROUPS = {
     "wide": Vlan.trunk(frozenset({100, 200})),
 }
 ORDINARY = PortFlag.LINK_UP | PortFlag.PEER
-UPLINK = UplinkState(ifindex=7, mac=MAC_WIRE, has_carrier=True, serves_host=False, xdp_mode="native")
+UPLINK = UplinkState(ifindex=7, mac=MAC_WIRE, has_carrier=True, serves_host=False, xdp_mode=XdpMode.NATIVE)
 
 
 def host(*, mtu_bytes: int = 1500, policy: PolicySettings | None = None, uplink: UplinkState | None = None) -> Inventory:
@@ -190,7 +191,7 @@ def test_an_uplink_is_a_port_of_its_pf_that_nothing_is_forwarded_to_by_address()
         ifindex=7,
         generation=1,
         mac=MAC_WIRE.octets,
-        flags=PortFlag.UPLINK | PortFlag.LINK_UP,
+        flags=PortFlag.UPLINK | PortFlag.LINK_UP | PortFlag.NATIVE_XDP,
         vlan=VLAN_NONE,
         mtu_bytes=1500,
         pf=PF_NUMBER,
@@ -206,9 +207,13 @@ def test_without_an_uplink_the_pfs_port_is_down_and_has_no_address() -> None:
 
 @pytest.mark.parametrize(
     ("change", "flag"),
-    [({"serves_host": True}, PortFlag.HOST_STACK), ({"has_carrier": False}, PortFlag.NO_CARRIER)],
+    [
+        ({"serves_host": True}, PortFlag.HOST_STACK | PortFlag.NATIVE_XDP),
+        ({"has_carrier": False}, PortFlag.NO_CARRIER | PortFlag.NATIVE_XDP),
+        ({"xdp_mode": XdpMode.GENERIC}, PortFlag(0)),
+    ],
 )
-def test_an_uplink_says_whether_it_serves_the_host_and_has_carrier(change: dict[str, bool], flag: PortFlag) -> None:
+def test_an_uplink_says_how_it_is_served(change: dict[str, Any], flag: PortFlag) -> None:
     inventory = host(uplink=replace(UPLINK, **change))
     assert PortFlag.UPLINK | PortFlag.LINK_UP | flag == uplink_image(inventory, inventory.pf("pf0")).value.flags
 
