@@ -22,6 +22,7 @@ _GROUPS = [{"name": "lan", "vlan": "none"}]
 _FORGED = "02:66:66:66:66:66"
 _HEADER_BYTES = 14
 _SETTLE_SECONDS = 0.15
+_SOAK_READINGS = 10
 
 
 def _timed(work: Callable[[], Any]) -> float:
@@ -252,21 +253,21 @@ def _wait_active(daemon: Daemon, vf: str, active: str) -> float:
 
 
 def soak(tag: str, seconds: float) -> dict[str, float]:
-    """Resident memory of a daemon with 64 VFs under constant requests, scrapes and attachments: at the start (after a
-    minute's warming up, or a tenth) and at the end."""
+    """Resident memory in MiB of a daemon with 64 VFs under constant requests, scrapes and attachments, at each tenth of the
+    time."""
     with Lab(tag) as lab:
         guest = lab.namespace("g")
         daemon = lab.daemon(_config(guest, 64))
         with entered(guest):
             driver = VfDriver("pf0vf0")
-        started, first = time.monotonic(), 0.0
+        started, found = time.monotonic(), dict[str, float]()
         while (elapsed := time.monotonic() - started) < seconds:
+            if elapsed >= (len(found) + 1) * seconds / _SOAK_READINGS:
+                found[f"{elapsed:.0f} s"] = _resident_mib(daemon.process.pid)
             for _request in range(200):
                 driver.stats()
             _scrape(daemon.metrics_port)
             vf = call(daemon.run_dir, "vf-attach", {"guest": guest.name, "port_group": "lan", "interface": "extra"})
             call(daemon.run_dir, "vf-detach", {"vf": vf["address"]})
-            if not first and elapsed > min(60, seconds / 10):
-                first = _resident_mib(daemon.process.pid)
         driver.close()
-        return {"resident memory at the start MiB": first, f"after {seconds:.0f} s MiB": _resident_mib(daemon.process.pid)}
+        return {**found, f"{seconds:.0f} s": _resident_mib(daemon.process.pid)}

@@ -116,8 +116,11 @@ class Links:
         return [_parse(message) for message in self._netlink.get_links()]
 
     def has_address(self, ifindex: int) -> bool:
-        """Whether the host has an IP address on the device, IPv6 link-local ones aside."""
-        return any(message["scope"] == 0 for message in self._netlink.get_addr(index=ifindex))
+        """Whether the host has an IP address on the device, IPv6 link-local ones aside; not on a device that is gone."""
+        try:
+            return any(message["scope"] == 0 for message in self._netlink.get_addr(index=ifindex))
+        except NetlinkError:
+            return False
 
     def create_pair(self, pair: VethPair) -> None:
         """Makes a veth pair, both ends still down. Raises HostError; FileExistsError as cause when a name or the ifindex

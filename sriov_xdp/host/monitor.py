@@ -1,4 +1,5 @@
-"""What changes on the host while we run: devices (rtnetlink multicast) and namespace names (inotify on /run/netns).
+"""What changes on the host while we run: devices and their addresses (rtnetlink multicast), and namespace names (inotify on
+/run/netns).
 
 Both are plain file descriptors for a selector; drain() reads without blocking. After an overrun the caller must dump again.
 """
@@ -16,9 +17,10 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import peer_runs_xdp
 
-_RTMGRP_LINK = 1
+_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
 _RTM_DELLINK = 17
 _LINK_MESSAGES = (16, _RTM_DELLINK)
+_ADDRESS_MESSAGES = (20, 21)
 _RECEIVE_BYTES = 1 << 16
 _SOCKET_BUFFER_BYTES = 1 << 20
 
@@ -36,22 +38,29 @@ class LinkChange:
     peer_runs_xdp: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressChange:
+    """A device got or lost an IP address."""
+
+    ifindex: int
+
+
 class LinkMonitor:
-    """Changes of devices in the namespace where the object is made."""
+    """Changes of devices, and of their addresses, in the namespace where the object is made."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
-        self._socket.bind((0, _RTMGRP_LINK))
+        self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
         self._marshal = MarshalRtnl()
 
     def fileno(self) -> int:
         """For a selector."""
         return self._socket.fileno()
 
-    def drain(self) -> list[LinkChange] | None:
+    def drain(self) -> list[LinkChange | AddressChange] | None:
         """What is there to read, in order; None after an overrun, when changes were lost."""
-        changes: list[LinkChange] = []
+        changes: list[LinkChange | AddressChange] = []
         while True:
             try:
                 packet = self._socket.recv(_RECEIVE_BYTES)
@@ -62,14 +71,20 @@ class LinkMonitor:
                     return None
                 raise
             messages = self._marshal.parse(packet)
-            changes += [_change(message) for message in messages if message["header"]["type"] in _LINK_MESSAGES]
+            changes += [change for message in messages if (change := _parse(message))]
 
     def close(self) -> None:
         """Ends the socket."""
         self._socket.close()
 
 
-def _change(message: Any) -> LinkChange:
+def _parse(message: Any) -> LinkChange | AddressChange | None:
+    if message["header"]["type"] in _ADDRESS_MESSAGES:
+        return AddressChange(ifindex=message["index"])
+    return _link_change(message) if message["header"]["type"] in _LINK_MESSAGES else None
+
+
+def _link_change(message: Any) -> LinkChange:
     return LinkChange(
         ifindex=message["index"],
         name=message.get_attr("IFLA_IFNAME") or "",

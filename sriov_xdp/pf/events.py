@@ -1,15 +1,23 @@
 """What the host does to us: devices and namespaces that appear, vanish or change, seen by the monitors."""
 
 import logging
+import time
 
 from sriov_xdp.host import namespaces
-from sriov_xdp.host.monitor import LinkChange, LinkMonitor, NamespaceMonitor
+from sriov_xdp.host.monitor import AddressChange, LinkChange, LinkMonitor, NamespaceMonitor
 from sriov_xdp.pf import lifecycle, uplinks
 from sriov_xdp.pf.context import SELF, Context
 from sriov_xdp.pf.images import slot_of, vf_image
+from sriov_xdp.pf.intent import Datapath, VfAddress
 from sriov_xdp.pf.inventory import AttachedVf
+from sriov_xdp.pf.restlessness import Restlessness
 
 _log = logging.getLogger("sriov_xdp.pf")
+# A guest may take its XDP program off and put it back in a loop, and each change costs the writer some 20 ms. One that did so
+# this often in this time stays in XDP mode, which is right with or without a program, until it rests.
+_RESTLESS_CHANGES = 20
+_RESTLESS_SECONDS = 5.0
+_RESTLESS = "auto: the guest's XDP program comes and goes"
 
 
 class HostEvents:
@@ -19,6 +27,8 @@ class HostEvents:
         self._context = context
         self._links = links
         self._names = names
+        self._program_changes = Restlessness[VfAddress](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
+        self._waiting: set[VfAddress] = set()
 
     def on_links(self) -> None:
         """The link monitor has something; after an overrun everything is looked at."""
@@ -28,7 +38,10 @@ class HostEvents:
             self.look_at_all()
             return
         for change in changes:
-            self._on_link(change)
+            if isinstance(change, AddressChange):
+                self._on_address(change)
+            else:
+                self._on_link(change)
 
     def on_names(self) -> None:
         """A namespace's name came or went."""
@@ -54,6 +67,25 @@ class HostEvents:
                 uplinks.lost(self._context, pf)
             if pf.spec.uplink and pf.uplink is None and any(link.name == pf.spec.uplink for link in there.values()):
                 uplinks.found(self._context, pf)
+            if pf.uplink:
+                uplinks.follow_addresses(self._context, pf)
+
+    def settle(self) -> None:
+        """Guests that were restless and rest now are followed again."""
+        for address in list(self._waiting):
+            if self._program_changes.is_restless(address, time.monotonic()):
+                continue
+            self._waiting.discard(address)
+            vf = self._context.inventory.vfs.get(address)
+            link = self._context.links.find(vf.attachment.ifindex) if vf else None
+            if vf and link:
+                vf.active_reason = lifecycle.active_datapath(vf.attachment.spec.datapath, guest_runs_xdp=vf.guest_runs_xdp)[1]
+                self._follow_program(vf, guest_runs_xdp=link.peer_runs_xdp)
+
+    def _on_address(self, change: AddressChange) -> None:
+        for pf in self._context.inventory.pfs.values():
+            if pf.uplink and pf.uplink.ifindex == change.ifindex:
+                uplinks.follow_addresses(self._context, pf)
 
     def _on_link(self, change: LinkChange) -> None:
         vf = next((vf for vf in self._context.inventory.vfs.values() if vf.attachment.ifindex == change.ifindex), None)
@@ -73,16 +105,28 @@ class HostEvents:
                 uplinks.found(self._context, pf)
 
     def _follow(self, vf: AttachedVf, *, has_carrier: bool, guest_runs_xdp: bool) -> None:
-        if vf.guest_runs_xdp != guest_runs_xdp:
-            try:
-                lifecycle.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
-            except lifecycle.FAULTS as error:
-                _log.error("%s: the data path could not follow the guest: %s", vf.address, error)
+        self._follow_program(vf, guest_runs_xdp=guest_runs_xdp)
         if vf.has_carrier != has_carrier:
             vf.has_carrier = has_carrier
             self._context.tables.put_port(slot_of(vf), vf_image(self._context.inventory, vf))
 
+    def _follow_program(self, vf: AttachedVf, *, guest_runs_xdp: bool) -> None:
+        if vf.guest_runs_xdp == guest_runs_xdp:
+            return
+        now = time.monotonic()
+        self._program_changes.changed(vf.address, now)
+        if not guest_runs_xdp and self._program_changes.is_restless(vf.address, now):
+            self._waiting.add(vf.address)
+            if vf.attachment.spec.datapath is Datapath.AUTO:
+                vf.active_reason = _RESTLESS
+            return
+        try:
+            lifecycle.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
+        except lifecycle.FAULTS as error:
+            _log.error("%s: the data path could not follow the guest: %s", vf.address, error)
+
     def _unplugged(self, vf: AttachedVf, why: str) -> None:
+        self._program_changes.forget(vf.address)
         try:
             lifecycle.detach(self._context, vf.address, SELF, f"unplugged: {why}")
         except lifecycle.FAULTS as error:

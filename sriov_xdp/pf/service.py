@@ -37,6 +37,7 @@ from sriov_xdp.store.errors import StoreError
 _log = logging.getLogger("sriov_xdp.pf")
 _CHECKPOINT_SECONDS = 30.0
 _RETRY_SECONDS = 2.0
+_SETTLE_SECONDS = 1.0
 _LOOK_SECONDS = 60.0  # a dump of every device, in case an event was missed without notice
 
 
@@ -216,6 +217,7 @@ class PfService:
     def _set_timers(self) -> None:
         self.loop.every(_CHECKPOINT_SECONDS, self._checkpoint)
         self.loop.every(_LOOK_SECONDS, self.events.look_at_all)
+        self.loop.every(_SETTLE_SECONDS, self.events.settle)
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
         self.loop.every(_RETRY_SECONDS, self._resume)
         watchdog_seconds = systemd.watchdog_interval_seconds()

@@ -136,6 +136,19 @@ def follow(context: Context, pf: PhysicalFunction, change: LinkChange) -> None:
         _program(context, pf)
 
 
+def follow_addresses(context: Context, pf: PhysicalFunction) -> None:
+    """The host got its first address on the netdev, or lost its last: it hears floods from the wire while it has one."""
+    assert pf.uplink is not None
+    assert pf.spec.uplink is not None
+    serves_host = context.links.has_address(pf.uplink.ifindex)
+    if serves_host == pf.uplink.serves_host:
+        return
+    pf.uplink.serves_host = serves_host
+    _program(context, pf)
+    set_networking = context.links.unsilence if serves_host else context.links.silence
+    set_networking(pf.spec.uplink, pf.uplink.ifindex)
+
+
 def lost(context: Context, pf: PhysicalFunction) -> None:
     """The netdev was deleted. VF to VF goes on; the PF waits for a device of that name."""
     _log.warning(

@@ -126,6 +126,7 @@ def pf_document(context: Context, pf: PhysicalFunction, counters: dict[int, Coun
         "uplink": pf.spec.uplink,
         "link": link,
         "xdp": pf.uplink.xdp_mode if pf.uplink else None,
+        "serves_host": pf.uplink.serves_host if pf.uplink else None,
         "mac": str(pf.uplink.mac) if pf.uplink else None,
         "num_vfs": pf.spec.num_vfs,
         "attached_vfs": attached,

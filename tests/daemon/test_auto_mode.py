@@ -101,3 +101,19 @@ def test_restart_while_the_guests_program_runs_keeps_the_mode(scene: Scene) -> N
     wait_until(lambda: scene.active() == "tcx", "the VF is back in tcx mode")
     offloads = json.loads(json.dumps(scene.offloads()))
     assert offloads["tx-checksumming"] == "on"
+
+
+def test_a_guest_that_keeps_changing_its_program_is_followed_once_it_rests(scene: Scene) -> None:
+    """Each change costs the PF work that other guests wait for, so a loop of them is not followed; XDP serves both."""
+
+    def is_waited_for() -> bool:
+        for _time in range(30):
+            with programs.attached(scene.vnf, "eth0", programs.constant(programs.XDP_PASS)):
+                pass
+        shown = scene.daemon.ask("vf", "show", scene.vf)["datapath"]
+        return (shown["active"], shown["reason"]) == ("xdp", "auto: the guest's XDP program comes and goes")
+
+    wait_until(is_waited_for, "the PF follows no more")
+    assert scene.vnf.can_ping("10.77.0.2")
+    wait_until(lambda: scene.active() == "tcx", "the VF is back in tcx mode")
+    assert scene.vnf.can_ping("10.77.0.2")

@@ -241,6 +241,19 @@ def _errors_grow(scene: Scene, tap: frames.Tap, source: str, target: dict, sende
     return errors() > before
 
 
+def test_the_host_hears_floods_from_the_wire_while_it_has_an_address_there(scene: Scene) -> None:
+    """The address comes after the uplink was taken; the wire's question who has it is a broadcast."""
+    address, wire_address = "192.0.2.76", "192.0.2.77"
+    assert not scene.daemon.ask("pf", "show", "pf0")["serves_host"]
+    run("ip", "addr", "add", address, "peer", wire_address, "dev", scene.uplink)
+    wait_until(lambda: scene.daemon.ask("pf", "show", "pf0")["serves_host"], "the address is seen")
+    scene.wire.ip("addr", "add", wire_address, "peer", address, "dev", "w0")
+    assert scene.wire.can_ping(address)
+    run("ip", "addr", "del", address, "peer", wire_address, "dev", scene.uplink)
+    scene.wire.ip("addr", "del", wire_address, "peer", address, "dev", "w0")
+    wait_until(lambda: not scene.daemon.ask("pf", "show", "pf0")["serves_host"], "the address is gone")
+
+
 def test_uplink_that_vanishes_and_returns_is_taken_again(scene: Scene) -> None:
     run("ip", "link", "del", scene.uplink)
     wait_until(lambda: scene.daemon.ask("pf", "show", "pf0")["link"] == "down", "the loss is seen")
