@@ -85,7 +85,7 @@ enum sxdp_port_flag {
 	SXDP_PORT_JUMBO = 1 << 6,          /* MTU above one XDP buffer: the length needs a helper call */
 	SXDP_PORT_PF_HAS_TRUNKS = 1 << 7,  /* on the uplink's port: look for a trunk entry when the FDB has none */
 	SXDP_PORT_NO_CARRIER = 1 << 8,     /* seen without carrier: deliver in the way whose failure can be counted */
-	SXDP_PORT_NATIVE_XDP = 1 << 9,     /* uplink whose driver runs XDP: its floods may leave through a devmap */
+	SXDP_PORT_NATIVE_XDP = 1 << 9,     /* uplink whose driver runs XDP; any other is tc's */
 };
 
 /* One port of a PF's embedded switch. User space writes whole values; each decision reads one aligned word, so a reader

@@ -387,6 +387,8 @@ static __always_inline enum sxdp_verdict xdp_decide(struct xdp_md *ctx, struct t
 		return SXDP_DEFERRED;
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
+	if ((route.target->flags & (SXDP_PORT_UPLINK | SXDP_PORT_NATIVE_XDP)) == SXDP_PORT_UPLINK)
+		return SXDP_DEFERRED;
 	leaves_tagged = vlan_leaves_tagged(route.target, transit->vlan);
 	if (way == SHORT_WAY && leaves_tagged)
 		return SXDP_UNDECIDED;

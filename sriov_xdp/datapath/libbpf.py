@@ -18,7 +18,6 @@ from sriov_xdp.datapath.errors import DataPathError
 BPF_F_XDP_HAS_FRAGS = 1 << 5
 BPF_F_MMAPABLE = 1 << 10
 BPF_ANY = 0
-XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
 BTF_KIND_STRUCT = 4
 _POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")

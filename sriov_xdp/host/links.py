@@ -21,7 +21,6 @@ ADDRGENMODE_NONE = 1
 _IFF_UP = 1
 _VETH_MAX_MTU_BYTES = 65535
 _IFF_LOWER_UP = 1 << 16
-_XDP_ATTACHED_SKB = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,6 @@ class Link:
     kind: str
     alias: str
     peer_runs_xdp: bool
-    runs_generic_xdp: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +58,6 @@ def peer_runs_xdp(message: Any) -> bool:
     return largest is not None and largest != _VETH_MAX_MTU_BYTES
 
 
-def _xdp_attached(message: Any) -> int:
-    """How this end's own XDP program runs: XDP_ATTACHED_* of linux/if_link.h, 0 = there is none."""
-    nested = message.get_attr("IFLA_XDP")
-    return (nested.get_attr("IFLA_XDP_ATTACHED") if nested else None) or 0
-
-
 def _parse(message: Any) -> Link:
     flags = message["flags"]
     info = message.get_attr("IFLA_LINKINFO")
@@ -79,7 +71,6 @@ def _parse(message: Any) -> Link:
         kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
         alias=message.get_attr("IFLA_IFALIAS") or "",
         peer_runs_xdp=peer_runs_xdp(message),
-        runs_generic_xdp=_xdp_attached(message) == _XDP_ATTACHED_SKB,
     )
 
 

@@ -3,8 +3,7 @@
 The tc program is on every port, always: attached first, detached last. XDP comes on top.
 """
 
-from sriov_xdp.datapath.errors import DataPathError
-from sriov_xdp.datapath.libbpf import XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE, AttachType
+from sriov_xdp.datapath.libbpf import XDP_FLAGS_DRV_MODE, AttachType
 from sriov_xdp.host import clsact
 from sriov_xdp.pf.context import Context
 from sriov_xdp.pf.intent import VfAddress
@@ -18,15 +17,14 @@ def attach_tc(context: Context, name: str, program: str, ifindex: int) -> None:
         clsact.attach(ifindex, context.pins.program_fd(program), program)
 
 
-def attach_xdp(context: Context, name: str, program: str, ifindex: int, *, may_be_generic: bool = False) -> None:
-    """The XDP program on a device. Raises DataPathError."""
-    link = f"{name}_xdp"
-    try:
-        context.pins.attach(link, program, ifindex, AttachType.XDP, flags=XDP_FLAGS_DRV_MODE)
-    except DataPathError:
-        if not may_be_generic:
-            raise
-        context.pins.attach(link, program, ifindex, AttachType.XDP, flags=XDP_FLAGS_SKB_MODE)
+def attach_xdp(context: Context, name: str, program: str, ifindex: int) -> None:
+    """The XDP program in a device's driver. Raises DataPathError."""
+    context.pins.attach(f"{name}_xdp", program, ifindex, AttachType.XDP, flags=XDP_FLAGS_DRV_MODE)
+
+
+def has_xdp(context: Context, name: str) -> bool:
+    """Whether a device runs the XDP program, from an earlier run too."""
+    return context.pins.has_link(f"{name}_xdp")
 
 
 def attach_vf_tc(context: Context, vf: VfAddress, ifindex: int) -> None:

@@ -19,10 +19,10 @@ DEFAULT_MTU_BYTES = 1500
 
 
 class XdpMode(StrEnum):
-    """Where the uplink's XDP program runs: in its driver, or on skbs behind it."""
+    """Whether the uplink's XDP program runs in its driver, or there is none and tc serves it alone."""
 
     NATIVE = "native"
-    GENERIC = "generic"
+    NONE = "none"
 
 
 @dataclass(slots=True)

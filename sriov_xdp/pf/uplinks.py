@@ -1,9 +1,11 @@
 """The uplink of a PF: taking a netdev over, following its carrier, and giving it back as it was."""
 
 import contextlib
+import errno
 import json
 import logging
 
+from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host import features
 from sriov_xdp.host.errors import HostError
@@ -19,6 +21,7 @@ from sriov_xdp.vswitch.address import MacAddress
 
 _log = logging.getLogger("sriov_xdp.pf")
 _IFF_PROMISC = 0x100
+_OCCUPIED = (errno.EBUSY, errno.EEXIST)
 _OFFLOADS = {features.RX_VLAN: False, features.TX_VLAN: False}  # a tag taken off by hardware is lost behind XDP
 
 
@@ -74,7 +77,7 @@ def take(context: Context, pf: PhysicalFunction, features_before: dict[str, bool
         mac=MacAddress.parse(link.mac),
         has_carrier=link.has_carrier,
         serves_host=serves_host,
-        xdp_mode=XdpMode.GENERIC,  # until the program is seen to run in the driver
+        xdp_mode=XdpMode.NATIVE if attachments.has_xdp(context, link_name(pf)) else XdpMode.NONE,  # until it is attached
         features_before=features_before or changed,
     )
     try:
@@ -86,18 +89,20 @@ def take(context: Context, pf: PhysicalFunction, features_before: dict[str, bool
     except (HostError, DataPathError, PfError):
         give_back(context, pf)
         raise
-    if pf.uplink.xdp_mode is XdpMode.GENERIC:
-        _log.warning("uplink %s of %s: no native XDP, generic XDP is slower", link.name, pf.spec.name)
 
 
 def _attach_xdp(context: Context, pf: PhysicalFunction, link: Link) -> XdpMode:
+    """A driver without XDP is served by tc alone: generic XDP is slower than tc, and does not see a tag that the kernel took off
+    below the device, so that a tagged frame would pass for an untagged one."""
     try:
-        attachments.attach_xdp(context, link_name(pf), f"xdp_uplink_{pf.number}", link.ifindex, may_be_generic=True)
+        attachments.attach_xdp(context, link_name(pf), f"xdp_uplink_{pf.number}", link.ifindex)
     except DataPathError as error:
-        text = f"uplink {link.name} of {pf.spec.name}: XDP cannot be attached: {error}"
-        raise Conflict(f"{text}; `ip link show {link.name}` tells whether another program is there") from error
-    attached = context.links.find(link.ifindex)
-    return XdpMode.GENERIC if attached is None or attached.runs_generic_xdp else XdpMode.NATIVE
+        if libbpf.error_number(error) in _OCCUPIED:
+            text = f"uplink {link.name} of {pf.spec.name}: XDP cannot be attached: {error}"
+            raise Conflict(f"{text}; `ip link show {link.name}` tells whether another program is there") from error
+        _log.warning("uplink %s of %s: no native XDP (%s); its frames take tc, which is slower", link.name, pf.spec.name, error)
+        return XdpMode.NONE
+    return XdpMode.NATIVE
 
 
 def _program(context: Context, pf: PhysicalFunction) -> None:

@@ -29,8 +29,8 @@ GROUP = bytes.fromhex("01005e010203")
 NOBODY = bytes(6)
 
 NETWORK = {
-    SLOT_UPLINK: uplink(0, MAC_UPLINK),
-    SLOT_OTHER_UPLINK: uplink(1, MAC_OTHER_UPLINK),
+    SLOT_UPLINK: uplink(0, MAC_UPLINK, flags=PortFlag.NATIVE_XDP),
+    SLOT_OTHER_UPLINK: uplink(1, MAC_OTHER_UPLINK, flags=PortFlag.NATIVE_XDP),
     SLOT_VM1: vf(SLOT_VM1, MAC_VM1, more_macs=[MAC_VM1_SECOND]),
     SLOT_VM2: vf(SLOT_VM2, MAC_VM2),
     SLOT_FORGER: vf(SLOT_FORGER, MAC_FORGER, flags=PortFlag.FORGED_ACCEPT),

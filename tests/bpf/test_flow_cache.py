@@ -107,7 +107,7 @@ def test_other_frames_are_not_remembered(switch: Switch, slot: int, frame: bytes
     assert {} == remembered(switch)
 
 
-UPLINK_DOWN = uplink(0, MAC_UPLINK, is_up=False)
+UPLINK_DOWN = uplink(0, MAC_UPLINK, flags=PortFlag.NATIVE_XDP, is_up=False)
 DENIED_BY = {
     "the sender's link": ({SLOT_VM1: vf(SLOT_VM1, MAC_VM1, is_up=False)}, Verdict.LINK_DOWN),
     "the sender's address": ({SLOT_VM1: vf(SLOT_VM1, MAC_VM1_SECOND)}, Verdict.FORGED_SOURCE),

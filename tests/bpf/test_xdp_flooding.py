@@ -88,7 +88,7 @@ def test_copies_and_the_frame_are_counted(wired: Switch) -> None:
 
 LEFT_TO_TC = {
     "from a guest": (WIRED, SLOT_VM1, ethernet(BROADCAST, MAC_VM1)),
-    "behind a driver without XDP": (NETWORK, SLOT_UPLINK, UNTAGGED),
+    "behind a driver without XDP": ({**WIRED, SLOT_UPLINK: uplink(0, MAC_UPLINK)}, SLOT_UPLINK, UNTAGGED),
     "in a VLAN of trunks only": (WIRED, SLOT_UPLINK, tagged(LAB)),
     "in a VLAN of nobody": (WIRED, SLOT_UPLINK, tagged(UNUSED)),
     "also for the host": (

@@ -25,8 +25,13 @@ def finished_by_xdp(case: Case) -> Fate | None:
     that are not XDP's."""
     wanted = case.fate()
     is_flood = wanted.verdict is Verdict.NO_TARGET and model.is_group(case.frame[:6])
-    is_left = is_flood or (wanted.verdict in TO_TC and not is_flooded_by_xdp(case))
+    is_left = is_flood or (wanted.verdict in TO_TC and not is_flooded_by_xdp(case)) or leaves_by_an_uplink_without_xdp(case, wanted)
     return None if is_left else wanted
+
+
+def leaves_by_an_uplink_without_xdp(case: Case, fate: Fate) -> bool:
+    left = [case.ports[slot] for slot in fate.left]
+    return fate.verdict is Verdict.FORWARDED and any(port.is_uplink and not port.has(PortFlag.NATIVE_XDP) for port in left)
 
 
 def is_flooded_by_xdp(case: Case) -> bool:

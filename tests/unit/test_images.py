@@ -210,7 +210,7 @@ def test_without_an_uplink_the_pfs_port_is_down_and_has_no_address() -> None:
     [
         ({"serves_host": True}, PortFlag.HOST_STACK | PortFlag.NATIVE_XDP),
         ({"has_carrier": False}, PortFlag.NO_CARRIER | PortFlag.NATIVE_XDP),
-        ({"xdp_mode": XdpMode.GENERIC}, PortFlag(0)),
+        ({"xdp_mode": XdpMode.NONE}, PortFlag(0)),
     ],
 )
 def test_an_uplink_says_how_it_is_served(change: dict[str, Any], flag: PortFlag) -> None:

@@ -1,0 +1,75 @@
+"""An uplink whose driver knows no XDP, and below which the kernel takes tags off: a macvlan on the device that the wire is at."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sriov_xdp.bench import programs
+from sriov_xdp.bench import traffic as frames
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run, wait_until
+
+GROUPS = [{"name": "plain"}, {"name": "web", "vlan": {"access": 100}}, {"name": "router", "vlan": {"trunk": [100]}}]
+GUESTS = {"p": "plain", "a": "web", "b": "web", "r": "router"}
+Seen = dict[str, list[bytes]]
+
+
+class Scene:
+    def __init__(self, lab: Lab) -> None:
+        self.wire, lower = lab.wire()
+        uplink = lab.device("m")
+        run("ip", "link", "add", uplink, "link", lower, "type", "macvlan", "mode", "passthru")
+        run("ip", "link", "set", uplink, "up")
+        self.guests: dict[str, Namespace] = {name: lab.namespace(name) for name in GUESTS}
+        adapters = [{"guest": self.guests[name].name, "port_group": group} for name, group in GUESTS.items()]
+        self.daemon: Daemon = lab.daemon(host_config(uplink, adapters, GROUPS))
+        self.taps = {name: frames.Tap(guest) for name, guest in self.guests.items()}
+        self.taps["w"] = frames.Tap(self.wire, "w0")
+        self.macs = {name: guest.mac() for name, guest in self.guests.items()} | {"w": self.wire.mac("w0")}
+
+    def fate(self, sender: str, destination: str, payload: bytes, tags: tuple[int, ...] = ()) -> Seen:
+        self.taps[sender].send(self.frame(sender, destination, payload, tags))
+        return {name: got for name, tap in self.taps.items() if (got := tap.seen(payload=payload, seconds=0.15))}
+
+    def frame(self, sender: str, destination: str, payload: bytes, tags: tuple[int, ...] = ()) -> bytes:
+        return frames.frame(self.macs.get(destination, destination), self.macs[sender], payload, tags=tags)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Lab("su") as lab:
+        made = Scene(lab)
+        yield made
+        for tap in made.taps.values():
+            tap.close()
+
+
+def test_that_tc_serves_it_alone_is_shown_and_survives_a_restart(scene: Scene) -> None:
+    assert "none" == scene.daemon.ask("pf", "show", "pf0")["xdp"]
+    scene.daemon.kill()
+    scene.daemon.start()
+    assert "none" == scene.daemon.ask("pf", "show", "pf0")["xdp"]
+
+
+def test_floods_from_the_wire_stay_in_their_vlan(scene: Scene) -> None:
+    untagged, tagged = (scene.frame("w", frames.BROADCAST, b"to all", tags) for tags in ((), (100,)))
+    assert {"p": [untagged]} == scene.fate("w", frames.BROADCAST, b"to all")
+    assert {"a": [untagged], "b": [untagged], "r": [tagged]} == scene.fate("w", frames.BROADCAST, b"to all", (100,))
+
+
+def test_unicast_from_the_wire_is_found_in_its_vlan_only(scene: Scene) -> None:
+    assert {"p": [scene.frame("w", "p", b"to p")]} == scene.fate("w", "p", b"to p")
+    assert {"a": [scene.frame("w", "a", b"to a")]} == scene.fate("w", "a", b"to a", (100,))
+    assert {} == scene.fate("w", "p", b"to p in another VLAN", (100,))
+    assert {} == scene.fate("w", "a", b"to a in no VLAN")
+
+
+def test_guests_reach_the_wire_with_their_tags(scene: Scene) -> None:
+    assert {"w": [scene.frame("p", "w", b"from p")]} == scene.fate("p", "w", b"from p")
+    assert {"w": [scene.frame("a", "w", b"from a", (100,))]} == scene.fate("a", "w", b"from a")
+
+
+def test_a_guest_in_xdp_mode_reaches_the_wire_too(scene: Scene) -> None:
+    with programs.attached(scene.guests["p"], "eth0", programs.constant(programs.XDP_PASS)):
+        vf = scene.daemon.vf_of(scene.guests["p"].name)["address"]
+        wait_until(lambda: scene.daemon.ask("vf", "show", vf)["datapath"]["active"] == "xdp", "the VF is in XDP mode")
+        assert {"w": [scene.frame("p", "w", b"from p in XDP")]} == scene.fate("p", "w", b"from p in XDP")
