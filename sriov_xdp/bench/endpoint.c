@@ -4,9 +4,10 @@
  *
  *     endpoint ROLE CPU ADDRESS PORT SIZE FLOWS
  *
- * ROLE: stream-send, ask-tcp, ask-udp, blast; and their takers stream-take, answer-tcp, answer-udp, sink. A taker says "ready".
+ * ROLE: stream-send, ask-tcp, ask-udp, blast; and their takers stream-take or stream-spin, answer-tcp, answer-udp, sink. A taker
+ * says "ready".
  * A sender runs one block for each line with a number of seconds on its standard input, and prints a JSON object for it; so do
- * stream-take and sink, for which a block is over when nothing came for SILENCE. Connections and sockets last over all blocks.
+ * the takers of streams and sink, for which a block is over when nothing came for SILENCE. Connections and sockets last over all blocks.
  * Senders end with their input; takers are ended.
  */
 #define _GNU_SOURCE
@@ -144,7 +145,19 @@ static double take_some(struct pollfd *fds, int flows, int patience_ms)
 	return bytes;
 }
 
-static void stream_take(const struct sockaddr_in *address, int flows)
+/* The same without sleeping. What a wake-up from CPU to CPU costs differs from block to block by more than the arms do, and a
+ * receiver sleeps the more often the faster the way to it is. */
+static double take_spinning(struct pollfd *fds, int flows, int patience_ms)
+{
+	double end = now() + patience_ms / 1e3, got;
+
+	do {
+		got = take_some(fds, flows, 0);
+	} while (got == 0 && now() < end);
+	return got;
+}
+
+static void stream_take(const struct sockaddr_in *address, int flows, int is_spinning)
 {
 	struct pollfd fds[MAX_FLOWS];
 	int listener = listen_at(address, SOCK_STREAM), i;
@@ -155,7 +168,7 @@ static void stream_take(const struct sockaddr_in *address, int flows)
 		double bytes = 0, got = take_some(fds, flows, -1), first = now(), last = first;
 
 		while (got > 0) {
-			got = take_some(fds, flows, SILENCE_MS);
+			got = is_spinning ? take_spinning(fds, flows, SILENCE_MS) : take_some(fds, flows, SILENCE_MS);
 			if (got > 0) {
 				bytes += got;
 				last = now();
@@ -293,7 +306,9 @@ int main(int count, char **words)
 	if (!strcmp(role, "stream-send"))
 		stream_send(&address, flows);
 	else if (!strcmp(role, "stream-take"))
-		stream_take(&address, flows);
+		stream_take(&address, flows, 0);
+	else if (!strcmp(role, "stream-spin"))
+		stream_take(&address, flows, 1);
 	else if (!strcmp(role, "ask-tcp"))
 		ask(&address, SOCK_STREAM, size);
 	else if (!strcmp(role, "answer-tcp"))

@@ -103,14 +103,15 @@ class Endpoints:
 
 
 def stream(flows: int, cpus: tuple[int, int] = (0, 1)) -> Workload:
-    """TCP bulk, Gbit/s received. On one CPU it is the cost of a byte at both ends and in between, without the wake-ups from
-    CPU to CPU, which differ from block to block by more than the arms do."""
+    """TCP bulk, Gbit/s received. On one CPU it is the cost of a byte at both ends and in between; on two the receiver spins, as
+    wake-ups from CPU to CPU differ from block to block by more than the arms do."""
 
     def read(results: Pair) -> tuple[float, float]:
         return results[1]["bits_per_second"] / 1e9, 0.0
 
-    name = f"TCP stream, {flows} flow{'s' if flows > 1 else ''}{', same CPU' if cpus[0] == cpus[1] else ''}"
-    roles = ("stream-send", "stream-take")
+    is_shared = cpus[0] == cpus[1]
+    name = f"TCP stream, {flows} flow{'s' if flows > 1 else ''}{', same CPU' if is_shared else ''}"
+    roles = ("stream-send", "stream-take" if is_shared else "stream-spin")
     return Workload(name=name, unit="Gbit/s", is_time=False, roles=roles, cpus=cpus, flows=flows, read=read)
 
 

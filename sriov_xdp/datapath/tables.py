@@ -5,7 +5,7 @@ Order of writes: what revokes comes before what grants, so that a crash between 
 """
 
 import contextlib
-import platform
+import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class PortImage:
 _NO_BYTES = bytes(abi.COUNTERS_LAYOUT.size)
 _NO_COUNTERS = memoryview(_NO_BYTES).cast("Q")
 _EPOCH_WORD, _LAST_EPOCH_WORD = abi.EPOCH_AT_BYTES // 8, abi.EPOCH_AT_BYTES // 8 + 1
-_STORES_KEEP_ORDER = platform.machine() == "x86_64"  # on others no flow is remembered, as an epoch might overtake a table
+_STORES_KEEP_ORDER = os.uname().machine == "x86_64"  # on others no flow is remembered, as an epoch might overtake a table
 _PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
 
 
