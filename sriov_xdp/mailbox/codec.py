@@ -5,7 +5,8 @@ of address and VLAN lists carry one spare element's remainder, a scar of the old
 """
 
 import struct
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 
 from sriov_xdp.mailbox.messages import (
     AddAddressList,
@@ -39,6 +40,7 @@ _LIST_HEAD = struct.Struct("<HH")
 _ETHER_ADDRESS = struct.Struct("<6sBx")
 _QUEUE_SELECT = struct.Struct("<HHII")
 _STATS = struct.Struct("<12Q")
+_in_wire_order = attrgetter(*Stats.__slots__)
 _EVENT = struct.Struct("<iIB3xi")
 _VSI_TYPE_SRIOV = 6
 _QUEUE_PAIRS = 1
@@ -209,7 +211,7 @@ def _reply_payload(reply: Reply) -> bytes:
         case Version(major=major, minor=minor):
             return _VERSION.pack(major, minor)
         case Stats():
-            return _STATS.pack(*astuple(reply))
+            return _STATS.pack(*_in_wire_order(reply))
         case Resources(vsi_id=vsi_id, mac=mac, max_mtu_bytes=mtu, capabilities=capabilities):
             head = (1, _QUEUE_PAIRS, _VECTORS, mtu, capabilities, 0, 0)
             return _RESOURCES.pack(*head, vsi_id, _QUEUE_PAIRS, _VSI_TYPE_SRIOV, 0, mac)
