@@ -135,7 +135,7 @@ struct sxdp_fdb {
 struct sxdp_members {
 	__u32 count;
 	__u16 slots[SXDP_MAX_MEMBERS + SXDP_FLOOD_CHUNK];  /* the last chunk may be looked at past count, within bounds */
-	__u32 pad0;
+	__u32 trunks;               /* how many of them are trunk ports, which want the tag */
 };
 _Static_assert(sizeof(struct sxdp_members) == 584, "sxdp_members");
 

@@ -15,7 +15,7 @@ struct sxdp_flow_key {
 	__u64 head;                 /* bytes 0 to 7 of the frame */
 	__u64 tail;                 /* bytes 6 to 13 */
 	__u64 epoch;                /* of the tables, read before anything else of them; 0 = they are being written */
-	__u64 ingress;              /* which device: of a VF the ifindex, of an uplink the slot of its own copy of the program */
+	__u64 ingress;              /* ifindex of the device */
 };
 
 /* By both addresses and the type. The shift puts the source's last bytes, where stations differ, onto the destination's first

@@ -124,6 +124,10 @@ enum fdb_answer {
 	FDB_UNDECIDED = 1 << SXDP_PLACE_BITS,  /* above all places */
 };
 
+enum slot_of_nobody {
+	NO_SLOT = SXDP_MAX_PORTS,
+};
+
 /* Where it goes. */
 struct route {
 	struct sxdp_port *target;
@@ -345,28 +349,49 @@ static __always_inline enum sxdp_verdict xdp_forward(struct xdp_md *ctx, struct 
 	return count_forwarded(transit);
 }
 
-/* A flood from the wire: the kernel copies the frame to each device of the domain's devmap, and xdp_flood_copy() makes each
- * copy what its receiver wants. tc floods what is left: domains without a devmap, what the host must hear too, and frames of
- * more than one buffer, of which the kernel would copy the first only. */
+/* Counts a copy for each port that the domain's devmap holds: the members whose links are up. Returns 0 when there is none. A
+ * number of them would be a value of its own for the verifier after each step. */
+static __always_inline __u32 xdp_count_copies(struct sxdp_cpu *here, const struct sxdp_members *list,
+					      const struct transit *transit)
+{
+	int is_broadcast = transit->frame.destination == SXDP_MAC_BROADCAST;
+	__u32 taken = 0, i;
+
+	for (i = 0; i < SXDP_MAX_MEMBERS && i < list->count; i++) {
+		struct sxdp_port *target = port_at(list->slots[i]);
+
+		if (target_judge(target, 0, transit->vlan) != SXDP_ADMITTED)
+			continue;
+		count_copy(count_egress(here, list->slots[i], 1, transit->frame.length_bytes), 1, is_broadcast);
+		taken |= target->flags;
+	}
+	return taken;
+}
+
+/* A flood from the wire to access ports only: made as they all want it, then copied by the kernel to each device of the domain's
+ * devmap. No program runs on a copy: the kernel's queue of a device takes one program for all that one poll puts into it, so
+ * one on floods would meet unicast too. tc floods what is left: domains with trunk ports or without a devmap, what the host
+ * must hear too, and frames of more than one buffer, of which the kernel would copy the first only. */
 static __always_inline enum sxdp_verdict xdp_flood(struct xdp_md *ctx, const struct transit *transit,
 						   const struct sxdp_port *port)
 {
 	__u32 domain = (__u32)sxdp_domain(port->pf, transit->vlan);
-	struct sxdp_cpu *here;
+	struct sxdp_cpu *here = this_cpu();
+	struct sxdp_members *list;
 	void *receivers;
 
 	if (!(port->flags & SXDP_PORT_NATIVE_XDP) || (port->flags & SXDP_PORT_HOST_STACK && transit->vlan == SXDP_VLAN_NONE))
 		return SXDP_DEFERRED;
-	if (bpf_xdp_get_buff_len(ctx) != xdp_first_buffer_bytes(ctx))
+	if (!here || bpf_xdp_get_buff_len(ctx) != xdp_first_buffer_bytes(ctx))
 		return SXDP_DEFERRED;
+	list = members.lookup(&domain);
 	receivers = bpf_map_lookup_elem(floods_map(), &domain);
-	if (!receivers || bpf_redirect_map(receivers, transit->slot, BPF_F_BROADCAST) != XDP_REDIRECT)
+	if (!list || list->trunks || !receivers || !xdp_count_copies(here, list, transit))
 		return SXDP_DEFERRED;
-	here = this_cpu();
-	if (here) {
-		count_verdict(here, transit, SXDP_FLOODED);
-		count_group(here, transit, transit->frame.destination == SXDP_MAC_BROADCAST);
-	}
+	if (xdp_retag(ctx, transit, 0) || bpf_redirect_map(receivers, NO_SLOT, BPF_F_BROADCAST) != XDP_REDIRECT)
+		return SXDP_REDIRECT_ERROR;
+	count_verdict(here, transit, SXDP_FLOODED);
+	count_group(here, transit, transit->frame.destination == SXDP_MAC_BROADCAST);
 	return SXDP_COUNTED;
 }
 
@@ -502,32 +527,9 @@ int xdp_vf(struct xdp_md *ctx)
 
 int xdp_uplink(struct xdp_md *ctx)
 {
-	struct transit transit = { .frames = 1, .slot = uplink_slot(), .ingress = uplink_slot() };
+	struct transit transit = { .frames = 1, .slot = uplink_slot(), .ingress = ctx->ingress_ifindex };
 
 	return xdp_finish(&transit, xdp_switch(ctx, &transit));
-}
-
-/* One copy of a flood on its way out. Membership is judged by the port once more, as devmap and port are written one after
- * the other. A copy that is dropped here shows as the device's loss in the tracepoint, hence it is counted first. */
-int xdp_flood_copy(struct xdp_md *ctx)
-{
-	const void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
-	struct transit transit = { .frames = 1, .slot = slot_of_vf(ctx->egress_ifindex) };
-	struct sxdp_port *port = port_at(transit.slot);
-	struct sxdp_frame *frame = &transit.frame;
-	struct sxdp_cpu *here = this_cpu();
-
-	if (frame_parse(frame, data, data_end) || (frame_is_tag(frame->type) && frame_parse_tag(frame, data, data_end)))
-		return XDP_DROP;
-	if (here)
-		count_copy(count_egress(here, transit.slot, 1, xdp_first_buffer_bytes(ctx)), 1,
-			   frame->destination == SXDP_MAC_BROADCAST);
-	transit.vlan = frame->tci & SXDP_VLAN_MASK;
-	if (port->ifindex != ctx->egress_ifindex)
-		return XDP_DROP;
-	if (target_judge(port, trunk_of(port, transit.slot), transit.vlan) != SXDP_ADMITTED)
-		return XDP_DROP;
-	return xdp_retag(ctx, &transit, vlan_leaves_tagged(port, transit.vlan)) ? XDP_DROP : XDP_PASS;
 }
 
 /* ---- tc ---- */
@@ -802,20 +804,35 @@ int on_devmap_xmit(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+/* What could not be queued: unicast is the target's loss; copies of a flood, of which nobody knows whose they were, are counted
+ * where the frame entered. */
+static __always_inline void count_redirect_error(__u64 slot, __u64 target)
+{
+	struct sxdp_cpu *here = this_cpu();
+
+	if (!here)
+		return;
+	if (target == NO_SLOT)
+		here->of[slot & SXDP_SLOT_MASK].verdict[SXDP_REDIRECT_ERROR]++;
+	else
+		here->of[target & SXDP_SLOT_MASK].egress_errors++;
+}
+
 /* The target was refused before any batch. Tracepoint xdp_redirect_err: dev, prog, target, err, map type, map id, index;
- * the index is the target's slot when the frame came from one of our ports. */
+ * the index is the target's slot, or NO_SLOT, when the frame came from one of our ports. */
 int on_redirect_error(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u32 ifindex = read_ifindex(ctx->args[0]);
-	__u32 slot;
+	__u32 target = (__u32)ctx->args[6];
+	__u32 slot = slot_of_vf(ifindex);
 
-	if (slot_has(slot_of_vf(ifindex), ifindex)) {
-		count_egress_errors((__u32)ctx->args[6], 1);
+	if (slot_has(slot, ifindex)) {
+		count_redirect_error(slot, target);
 		return 0;
 	}
 	for (slot = 0; slot < SXDP_MAX_PFS; slot++) {
 		if (slot_has(slot, ifindex))
-			count_egress_errors((__u32)ctx->args[6], 1);
+			count_redirect_error(slot, target);
 	}
 	return 0;
 }

@@ -225,9 +225,11 @@ class Switch:
             assert (frame, {}, {}) == (seen.run.frame, seen.verdicts, seen.egress)
             return None
         if seen.verdict is Verdict.FLOODED:
-            assert (XDP_REDIRECT, frame) == (seen.run.action, seen.run.frame)
-            assert {} == seen.egress, "the copies are the kernel's to make"
-            return _fate_of_copies(self.observe_live(slot, frame))
+            assert XDP_REDIRECT == seen.run.action, "the copies are the kernel's to make"
+            live = self.observe_live(slot, frame)
+            assert seen.egress == live.egress
+            assert [seen.run.frame] * len(live.arrived) == [copy for copies in live.arrived.values() for copy in copies]
+            return _fate_of_copies(live)
         assert (XDP_REDIRECT if seen.verdict is Verdict.FORWARDED else XDP_DROP) == seen.run.action
         assert dict.fromkeys(seen.egress, 1) == seen.egress
         return Fate(verdict=seen.verdict, left=dict.fromkeys(seen.egress, seen.run.frame))

@@ -144,11 +144,11 @@ def pack_trunk(vlans: frozenset[int]) -> bytes:
     return TRUNK_LAYOUT.pack(*words)
 
 
-def pack_members(slots: tuple[int, ...]) -> bytes:
-    """Struct sxdp_members. Raises ValueError above MAX_MEMBERS."""
+def pack_members(slots: tuple[int, ...], trunks: int) -> bytes:
+    """Struct sxdp_members; trunks: how many of the slots are trunk ports. Raises ValueError above MAX_MEMBERS."""
     if len(slots) > MAX_MEMBERS:
         raise ValueError(f"a VLAN has {len(slots)} members; a flood list holds {MAX_MEMBERS}")
-    return MEMBERS_LAYOUT.pack(len(slots), *slots, *([0] * (MAX_MEMBERS + FLOOD_CHUNK - len(slots))), 0)
+    return MEMBERS_LAYOUT.pack(len(slots), *slots, *([0] * (MAX_MEMBERS + FLOOD_CHUNK - len(slots))), trunks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

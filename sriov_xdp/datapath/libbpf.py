@@ -44,7 +44,6 @@ class AttachType(IntEnum):
     """enum bpf_attach_type, those in use. NONE: the program type needs none."""
 
     NONE = 0
-    XDP_DEVMAP = 33
     XDP = 37
     TCX_INGRESS = 46
 

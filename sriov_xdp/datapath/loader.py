@@ -26,8 +26,7 @@ from sriov_xdp.datapath.sources import source_dir
 BCC_MAPS = ("fdb_overflow", "trunks", "members", "devices", "stages")
 UPLINK_SLOT_MARK = 0x5D8B5D8B5D8B0000
 IFINDEX_OFFSET_MARK = 0x5D8B5D8B5D8B0001
-# Maps that bcc cannot make: it has no flag for mapped memory in reach, takes seconds to compile a large value, and knows no
-# devmap whose devices have programs.
+# Maps that bcc cannot make: it has no flag for mapped memory in reach, and takes seconds to compile a large value.
 MAP_VALUE_MARKS = {"ports": 0x5D8B5D8B5D8B0002, "fdb": 0x5D8B5D8B5D8B0003}
 MAP_MARKS = {"counters": 0x5D8B5D8B5D8B0004, "floods": 0x5D8B5D8B5D8B0005}
 MAPPED = (*MAP_VALUE_MARKS, "counters")
@@ -45,11 +44,9 @@ class _Kind:
 # Every XDP program accepts multi-buffer frames: one devmap serves them all, and the kernel wants them alike.
 _XDP = _Kind(type=ProgramType.XDP, attach=AttachType.XDP, flags=libbpf.BPF_F_XDP_HAS_FRAGS)
 _TC = _Kind(type=ProgramType.SCHED_CLS, attach=AttachType.NONE)
-_XDP_COPY = _Kind(type=ProgramType.XDP, attach=AttachType.XDP_DEVMAP, flags=libbpf.BPF_F_XDP_HAS_FRAGS)
 _RAW = _Kind(type=ProgramType.RAW_TRACEPOINT, attach=AttachType.NONE)
 SINGLE_PROGRAMS = {
     "xdp_vf": _XDP,
-    "xdp_flood_copy": _XDP_COPY,
     "tc_vf": _TC,
     "tc_flood": _TC,
     "on_devmap_xmit": _RAW,

@@ -7,7 +7,7 @@ Order of writes: what revokes comes before what grants, so that a crash between 
 import contextlib
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from sriov_xdp.datapath import abi, libbpf
@@ -27,10 +27,22 @@ class PortImage:
 
 
 _NO_BYTES = bytes(abi.COUNTERS_LAYOUT.size)
+_NO_TRUNK = bytes(abi.TRUNK_LAYOUT.size)
 _NO_COUNTERS = memoryview(_NO_BYTES).cast("Q")
 _EPOCH_WORD, _LAST_EPOCH_WORD = abi.EPOCH_AT_BYTES // 8, abi.EPOCH_AT_BYTES // 8 + 1
 _STORES_KEEP_ORDER = os.uname().machine == "x86_64"  # on others no flow is remembered, as an epoch might overtake a table
 _PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
+
+
+def _flags_of(port: bytes) -> int:
+    return int(abi.PORT_LAYOUT.unpack(port)[3])
+
+
+def _flood_place(port: bytes) -> tuple[int, int] | None:
+    """Domain and ifindex of a port that XDP's floods reach: an access port whose link is up."""
+    ifindex, _generation, _mac, flags, vlan, _mtu, pf, _pad, _place = abi.PORT_LAYOUT.unpack(port)
+    is_reached = flags & PortFlag.LINK_UP and not flags & (PortFlag.TRUNK | PortFlag.UPLINK)
+    return (abi.domain(pf, vlan), ifindex) if ifindex and is_reached else None
 
 
 def _slot_key(slot: int) -> bytes:
@@ -74,12 +86,11 @@ class Tables:
         self._port_words = pins.words("ports")
         self._fdb = ForwardingDatabase(pins.words("fdb"), _Overflow(pins.map_fd("fdb_overflow")))
         self._counters = pins.words("counters")
-        self._floods = Floods(pins.map_fd("floods"), pins.program_fd("xdp_flood_copy"))
-        self._receivers: dict[int, int] = {}  # slot → ifindex, of ports whose link is up
+        self._floods = Floods(pins.map_fd("floods"))
         self._ports: dict[int, bytes] = {}
         self._trunks: dict[int, bytes] = {}
         self._fdb_of_slot: dict[int, frozenset[int]] = {}
-        self._members: dict[int, tuple[int, ...]] = {}
+        self._members: dict[int, bytes] = {}
         self._devices: dict[int, int] = {}
         self.writes = 0
 
@@ -106,21 +117,23 @@ class Tables:
             value = everything[slot * abi.PORT_LAYOUT.size : (slot + 1) * abi.PORT_LAYOUT.size]
             if value != abi.EMPTY_PORT:
                 self._ports[slot] = value
-                self._note_receiver(slot, value)
         self._fdb.adopt()
-        self._floods.adopt()
         for key, place in self._fdb.items():
             slot = abi.slot_at(place)
             self._fdb_of_slot[slot] = self._fdb_of_slot.get(slot, frozenset()) | {key}
         for domain, members in self._read_hash("members", 4, abi.MEMBERS_LAYOUT.size):
-            count, *slots = abi.MEMBERS_LAYOUT.unpack(members)
-            self._members[struct.unpack("<I", domain)[0]] = tuple(slots[:count])
+            self._members[struct.unpack("<I", domain)[0]] = members
         for slot in self._ports:
             trunk = libbpf.lookup_element(self._pins.map_fd("trunks"), _slot_key(slot), abi.TRUNK_LAYOUT.size)
-            self._trunks[slot] = trunk or bytes(abi.TRUNK_LAYOUT.size)
+            self._trunks[slot] = trunk or _NO_TRUNK
             device = libbpf.lookup_element(self._pins.map_fd("devices"), _slot_key(slot), 4)
             if device:
                 self._devices[slot] = struct.unpack("<I", device)[0]
+        floods: dict[int, list[int]] = {}
+        for of_domain, ifindex in filter(None, map(_flood_place, self._ports.values())):
+            floods.setdefault(of_domain, []).append(ifindex)
+        self._floods.read()
+        self._floods.mend(floods)
 
     def _read_hash(self, name: str, key_bytes: int, value_bytes: int) -> list[tuple[bytes, bytes]]:
         fd = self._pins.map_fd(name)
@@ -146,8 +159,21 @@ class Tables:
     def put_port(self, slot: int, image: PortImage) -> None:
         """Makes the maps say this of a port: entries that go, then the port, then entries that come. Raises DataPathError;
         a later call with the old image undoes what was done."""
-        with self.changing():
-            self._put_port(slot, image)
+        if not self._says(slot, image):
+            with self.changing():
+                self._put_port(slot, image)
+        self._join_floods(slot)
+
+    def _says(self, slot: int, image: PortImage) -> bool:
+        """Whether the maps say this already; then no flow needs to be forgotten."""
+        place, ifindex = abi.place(slot, image.value.generation), image.value.ifindex
+        return (
+            self._ports.get(slot) == image.value.pack()
+            and self._trunks.get(slot, _NO_TRUNK) == abi.pack_trunk(image.trunk)
+            and (not ifindex or self._devices.get(slot) == ifindex)
+            and self._fdb_of_slot.get(slot, frozenset()) == image.fdb
+            and all(self._fdb.get(key) == place for key in image.fdb)
+        )
 
     def _put_port(self, slot: int, image: PortImage) -> None:
         place = abi.place(slot, image.value.generation)
@@ -168,6 +194,8 @@ class Tables:
         with self.changing():
             for slot, value in values.items():
                 self._write_port(slot, value.pack())
+        for slot in values:
+            self._join_floods(slot)
 
     def clear_port(self, slot: int) -> None:
         """Removes a port: first it may no longer send, then nobody finds it."""
@@ -186,35 +214,26 @@ class Tables:
 
     def put_members(self, pf: int, lists: Mapping[int, tuple[int, ...]]) -> None:
         """Makes these the flood lists of a PF: VLAN → slots. Raises DataPathError when there are more VLANs than room."""
-        wanted = {abi.domain(pf, vlan): slots for vlan, slots in lists.items()}
-        old = [key for key in self._members if key >> 12 == pf and key not in wanted]
-        changed = [key for key, slots in wanted.items() if self._members.get(key) != slots]
-        for key in old:
+        wanted = {abi.domain(pf, vlan): abi.pack_members(slots, self._trunks_among(slots)) for vlan, slots in lists.items()}
+        for key in [key for key in self._members if key >> 12 == pf and key not in wanted]:
             libbpf.delete_element(self._pins.map_fd("members"), struct.pack("<I", key))
             del self._members[key]
+            self._floods.drop(key)
             self.writes += 1
-        for key in changed:
-            libbpf.update_element(self._pins.map_fd("members"), struct.pack("<I", key), abi.pack_members(wanted[key]))
-            self._members[key] = wanted[key]
-            self.writes += 1
-        self._put_floods([*old, *changed])
+        for key, packed in wanted.items():
+            if self._members.get(key) != packed:
+                libbpf.update_element(self._pins.map_fd("members"), struct.pack("<I", key), packed)
+                self._members[key] = packed
+                self.writes += 1
 
-    def _put_floods(self, domains: Iterable[int]) -> None:
-        """The devmaps of these domains as members and links are now. The list of all trunk ports has none: which of them are
-        in a VLAN is in their own lists."""
-        for domain in domains:
-            if domain & abi.VLAN_MASK != abi.VLAN_TRUNKS:
-                found = (self._receivers.get(slot) for slot in self._members.get(domain, ()))
-                self.writes += self._floods.put(domain, frozenset(ifindex for ifindex in found if ifindex))
+    def _trunks_among(self, slots: tuple[int, ...]) -> int:
+        return sum(1 for slot in slots if _flags_of(self._ports.get(slot, abi.EMPTY_PORT)) & PortFlag.TRUNK)
 
-    def _note_receiver(self, slot: int, packed: bytes) -> bool:
-        """Whether it changed that the port takes floods."""
-        ifindex, _generation, _mac, flags, *_rest = abi.PORT_LAYOUT.unpack(packed)
-        takes_floods = ifindex if flags & PortFlag.LINK_UP else 0
-        if self._receivers.get(slot, 0) == takes_floods:
-            return False
-        self._receivers[slot] = takes_floods
-        return True
+    def _join_floods(self, slot: int) -> None:
+        """After the port is written. Done again each time, as it may have failed before."""
+        place = _flood_place(self._ports.get(slot, abi.EMPTY_PORT))
+        if place:
+            self._floods.add(*place)
 
     def zero_counters(self, slot: int) -> None:
         """For a new owner of the slot."""
@@ -252,8 +271,9 @@ class Tables:
         before = self._ports.get(slot, abi.EMPTY_PORT)
         if before == packed:
             return
-        if self._note_receiver(slot, packed):
-            self._put_floods([domain for domain, slots in self._members.items() if slot in slots])
+        place = _flood_place(before)
+        if place and place != _flood_place(packed):
+            self._floods.remove(*place)
         words = struct.unpack(_PORT_WORDS, packed)
         order = range(len(words)) if packed == abi.EMPTY_PORT else reversed(range(len(words)))
         for number in order:
@@ -263,7 +283,7 @@ class Tables:
 
     def _write_trunk(self, slot: int, vlans: frozenset[int]) -> None:
         packed = abi.pack_trunk(vlans)
-        if self._trunks.get(slot, bytes(abi.TRUNK_LAYOUT.size)) != packed:
+        if self._trunks.get(slot, _NO_TRUNK) != packed:
             libbpf.update_element(self._pins.map_fd("trunks"), _slot_key(slot), packed)
             self.writes += 1
             self._trunks[slot] = packed

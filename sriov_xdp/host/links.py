@@ -36,6 +36,7 @@ class Link:
     kind: str
     alias: str
     peer_runs_xdp: bool
+    runs_generic_xdp: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,12 @@ def peer_runs_xdp(message: Any) -> bool:
     return largest is not None and largest != _VETH_MAX_MTU_BYTES
 
 
+def _own_xdp(message: Any) -> str | None:
+    """How this end's own XDP program runs, in pyroute2's words for XDP_ATTACHED_* of linux/if_link.h."""
+    nested = message.get_attr("IFLA_XDP")
+    return nested.get_attr("IFLA_XDP_ATTACHED") if nested else None
+
+
 def _parse(message: Any) -> Link:
     flags = message["flags"]
     info = message.get_attr("IFLA_LINKINFO")
@@ -71,6 +78,7 @@ def _parse(message: Any) -> Link:
         kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
         alias=message.get_attr("IFLA_IFALIAS") or "",
         peer_runs_xdp=peer_runs_xdp(message),
+        runs_generic_xdp=_own_xdp(message) == "xdpgeneric",
     )
 
 

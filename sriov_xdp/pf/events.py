@@ -27,7 +27,7 @@ class HostEvents:
         self._context = context
         self._links = links
         self._names = names
-        self._program_changes = Restlessness[VfAddress](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
+        self._program_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
         self._waiting: set[VfAddress] = set()
 
     def on_links(self) -> None:
@@ -38,10 +38,10 @@ class HostEvents:
             self.look_at_all()
             return
         for change in changes:
-            if isinstance(change, AddressChange):
-                self._on_address(change)
-            else:
-                self._on_link(change)
+            try:
+                self._on_change(change)
+            except lifecycle.FAULTS as error:  # of one device; the others' changes were read too and come only once
+                _log.error("device with ifindex %d: a change could not be followed: %s", change.ifindex, error)
 
     def on_names(self) -> None:
         """A namespace's name came or went."""
@@ -73,16 +73,21 @@ class HostEvents:
     def settle(self) -> None:
         """Guests that were restless and rest now are followed again."""
         for address in list(self._waiting):
-            if self._program_changes.is_restless(address, time.monotonic()):
+            vf = self._context.inventory.vfs.get(address)
+            if vf and self._program_changes.is_restless(vf.attachment.spec.guest, time.monotonic()):
                 continue
             self._waiting.discard(address)
-            vf = self._context.inventory.vfs.get(address)
             link = self._context.links.find(vf.attachment.ifindex) if vf else None
             if vf and link:
                 vf.active_reason = lifecycle.active_datapath(vf.attachment.spec.datapath, guest_runs_xdp=vf.guest_runs_xdp)[1]
                 self._follow_program(vf, guest_runs_xdp=link.peer_runs_xdp)
+        guests = frozenset(vf.attachment.spec.guest for vf in self._context.inventory.vfs.values())
+        self._program_changes.forget_all_but(guests)
 
-    def _on_address(self, change: AddressChange) -> None:
+    def _on_change(self, change: LinkChange | AddressChange) -> None:
+        if isinstance(change, LinkChange):
+            self._on_link(change)
+            return
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
                 uplinks.follow_addresses(self._context, pf)
@@ -113,9 +118,9 @@ class HostEvents:
     def _follow_program(self, vf: AttachedVf, *, guest_runs_xdp: bool) -> None:
         if vf.guest_runs_xdp == guest_runs_xdp:
             return
-        now = time.monotonic()
-        self._program_changes.changed(vf.address, now)
-        if not guest_runs_xdp and self._program_changes.is_restless(vf.address, now):
+        now, guest = time.monotonic(), vf.attachment.spec.guest
+        self._program_changes.changed(guest, now)
+        if not guest_runs_xdp and self._program_changes.is_restless(guest, now):
             self._waiting.add(vf.address)
             if vf.attachment.spec.datapath is Datapath.AUTO:
                 vf.active_reason = _RESTLESS
@@ -126,7 +131,6 @@ class HostEvents:
             _log.error("%s: the data path could not follow the guest: %s", vf.address, error)
 
     def _unplugged(self, vf: AttachedVf, why: str) -> None:
-        self._program_changes.forget(vf.address)
         try:
             lifecycle.detach(self._context, vf.address, SELF, f"unplugged: {why}")
         except lifecycle.FAULTS as error:

@@ -33,6 +33,7 @@ class UplinkState:
     mac: MacAddress
     has_carrier: bool
     serves_host: bool
+    is_silenced: bool
     xdp_mode: XdpMode
     features_before: dict[str, bool] = field(default_factory=dict)
     was_promiscuous: bool = False

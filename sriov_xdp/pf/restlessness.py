@@ -25,6 +25,7 @@ class Restlessness(Generic[Key]):
         changes_at = self._changes_at.get(key)
         return changes_at is not None and len(changes_at) == self.most and now - changes_at[0] < self.within_seconds
 
-    def forget(self, key: Key) -> None:
-        """It is gone."""
-        self._changes_at.pop(key, None)
+    def forget_all_but(self, keys: frozenset[Key]) -> None:
+        """Others are gone."""
+        for key in self._changes_at.keys() - keys:
+            del self._changes_at[key]

@@ -77,6 +77,7 @@ def take(context: Context, pf: PhysicalFunction, features_before: dict[str, bool
         mac=MacAddress.parse(link.mac),
         has_carrier=link.has_carrier,
         serves_host=serves_host,
+        is_silenced=not serves_host,
         xdp_mode=XdpMode.NATIVE if attachments.has_xdp(context, link_name(pf)) else XdpMode.NONE,  # until it is attached
         features_before=features_before or changed,
     )
@@ -100,7 +101,12 @@ def _attach_xdp(context: Context, pf: PhysicalFunction, link: Link) -> XdpMode:
         if libbpf.error_number(error) in _OCCUPIED:
             text = f"uplink {link.name} of {pf.spec.name}: XDP cannot be attached: {error}"
             raise Conflict(f"{text}; `ip link show {link.name}` tells whether another program is there") from error
+        attachments.detach_xdp(context, link_name(pf))  # an earlier build's program may still be there, with its own maps
         _log.warning("uplink %s of %s: no native XDP (%s); its frames take tc, which is slower", link.name, pf.spec.name, error)
+        return XdpMode.NONE
+    attached = context.links.find(link.ifindex)
+    if attached and attached.runs_generic_xdp:  # by an earlier version, and a link keeps its mode
+        attachments.detach_xdp(context, link_name(pf))
         return XdpMode.NONE
     return XdpMode.NATIVE
 
@@ -123,7 +129,7 @@ def give_back(context: Context, pf: PhysicalFunction) -> None:
     context.tables.clear_port(pf.number)
     with contextlib.suppress(HostError):
         context.links.change(pf.uplink.ifindex, flags=0, change=_IFF_PROMISC)
-        if pf.spec.uplink and not pf.uplink.serves_host:
+        if pf.spec.uplink and pf.uplink.is_silenced:
             context.links.unsilence(pf.spec.uplink, pf.uplink.ifindex)
         if pf.spec.uplink and pf.uplink.features_before:
             features.write(pf.spec.uplink, pf.uplink.features_before)
@@ -142,16 +148,13 @@ def follow(context: Context, pf: PhysicalFunction, change: LinkChange) -> None:
 
 
 def follow_addresses(context: Context, pf: PhysicalFunction) -> None:
-    """The host got its first address on the netdev, or lost its last: it hears floods from the wire while it has one."""
+    """The host got its first address on the netdev, or lost its last: it hears floods from the wire while it has one. What the
+    host does with IPv6 there stays as it was when the uplink was taken."""
     assert pf.uplink is not None
-    assert pf.spec.uplink is not None
     serves_host = context.links.has_address(pf.uplink.ifindex)
-    if serves_host == pf.uplink.serves_host:
-        return
-    pf.uplink.serves_host = serves_host
-    _program(context, pf)
-    set_networking = context.links.unsilence if serves_host else context.links.silence
-    set_networking(pf.spec.uplink, pf.uplink.ifindex)
+    if serves_host != pf.uplink.serves_host:
+        pf.uplink.serves_host = serves_host
+        _program(context, pf)
 
 
 def lost(context: Context, pf: PhysicalFunction) -> None:

@@ -20,13 +20,14 @@ OUT_OF_REACH = {Verdict.REDIRECT_ERROR}  # every device of the test takes what i
 Mutant = Callable[[Case], Fate]
 
 
-def finished_by_xdp(case: Case) -> Fate | None:
+def finished_by_xdp(case: Case) -> list[Fate | None]:
     """What the model expects of XDP alone: None for the host, for a flood that turns out to have no receiver, and for those
-    that are not XDP's."""
+    that are not XDP's. A single receiver may have floods by XDP or by tc, as it had company before or not."""
     wanted = case.fate()
     is_flood = wanted.verdict is Verdict.NO_TARGET and model.is_group(case.frame[:6])
     is_left = is_flood or (wanted.verdict in TO_TC and not is_flooded_by_xdp(case)) or leaves_by_an_uplink_without_xdp(case, wanted)
-    return None if is_left else wanted
+    may_be_left = wanted.verdict is Verdict.FLOODED and len(wanted.left) == 1
+    return [None] if is_left else [None, wanted] if may_be_left else [wanted]
 
 
 def leaves_by_an_uplink_without_xdp(case: Case, fate: Fate) -> bool:
@@ -35,13 +36,13 @@ def leaves_by_an_uplink_without_xdp(case: Case, fate: Fate) -> bool:
 
 
 def is_flooded_by_xdp(case: Case) -> bool:
-    """From a native uplink, not for the host, in a VLAN that is not of trunks only."""
+    """From a native uplink, not for the host, in a VLAN of access ports only."""
     wanted, sender = case.fate(), case.ports.get(case.slot)
     if wanted.verdict is not Verdict.FLOODED or wanted.reaches_host or sender is None or not sender.has(PortFlag.NATIVE_XDP):
         return False
     ethernet = Ethernet.parse(case.frame)
-    siblings = [port for port in case.ports.values() if port.value.pf == sender.value.pf]
-    return ethernet is not None and any(port.is_access and port.value.vlan == ethernet.vid for port in siblings)
+    siblings = [port for port in case.ports.values() if port.value.pf == sender.value.pf and not port.is_uplink]
+    return ethernet is not None and not any(ethernet.vid in port.trunk for port in siblings)
 
 
 @given(case=cases())
@@ -49,8 +50,9 @@ def is_flooded_by_xdp(case: Case) -> bool:
 def test_the_xdp_program_does_what_the_model_says(switch: Switch, case: Case) -> None:
     switch.install(case.ports)
     wanted = finished_by_xdp(case)
-    assert wanted == switch.xdp(case.slot, case.frame)
-    assert wanted == switch.xdp(case.slot, case.frame), "as it was remembered"
+    first = switch.xdp(case.slot, case.frame)
+    assert first in wanted
+    assert first == switch.xdp(case.slot, case.frame), "as it was remembered"
 
 
 @given(case=cases())

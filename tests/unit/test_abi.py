@@ -17,7 +17,7 @@ LAYOUTS = {
     "sxdp_ports": (abi.PORTS_BYTES, ["at", "epoch", "last_epoch"]),
     "sxdp_fdb": (abi.FDB_BYTES, ["way"]),
     "sxdp_trunk": (abi.TRUNK_LAYOUT.size, ["vlans"]),
-    "sxdp_members": (abi.MEMBERS_LAYOUT.size, ["count", "slots", "pad0"]),
+    "sxdp_members": (abi.MEMBERS_LAYOUT.size, ["count", "slots", "trunks"]),
     "sxdp_counters": (abi.COUNTERS_LAYOUT.size, ["ingress_bytes", "egress_errors", "verdict", "ingress_multicast"]),
     "sxdp_flow": (abi.FLOW_LAYOUT.size, ["head", "tail", "epoch", "ingress", "longest_bytes", "target_slot"]),
     "sxdp_cpu": (abi.CPU_BYTES, ["of", "flows"]),

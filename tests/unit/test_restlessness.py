@@ -43,5 +43,7 @@ def test_one_guest_says_nothing_of_another(restlessness: Restlessness[str]) -> N
 def test_who_is_gone_comes_back_as_nobody(restlessness: Restlessness[str]) -> None:
     for _time in range(MOST):
         restlessness.changed("vf", START)
-    restlessness.forget("vf")
+    restlessness.forget_all_but(frozenset({"vf", "other"}))
+    assert restlessness.is_restless("vf", START)
+    restlessness.forget_all_but(frozenset({"other"}))
     assert not restlessness.is_restless("vf", START)
