@@ -169,6 +169,8 @@ _Static_assert(sizeof(struct sxdp_flow) == 32, "sxdp_flow");
 struct sxdp_cpu {
 	struct sxdp_counters of[SXDP_MAX_PORTS];
 	struct sxdp_flow flows[SXDP_FLOWS];
+	__u32 flood_slot;           /* from the program that a flood entered to the one that finishes it */
+	__u32 flood_vlan;
 };
 
 /* The forwarding domain of a VLAN of a PF, and the key of its forwarding database. */

@@ -20,7 +20,8 @@ BPF_HASH(fdb_overflow, __u64, __u32, SXDP_MAX_FDB_ENTRIES);
 BPF_ARRAY(trunks, struct sxdp_trunk, SXDP_MAX_PORTS);
 BPF_HASH(members, __u32, struct sxdp_members, SXDP_MAX_VLANS);
 BPF_DEVMAP(devices, SXDP_MAX_PORTS);
-BPF_PROG_ARRAY(stages, 1);          /* 0: tc_flood */
+BPF_PROG_ARRAY(tc_stages, 1);       /* 0: tc_flood */
+BPF_PROG_ARRAY(xdp_stages, 1);      /* 0: xdp_flood */
 
 /* The loader puts what is meant in place of these numbers.
  *
@@ -368,31 +369,19 @@ static __always_inline __u32 xdp_count_copies(struct sxdp_cpu *here, const struc
 	return taken;
 }
 
-/* A flood from the wire to access ports only: made as they all want it, then copied by the kernel to each device of the domain's
- * devmap. No program runs on a copy: the kernel's queue of a device takes one program for all that one poll puts into it, so
- * one on floods would meet unicast too. tc floods what is left: domains with trunk ports or without a devmap, what the host
- * must hear too, and frames of more than one buffer, of which the kernel would copy the first only. */
-static __always_inline enum sxdp_verdict xdp_flood(struct xdp_md *ctx, const struct transit *transit,
-						   const struct sxdp_port *port)
+/* To the program xdp_flood, which the verifier so looks at once, not in each uplink's copy. Comes back only when the jump failed;
+ * then the flood is tc's, as are those from guests. */
+static __always_inline enum sxdp_verdict xdp_start_flood(struct xdp_md *ctx, const struct transit *transit,
+							 const struct sxdp_port *port)
 {
-	__u32 domain = (__u32)sxdp_domain(port->pf, transit->vlan);
 	struct sxdp_cpu *here = this_cpu();
-	struct sxdp_members *list;
-	void *receivers;
 
-	if (!(port->flags & SXDP_PORT_NATIVE_XDP) || (port->flags & SXDP_PORT_HOST_STACK && transit->vlan == SXDP_VLAN_NONE))
+	if (!here || !(port->flags & SXDP_PORT_NATIVE_XDP))
 		return SXDP_DEFERRED;
-	if (!here || bpf_xdp_get_buff_len(ctx) != xdp_first_buffer_bytes(ctx))
-		return SXDP_DEFERRED;
-	list = members.lookup(&domain);
-	receivers = bpf_map_lookup_elem(floods_map(), &domain);
-	if (!list || list->trunks || !receivers || !xdp_count_copies(here, list, transit))
-		return SXDP_DEFERRED;
-	if (xdp_retag(ctx, transit, 0) || bpf_redirect_map(receivers, NO_SLOT, BPF_F_BROADCAST) != XDP_REDIRECT)
-		return SXDP_REDIRECT_ERROR;
-	count_verdict(here, transit, SXDP_FLOODED);
-	count_group(here, transit, transit->frame.destination == SXDP_MAC_BROADCAST);
-	return SXDP_COUNTED;
+	here->flood_slot = (__u32)transit->slot;
+	here->flood_vlan = (__u32)transit->vlan;
+	xdp_stages.call(ctx, 0);
+	return SXDP_DEFERRED;
 }
 
 static __always_inline enum sxdp_verdict xdp_decide(struct xdp_md *ctx, struct transit *transit,
@@ -406,7 +395,7 @@ static __always_inline enum sxdp_verdict xdp_decide(struct xdp_md *ctx, struct t
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
 	if (frame_is_multicast(transit->frame.destination))
-		return way == SHORT_WAY ? SXDP_UNDECIDED : xdp_flood(ctx, transit, port);
+		return way == SHORT_WAY ? SXDP_UNDECIDED : xdp_start_flood(ctx, transit, port);
 	verdict = find_route(port, transit, &route, way);
 	if (verdict == SXDP_TO_HOST)
 		return SXDP_DEFERRED;
@@ -532,6 +521,49 @@ int xdp_uplink(struct xdp_md *ctx)
 	return xdp_finish(&transit, xdp_switch(ctx, &transit));
 }
 
+/* A flood from the wire to access ports only: made as they all want it, then copied by the kernel to each device of the domain's
+ * devmap. No program runs on a copy: the kernel's queue of a device takes one program for all that one poll puts into it, so
+ * one on floods would meet unicast too. tc floods what is left: domains with trunk ports or without a devmap, what the host
+ * must hear too, and frames of more than one buffer, of which the kernel would copy the first only. */
+static __always_inline enum sxdp_verdict xdp_flood_all(struct xdp_md *ctx, struct transit *transit, struct sxdp_cpu *here)
+{
+	const void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	struct sxdp_port *port = port_at(transit->slot);
+	__u32 domain = (__u32)sxdp_domain(port->pf, transit->vlan);
+	struct sxdp_frame *frame = &transit->frame;
+	struct sxdp_members *list;
+	void *receivers;
+
+	if (frame_parse(frame, data, data_end) || (frame_is_tag(frame->type) && frame_parse_tag(frame, data, data_end)))
+		return SXDP_DEFERRED;
+	frame->length_bytes = xdp_first_buffer_bytes(ctx);
+	if (port->flags & SXDP_PORT_HOST_STACK && transit->vlan == SXDP_VLAN_NONE)
+		return SXDP_DEFERRED;
+	if (bpf_xdp_get_buff_len(ctx) != frame->length_bytes)
+		return SXDP_DEFERRED;
+	list = members.lookup(&domain);
+	receivers = bpf_map_lookup_elem(floods_map(), &domain);
+	if (!list || list->trunks || !receivers || !xdp_count_copies(here, list, transit))
+		return SXDP_DEFERRED;
+	if (xdp_retag(ctx, transit, 0) || bpf_redirect_map(receivers, NO_SLOT, BPF_F_BROADCAST) != XDP_REDIRECT)
+		return SXDP_REDIRECT_ERROR;
+	count_verdict(here, transit, SXDP_FLOODED);
+	count_group(here, transit, frame->destination == SXDP_MAC_BROADCAST);
+	return SXDP_COUNTED;
+}
+
+int xdp_flood(struct xdp_md *ctx)
+{
+	struct transit transit = { .frames = 1 };
+	struct sxdp_cpu *here = this_cpu();
+
+	if (!here)
+		return XDP_PASS;
+	transit.slot = here->flood_slot & SXDP_SLOT_MASK;
+	transit.vlan = here->flood_vlan & SXDP_VLAN_MASK;
+	return xdp_finish(&transit, xdp_flood_all(ctx, &transit, here));
+}
+
 /* ---- tc ---- */
 
 /* The one exit of every tc program. */
@@ -616,7 +648,7 @@ static __always_inline int tc_length_fits(struct __sk_buff *skb, const struct sx
 static __always_inline enum sxdp_verdict tc_flood_from(struct __sk_buff *skb, __u32 next)
 {
 	skb->cb[FLOOD_NEXT] = next;
-	stages.call(skb, 0);
+	tc_stages.call(skb, 0);
 	return SXDP_REDIRECT_ERROR;
 }
 

@@ -23,7 +23,7 @@ from sriov_xdp.datapath.libbpf import AttachType, MapType, ProgramType
 from sriov_xdp.datapath.pins import MAP_SHAPES, remove_tree
 from sriov_xdp.datapath.sources import source_dir
 
-BCC_MAPS = ("fdb_overflow", "trunks", "members", "devices", "stages")
+BCC_MAPS = ("fdb_overflow", "trunks", "members", "devices", "tc_stages", "xdp_stages")
 UPLINK_SLOT_MARK = 0x5D8B5D8B5D8B0000
 IFINDEX_OFFSET_MARK = 0x5D8B5D8B5D8B0001
 # Maps that bcc cannot make: it has no flag for mapped memory in reach, and takes seconds to compile a large value.
@@ -47,11 +47,13 @@ _TC = _Kind(type=ProgramType.SCHED_CLS, attach=AttachType.NONE)
 _RAW = _Kind(type=ProgramType.RAW_TRACEPOINT, attach=AttachType.NONE)
 SINGLE_PROGRAMS = {
     "xdp_vf": _XDP,
+    "xdp_flood": _XDP,
     "tc_vf": _TC,
     "tc_flood": _TC,
     "on_devmap_xmit": _RAW,
     "on_redirect_error": _RAW,
 }
+STAGES = {"tc_flood": "tc_stages", "xdp_flood": "xdp_stages"}  # programs that others jump to, and by what
 UPLINK_PROGRAMS = {"xdp_uplink": _XDP, "tc_uplink": _TC}
 
 
@@ -146,8 +148,8 @@ def load(directory: Path) -> None:
     for name, kind in SINGLE_PROGRAMS.items():
         code = with_constant(_bytecode(module, name, maps), IFINDEX_OFFSET_MARK, offset)
         fd = _load(name, kind, code, staging / "progs")
-        if name == "tc_flood":
-            libbpf.update_element(module["stages"].map_fd, struct.pack("<I", 0), struct.pack("<I", fd))
+        if name in STAGES:
+            libbpf.update_element(module[STAGES[name]].map_fd, struct.pack("<I", 0), struct.pack("<I", fd))
     for name, kind in UPLINK_PROGRAMS.items():
         code = _bytecode(module, name, maps)
         for pf in range(MAX_PFS):

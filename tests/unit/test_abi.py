@@ -20,7 +20,7 @@ LAYOUTS = {
     "sxdp_members": (abi.MEMBERS_LAYOUT.size, ["count", "slots", "trunks"]),
     "sxdp_counters": (abi.COUNTERS_LAYOUT.size, ["ingress_bytes", "egress_errors", "verdict", "ingress_multicast"]),
     "sxdp_flow": (abi.FLOW_LAYOUT.size, ["head", "tail", "epoch", "ingress", "longest_bytes", "target_slot"]),
-    "sxdp_cpu": (abi.CPU_BYTES, ["of", "flows"]),
+    "sxdp_cpu": (abi.CPU_BYTES, ["of", "flows", "flood_slot", "flood_vlan"]),
 }
 SHAPES = ("sxdp_limit", "sxdp_fdb_shape", "sxdp_flow_shape", "sxdp_place", "sxdp_slot")
 ENUMS = (*SHAPES, "sxdp_vlan", "sxdp_verdict", "sxdp_port_flag")
