@@ -4,7 +4,7 @@ import contextlib
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from sriov_xdp.bench.statistics_of_pairs import Estimate, estimate, order_of, ra
 from sriov_xdp.bench.targets import WORST
 
 _QUICK_ARMS = (CABLE, NOISE, MACVLAN, BRIDGE, BARE, AUTO)
+# Who is compared is measured side by side in a round: a shared machine is another one after half a second.
+_SIDE_BY_SIDE = (NOISE, CABLE, AUTO, BARE, MACVLAN, BRIDGE)
 REFERENCES = (CABLE, MACVLAN, BRIDGE, BARE)
 _TAG = "bn"
 Progress = Callable[[str], None]
@@ -118,7 +120,7 @@ def _measure(
     with contextlib.ExitStack() as stack:
         sessions = {arm: stack.enter_context(endpoints.session(place, workload)) for arm, place in arms.items()}
         for number in range(-1, plan.rounds):  # one round to warm up
-            for arm in order_of(list(arms), number):
+            for arm in order_of(_side_by_side(arms), number):
                 value, second = sessions[arm].block(plan.block_seconds)
                 if number >= 0:
                     values[arm].append(value)
@@ -129,6 +131,10 @@ def _measure(
         results.seconds[name] = {arm: statistics.median(column) for arm, column in seconds.items()}
 
 
+def _side_by_side(arms: Iterable[str]) -> list[str]:
+    return sorted(arms, key=lambda arm: _SIDE_BY_SIDE.index(arm) if arm in _SIDE_BY_SIDE else len(_SIDE_BY_SIDE))
+
+
 def _wire_workloads(results: Results, plan: Plan, progress: Progress) -> None:
     for kind in wire.KINDS:
         name = f"wire to {kind}"
@@ -137,7 +143,7 @@ def _wire_workloads(results: Results, plan: Plan, progress: Progress) -> None:
             found = {arm: place for arm, place in built.items() if not plan.is_quick or arm in _QUICK_ARMS}
             values: dict[str, list[float]] = {arm: [] for arm in found}
             for number in range(-1, plan.rounds):
-                for arm in order_of(list(found), number):
+                for arm in order_of(_side_by_side(found), number):
                     value = wire.rate(found[arm], kind, plan.block_seconds)
                     if number >= 0:
                         values[arm].append(value)

@@ -17,7 +17,7 @@ from sriov_xdp.bench.arms import Arm
 from sriov_xdp.bench.lab import LabError, run
 
 PORT = 6001
-_PATIENCE_SECONDS = 1.0  # a taker reports milliseconds after the last of a block came; when nothing came, it does not
+_PATIENCE_SECONDS = 0.3  # a taker reports milliseconds after the last of a block came; when nothing came, it does not
 _NOTHING = {"arrived": 0, "bits_per_second": 0}
 Pair = tuple[dict[str, Any], dict[str, Any]]
 
