@@ -267,13 +267,19 @@ class Tables:
         self.writes += 1
 
     def _write_port(self, slot: int, packed: bytes) -> None:
-        """Word by word. The first one says whose port it is: a port that goes loses it first, one that comes gets it last."""
+        """Out of the floods that it leaves, first; whatever comes of that, the port itself obeys."""
         before = self._ports.get(slot, abi.EMPTY_PORT)
         if before == packed:
             return
         place = _flood_place(before)
-        if place and place != _flood_place(packed):
-            self._floods.remove(*place)
+        try:
+            if place and place != _flood_place(packed):
+                self._floods.remove(*place)
+        finally:
+            self._store_port(slot, packed)
+
+    def _store_port(self, slot: int, packed: bytes) -> None:
+        """Word by word. The first one says whose port it is: a port that goes loses it first, one that comes gets it last."""
         words = struct.unpack(_PORT_WORDS, packed)
         order = range(len(words)) if packed == abi.EMPTY_PORT else reversed(range(len(words)))
         for number in order:

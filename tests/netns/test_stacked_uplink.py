@@ -1,22 +1,27 @@
 """An uplink whose driver knows no XDP, and below which the kernel takes tags off: a macvlan on the device that the wire is at."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from sriov_xdp.bench import programs
 from sriov_xdp.bench import traffic as frames
 from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run, wait_until
+from sriov_xdp.datapath import libbpf
+from sriov_xdp.datapath.libbpf import AttachType
 
 GROUPS = [{"name": "plain"}, {"name": "web", "vlan": {"access": 100}}, {"name": "router", "vlan": {"trunk": [100]}}]
 GUESTS = {"p": "plain", "a": "web", "b": "web", "r": "router"}
+XDP_FLAGS_SKB_MODE = 1 << 1
 Seen = dict[str, list[bytes]]
 
 
 class Scene:
     def __init__(self, lab: Lab) -> None:
         self.wire, lower = lab.wire()
-        uplink = lab.device("m")
+        self.uplink = uplink = lab.device("m")
         run("ip", "link", "add", uplink, "link", lower, "type", "macvlan", "mode", "passthru")
         run("ip", "link", "set", uplink, "up")
         self.guests: dict[str, Namespace] = {name: lab.namespace(name) for name in GUESTS}
@@ -48,6 +53,21 @@ def test_that_tc_serves_it_alone_is_shown_and_survives_a_restart(scene: Scene) -
     scene.daemon.kill()
     scene.daemon.start()
     assert "none" == scene.daemon.ask("pf", "show", "pf0")["xdp"]
+
+
+def test_generic_xdp_that_an_earlier_version_left_is_taken_off(scene: Scene) -> None:
+    scene.daemon.kill()
+    build = next(path for path in scene.daemon.bpffs.iterdir() if path.name != "links")
+    program = libbpf.open_pin(build / "progs" / "xdp_uplink_0")
+    ifindex = int(Path(f"/sys/class/net/{scene.uplink}/ifindex").read_text())
+    link = libbpf.create_link(program, ifindex, AttachType.XDP, flags=XDP_FLAGS_SKB_MODE)
+    libbpf.pin(link, scene.daemon.bpffs / "links" / "uplink0_xdp")
+    for fd in (link, program):
+        os.close(fd)
+    assert "xdpgeneric" in run("ip", "link", "show", scene.uplink)
+    scene.daemon.start()
+    assert "none" == scene.daemon.ask("pf", "show", "pf0")["xdp"]
+    wait_until(lambda: "xdpgeneric" not in run("ip", "link", "show", scene.uplink), "the program is off the device")
 
 
 def test_floods_from_the_wire_stay_in_their_vlan(scene: Scene) -> None:
