@@ -185,14 +185,16 @@ def _control(results: Results, plan: Plan, progress: Progress) -> None:
 
 def _worst_against_bare(results: Results) -> None:
     """The workload in which automatic mode is furthest behind the limit of the approach; times count inverted."""
-    behind = {}
+    behind, certainty = {}, {}
     for name, measured in results.values.items():
         if BARE in measured and AUTO in measured:
-            median = results.ratio(name, AUTO, BARE).median
-            behind[name] = 1 / median if results.units[name][1] else median
+            found = results.ratio(name, AUTO, BARE)
+            bounds = (found.low, found.median, found.high)
+            low, behind[name], high = sorted(1 / bound if results.units[name][1] else bound for bound in bounds)
+            certainty[name] = f"{low:.2f} to {high:.2f}"
     worst = min(behind, key=lambda name: behind[name])
     results.single[WORST] = behind[worst]
-    results.remarks[WORST] = worst
+    results.remarks[WORST] = f"{worst}, {certainty[worst]}"
 
 
 def document(results: Results) -> dict[str, Any]:
