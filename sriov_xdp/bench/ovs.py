@@ -15,6 +15,7 @@ from sriov_xdp.bench.lab import run, wait_until
 _PROGRAMS = ("ovsdb-server", "ovsdb-tool", "ovs-vswitchd", "ovs-vsctl")
 _SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _END_SECONDS = 10
+_DATAPATH_DEVICE = "ovs-netdev"  # one a namespace, made by the switch and left behind when it ends
 
 
 def is_installed() -> bool:
@@ -47,6 +48,8 @@ def running(folder: Path) -> Iterator[OpenVswitch]:
     environment = {**os.environ, "OVS_RUNDIR": str(folder), "OVS_LOGDIR": str(folder), "OVS_DBDIR": str(folder)}
     switch = OpenVswitch(folder)
     with contextlib.ExitStack() as stack, (folder / "log").open("w") as log:
+        if not Path(f"/sys/class/net/{_DATAPATH_DEVICE}").exists():  # else it is another switch's
+            stack.callback(run, "ip", "link", "del", _DATAPATH_DEVICE, check=False)
 
         def start(*command: str) -> None:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
