@@ -104,11 +104,13 @@ class Links:
         return bool(self._netlink.link_lookup(ifname=name))
 
     def find(self, ifindex: int) -> Link | None:
-        """The device with this ifindex, None when there is none."""
+        """The device with this ifindex, None when there is none. Raises HostError when the kernel does not say."""
         try:
             return _parse(self._netlink.link("get", index=ifindex)[0])
-        except NetlinkError:
-            return None
+        except NetlinkError as error:
+            if error.code == errno.ENODEV:
+                return None
+            raise HostError(f"device with ifindex {ifindex}: {error}") from error
 
     def dump(self) -> list[Link]:
         """All devices."""

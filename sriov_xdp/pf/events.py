@@ -52,10 +52,10 @@ class HostEvents:
                 self._unplugged(vf, "namespace removed")
 
     def look_at_all(self) -> None:
-        """Compares the inventory with the devices that are there."""
-        there = {link.ifindex: link for link in self._context.links.dump()}
+        """Compares the inventory with the devices that are there, one by one: a dump of all is megabytes of messages at once."""
+        links = self._context.links
         for vf in list(self._context.inventory.vfs.values()):
-            link = there.get(vf.attachment.ifindex)
+            link = links.find(vf.attachment.ifindex)
             if link is None:
                 self._unplugged(vf, "interface deleted")
             else:
@@ -63,9 +63,9 @@ class HostEvents:
                 if link.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf):
                     lifecycle.follow_mtu(self._context, vf)
         for pf in list(self._context.inventory.pfs.values()):
-            if pf.uplink and pf.uplink.ifindex not in there:
+            if pf.uplink and links.find(pf.uplink.ifindex) is None:
                 uplinks.lost(self._context, pf)
-            if pf.spec.uplink and pf.uplink is None and any(link.name == pf.spec.uplink for link in there.values()):
+            if pf.spec.uplink and pf.uplink is None and links.exists(pf.spec.uplink):
                 uplinks.found(self._context, pf)
             if pf.uplink:
                 uplinks.follow_addresses(self._context, pf)
