@@ -182,6 +182,5 @@ def _flooding(lab: Lab, name: str, receivers: int) -> tuple[WireArm, list[str]]:
     config["guests"] = [{"name": guest.name, "adapters": [{"name": device, "port_group": "lan"} for device in devices]}]
     daemon = lab.daemon(config)
     build = next(path for path in daemon.bpffs.iterdir() if path.name != "links")
-    # Floods are the tc program's: the frames enter the uplink's stack, where it sits.
-    passes = libbpf.open_pin(build / "progs" / "xdp_uplink_0")
-    return WireArm(AUTO, wire, guest, _index(uplink), passes, guest.mac(devices[0])), devices
+    program = libbpf.open_pin(build / "progs" / "xdp_uplink_0")
+    return WireArm(AUTO, wire, guest, _index(uplink), program, guest.mac(devices[0])), devices
