@@ -5,11 +5,13 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """GRANTED; REFUSED: and the asker was told; PRETENDED: and the asker was told that it worked."""
+    """GRANTED; REFUSED: and the asker was told; PRETENDED: and the asker was told that it worked;
+    FAILED: allowed, but it could not be done, and what had begun was undone."""
 
     GRANTED = "granted"
     REFUSED = "refused"
     PRETENDED = "pretended"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,14 +14,14 @@ from pathlib import Path
 from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.store.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 AUDIT_ROWS_KEPT = 100_000
 _FILE = "state.db"
 _CACHE_KIB = 256  # a few hundred small rows; SQLite would take 2 MiB a connection
 _SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE intent(kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;
-CREATE TABLE granted(vf TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE granted(vf TEXT PRIMARY KEY, generation INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE audit(
     seq INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, vf TEXT NOT NULL, guest TEXT NOT NULL, peer_pid INTEGER NOT NULL,
     peer_uid INTEGER NOT NULL, request TEXT NOT NULL, rule TEXT NOT NULL, outcome TEXT NOT NULL, before TEXT NOT NULL,
@@ -79,7 +79,14 @@ class Database:
                 connection.execute("ROLLBACK")
             raise StoreError(f"{self.path}: {error}; nothing was changed; check free space and permissions") from error
 
-    def write_intent(self, changes: Iterable[Change], records: Iterable[AuditRecord], meta: dict[str, str] | None = None) -> None:
+    def write_intent(
+        self,
+        changes: Iterable[Change],
+        records: Iterable[AuditRecord],
+        meta: dict[str, str] | None = None,
+        *,
+        revoked: Iterable[str] = (),
+    ) -> None:
         """The operator's word: survives power loss when this returns."""
         with self._transaction(self._operator):
             for change in changes:
@@ -87,17 +94,18 @@ class Database:
                     self._operator.execute("DELETE FROM intent WHERE kind=? AND name=?", (change.kind, change.name))
                 else:
                     self._operator.execute("INSERT OR REPLACE INTO intent VALUES(?,?,?)", (change.kind, change.name, change.body))
+            self._operator.executemany("DELETE FROM granted WHERE vf=?", [(vf,) for vf in revoked])
             for key, value in (meta or {}).items():
                 self._operator.execute("INSERT OR REPLACE INTO meta VALUES(?,?)", (key, value))
             self._operator.executemany(_INSERT_AUDIT, [_row(record) for record in records])
 
-    def write_granted(self, vf: str, body: str | None, record: AuditRecord | None) -> None:
+    def write_granted(self, vf: str, generation: int, body: str | None, record: AuditRecord | None) -> None:
         """What a guest was granted (None: nothing any more), with its record: survives this process."""
         with self._transaction(self._guest):
             if body is None:
                 self._guest.execute("DELETE FROM granted WHERE vf=?", (vf,))
             else:
-                self._guest.execute("INSERT OR REPLACE INTO granted VALUES(?,?)", (vf, body))
+                self._guest.execute("INSERT OR REPLACE INTO granted VALUES(?,?,?)", (vf, generation, body))
             if record is not None:
                 self._guest.execute(_INSERT_AUDIT, _row(record))
 
@@ -111,14 +119,27 @@ class Database:
         with self._transaction(self._operator):
             self._operator.execute("DELETE FROM granted")
 
+    def forget_intent(self) -> None:
+        """After a teardown: nothing is wanted and nothing granted any more; the audit stays, and so do the numbers that must not
+        come again."""
+        with self._transaction(self._operator):
+            self._operator.execute("DELETE FROM granted")
+            self._operator.execute("DELETE FROM intent")
+            self._operator.execute("DELETE FROM meta WHERE key IN ('configuration', 'boot_id')")
+
     def documents(self, kind: str) -> dict[str, str]:
         """Bodies by name."""
         rows = self._operator.execute("SELECT name, body FROM intent WHERE kind=? ORDER BY name", (kind,))
         return dict(rows.fetchall())
 
-    def granted(self) -> dict[str, str]:
-        """Bodies by VF."""
-        return dict(self._operator.execute("SELECT vf, body FROM granted").fetchall())
+    def granted(self) -> dict[str, tuple[int, str]]:
+        """Generations and bodies by VF."""
+        rows = self._operator.execute("SELECT vf, generation, body FROM granted").fetchall()
+        return {vf: (generation, body) for vf, generation, body in rows}
+
+    def revision(self) -> int:
+        """Grows with each write_intent()."""
+        return int(self.meta("revision") or 0)
 
     def meta(self, key: str) -> str | None:
         """One value."""
