@@ -218,7 +218,7 @@ def withdraw_grants(context: Context, vf: AttachedVf) -> None:
     has_grants = vf.device.unicast != {vf.device.admin_mac}
     if has_grants and context.inventory.policy(vf).mac_changes is Security.REJECT:
         _log.warning("%s: mac_changes is reject now: %s goes back to %s", vf.address, vf.device.effective_mac, vf.device.admin_mac)
-        context.database.write_granted(str(vf.address), None, None)
+        context.database.write_granted(str(vf.address), vf.attachment.generation, None, None)
         lifecycle.reset(context, vf)
 
 
@@ -265,10 +265,13 @@ def _check_move(context: Context, attached: AttachedVf, vlan: Vlan) -> None:
             raise Conflict(f"port {attached.address}: VLAN {vlan}: {mac} belongs to {owner} there; change one MAC first")
 
 
-def _store_attachment(context: Context, attached: AttachedVf, changed: Attachment, actor: Actor, request: str) -> None:
+def _store_attachment(
+    context: Context, attached: AttachedVf, changed: Attachment, actor: Actor, request: str, *, is_revoking: bool = False
+) -> None:
     before, after = attachment_to_text(attached.attachment), attachment_to_text(changed)
     record = record_of(str(attached.address), changed.spec.guest, actor, request, Outcome.GRANTED, before=before, after=after)
-    context.database.write_intent([Change(kind="attachment", name=str(attached.address), body=after)], [record])
+    change = Change(kind="attachment", name=str(attached.address), body=after)
+    context.database.write_intent([change], [record], revoked=[str(attached.address)] if is_revoking else [])
     attached.attachment = changed
 
 
@@ -295,10 +298,9 @@ def set_vf(
         changed = replace(changed, link_state=link_state)
     if datapath is not None:
         changed = replace(changed, spec=replace(changed.spec, datapath=datapath))
-    _store_attachment(context, attached, changed, actor, "set VF")
+    _store_attachment(context, attached, changed, actor, "set VF", is_revoking=mac is not None)
     if mac is not None:
         attached.device = Device(admin_mac=mac, effective_mac=mac)
-        context.database.write_granted(str(vf), None, None)
         lifecycle.reset(context, attached)
     if link_state is not None:
         context.tables.put_port(slot_of(attached), vf_image(context.inventory, attached))
@@ -324,7 +326,7 @@ def reset_vf(context: Context, vf: VfAddress, actor: Actor) -> None:
     before = str(attached.device.effective_mac)
     after = str(attached.device.admin_mac)
     record = record_of(str(vf), attached.attachment.spec.guest, actor, "reset", Outcome.GRANTED, before=before, after=after)
-    context.database.write_granted(str(vf), None, record)
+    context.database.write_granted(str(vf), attached.attachment.generation, None, record)
     lifecycle.reset(context, attached)
 
 

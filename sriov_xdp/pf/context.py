@@ -10,7 +10,7 @@ from sriov_xdp.host.links import Links
 from sriov_xdp.mailbox.messages import Event
 from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.inventory import Inventory
-from sriov_xdp.store.audit import AuditRecord, Outcome
+from sriov_xdp.store.audit import OPERATOR, AuditRecord, Outcome
 from sriov_xdp.store.database import Database
 
 
@@ -61,7 +61,7 @@ class Context:
 
 
 def record_of(
-    vf: str, guest: str, actor: Actor, request: str, outcome: Outcome, *, rule: str = "operator", before: str = "", after: str = ""
+    vf: str, guest: str, actor: Actor, request: str, outcome: Outcome, *, rule: str = OPERATOR, before: str = "", after: str = ""
 ) -> AuditRecord:
     """An audit record with the present time."""
     return AuditRecord(

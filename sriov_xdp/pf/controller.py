@@ -30,6 +30,7 @@ from sriov_xdp.mailbox.messages import (
 from sriov_xdp.mailbox.session import Ask, Session
 from sriov_xdp.pf.context import Actor, Context, record_of
 from sriov_xdp.pf.errors import PfError
+from sriov_xdp.pf.guest_records import GuestRecords
 from sriov_xdp.pf.images import slot_of, vf_image
 from sriov_xdp.pf.intent import LinkState
 from sriov_xdp.pf.inventory import AttachedVf
@@ -60,9 +61,10 @@ _ROLES = {AddressType.LEGACY: AddressRole.LEGACY, AddressType.PRIMARY: AddressRo
 class Controller:
     """Serves requests of guests. Writer thread only."""
 
-    def __init__(self, context: Context, metrics: RequestMetrics) -> None:
+    def __init__(self, context: Context, metrics: RequestMetrics, records: GuestRecords) -> None:
         self._context = context
         self._metrics = metrics
+        self._records = records
 
     def serve(self, vf: AttachedVf, session: Session, ask: Ask, actor: Actor) -> list[bytes]:
         """Carries out one valid request; returns the messages to send back, none for a reset."""
@@ -95,7 +97,8 @@ class Controller:
                 case Deny():
                     return self._deny(vf, asked, decision, actor)
         except (StoreError, DataPathError, PfError) as error:
-            _log.error("%s of guest %s: %s: failed: %s", vf.address, vf.attachment.spec.guest, _describe(asked), error)
+            arguments = (vf.address, vf.attachment.spec.guest, _describe(asked), error)
+            self._metrics.log_refusal(vf.address, "%s of guest %s: %s: failed: %s", arguments, logging.ERROR)
             return Status.ERR_NO_MEMORY, "failed"
 
     def _grant(self, vf: AttachedVf, asked: ConfigurationRequest, grant: Grant, actor: Actor) -> None:
@@ -114,7 +117,7 @@ class Controller:
             before=_show(before),
             after=_show(after),
         )
-        self._context.database.write_granted(str(vf.address), None if is_reset else device_to_text(after), record)
+        self._records.granted(vf.attachment.generation, None if is_reset else device_to_text(after), record)
         if is_reset:
             reset(self._context, vf)
         else:
@@ -129,7 +132,7 @@ class Controller:
             self._context.tables.put_port(slot_of(vf), vf_image(self._context.inventory, vf))
         except DataPathError:
             vf.device = before
-            self._context.database.write_granted(str(vf.address), device_to_text(before), None)
+            self._context.database.write_granted(str(vf.address), vf.attachment.generation, device_to_text(before), None)
             self._context.tables.put_port(slot_of(vf), vf_image(self._context.inventory, vf))
             raise
         self._context.inventory.claim(vf)
@@ -142,7 +145,7 @@ class Controller:
         record = record_of(
             str(vf.address), guest, actor, _describe(asked), outcome, rule=deny.rule, before=unchanged, after=unchanged
         )
-        self._context.database.write_record(record)
+        self._records.refused(record)
         text = "%s of guest %s: %s: refused by %s: %s; the device keeps %s, the guest was told %s"
         told = "so" if is_told else "that it worked; reset the interface in the guest to recover"
         arguments = (vf.address, guest, _describe(asked), deny.rule, deny.reason, vf.device.effective_mac, told)
@@ -150,16 +153,13 @@ class Controller:
         return (Status.ERR_ADMIN_QUEUE, "refused") if is_told else (Status.SUCCESS, "pretended")
 
     def refuse_invalid(self, vf: AttachedVf, opcode: int, fault: str, actor: Actor) -> None:
-        """A message that the session refused: recorded and counted, nothing else happened."""
+        """A message that the session refused: counted, recorded within the guest's budget, nothing else happened."""
         guest, unchanged = vf.attachment.spec.guest, _show(vf.device)
         request = f"opcode {opcode}: {fault}"
         record = record_of(
             str(vf.address), guest, actor, request, Outcome.REFUSED, rule="virtchnl", before=unchanged, after=unchanged
         )
-        try:
-            self._context.database.write_record(record)
-        except StoreError as error:
-            _log.error("%s of guest %s: no audit record: %s", vf.address, guest, error)
+        self._records.refused(record)
         self._metrics.count_request(vf.address, opcode, "invalid", 0.0)
         self._metrics.log_refusal(vf.address, "%s of guest %s: %s", (vf.address, guest, request))
 

@@ -190,8 +190,7 @@ def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach
     attached = context.inventory.attached(vf)
     spec = attached.attachment.spec
     record = record_of(str(vf), spec.guest, actor, request, Outcome.GRANTED, before=_describe(attached.attachment))
-    context.database.write_intent([Change(kind="attachment", name=str(vf), body=None)], [record])
-    context.database.write_granted(str(vf), None, None)
+    context.database.write_intent([Change(kind="attachment", name=str(vf), body=None)], [record], revoked=[str(vf)])
     context.mailboxes.close(vf)
     context.tables.clear_port(slot_of(attached))
     _leave_inventory(context, attached)
@@ -260,7 +259,7 @@ def set_active(context: Context, attached: AttachedVf, active: Datapath, reason:
     _log.info("%s: data path is %s now: %s", vf, active, reason)
 
 
-def adopt(context: Context, attachment: Attachment, granted: str | None, is_after_boot: bool) -> bool:
+def adopt(context: Context, attachment: Attachment, granted: tuple[int, str] | None, is_after_boot: bool) -> bool:
     """Takes up a stored attachment: as it stands after a restart, made anew after a boot. False: its guest unplugged it
     meanwhile, and it is to be detached once all others are in service, which it must not disturb."""
     attached = _new_vf(attachment, _device_from_text(attachment, granted))
@@ -313,10 +312,11 @@ def device_to_text(device: Device) -> str:
     return json.dumps({"effective_mac": str(device.effective_mac), "filters": sorted(str(mac) for mac in device.filters)})
 
 
-def _device_from_text(attachment: Attachment, text: str | None) -> Device | None:
-    if text is None:
+def _device_from_text(attachment: Attachment, granted: tuple[int, str] | None) -> Device | None:
+    """None for a grant of another generation, which was another guest's."""
+    if granted is None or granted[0] != attachment.generation:
         return None
-    document = json.loads(text)
+    document = json.loads(granted[1])
     return Device(
         admin_mac=attachment.admin_mac,
         effective_mac=MacAddress.parse(document["effective_mac"]),

@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import selectors
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,10 @@ from sriov_xdp.pf.context import SELF, Actor, Context
 from sriov_xdp.pf.controller import Controller
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.events import HostEvents
+from sriov_xdp.pf.guest_records import GuestRecords
 from sriov_xdp.pf.intent import VfAddress, attachment_from_text, switch_from_json
 from sriov_xdp.pf.inventory import Inventory, PhysicalFunction
+from sriov_xdp.pf.lasting_fault import LastingFault
 from sriov_xdp.pf.loop import WriterLoop
 from sriov_xdp.pf.mailboxes import Complain, Mailboxes, Serve
 from sriov_xdp.pf.metrics import RequestMetrics
@@ -36,6 +39,7 @@ from sriov_xdp.store.errors import StoreError
 
 _log = logging.getLogger("sriov_xdp.pf")
 _CHECKPOINT_SECONDS = 30.0
+_SUM_SECONDS = 1.0
 _RETRY_SECONDS = 2.0
 _SETTLE_SECONDS = 1.0
 _LOOK_SECONDS = 60.0  # a dump of every device, in case an event was missed without notice
@@ -65,8 +69,10 @@ class PfService:
         self.mailboxes = Mailboxes(self._selector)
         self.context: Context
         self.events: HostEvents
+        self.records: GuestRecords
         self.was_compiled = False
         self.is_first_start = False
+        self._checkpoint_fault = LastingFault(what="state: checkpoint")
         self._lock_fds: list[int] = []
         self._out_of_service: set[VfAddress] = set()
 
@@ -92,7 +98,8 @@ class PfService:
             has_tcx=has_tcx,
             instance=instance or secrets.token_hex(4),
         )
-        controller = Controller(self.context, self.metrics)
+        self.records = GuestRecords(database)
+        controller = Controller(self.context, self.metrics, self.records)
         self.mailboxes.connect_controller(self._serve_with(controller), self._complain_with(controller))
         self._watch_host()
         self._adopt()
@@ -216,6 +223,7 @@ class PfService:
 
     def _set_timers(self) -> None:
         self.loop.every(_CHECKPOINT_SECONDS, self._checkpoint)
+        self.loop.every(_SUM_SECONDS, self.records.write_sums)
         self.loop.every(_LOOK_SECONDS, self.events.look_at_all)
         self.loop.every(_SETTLE_SECONDS, self.events.settle)
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
@@ -227,14 +235,18 @@ class PfService:
     def _checkpoint(self) -> None:
         try:
             self.context.database.checkpoint()
+            text = self._checkpoint_fault.worked(time.monotonic())
         except StoreError as error:  # idle work; the next round tries again
-            _log.warning("state: checkpoint: %s", error)
+            text = self._checkpoint_fault.struck(error, time.monotonic())
+        if text:
+            _log.warning("%s", text)
         give_memory_back()
 
     def close(self) -> None:
         """Ends everything that is only of this process."""
         for vf in list(self.context.inventory.vfs):
             self.mailboxes.close(vf)
+        self.records.close()
         self.context.database.close()
         self.context.links.close()
         self.context.pins.close()
