@@ -171,7 +171,9 @@ class PfService:
         self._leave_other_tc_kind()
         self._remove_leftovers()
         kind = TCX if context.has_tcx else CLSACT
-        database.write_intent([], [], {"boot_id": boot_id(), "instance": context.instance, TC_KIND: kind})
+        known = {"boot_id": boot_id(), "instance": context.instance, TC_KIND: kind}
+        if known != {key: database.meta(key) for key in known}:  # a restart says nothing new, and needs no space then
+            database.write_intent([], [], known)
         if context.inventory.vfs:
             _log.info("adopted %d VFs of %d PFs", len(context.inventory.vfs), len(context.inventory.pfs))
 

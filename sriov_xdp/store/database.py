@@ -219,14 +219,16 @@ class Database:
 
 
 def _connect(path: Path, synchronous: str, waits_ms: int) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.text_factory = lambda text: text.decode(errors="replace")  # a damaged text is one object's fault, not all reads'
-    path.chmod(0o600)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA wal_autocheckpoint=0")
-    connection.execute(f"PRAGMA synchronous={synchronous}")
-    connection.execute(f"PRAGMA busy_timeout={waits_ms}")
-    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    with contextlib.ExitStack() as undo:
+        connection = undo.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
+        connection.text_factory = lambda text: text.decode(errors="replace")  # a damaged text is one object's, not all reads'
+        path.chmod(0o600)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute(f"PRAGMA busy_timeout={waits_ms}")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        undo.pop_all()
     return connection
 
 

@@ -30,7 +30,7 @@ class Retention:
     rows_of_a_vf: int = 2_000
     rows_of_guests: int = 80_000
     rows_of_operator: int = 20_000
-    guest_characters: int = 512
+    guest_characters: int = 256
     operator_characters: int = 4_096
 
 

@@ -117,7 +117,7 @@ def test_records_of_a_vf_come_in_their_order_whoever_caused_them(database: Datab
 
 
 def test_texts_that_a_guest_or_an_operator_made_long_are_cut(database: Database) -> None:
-    for record, most in ((REFUSAL, 512), (COMMAND, 4096)):
+    for record, most in ((REFUSAL, 256), (COMMAND, 4096)):
         long = replace(record, request="x" * 5000)
         database.write_record(long)
         expected = f"{'x' * most}… ({5000 - most} characters more)"
