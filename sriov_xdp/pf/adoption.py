@@ -54,7 +54,9 @@ def adopt(context: Context) -> None:
     sweep(context)
     context.pins.remove_other_builds()
     kind = TCX if context.hooks.has_tcx else CLSACT
-    database.write_intent([], [], {"boot_id": boot_id(), "instance": context.instance, TC_KIND: kind})
+    known = {"boot_id": boot_id(), "instance": context.instance, TC_KIND: kind}
+    if known != {key: database.meta(key) for key in known}:  # a restart says nothing new, and needs no space then
+        database.write_intent([], [], known)
     context.marks.write_instance(context.instance)
     context.marks.write_revision(database.revision())
     if context.inventory.vfs:

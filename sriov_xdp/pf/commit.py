@@ -62,7 +62,7 @@ def commit_grant(context: Context, vf: AttachedVf, device: Device, record: Audit
     former = context.inventory.install(Change(devices={vf.address: device}))
     generation = vf.attachment.generation
     try:
-        context.database.write_granted(str(vf.address), generation, _granted_text(vf), record)
+        context.records.granted(generation, _granted_text(vf), record)
     except StoreError:
         context.inventory.restore(former)
         raise

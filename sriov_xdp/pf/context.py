@@ -13,11 +13,12 @@ from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Links
 from sriov_xdp.mailbox.messages import Event
 from sriov_xdp.pf.beside import Beside
+from sriov_xdp.pf.guest_records import GuestRecords
 from sriov_xdp.pf.hooks import Hooks
 from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.inventory import Inventory
 from sriov_xdp.pf.turns import Turns
-from sriov_xdp.store.audit import AuditRecord, Outcome
+from sriov_xdp.store.audit import OPERATOR, AuditRecord, Outcome
 from sriov_xdp.store.database import Database
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class Context:
     start: Callable[[Steps[Any]], None]
     links: Links
     database: Database
+    records: GuestRecords
     mailboxes: GuestChannels
     hooks: Hooks
     instance: str
@@ -80,7 +82,7 @@ class Context:
 
 
 def record_of(
-    vf: str, guest: str, actor: Actor, request: str, outcome: Outcome, *, rule: str = "operator", before: str = "", after: str = ""
+    vf: str, guest: str, actor: Actor, request: str, outcome: Outcome, *, rule: str = OPERATOR, before: str = "", after: str = ""
 ) -> AuditRecord:
     """An audit record with the present time."""
     return AuditRecord(

@@ -92,7 +92,8 @@ class Controller:
                 case Deny():
                     return self._deny(vf, asked, decision, actor)
         except (StoreError, DataPathError, PfError) as error:
-            _log.error("%s of guest %s: %s: failed: %s", vf.address, vf.attachment.spec.guest, _describe(asked), error)
+            arguments = (vf.address, vf.attachment.spec.guest, _describe(asked), error)
+            self._metrics.log_refusal(vf.address, "%s of guest %s: %s: failed: %s", arguments, logging.ERROR)
             return Status.ERR_NO_MEMORY, "failed"
 
     def _grant(self, vf: AttachedVf, asked: ConfigurationRequest, grant: Grant, actor: Actor) -> None:
@@ -127,7 +128,7 @@ class Controller:
         record = record_of(
             str(vf.address), guest, actor, _describe(asked), outcome, rule=deny.rule, before=unchanged, after=unchanged
         )
-        self._context.database.write_record(record)
+        self._context.records.refused(record)
         text = "%s of guest %s: %s: refused by %s: %s; the device keeps %s, the guest was told %s"
         told = "so" if is_told else "that it worked; reset the interface in the guest to recover"
         arguments = (vf.address, guest, _describe(asked), deny.rule, deny.reason, vf.device.effective_mac, told)
@@ -135,16 +136,13 @@ class Controller:
         return (Status.ERR_ADMIN_QUEUE, "refused") if is_told else (Status.SUCCESS, "pretended")
 
     def refuse_invalid(self, vf: AttachedVf, opcode: int, fault: str, actor: Actor) -> None:
-        """A message that the session refused: recorded and counted, nothing else happened."""
+        """A message that the session refused: counted, recorded within the guest's budget, nothing else happened."""
         guest, unchanged = vf.attachment.spec.guest, _show(vf.device)
         request = f"opcode {opcode}: {fault}"
         record = record_of(
             str(vf.address), guest, actor, request, Outcome.REFUSED, rule="virtchnl", before=unchanged, after=unchanged
         )
-        try:
-            self._context.database.write_record(record)
-        except StoreError as error:
-            _log.error("%s of guest %s: no audit record: %s", vf.address, guest, error)
+        self._context.records.refused(record)
         self._metrics.count_request(vf.address, opcode, "invalid", 0.0)
         self._metrics.log_refusal(vf.address, "%s of guest %s: %s", (vf.address, guest, request))
 

@@ -8,12 +8,14 @@
 For the pf package and the commands that work without a daemon.
 """
 
-import sqlite3
 from pathlib import Path
 
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS
 from sriov_xdp.pf.errors import Conflict
+from sriov_xdp.store.database import Database
+from sriov_xdp.store.errors import StateDamaged
+from sriov_xdp.store.files import STATE_FILE
 
 _REMEDY = (
     "traffic goes on as it is; put the state back, or rebuild it with `sriov-xdp recover`, "
@@ -27,34 +29,49 @@ def has_links(bpffs: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def stored_instance(state_dir: Path) -> tuple[str | None, int]:
-    """Instance and revision of the state, without creating or changing anything; (None, 0) for none. Raises Conflict when the
-    file is there and cannot be read."""
-    path = state_dir / "state.db"
-    if not path.exists() or path.stat().st_size == 0:
-        return None, 0
-    try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
-        try:
-            rows = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('instance', 'revision')").fetchall())
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise Conflict(f"{path}: cannot be read: {error}; {_REMEDY}") from error
-    return rows.get("instance"), int(rows.get("revision", 0))
+def require_state(state_dir: Path, bpffs: Path, marks: Marks) -> None:
+    """Before anything is opened, as SQLite would make what is missing. Raises Conflict when pins are there and no state."""
+    state = state_dir / STATE_FILE
+    if (marks.instance() or has_links(bpffs)) and not (state.exists() and state.stat().st_size):
+        raise Conflict(f"{_subject(bpffs, marks)}, but {state} is {'empty' if state.exists() else 'not there'}; {_REMEDY}")
 
 
-def require_own_state(state_dir: Path, bpffs: Path, marks: Marks) -> None:
-    """Raises Conflict when pins are there that the state does not know."""
+def open_own_state(state_dir: Path, bpffs: Path, marks: Marks) -> Database:
+    """Raises Conflict when the state is not what the pins belong to, StoreError when it cannot be opened."""
     there = marks.instance()
-    if there is None and not has_links(bpffs):
-        return
-    instance, revision = stored_instance(state_dir)
-    subject = f"{bpffs}: programs of instance {there or 'unknown'} serve guests"
-    if instance is None:
-        raise Conflict(f"{subject}, but {state_dir} has no state; {_REMEDY}")
-    if there is not None and instance != there:
-        raise Conflict(f"{subject}, but {state_dir} is the state of instance {instance}; {_REMEDY}")
-    if there is not None and revision < marks.revision():
-        text = f"{state_dir}: revision {revision} of the state, while revision {marks.revision()} was in force (its WAL is lost?)"
-        raise Conflict(f"{text}; {_REMEDY}")
+    try:
+        database = Database(state_dir)
+    except StateDamaged as error:
+        if there or has_links(bpffs):
+            raise Conflict(f"{_subject(bpffs, marks)}, but {error}") from error
+        raise
+    instance, revision = database.meta("instance"), database.revision()
+    text = ""
+    if instance is None and (there or has_links(bpffs)):
+        text = f"{state_dir} has no state"
+    elif there is not None and instance != there:
+        text = f"{state_dir} is the state of instance {instance}"
+    elif there is not None and revision < marks.revision():
+        text = f"{state_dir} is at revision {revision}, and {marks.revision()} was in force (its WAL is lost, or it is a copy)"
+    if text:
+        database.close()
+        raise Conflict(f"{_subject(bpffs, marks)}, but {text}; {_REMEDY}")
+    return database
+
+
+def _subject(bpffs: Path, marks: Marks) -> str:
+    return f"{bpffs}: programs of instance {marks.instance() or 'unknown'} serve guests"
+
+
+def stored_instance(state_dir: Path) -> str | None:
+    """Whose state a directory holds, None where there is none that can be read. Opens it as a daemon would."""
+    if not (state_dir / STATE_FILE).exists():
+        return None
+    try:
+        database = Database(state_dir)
+    except StateDamaged:
+        return None
+    try:
+        return database.meta("instance")
+    finally:
+        database.close()

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import selectors
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,18 +31,20 @@ from sriov_xdp.pf.context import Actor, Context, Steps
 from sriov_xdp.pf.controller import Controller
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.events import HostEvents
+from sriov_xdp.pf.guest_records import GuestRecords
 from sriov_xdp.pf.hooks import Hooks
 from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.inventory import Inventory
+from sriov_xdp.pf.lasting_fault import LastingFault
 from sriov_xdp.pf.loop import WriterLoop
 from sriov_xdp.pf.mailboxes import Complain, Mailboxes, Serve
 from sriov_xdp.pf.metrics import RequestMetrics
-from sriov_xdp.pf.presence import require_own_state
-from sriov_xdp.store.database import Database
+from sriov_xdp.pf.presence import open_own_state, require_state
 from sriov_xdp.store.errors import StoreError
 
 _log = logging.getLogger("sriov_xdp.pf")
 _CHECKPOINT_SECONDS = 30.0
+_SUM_SECONDS = 1.0
 _RETRY_SECONDS = 2.0
 _SETTLE_SECONDS = 1.0
 _LOOK_SECONDS = 60.0  # a look at every device, in case an event was missed without notice
@@ -71,6 +74,7 @@ class PfService:
         self.events: HostEvents
         self.was_compiled = False
         self.is_first_start = False
+        self._checkpoint_fault = LastingFault(what="state: checkpoint")
         self._lock_fds: list[int] = []
 
     def start(self) -> None:
@@ -78,12 +82,12 @@ class PfService:
         bpffs.ensure(self._places.bpffs)
         self._lock_fds = lock(self._places)
         marks = Marks(self._places.bpffs)
-        require_own_state(self._places.state_dir, self._places.bpffs, marks)
+        require_state(self._places.state_dir, self._places.bpffs, marks)
         pins = Pins(self._places.bpffs)
         self.was_compiled = pins.load()
         tables = Tables(pins)
         tables.adopt()
-        database = Database(self._places.state_dir)
+        database = open_own_state(self._places.state_dir, self._places.bpffs, marks)
         instance = database.meta("instance")
         self.is_first_start = instance is None
         self.context = Context(
@@ -95,6 +99,7 @@ class PfService:
             start=self._start_verb,
             links=Links(),
             database=database,
+            records=GuestRecords(database),
             mailboxes=self.mailboxes,
             hooks=Hooks(pins, has_tcx=pins.supports_tcx() if self._use_tcx is None else self._use_tcx),
             instance=instance or secrets.token_hex(4),
@@ -134,6 +139,7 @@ class PfService:
 
     def _set_timers(self) -> None:
         self.loop.every(_CHECKPOINT_SECONDS, self._checkpoint)
+        self.loop.every(_SUM_SECONDS, self.context.records.write_sums)
         self.loop.every(_LOOK_SECONDS, self.events.look_at_all)
         self.loop.every(_SETTLE_SECONDS, self.events.settle)
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
@@ -145,8 +151,11 @@ class PfService:
     def _checkpoint(self) -> None:
         try:
             self.context.database.checkpoint()
+            text = self._checkpoint_fault.worked(time.monotonic())
         except StoreError as error:  # idle work; the next round tries again
-            _log.warning("state: checkpoint: %s", error)
+            text = self._checkpoint_fault.struck(error, time.monotonic())
+        if text:
+            _log.warning("%s", text)
         give_memory_back()
 
     def close(self) -> None:
@@ -154,6 +163,7 @@ class PfService:
         for vf in list(self.context.inventory.vfs):
             self.mailboxes.close(vf)
         self.context.beside.close()
+        self.context.records.close()
         self.context.database.close()
         self.context.links.close()
         self.context.pins.close()

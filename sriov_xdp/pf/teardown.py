@@ -18,7 +18,6 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Ipv6State, Link, Links
 from sriov_xdp.pf import uplinks, veth
 from sriov_xdp.pf.context import is_group_of
-from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.intent import Attachment, VfAddress, attachment_from_text
 from sriov_xdp.pf.inventory import PhysicalFunction
 from sriov_xdp.pf.presence import stored_instance
@@ -68,8 +67,8 @@ def _is_ours(places: Places, device: Link) -> bool:
 
 
 def _instance_of_state(places: Places) -> str | None:
-    with contextlib.suppress(Conflict):
-        return stored_instance(places.state_dir)[0]
+    with contextlib.suppress(StoreError):
+        return stored_instance(places.state_dir)
     return None
 
 
