@@ -167,6 +167,34 @@ def _serve(service: "PfService") -> None:
 
 @click.command()
 @_with_places
+@click.option("-f", "--file", type=click.Path(path_type=Path), help="Host configuration or an export: policy, uplinks, groups.")
+def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | None) -> None:
+    """Rebuilds a state that is lost from devices, maps and marks, and from a configuration; guests notice nothing.
+
+    For a stopped daemon whose start says that guests are served and the state is not there. What is damaged is kept aside.
+    """
+    from sriov_xdp.api import config
+    from sriov_xdp.datapath.errors import DataPathError
+    from sriov_xdp.pf.errors import Conflict, PfError
+    from sriov_xdp.pf.recover import recover as rebuild
+    from sriov_xdp.pf.service import Places
+    from sriov_xdp.store.errors import StoreError
+
+    try:
+        wanted = config.load(file)[0] if file else None
+        lines = rebuild(Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs), wanted)
+    except Conflict as error:
+        fail(5, str(error))
+    except (PfError, DataPathError, StoreError) as error:
+        fail(1, str(error))
+    for line in lines:
+        click.echo(f"recovered {line}")
+    if file is None:
+        click.echo("policy and overrides are not known to the data path: all groups have the strict defaults now")
+
+
+@click.command()
+@_with_places
 @click.option("--purge", is_flag=True, help="Also the state directory, with audit and history.")
 @click.option("--yes", is_flag=True, help="Does not ask on a terminal.")
 def teardown(state_dir: Path, run_dir: Path | None, bpffs: Path, purge: bool, yes: bool) -> None:

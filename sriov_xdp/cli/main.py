@@ -8,7 +8,7 @@ import click
 
 from sriov_xdp.cli import objects
 from sriov_xdp.cli.benchmark import bench
-from sriov_xdp.cli.daemon import daemon, teardown
+from sriov_xdp.cli.daemon import daemon, recover, teardown
 from sriov_xdp.cli.demo import demo
 from sriov_xdp.cli.doctor import doctor
 from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ask, exits_cleanly, fail, json_option, show_json
@@ -110,7 +110,18 @@ def export(as_json: bool) -> None:
     click.echo(yaml.safe_dump(document, sort_keys=False), nl=False)
 
 
-_COMMANDS: list[click.Command] = [daemon, teardown, doctor, demo, bench, objects.pf, objects.vf, objects.switch, objects.port_group]
+_COMMANDS: list[click.Command] = [
+    daemon,
+    teardown,
+    recover,
+    doctor,
+    demo,
+    bench,
+    objects.pf,
+    objects.vf,
+    objects.switch,
+    objects.port_group,
+]
 for _command in [*_COMMANDS, objects.port, objects.audit]:
     main.add_command(_command)
 
