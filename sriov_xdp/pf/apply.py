@@ -146,7 +146,7 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     for vf in attachments:
         attached = context.inventory.vfs.get(vf)
         if attached:
-            yield from lifecycle.change_live(context, attached, former[vf].spec)
+            yield from lifecycle.change_live(context, attached, former[vf])
 
 
 def _changed_attachments(context: Context, steps: list[Step], switches: Mapping[str, Switch | None]) -> dict[VfAddress, Attachment]:

@@ -12,7 +12,7 @@ from sriov_xdp.host.links import Link
 from sriov_xdp.host.monitor import AddressChange, FolderMonitor, LinkChange, LinkMonitor
 from sriov_xdp.pf import adoption, lifecycle, uplinks
 from sriov_xdp.pf.context import Context, Steps
-from sriov_xdp.pf.intent import Datapath, VfAddress
+from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.inventory import AttachedVf, Stage
 from sriov_xdp.pf.publish import publish_all, publish_ports
 from sriov_xdp.pf.restlessness import Restlessness
@@ -22,7 +22,6 @@ _log = logging.getLogger("sriov_xdp.pf")
 # this time stays in XDP mode, which is right with or without a program, until it rests.
 _RESTLESS_CHANGES = 20
 _RESTLESS_SECONDS = 5.0
-_RESTLESS = "auto: the guest's XDP program comes and goes"
 _VFS_A_STEP = 16
 
 
@@ -154,6 +153,7 @@ class HostEvents:
             self._waiting.discard(address)
             link = self._context.links.find(vf.attachment.ifindex) if vf else None
             if vf and link:
+                vf.is_restless = False
                 vf.active_reason = lifecycle.mode_of(self._context, vf)[1]
                 self._follow_program(vf, guest_runs_xdp=link.peer_runs_xdp)
         guests = frozenset(vf.attachment.spec.guest for vf in self._context.inventory.vfs.values())
@@ -208,7 +208,7 @@ class HostEvents:
         self._program_changes.changed(guest, now)
         if not guest_runs_xdp and self._program_changes.is_restless(guest, now):
             self._waiting.add(vf.address)
-            if vf.attachment.spec.datapath is Datapath.AUTO:
-                vf.active_reason = _RESTLESS
+            vf.is_restless = True
+            vf.active_reason = lifecycle.mode_of(self._context, vf)[1]
             return
         lifecycle.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)

@@ -105,6 +105,7 @@ class AttachedVf:
     stage: Stage = Stage.PLANNED
     has_carrier: bool = True
     guest_runs_xdp: bool = False
+    is_restless: bool = False  # its guest's XDP program comes and goes, and is not followed until it rests
     guest_features_before: dict[str, bool] = field(default_factory=dict)
 
     @property

@@ -140,7 +140,7 @@ def change_adapter(context: Context, attached: AttachedVf, spec: AdapterSpec, ac
     changed = changed_attachment(context, attached, spec)
     commit(context, Change(attachments={attached.address: changed}), [adapter_record(former, changed, actor, request)])
     try:
-        yield from lifecycle.change_live(context, attached, former.spec)
+        yield from lifecycle.change_live(context, attached, former)
     except lifecycle.FAULTS:
         if spec.datapath is not former.spec.datapath and attached.attachment == changed:
             back = replace(changed, spec=replace(changed.spec, datapath=former.spec.datapath))
