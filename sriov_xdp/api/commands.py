@@ -71,6 +71,13 @@ class SetVf(_Request):
     datapath: Datapath | None = None
 
 
+class SetSwitch(_Request):
+    """What is given changes."""
+
+    name: ObjectName
+    policy: PolicyDocument
+
+
 class SetGroup(_Request):
     """What is given changes."""
 
@@ -146,6 +153,11 @@ def _set_vf(context: Context, request: SetVf, actor: Actor) -> Any:
     return views.vf_show(context, request.vf)
 
 
+def _set_switch(context: Context, request: SetSwitch, actor: Actor) -> Any:
+    configure.set_switch(context, request.name, actor, request.policy.settings())
+    return views.switch_show(context, request.name)
+
+
 def _set_group(context: Context, request: SetGroup, actor: Actor) -> Any:
     configure.set_group(context, request.name, actor, policy=request.policy.settings(), vlan=request.vlan)
     return views.group_show(context, request.name)
@@ -188,6 +200,7 @@ COMMANDS: dict[str, Command] = {
     "vf-set": (SetVf, _alone(_set_vf)),
     "switch-list": (Nothing, lambda context, _request, _actor: views.switch_list(context)),
     "switch-show": (OnName, lambda context, request, _actor: views.switch_show(context, request.name)),
+    "switch-set": (SetSwitch, _alone(_set_switch)),
     "port-group-list": (Nothing, lambda context, _request, _actor: views.group_list(context)),
     "port-group-show": (OnName, lambda context, request, _actor: views.group_show(context, request.name)),
     "port-group-set": (SetGroup, _alone(_set_group)),

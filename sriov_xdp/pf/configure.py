@@ -12,8 +12,8 @@ from dataclasses import replace
 from sriov_xdp.pf import lifecycle, uplinks
 from sriov_xdp.pf.context import Actor, Context, record_of
 from sriov_xdp.pf.controller import link_event
-from sriov_xdp.pf.errors import Conflict, Invalid, Refused
-from sriov_xdp.pf.images import member_lists, slot_of, vf_image, vf_value
+from sriov_xdp.pf.errors import Conflict, Invalid, NotFound, Refused
+from sriov_xdp.pf.images import member_lists, slot_of, vf_guard, vf_image, vf_value
 from sriov_xdp.pf.intent import (
     AdapterSpec,
     Attachment,
@@ -124,9 +124,11 @@ def _put_pf(context: Context, spec: PfSpec, actor: Actor) -> None:
                 context.inventory.pfs[spec.name] = present
                 uplinks.take(context, present)
             raise
-    request = f"set PF {spec.name}: uplink {spec.uplink or 'none'}, {spec.num_vfs} VFs"
+    wire = f"uplink {spec.uplink or 'none'}, own sources from the wire: {spec.wire_own_source}"
+    request = f"set PF {spec.name}: {wire}, {spec.num_vfs} VFs"
     record = record_of("", "", actor, request, Outcome.GRANTED)
     context.database.write_intent([Change(kind="pf", name=spec.name, body=uplinks.pf_to_text(pf))], [record])
+    uplinks.refresh(context, pf)
 
 
 def _shrink_check(context: Context, pf: PhysicalFunction, spec: PfSpec) -> None:
@@ -207,6 +209,7 @@ def _reprogram(context: Context, ports: list[AttachedVf], with_new_vlan: list[At
     """One batch for policy; full images where the VLAN changed. A port whose policy no longer accepts what its guest was
     granted goes back to its admin settings, and the guest hears of a reset."""
     context.tables.put_values({slot_of(vf): vf_value(context.inventory, vf) for vf in ports})
+    context.tables.put_guards({slot_of(vf): vf_guard(context.inventory, vf) for vf in ports})
     for vf in ports:
         withdraw_grants(context, vf)
     for vf in with_new_vlan:
@@ -220,6 +223,16 @@ def withdraw_grants(context: Context, vf: AttachedVf) -> None:
         _log.warning("%s: mac_changes is reject now: %s goes back to %s", vf.address, vf.device.effective_mac, vf.device.admin_mac)
         context.database.write_granted(str(vf.address), None, None)
         lifecycle.reset(context, vf)
+
+
+def set_switch(context: Context, name: str, actor: Actor, policy: PolicySettings) -> Switch:
+    """Changes settings of a switch's policy. Raises NotFound."""
+    if name not in context.inventory.switches:
+        raise NotFound(f"switch {name}: not configured; `sriov-xdp switch list` shows what is")
+    switch = context.inventory.switches[name]
+    changed = replace(switch, policy=switch.policy.merged(policy))
+    put_switch(context, changed, actor)
+    return changed
 
 
 def set_group(

@@ -15,7 +15,7 @@ from sriov_xdp.pf import attachments
 from sriov_xdp.pf.context import Context
 from sriov_xdp.pf.errors import Conflict, Invalid, PfError
 from sriov_xdp.pf.images import uplink_image
-from sriov_xdp.pf.intent import PfSpec
+from sriov_xdp.pf.intent import PfSpec, WireOwnSource
 from sriov_xdp.pf.inventory import PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.vswitch.address import MacAddress
 
@@ -28,14 +28,21 @@ _OFFLOADS = {features.RX_VLAN: False, features.TX_VLAN: False}  # a tag taken of
 def pf_to_text(pf: PhysicalFunction) -> str:
     """For the store; with what the uplink was like before, to give it back so."""
     before = pf.uplink.features_before if pf.uplink else {}
-    document = {"number": pf.number, "uplink": pf.spec.uplink, "num_vfs": pf.spec.num_vfs, "features_before": before}
+    document = {
+        "number": pf.number,
+        "uplink": pf.spec.uplink,
+        "num_vfs": pf.spec.num_vfs,
+        "wire_own_source": pf.spec.wire_own_source.value,
+        "features_before": before,
+    }
     return json.dumps(document)
 
 
 def pf_from_text(name: str, text: str) -> tuple[PhysicalFunction, dict[str, bool]]:
     """The reverse: the PF, its uplink not yet taken, and the uplink's former features."""
     document = json.loads(text)
-    spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"])
+    own_source = WireOwnSource(document.get("wire_own_source", WireOwnSource.DROP))  # earlier versions did not say
+    spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"], wire_own_source=own_source)
     return PhysicalFunction(spec=spec, number=document["number"]), document["features_before"]
 
 
