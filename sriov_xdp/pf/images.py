@@ -31,6 +31,7 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         PortFlag.PEER: not vf.guest_runs_xdp,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.NO_CARRIER: not vf.has_carrier,
+        PortFlag.LOOP: vf.cut_for_loop_with is not None,
     }
     return PortValue(
         ifindex=vf.attachment.ifindex,

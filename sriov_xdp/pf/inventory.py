@@ -51,7 +51,8 @@ class PhysicalFunction:
 
 @dataclass(slots=True)
 class AttachedVf:
-    """A VF in use. active: the program kind that is attached now, and why."""
+    """A VF in use. active: the program kind that is attached now, and why. cut_for_loop_with: the other VF of a loop through the
+    guest, because of which this one takes no part in floods."""
 
     attachment: Attachment
     device: Device
@@ -59,6 +60,7 @@ class AttachedVf:
     active_reason: str
     has_carrier: bool = True
     guest_runs_xdp: bool = False
+    cut_for_loop_with: VfAddress | None = None
     guest_features_before: dict[str, bool] = field(default_factory=dict)
 
     @property

@@ -29,6 +29,8 @@ from sriov_xdp.pf.events import HostEvents
 from sriov_xdp.pf.intent import VfAddress, attachment_from_text, switch_from_json
 from sriov_xdp.pf.inventory import Inventory, PhysicalFunction
 from sriov_xdp.pf.loop import WriterLoop
+from sriov_xdp.pf.loop_watch import LoopWatch
+from sriov_xdp.pf.loops import LOOK_SECONDS
 from sriov_xdp.pf.mailboxes import Complain, Mailboxes, Serve
 from sriov_xdp.pf.metrics import RequestMetrics
 from sriov_xdp.store.database import Database
@@ -65,6 +67,7 @@ class PfService:
         self.mailboxes = Mailboxes(self._selector)
         self.context: Context
         self.events: HostEvents
+        self.loop_watch: LoopWatch
         self.was_compiled = False
         self.is_first_start = False
         self._lock_fds: list[int] = []
@@ -96,6 +99,7 @@ class PfService:
         self.mailboxes.connect_controller(self._serve_with(controller), self._complain_with(controller))
         self._watch_host()
         self._adopt()
+        self.loop_watch = LoopWatch(self.context)
         self._set_timers()
 
     def _lock(self) -> None:
@@ -220,6 +224,7 @@ class PfService:
         self.loop.every(_SETTLE_SECONDS, self.events.settle)
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
         self.loop.every(_RETRY_SECONDS, self._resume)
+        self.loop.every(LOOK_SECONDS, self.loop_watch.look)
         watchdog_seconds = systemd.watchdog_interval_seconds()
         if watchdog_seconds:
             self.loop.every(watchdog_seconds, lambda: systemd.notify("WATCHDOG=1"))
@@ -235,6 +240,7 @@ class PfService:
         """Ends everything that is only of this process."""
         for vf in list(self.context.inventory.vfs):
             self.mailboxes.close(vf)
+        self.loop_watch.close()
         self.context.database.close()
         self.context.links.close()
         self.context.pins.close()

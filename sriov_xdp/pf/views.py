@@ -59,6 +59,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         "filters": sorted(str(mac) for mac in vf.device.filters),
         "link": link_of(vf),
         "link_state": attachment.link_state.value,
+        "loop": f"cut: floods come back by {vf.cut_for_loop_with}" if vf.cut_for_loop_with else None,
         "mtu": context.inventory.mtu_bytes(address.pf),
         "datapath": {
             "mode": spec.datapath.value,
@@ -93,6 +94,7 @@ _VF_KEYS = (
     "filters",
     "link",
     "link_state",
+    "loop",
     "mtu",
     "datapath",
     "counters",

@@ -145,6 +145,14 @@ def test_frames_beyond_one_buffer_are_jumbo(mtu_bytes: int, is_set: bool) -> Non
     assert [is_set, is_set] == [PortFlag.JUMBO in value.flags for value in values]
 
 
+def test_a_port_with_a_loop_takes_no_part_in_floods() -> None:
+    inventory = host()
+    attached = connect(inventory, 1, "web")
+    assert PortFlag.LOOP not in vf_value(inventory, attached).flags
+    attached.cut_for_loop_with = VfAddress("pf0", 0)
+    assert PortFlag.LOOP in vf_value(inventory, attached).flags
+
+
 @pytest.mark.parametrize("has_carrier", [True, False])
 def test_a_guest_end_that_is_down_has_no_carrier(has_carrier: bool) -> None:
     inventory = host()
