@@ -14,6 +14,13 @@ static __always_inline enum sxdp_verdict target_judge(const struct sxdp_port *ta
 	return SXDP_ADMITTED;
 }
 
+/* A copy of a flood: a port that was cut because of a loop gets none. */
+static __always_inline enum sxdp_verdict target_judge_copy(const struct sxdp_port *target, const struct sxdp_trunk *trunk,
+							   __u64 vlan)
+{
+	return target->flags & SXDP_PORT_LOOP ? SXDP_TARGET_DENIED : target_judge(target, trunk, vlan);
+}
+
 /* An entry counts only for the attachment that it was made for. An empty port has place 0. */
 static __always_inline int target_is_current(const struct sxdp_port *target, __u64 place)
 {

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from sriov_xdp.api import config
-from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName
+from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName, StormRate
 from sriov_xdp.pf import apply as applying
 from sriov_xdp.pf import lifecycle, operate, views
 from sriov_xdp.pf.context import Actor, Context, Steps
@@ -80,16 +80,25 @@ class SettingsDocument(_Request):
 
     security: dict[Literal["promiscuous", "mac_changes", "forged_transmits"], Security | Literal["inherit"] | None] = {}
     deny_reply: DenyReply | Literal["inherit"] | None = None
+    guards: dict[Literal["storm"], dict[Literal["broadcast_pps", "multicast_pps"], StormRate | Literal["inherit"] | None]] = {}
 
-    def change(self, vlan: Vlan | Literal["inherit"] | None) -> operate.SettingsChange:
+    def change(self, vlan: Vlan | Literal["inherit"] | None = None) -> operate.SettingsChange:
         """As the PF sees it."""
         named: dict[str, Any] = {"deny_reply": self.deny_reply}
         named |= {str(name): value for name, value in self.security.items()}
+        named |= {f"storm_{name}": value for name, value in self.guards.get("storm", {}).items()}
         values: dict[str, Any] = {name: value for name, value in named.items() if value not in (None, "inherit")}
         inherited = {name for name, value in {**named, "vlan": vlan}.items() if value == "inherit"}
         return operate.SettingsChange(
             policy=PolicySettings(**values), vlan=vlan if isinstance(vlan, Vlan) else None, inherited=frozenset(inherited)
         )
+
+
+class SetSwitch(_Request):
+    """What is given changes."""
+
+    name: ObjectName
+    policy: SettingsDocument
 
 
 class SetGroup(_Request):
@@ -181,6 +190,11 @@ def _set_vf(context: Context, request: SetVf, actor: Actor) -> Steps[Any]:
     return views.vf_show(context, request.vf)
 
 
+def _set_switch(context: Context, request: SetSwitch, actor: Actor) -> Steps[Any]:
+    yield from operate.set_switch(context, request.name, request.policy.change(), actor)
+    return views.switch_show(context, request.name)
+
+
 def _set_group(context: Context, request: SetGroup, actor: Actor) -> Steps[Any]:
     yield from operate.set_group(context, request.name, request.policy.change(request.vlan), actor)
     return views.group_show(context, request.name)
@@ -223,6 +237,7 @@ COMMANDS: dict[str, Command] = {
     "vf-set": (SetVf, _verb(_set_vf)),
     "switch-list": (Nothing, lambda context, _request, _actor: views.switch_list(context)),
     "switch-show": (OnName, lambda context, request, _actor: views.switch_show(context, request.name)),
+    "switch-set": (SetSwitch, _verb(_set_switch)),
     "port-group-list": (Nothing, lambda context, _request, _actor: views.group_list(context)),
     "port-group-show": (OnName, lambda context, request, _actor: views.group_show(context, request.name)),
     "port-group-set": (SetGroup, _verb(_set_group)),

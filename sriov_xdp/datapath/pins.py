@@ -30,6 +30,8 @@ MAP_SHAPES: dict[str, tuple[int, int, int]] = {
     "fdb": (4, abi.FDB_BYTES, 1),
     "fdb_overflow": (8, abi.PLACE_LAYOUT.size, abi.MAX_FDB_ENTRIES),
     "trunks": (4, abi.TRUNK_LAYOUT.size, abi.MAX_PORTS),
+    "guards": (4, abi.GUARD_LAYOUT.size, abi.MAX_PORTS),
+    "loops": (4, abi.RETURN_LAYOUT.size, abi.MAX_PORTS),
     "members": (4, abi.MEMBERS_LAYOUT.size, abi.MAX_VLANS),
     "counters": (4, abi.CPU_BYTES, libbpf.possible_cpus()),
     "floods": (4, 4, abi.MAX_VLANS),

@@ -182,7 +182,8 @@ def _put_pf(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
     former = present.entry if present else None
     if present:
         _shrink_check(context, spec)
-    request = f"set PF {spec.name}: uplink {spec.uplink or 'none'}, {spec.num_vfs} VFs"
+    wire = f"uplink {spec.uplink or 'none'}, own sources from the wire: {spec.wire_own_source}"
+    request = f"set PF {spec.name}: {wire}, {spec.num_vfs} VFs"
     record = record_of("", "", actor, request, Outcome.GRANTED)
     number = former.number if former else inventory.free_pf_number()
     if former and former.spec.uplink == spec.uplink:

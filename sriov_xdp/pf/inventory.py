@@ -96,7 +96,8 @@ class Stage(Enum):
 
 @dataclass(slots=True)
 class AttachedVf:
-    """A VF in use. active: the program kind that is attached now, and why."""
+    """A VF in use. active: the program kind that is attached now, and why. cut_for_loop_with: the other VF of a loop through the
+    guest, because of which this one takes no part in floods."""
 
     attachment: Attachment
     device: Device
@@ -106,6 +107,7 @@ class AttachedVf:
     has_carrier: bool = True
     guest_runs_xdp: bool = False
     is_restless: bool = False  # its guest's XDP program comes and goes, and is not followed until it rests
+    cut_for_loop_with: VfAddress | None = None
     guest_features_before: dict[str, bool] = field(default_factory=dict)
 
     @property

@@ -37,6 +37,8 @@ from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.inventory import Inventory
 from sriov_xdp.pf.lasting_fault import LastingFault
 from sriov_xdp.pf.loop import WriterLoop
+from sriov_xdp.pf.loop_watch import LoopWatch
+from sriov_xdp.pf.loops import LOOK_SECONDS
 from sriov_xdp.pf.mailboxes import Complain, Mailboxes, Serve
 from sriov_xdp.pf.metrics import RequestMetrics
 from sriov_xdp.pf.presence import open_own_state, require_state
@@ -72,6 +74,7 @@ class PfService:
         self.mailboxes = Mailboxes(self._selector)
         self.context: Context
         self.events: HostEvents
+        self.loop_watch: LoopWatch
         self.was_compiled = False
         self.is_first_start = False
         self._checkpoint_fault = LastingFault(what="state: checkpoint")
@@ -110,6 +113,7 @@ class PfService:
         self._watch_host()
         adoption.adopt(self.context)
         self.events.on_links()  # what was queued while there was nobody to hear it is old by now
+        self.loop_watch = LoopWatch(self.context)
         self._set_timers()
 
     def _start_verb(self, steps: Steps[object]) -> None:
@@ -144,6 +148,7 @@ class PfService:
         self.loop.every(_SETTLE_SECONDS, self.events.settle)
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
         self.loop.every(_RETRY_SECONDS, self.events.retry)
+        self.loop.every(LOOK_SECONDS, self.loop_watch.look)
         watchdog_seconds = systemd.watchdog_interval_seconds()
         if watchdog_seconds:
             self.loop.every(watchdog_seconds, lambda: systemd.notify("WATCHDOG=1"))
@@ -162,6 +167,7 @@ class PfService:
         """Ends everything that is only of this process."""
         for vf in list(self.context.inventory.vfs):
             self.mailboxes.close(vf)
+        self.loop_watch.close()
         self.context.beside.close()
         self.context.records.close()
         self.context.database.close()

@@ -3,20 +3,22 @@
 import json
 from typing import Any
 
-from sriov_xdp.pf.intent import PfSpec
+from sriov_xdp.pf.intent import PfSpec, WireOwnSource
 from sriov_xdp.pf.inventory import FoundUplink, PfEntry, PhysicalFunction
 
 
 def pf_to_text(pf: PhysicalFunction) -> str:
     """For the store."""
-    document = {"number": pf.number, "uplink": pf.spec.uplink, "num_vfs": pf.spec.num_vfs, "found": _found_to_json(pf.found)}
+    spec = {"uplink": pf.spec.uplink, "num_vfs": pf.spec.num_vfs, "wire_own_source": pf.spec.wire_own_source.value}
+    document = {"number": pf.number, **spec, "found": _found_to_json(pf.found)}
     return json.dumps(document)
 
 
 def pf_from_text(name: str, text: str) -> PfEntry:
     """The reverse. Raises ValueError, KeyError, TypeError."""
     document = json.loads(text)
-    spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"])
+    own_source = WireOwnSource(document.get("wire_own_source", WireOwnSource.DROP))  # earlier versions did not say
+    spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"], wire_own_source=own_source)
     found = document.get("found")
     if found is None and "features_before" in document and spec.uplink:
         found = _of_an_earlier_version(document["features_before"])

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from sriov_xdp.datapath.abi import VLAN_NONE, VLAN_TRUNKS, PortFlag, PortValue
-from sriov_xdp.pf.images import member_lists, slot_of, uplink_image, vf_image, vf_value
-from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, LinkState, PfSpec, VfAddress
+from sriov_xdp.datapath.abi import NO_GUARD, VLAN_NONE, VLAN_TRUNKS, Guard, PortFlag, PortValue
+from sriov_xdp.pf.images import member_lists, slot_of, uplink_image, vf_guard, vf_image, vf_value
+from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, LinkState, PfSpec, VfAddress, WireOwnSource
 from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
@@ -152,12 +152,34 @@ def test_frames_beyond_one_buffer_are_jumbo(mtu_bytes: int, is_set: bool) -> Non
     assert [is_set, is_set] == [PortFlag.JUMBO in value.flags for value in values]
 
 
+def test_a_port_with_a_loop_takes_no_part_in_floods() -> None:
+    inventory = host()
+    attached = connect(inventory, 1, "web")
+    assert PortFlag.LOOP not in vf_value(inventory, attached).flags
+    attached.cut_for_loop_with = VfAddress("pf0", 0)
+    assert PortFlag.LOOP in vf_value(inventory, attached).flags
+
+
 @pytest.mark.parametrize("has_carrier", [True, False])
 def test_a_guest_end_that_is_down_has_no_carrier(has_carrier: bool) -> None:
     inventory = host()
     attached = connect(inventory, 0, "web")
     attached.has_carrier = has_carrier
     assert has_carrier != (PortFlag.NO_CARRIER in vf_value(inventory, attached).flags)
+
+
+@pytest.mark.parametrize(
+    ("policy", "guard"),
+    [
+        (PolicySettings(), Guard(broadcast_pps=10_000, multicast_pps=100_000)),
+        (PolicySettings(storm_broadcast_pps=7), Guard(broadcast_pps=7, multicast_pps=100_000)),
+        (PolicySettings(storm_broadcast_pps=0, storm_multicast_pps=0), NO_GUARD),
+    ],
+)
+def test_a_guests_port_has_the_guard_of_its_policy(policy: PolicySettings, guard: Guard) -> None:
+    inventory = host(policy=policy)
+    attached = connect(inventory, 0, "web")
+    assert (guard, guard) == (vf_guard(inventory, attached), vf_image(inventory, attached).guard)
 
 
 # How a VF is reached.
@@ -205,7 +227,7 @@ def test_an_uplink_is_a_port_of_its_pf_that_nothing_is_forwarded_to_by_address()
         mtu_bytes=1500,
         pf=PF_NUMBER,
     )
-    assert (wanted, frozenset(), frozenset()) == (image.value, image.trunk, image.fdb)
+    assert (wanted, frozenset(), frozenset(), NO_GUARD) == (image.value, image.trunk, image.fdb, image.guard)
 
 
 def test_without_an_uplink_the_pfs_port_is_down_and_has_no_address() -> None:
@@ -225,6 +247,17 @@ def test_without_an_uplink_the_pfs_port_is_down_and_has_no_address() -> None:
 def test_an_uplink_says_how_it_is_served(change: dict[str, Any], flag: PortFlag) -> None:
     inventory = host(uplink=replace(UPLINK, **change))
     assert PortFlag.UPLINK | PortFlag.LINK_UP | flag == uplink_image(inventory, inventory.pf("pf0")).value.flags
+
+
+@pytest.mark.parametrize("uplink", [UPLINK, None], ids=["with an uplink", "without"])
+@pytest.mark.parametrize(("own_source", "is_set"), [(WireOwnSource.ACCEPT, True), (WireOwnSource.DROP, False)])
+def test_own_sources_pass_from_the_wire_only_where_the_pf_accepts_them(
+    own_source: WireOwnSource, is_set: bool, uplink: UplinkState | None
+) -> None:
+    inventory = host(uplink=uplink)
+    pf = inventory.pf("pf0")
+    pf.spec = replace(pf.spec, wire_own_source=own_source)
+    assert is_set == (PortFlag.OWN_SOURCE_ACCEPT in uplink_image(inventory, pf).value.flags)
 
 
 @pytest.mark.parametrize(("groups", "is_set"), [((), False), (("plain", "web"), False), (("web", "trunk"), True)])

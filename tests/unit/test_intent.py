@@ -26,7 +26,16 @@ from sriov_xdp.pf.intent import (
     vlan_to_json,
 )
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch
+from sriov_xdp.vswitch.policy import (
+    MAX_STORM_PPS,
+    DenyReply,
+    Override,
+    PolicySettings,
+    PortGroup,
+    PortOverrides,
+    Security,
+    Switch,
+)
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
@@ -38,12 +47,15 @@ vlans = st.one_of(
     st.builds(Vlan.trunk, st.frozensets(vlan_numbers, min_size=1, max_size=30)),
 )
 security = st.none() | st.sampled_from(Security)
+rates = st.none() | st.integers(0, MAX_STORM_PPS)
 policies = st.builds(
     PolicySettings,
     promiscuous=security,
     mac_changes=security,
     forged_transmits=security,
     deny_reply=st.none() | st.sampled_from(DenyReply),
+    storm_broadcast_pps=rates,
+    storm_multicast_pps=rates,
 )
 groups = st.builds(PortGroup, name=names, vlan=vlans, policy=policies, overrides_allowed=st.frozensets(st.sampled_from(Override)))
 switches = st.builds(
@@ -224,6 +236,7 @@ def test_a_policy_says_only_what_is_set() -> None:
     policy = PolicySettings(mac_changes=Security.ACCEPT, deny_reply=DenyReply.NACK)
     assert {"security": {"mac_changes": "accept"}, "deny_reply": "nack"} == settings_to_json(policy)
     assert {} == settings_to_json(PolicySettings())
+    assert {"guards": {"storm": {"broadcast_pps": 0}}} == settings_to_json(PolicySettings(storm_broadcast_pps=0))
 
 
 def test_a_group_is_written_as_configuration_files_write_it() -> None:
