@@ -61,22 +61,43 @@ def _own_run_dir(run_dir: Path | None) -> Path:
 @click.option(
     "--tc", type=click.Choice(["auto", "tcx", "clsact"]), default="auto", show_default=True, help="How tc programs attach."
 )
-def daemon(config_file: Path, state_dir: Path, run_dir: Path | None, bpffs: Path, metrics: tuple[str, int] | None, tc: str) -> None:
+@click.option(
+    "--jumbo-xdp",
+    type=click.Choice(["auto", "allow", "refuse"]),
+    default="auto",
+    show_default=True,
+    help="XDP on veths above MTU 3502; auto: on kernels known to carry the page_pool fix, else a guest can panic the host.",
+)
+def daemon(
+    config_file: Path,
+    state_dir: Path,
+    run_dir: Path | None,
+    bpffs: Path,
+    metrics: tuple[str, int] | None,
+    tc: str,
+    jumbo_xdp: str,
+) -> None:
     """Runs the PF controller in the foreground. Stopping it leaves traffic as it is."""
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS_AT_START)
     from sriov_xdp.api import config
     from sriov_xdp.datapath.errors import DataPathError
     from sriov_xdp.host.errors import HostError
+    from sriov_xdp.host.kernel import JumboXdp
     from sriov_xdp.pf.errors import PfError
     from sriov_xdp.pf.service import PfService, Places
     from sriov_xdp.store.errors import StoreError
 
     configure_logging()
     use_tcx = {"auto": None, "tcx": True, "clsact": False}[tc]
+    said_of_jumbo = {
+        "auto": None,
+        "allow": JumboXdp(is_allowed=True, because="--jumbo-xdp allow says so"),
+        "refuse": JumboXdp(is_allowed=False, because="--jumbo-xdp refuse says so"),
+    }[jumbo_xdp]
     places = Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs)
     try:
         intent, fingerprint = config.load(config_file)
-        service = PfService(places, use_tcx=use_tcx)
+        service = PfService(places, use_tcx=use_tcx, jumbo_xdp=said_of_jumbo)
         service.start()
         _apply_file(service, intent, fingerprint)
         server = _start_server(service, places, metrics)

@@ -13,6 +13,9 @@ import click
 
 from sriov_xdp.api.client import CommandFailed, call
 from sriov_xdp.cli.output import json_option, run_dir, show_json, show_table
+from sriov_xdp.host import kernel
+from sriov_xdp.host.kernel import JumboXdp
+from sriov_xdp.pf.modes import LARGEST_XDP_MTU_BYTES
 
 # 5.18: programs that accept multi-buffer frames (BPF_F_XDP_HAS_FRAGS) and bpf_xdp_get_buff_len().
 OLDEST_KERNEL = (5, 18)
@@ -99,11 +102,21 @@ def _daemon_checks() -> list[Check]:
     return checks
 
 
+def jumbo_check(jumbo: JumboXdp) -> Check:
+    """A fact more than a fault: nothing runs that the kernel cannot bear."""
+    limit = "" if jumbo.is_allowed else f": no XDP on veths above MTU {LARGEST_XDP_MTU_BYTES}, they stay on tc"
+    return Check(subject="jumbo by XDP", is_ok=True, observed=f"{jumbo.because}{limit}")
+
+
+def _jumbo() -> Check:
+    return jumbo_check(kernel.read())
+
+
 def _kernel() -> Check:
     return kernel_check(platform.release())
 
 
-HOST_CHECKS: tuple[Callable[[], Check], ...] = (_kernel, _btf, _jit, _bcc, _bpffs, _capabilities)
+HOST_CHECKS: tuple[Callable[[], Check], ...] = (_kernel, _jumbo, _btf, _jit, _bcc, _bpffs, _capabilities)
 
 
 @click.command()

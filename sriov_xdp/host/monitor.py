@@ -35,6 +35,7 @@ class LinkChange:
     is_up: bool
     has_carrier: bool
     mac: str
+    mtu_bytes: int
     peer_runs_xdp: bool
 
 
@@ -92,6 +93,7 @@ def _link_change(message: Any) -> LinkChange:
         is_up=bool(message["flags"] & 1),
         has_carrier=bool(message["flags"] & 1 << 16),
         mac=message.get_attr("IFLA_ADDRESS") or "",
+        mtu_bytes=message.get_attr("IFLA_MTU") or 0,
         peer_runs_xdp=peer_runs_xdp(message),
     )
 

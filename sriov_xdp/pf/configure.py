@@ -26,6 +26,7 @@ from sriov_xdp.pf.intent import (
     switch_to_json,
 )
 from sriov_xdp.pf.inventory import AttachedVf, PhysicalFunction
+from sriov_xdp.pf.modes import pinned_problem
 from sriov_xdp.pf.plan import Action, Step, plan
 from sriov_xdp.pf.validation import problems
 from sriov_xdp.store.audit import Outcome
@@ -46,9 +47,21 @@ def check(context: Context, wanted: HostIntent) -> list[Step]:
         problem = None if found else uplinks.check(context, pf, mtu.get(pf.name, 0))
         if problem:
             found.append(problem)
+    found += [] if found else _pinned_problems(context, wanted)
     if found:
         raise Invalid("\n".join(found))
     return plan(context.inventory.intent(), wanted)
+
+
+def _pinned_problems(context: Context, wanted: HostIntent) -> list[str]:
+    mtu_of_group = {group.name: switch.mtu_bytes for switch in wanted.switches for group in switch.port_groups}
+    found = (
+        pinned_problem(
+            f"guests: {spec.guest}: adapter {spec.interface}", spec.datapath, mtu_of_group[spec.port_group], context.jumbo_xdp
+        )
+        for spec in wanted.adapters
+    )
+    return [problem for problem in found if problem]
 
 
 def apply(context: Context, wanted: HostIntent, actor: Actor) -> Generator[None, None, list[Step]]:
@@ -172,6 +185,9 @@ def put_switch(context: Context, switch: Switch, actor: Actor) -> None:
     _check_vlans(switch, ports)
     _store_switch(context, switch.name, switch, actor, "set switch")
     context.inventory.switches[switch.name] = switch
+    for vf in ports:  # before a larger MTU is let in anywhere, ports that must not run XDP with it leave it
+        if vf.active is Datapath.XDP:
+            lifecycle.set_active(context, vf, *lifecycle.mode_of(context, vf))
     _reprogram(context, ports, [vf for vf in ports if context.inventory.vlan(vf) != vlan_before[vf.address]])
     pf = context.inventory.pfs.get(switch.pf)
     if pf:
@@ -294,6 +310,9 @@ def set_vf(
     if link_state is not None:
         changed = replace(changed, link_state=link_state)
     if datapath is not None:
+        problem = pinned_problem(f"VF {vf}", datapath, context.inventory.mtu_bytes(vf.pf), context.jumbo_xdp)
+        if problem:
+            raise Refused(problem)
         changed = replace(changed, spec=replace(changed.spec, datapath=datapath))
     _store_attachment(context, attached, changed, actor, "set VF")
     if mac is not None:
@@ -309,9 +328,8 @@ def set_vf(
 
 
 def _change_datapath(context: Context, attached: AttachedVf, former: Attachment, actor: Actor) -> None:
-    mode = attached.attachment.spec.datapath
     try:
-        lifecycle.set_active(context, attached, *lifecycle.active_datapath(mode, guest_runs_xdp=attached.guest_runs_xdp))
+        lifecycle.set_active(context, attached, *lifecycle.mode_of(context, attached))
     except lifecycle.FAULTS:
         back = replace(attached.attachment, spec=replace(attached.attachment.spec, datapath=former.spec.datapath))
         _store_attachment(context, attached, back, actor, "set VF: undone, the data path could not change")

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.tables import Tables
+from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Links
 from sriov_xdp.mailbox.messages import Event
 from sriov_xdp.pf.intent import VfAddress
@@ -56,6 +57,7 @@ class Context:
     mailboxes: GuestChannels
     has_tcx: bool
     instance: str
+    jumbo_xdp: JumboXdp
     is_applying: bool = False
     mode_switches: dict[VfAddress, int] = field(default_factory=dict)
 

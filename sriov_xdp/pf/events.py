@@ -79,7 +79,7 @@ class HostEvents:
             self._waiting.discard(address)
             link = self._context.links.find(vf.attachment.ifindex) if vf else None
             if vf and link:
-                vf.active_reason = lifecycle.active_datapath(vf.attachment.spec.datapath, guest_runs_xdp=vf.guest_runs_xdp)[1]
+                vf.active_reason = lifecycle.mode_of(self._context, vf)[1]
                 self._follow_program(vf, guest_runs_xdp=link.peer_runs_xdp)
         guests = frozenset(vf.attachment.spec.guest for vf in self._context.inventory.vfs.values())
         self._program_changes.forget_all_but(guests)
@@ -99,6 +99,8 @@ class HostEvents:
                 self._unplugged(vf, "interface deleted")
             else:
                 self._follow(vf, has_carrier=change.has_carrier, guest_runs_xdp=change.peer_runs_xdp)
+                if change.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf):
+                    lifecycle.follow_mtu(self._context, vf)  # the representor's MTU is what holds a guest to its own
             return
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == change.ifindex:

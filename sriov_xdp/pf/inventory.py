@@ -31,6 +31,7 @@ class UplinkState:
 
     ifindex: int
     mac: MacAddress
+    mtu_bytes: int
     has_carrier: bool
     serves_host: bool
     is_silenced: bool

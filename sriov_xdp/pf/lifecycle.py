@@ -15,7 +15,7 @@ from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.pf import attachments, representors, uplinks
 from sriov_xdp.pf.context import Actor, Context, record_of
-from sriov_xdp.pf.errors import Conflict, Invalid, PfError
+from sriov_xdp.pf.errors import Conflict, Invalid, PfError, Refused
 from sriov_xdp.pf.images import member_lists, slot_of, vf_image
 from sriov_xdp.pf.intent import (
     AdapterSpec,
@@ -26,6 +26,7 @@ from sriov_xdp.pf.intent import (
     attachment_to_text,
 )
 from sriov_xdp.pf.inventory import AttachedVf
+from sriov_xdp.pf.modes import active_datapath, pinned_problem, xdp_problem
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.database import Change
 from sriov_xdp.store.errors import StoreError
@@ -37,13 +38,14 @@ _MACHINE_ID = Path("/etc/machine-id")
 FAULTS = (HostError, DataPathError, PfError, StoreError, OSError)
 
 
-def active_datapath(mode: Datapath, *, guest_runs_xdp: bool) -> tuple[Datapath, str]:
-    """The program kind for a configured mode, and why."""
-    if mode is not Datapath.AUTO:
-        return mode, "configured"
-    if guest_runs_xdp:
-        return Datapath.XDP, "auto: the guest runs an XDP program"
-    return Datapath.TCX, "auto: the guest is an ordinary stack"
+def mode_of(context: Context, attached: AttachedVf) -> tuple[Datapath, str]:
+    """The program kind that the VF should have now, and why."""
+    return active_datapath(
+        attached.attachment.spec.datapath,
+        guest_runs_xdp=attached.guest_runs_xdp,
+        mtu_bytes=context.inventory.mtu_bytes(attached.address.pf),
+        jumbo=context.jumbo_xdp,
+    )
 
 
 def default_mac(spec: AdapterSpec) -> MacAddress:
@@ -61,7 +63,7 @@ def attach(context: Context, spec: AdapterSpec, vf: VfAddress | None, actor: Act
     with contextlib.ExitStack() as undo:
         netns_is_ours = _ensure_namespace(context, spec.netns, undo)
         attachment = _plan_attachment(context, spec, vf, netns_is_ours)
-        attached = _new_vf(attachment, None)
+        attached = _new_vf(context, attachment, None)
         _check_room(context, attached)
         _validate_mac(context, attached)
         mtu_bytes = context.inventory.mtu_bytes(vf.pf)
@@ -87,6 +89,11 @@ def _validate(context: Context, spec: AdapterSpec, vf: VfAddress, group_pf: str)
     other = context.inventory.adapter(spec.guest, spec.interface)
     if other:
         raise Conflict(f"adapter {spec.interface} of guest {spec.guest}: is VF {other.address} already; choose another --ifname")
+    problem = pinned_problem(
+        f"adapter {spec.interface} of guest {spec.guest}", spec.datapath, context.inventory.mtu_bytes(vf.pf), context.jumbo_xdp
+    )
+    if problem:
+        raise Refused(problem)
     if namespaces.identity(spec.netns) is not None and namespaces.is_own(spec.netns):
         raise Invalid(f"namespace {spec.netns}: is the host's own; a guest needs its own namespace")
 
@@ -133,10 +140,11 @@ def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, netns_i
     )
 
 
-def _new_vf(attachment: Attachment, device: Device | None) -> AttachedVf:
-    active, reason = active_datapath(attachment.spec.datapath, guest_runs_xdp=False)
+def _new_vf(context: Context, attachment: Attachment, device: Device | None) -> AttachedVf:
     fresh = Device(admin_mac=attachment.admin_mac, effective_mac=attachment.admin_mac)
-    return AttachedVf(attachment=attachment, device=device or fresh, active=active, active_reason=reason)
+    attached = AttachedVf(attachment=attachment, device=device or fresh, active=Datapath.TCX, active_reason="")
+    attached.active, attached.active_reason = mode_of(context, attached)
+    return attached
 
 
 def _enter_service(context: Context, attached: AttachedVf, undo: contextlib.ExitStack) -> None:
@@ -161,8 +169,7 @@ def _enter_service(context: Context, attached: AttachedVf, undo: contextlib.Exit
 def _attach_programs(context: Context, attached: AttachedVf) -> None:
     attachments.attach_vf_tc(context, attached.address, attached.attachment.ifindex)
     if attached.active is Datapath.XDP:
-        representors.enter_xdp(attached)
-        attachments.attach_vf_xdp(context, attached.address, attached.attachment.ifindex)
+        _enter_xdp(context, attached)
 
 
 def _leave_inventory(context: Context, attached: AttachedVf) -> None:
@@ -220,13 +227,16 @@ def apply_link_state(context: Context, attached: AttachedVf) -> None:
 
 def follow_mtu(context: Context, attached: AttachedVf) -> None:
     """Both ends of a working VF take the switch's MTU. A guest that cannot (its own XDP program may forbid it) keeps the
-    others from nothing; it is asked again when all devices are looked at."""
+    others from nothing; it is asked again when all devices are looked at. XDP goes before a larger MTU comes."""
     mtu_bytes = context.inventory.mtu_bytes(attached.address.pf)
+    if attached.active is Datapath.XDP and xdp_problem(mtu_bytes, context.jumbo_xdp):
+        set_active(context, attached, *mode_of(context, attached))
     try:
         context.links.change(attached.attachment.ifindex, mtu=mtu_bytes)
         representors.set_guest_mtu(attached.attachment, mtu_bytes)
     except HostError as error:
         _log.warning("%s: MTU %d cannot be set yet: %s", attached.address, mtu_bytes, error)
+    set_active(context, attached, *mode_of(context, attached))
 
 
 def guest_xdp_changed(context: Context, attached: AttachedVf, *, guest_runs_xdp: bool) -> None:
@@ -235,7 +245,7 @@ def guest_xdp_changed(context: Context, attached: AttachedVf, *, guest_runs_xdp:
     attached.guest_runs_xdp = guest_runs_xdp
     context.tables.put_port(slot_of(attached), vf_image(context.inventory, attached))
     representors.set_checksum_for_guest_program(attached.attachment, is_needed=guest_runs_xdp)
-    set_active(context, attached, *active_datapath(attached.attachment.spec.datapath, guest_runs_xdp=guest_runs_xdp))
+    set_active(context, attached, *mode_of(context, attached))
 
 
 def set_active(context: Context, attached: AttachedVf, active: Datapath, reason: str) -> None:
@@ -244,14 +254,9 @@ def set_active(context: Context, attached: AttachedVf, active: Datapath, reason:
     if attached.active is active:
         attached.active_reason = reason
         return
-    vf, ifindex = attached.address, attached.attachment.ifindex
+    vf = attached.address
     if active is Datapath.XDP:
-        representors.enter_xdp(attached)
-        try:
-            attachments.attach_vf_xdp(context, vf, ifindex)
-        except DataPathError:
-            representors.leave_xdp(attached)
-            raise
+        _enter_xdp(context, attached)
     else:
         attachments.detach_xdp(context, str(vf))
         representors.leave_xdp(attached)
@@ -260,10 +265,25 @@ def set_active(context: Context, attached: AttachedVf, active: Datapath, reason:
     _log.info("%s: data path is %s now: %s", vf, active, reason)
 
 
+def _enter_xdp(context: Context, attached: AttachedVf) -> None:
+    """Refuses while the representor's MTU, which is what keeps longer frames out, is still too large for it."""
+    ifindex = attached.attachment.ifindex
+    link = context.links.find(ifindex)
+    problem = xdp_problem(link.mtu_bytes, context.jumbo_xdp) if link else None
+    if problem:
+        raise HostError(f"representor {attached.attachment.representor}: no XDP yet: {problem}")
+    representors.enter_xdp(attached)
+    try:
+        attachments.attach_vf_xdp(context, attached.address, ifindex)
+    except DataPathError:
+        representors.leave_xdp(attached)
+        raise
+
+
 def adopt(context: Context, attachment: Attachment, granted: str | None, is_after_boot: bool) -> bool:
     """Takes up a stored attachment: as it stands after a restart, made anew after a boot. False: its guest unplugged it
     meanwhile, and it is to be detached once all others are in service, which it must not disturb."""
-    attached = _new_vf(attachment, _device_from_text(attachment, granted))
+    attached = _new_vf(context, attachment, _device_from_text(attachment, granted))
     context.inventory.vlan(attached)  # a group that is missing is found out before the VF is anybody's
     if is_after_boot:
         _restore(context, attached)
@@ -275,7 +295,7 @@ def adopt(context: Context, attachment: Attachment, granted: str | None, is_afte
         return False
     attached.has_carrier = link.has_carrier
     attached.guest_runs_xdp = link.peer_runs_xdp
-    attached.active, attached.active_reason = active_datapath(attachment.spec.datapath, guest_runs_xdp=link.peer_runs_xdp)
+    attached.active, attached.active_reason = mode_of(context, attached)
     return True
 
 

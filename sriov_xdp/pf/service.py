@@ -15,7 +15,8 @@ from pathlib import Path
 
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.tables import Tables
-from sriov_xdp.host import bpffs, clsact, systemd
+from sriov_xdp.host import bpffs, clsact, kernel, systemd
+from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Links, boot_id
 from sriov_xdp.host.memory import give_memory_back
 from sriov_xdp.host.monitor import LinkMonitor, NamespaceMonitor
@@ -56,9 +57,10 @@ class Places:
 class PfService:
     """One daemon's PF side. start, run and close in the writer thread; stop from anywhere."""
 
-    def __init__(self, places: Places, *, use_tcx: bool | None = None) -> None:
+    def __init__(self, places: Places, *, use_tcx: bool | None = None, jumbo_xdp: JumboXdp | None = None) -> None:
         self._places = places
         self._use_tcx = use_tcx
+        self._jumbo_xdp = jumbo_xdp or kernel.read()
         self._selector = selectors.DefaultSelector()
         self.loop = WriterLoop(self._selector)
         self.metrics = RequestMetrics()
@@ -91,6 +93,7 @@ class PfService:
             mailboxes=self.mailboxes,
             has_tcx=has_tcx,
             instance=instance or secrets.token_hex(4),
+            jumbo_xdp=self._jumbo_xdp,
         )
         controller = Controller(self.context, self.metrics)
         self.mailboxes.connect_controller(self._serve_with(controller), self._complain_with(controller))

@@ -17,6 +17,7 @@ from sriov_xdp.pf.errors import Conflict, Invalid, PfError
 from sriov_xdp.pf.images import uplink_image
 from sriov_xdp.pf.intent import PfSpec
 from sriov_xdp.pf.inventory import PhysicalFunction, UplinkState, XdpMode
+from sriov_xdp.pf.modes import xdp_problem
 from sriov_xdp.vswitch.address import MacAddress
 
 _log = logging.getLogger("sriov_xdp.pf")
@@ -75,6 +76,7 @@ def take(context: Context, pf: PhysicalFunction, features_before: dict[str, bool
     pf.uplink = UplinkState(
         ifindex=link.ifindex,
         mac=MacAddress.parse(link.mac),
+        mtu_bytes=link.mtu_bytes,
         has_carrier=link.has_carrier,
         serves_host=serves_host,
         is_silenced=not serves_host,
@@ -94,7 +96,13 @@ def take(context: Context, pf: PhysicalFunction, features_before: dict[str, bool
 
 def _attach_xdp(context: Context, pf: PhysicalFunction, link: Link) -> XdpMode:
     """A driver without XDP is served by tc alone: generic XDP is slower than tc, and does not see a tag that the kernel took off
-    below the device, so that a tagged frame would pass for an untagged one."""
+    below the device, so that a tagged frame would pass for an untagged one. Nor does a veth whose MTU allows frames that XDP
+    must not take on this kernel."""
+    problem = xdp_problem(link.mtu_bytes, context.jumbo_xdp) if link.kind == "veth" else None
+    if problem:
+        attachments.detach_xdp(context, link_name(pf))
+        _log.warning("uplink %s of %s: no XDP: %s; its frames take tc, which is slower", link.name, pf.spec.name, problem)
+        return XdpMode.NONE
     try:
         attachments.attach_xdp(context, link_name(pf), f"xdp_uplink_{pf.number}", link.ifindex)
     except DataPathError as error:
@@ -140,10 +148,24 @@ def give_back(context: Context, pf: PhysicalFunction) -> None:
 def follow(context: Context, pf: PhysicalFunction, change: LinkChange) -> None:
     """Carrier and address of the netdev as they are now."""
     assert pf.uplink is not None
+    if change.mtu_bytes != pf.uplink.mtu_bytes:
+        _follow_mtu(context, pf)
     mac = MacAddress.parse(change.mac) if change.mac else pf.uplink.mac
     if (pf.uplink.has_carrier, pf.uplink.mac) != (change.has_carrier, mac):
         pf.uplink.has_carrier, pf.uplink.mac = change.has_carrier, mac
         context.inventory.claim_uplink(pf)
+        _program(context, pf)
+
+
+def _follow_mtu(context: Context, pf: PhysicalFunction) -> None:
+    """A veth's MTU decides whether XDP may run on it; what tells is the device as it is now, not the event."""
+    assert pf.uplink is not None
+    link = context.links.find(pf.uplink.ifindex)
+    if link is None:
+        return
+    pf.uplink.mtu_bytes = link.mtu_bytes
+    if link.kind == "veth":
+        pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
         _program(context, pf)
 
 

@@ -29,7 +29,15 @@ GROUPS = {
     "wide": Vlan.trunk(frozenset({100, 200})),
 }
 ORDINARY = PortFlag.LINK_UP | PortFlag.PEER
-UPLINK = UplinkState(ifindex=7, mac=MAC_WIRE, has_carrier=True, serves_host=False, is_silenced=True, xdp_mode=XdpMode.NATIVE)
+UPLINK = UplinkState(
+    ifindex=7,
+    mac=MAC_WIRE,
+    mtu_bytes=1500,
+    has_carrier=True,
+    serves_host=False,
+    is_silenced=True,
+    xdp_mode=XdpMode.NATIVE,
+)
 
 
 def host(*, mtu_bytes: int = 1500, policy: PolicySettings | None = None, uplink: UplinkState | None = None) -> Inventory:
