@@ -3,20 +3,22 @@
 One function a command; its name and document are the API. pydantic checks the document, the PF decides.
 """
 
-from collections.abc import Callable, Generator
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from sriov_xdp.api import config
-from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName, PolicyDocument
-from sriov_xdp.pf import configure, lifecycle, views
-from sriov_xdp.pf.context import Actor, Context
-from sriov_xdp.pf.errors import Conflict
+from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName
+from sriov_xdp.pf import apply as applying
+from sriov_xdp.pf import lifecycle, operate, views
+from sriov_xdp.pf.context import Actor, Context, Steps
+from sriov_xdp.pf.errors import Conflict, Refused
 from sriov_xdp.pf.health import guest_ends
 from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress, vlan_from_json
 from sriov_xdp.pf.plan import Step, describe
 from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.policy import DenyReply, PolicySettings, Security
 from sriov_xdp.vswitch.vlan import Vlan
 
 Vf = Annotated[VfAddress, BeforeValidator(lambda value: value if isinstance(value, VfAddress) else VfAddress.parse(value))]
@@ -45,9 +47,10 @@ class OnName(_Request):
 
 
 class Configuration(_Request):
-    """A whole configuration, as text, so that the daemon sees what a person wrote."""
+    """A whole configuration, as text, so that the daemon sees what a person wrote. yes: what is removed by it is meant."""
 
     text: str
+    yes: bool = False
 
 
 class AttachVf(_Request):
@@ -63,19 +66,37 @@ class AttachVf(_Request):
 
 
 class SetVf(_Request):
-    """What is given changes."""
+    """What is given changes. mac `inherit`: the host's choice again."""
 
     vf: Vf
-    mac: Mac | None = None
+    mac: Mac | Literal["inherit"] | None = None
+    port_group: ObjectName | None = None
     link_state: LinkState | None = None
     datapath: Datapath | None = None
+
+
+class SettingsDocument(_Request):
+    """Settings of one level, as configuration files name them; `inherit` takes one back."""
+
+    security: dict[Literal["promiscuous", "mac_changes", "forged_transmits"], Security | Literal["inherit"] | None] = {}
+    deny_reply: DenyReply | Literal["inherit"] | None = None
+
+    def change(self, vlan: Vlan | Literal["inherit"] | None) -> operate.SettingsChange:
+        """As the PF sees it."""
+        named: dict[str, Any] = {"deny_reply": self.deny_reply}
+        named |= {str(name): value for name, value in self.security.items()}
+        values: dict[str, Any] = {name: value for name, value in named.items() if value not in (None, "inherit")}
+        inherited = {name for name, value in {**named, "vlan": vlan}.items() if value == "inherit"}
+        return operate.SettingsChange(
+            policy=PolicySettings(**values), vlan=vlan if isinstance(vlan, Vlan) else None, inherited=frozenset(inherited)
+        )
 
 
 class SetGroup(_Request):
     """What is given changes."""
 
     name: ObjectName
-    policy: PolicyDocument = PolicyDocument()
+    policy: SettingsDocument = SettingsDocument()
     vlan: VlanSetting | None = None
 
 
@@ -83,8 +104,8 @@ class SetPort(_Request):
     """What is given overrides the group."""
 
     vf: Vf
-    policy: PolicyDocument = PolicyDocument()
-    vlan: VlanSetting | None = None
+    policy: SettingsDocument = SettingsDocument()
+    vlan: Literal["inherit"] | VlanSetting | None = None
 
 
 class ListAudit(_Request):
@@ -101,24 +122,31 @@ def _step(step: Step) -> dict[str, Any]:
         "name": step.name,
         "before": describe(step.before),
         "after": describe(step.after),
+        "consequence": step.consequence,
     }
 
 
-def _apply(context: Context, request: Configuration, actor: Actor) -> Any:
+def _apply(context: Context, request: Configuration, actor: Actor) -> Steps[list[dict[str, Any]]]:
     wanted = config.parse(request.text)
+    if not request.yes and not context.is_applying:
+        require_consent(applying.check(context, wanted))
+    done = yield from applying.apply(context, wanted, actor)
+    return [_step(step) for step in done]
 
-    def steps() -> Generator[None, None, list[dict[str, Any]]]:
-        done = yield from configure.apply(context, wanted, actor)
-        return [_step(step) for step in done]
 
-    return steps()
+def require_consent(steps: list[Step]) -> None:
+    """Raises Refused, naming what somebody would lose."""
+    losses = [f"{step.action} {step.kind} {step.name}: {step.consequence}" for step in steps if step.consequence]
+    if losses:
+        text = "\n".join(losses)
+        raise Refused(f"{text}\napply: nothing was done, as {len(losses)} steps take something away; --yes says that it is meant")
 
 
 def _diff(context: Context, request: Configuration, _actor: Actor) -> Any:
-    return [_step(step) for step in configure.check(context, config.parse(request.text))]
+    return [_step(step) for step in applying.check(context, config.parse(request.text))]
 
 
-def _attach(context: Context, request: AttachVf, actor: Actor) -> Any:
+def _attach(context: Context, request: AttachVf, actor: Actor) -> Steps[Any]:
     spec = AdapterSpec(
         guest=request.guest,
         netns=request.netns or request.guest,
@@ -127,32 +155,39 @@ def _attach(context: Context, request: AttachVf, actor: Actor) -> Any:
         mac=request.mac,
         datapath=request.datapath,
     )
-    attached = lifecycle.attach(context, spec, request.vf, actor)
+    attached = yield from lifecycle.attach(context, spec, request.vf, actor)
     return views.vf_show(context, attached.address)
 
 
-def _detach(context: Context, request: OnVf, actor: Actor) -> Any:
-    lifecycle.detach(context, request.vf, actor)
+def _detach(context: Context, request: OnVf, actor: Actor) -> Steps[Any]:
+    yield from lifecycle.detach(context, request.vf, actor)
     return views.vf_show(context, request.vf)
 
 
 def _reset(context: Context, request: OnVf, actor: Actor) -> Any:
-    configure.reset_vf(context, request.vf, actor)
+    operate.reset_vf(context, request.vf, actor)
     return views.vf_show(context, request.vf)
 
 
-def _set_vf(context: Context, request: SetVf, actor: Actor) -> Any:
-    configure.set_vf(context, request.vf, actor, mac=request.mac, link_state=request.link_state, datapath=request.datapath)
+def _set_vf(context: Context, request: SetVf, actor: Actor) -> Steps[Any]:
+    asked = operate.VfSettings(
+        mac=request.mac if isinstance(request.mac, MacAddress) else None,
+        inherits_mac=request.mac == "inherit",
+        link_state=request.link_state,
+        datapath=request.datapath,
+        port_group=request.port_group,
+    )
+    yield from operate.set_vf(context, request.vf, asked, actor)
     return views.vf_show(context, request.vf)
 
 
-def _set_group(context: Context, request: SetGroup, actor: Actor) -> Any:
-    configure.set_group(context, request.name, actor, policy=request.policy.settings(), vlan=request.vlan)
+def _set_group(context: Context, request: SetGroup, actor: Actor) -> Steps[Any]:
+    yield from operate.set_group(context, request.name, request.policy.change(request.vlan), actor)
     return views.group_show(context, request.name)
 
 
-def _set_port(context: Context, request: SetPort, actor: Actor) -> Any:
-    configure.set_port(context, request.vf, actor, policy=request.policy.settings(), vlan=request.vlan)
+def _set_port(context: Context, request: SetPort, actor: Actor) -> Steps[Any]:
+    yield from operate.set_port(context, request.vf, request.policy.change(request.vlan), actor)
     return views.port_show(context, request.vf)
 
 
@@ -161,13 +196,13 @@ def _audit(context: Context, request: ListAudit, _actor: Actor) -> Any:
     return [views.audit_document(record) for record in records]
 
 
-def _alone(run: Callable[[Context, Any, Actor], Any]) -> Callable[[Context, Any, Actor], Any]:
-    """Not between the steps of a configuration that is being applied."""
+def _verb(run: Callable[[Context, Any, Actor], Steps[Any]]) -> Callable[[Context, Any, Actor], Steps[Any]]:
+    """One at a time, and not between the steps of a configuration that is being applied."""
 
-    def guarded(context: Context, request: Any, actor: Actor) -> Any:
+    def guarded(context: Context, request: Any, actor: Actor) -> Steps[Any]:
         if context.is_applying:
             raise Conflict("another configuration is being applied; try again when it is done")
-        return run(context, request, actor)
+        return context.turns.take(run(context, request, actor))
 
     return guarded
 
@@ -182,18 +217,18 @@ COMMANDS: dict[str, Command] = {
     "pf-show": (OnName, lambda context, request, _actor: views.pf_show(context, request.name)),
     "vf-list": (Nothing, lambda context, _request, _actor: views.vf_list(context)),
     "vf-show": (OnVf, lambda context, request, _actor: views.vf_show(context, request.vf)),
-    "vf-attach": (AttachVf, _alone(_attach)),
-    "vf-detach": (OnVf, _alone(_detach)),
+    "vf-attach": (AttachVf, _verb(_attach)),
+    "vf-detach": (OnVf, _verb(_detach)),
     "vf-reset": (OnVf, _reset),
-    "vf-set": (SetVf, _alone(_set_vf)),
+    "vf-set": (SetVf, _verb(_set_vf)),
     "switch-list": (Nothing, lambda context, _request, _actor: views.switch_list(context)),
     "switch-show": (OnName, lambda context, request, _actor: views.switch_show(context, request.name)),
     "port-group-list": (Nothing, lambda context, _request, _actor: views.group_list(context)),
     "port-group-show": (OnName, lambda context, request, _actor: views.group_show(context, request.name)),
-    "port-group-set": (SetGroup, _alone(_set_group)),
+    "port-group-set": (SetGroup, _verb(_set_group)),
     "port-list": (Nothing, lambda context, _request, _actor: views.port_list(context)),
     "port-show": (OnVf, lambda context, request, _actor: views.port_show(context, request.vf)),
-    "port-set": (SetPort, _alone(_set_port)),
+    "port-set": (SetPort, _verb(_set_port)),
     "audit-list": (ListAudit, _audit),
     "guest-ends": (Nothing, lambda context, _request, _actor: guest_ends(context)),
 }

@@ -13,9 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from sriov_xdp.pf import validation
 from sriov_xdp.pf.errors import Invalid
-from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, PfSpec, vlan_from_json
+from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, LinkState, PfSpec, vlan_from_json
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, Security, Switch
+from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch
 from sriov_xdp.vswitch.vlan import Vlan
 
 MAX_FILE_BYTES = 4 << 20
@@ -26,7 +26,7 @@ MAX_VALUES = 200_000  # a bomb of aliases is small as text and endless as values
 PfName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,6}$")]
 ObjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 InterfaceName = Annotated[str, StringConstraints(pattern=r"^[^\s/:%]{1,15}$")]
-NetnsName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$")]
+NetnsName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,62}|/[!-~]{1,200})$")]  # or a path
 
 
 def _parse_mac(value: Any) -> MacAddress:
@@ -110,6 +110,9 @@ class AdapterDocument(_Document):
     port_group: ObjectName
     mac: Annotated[MacAddress | None, BeforeValidator(lambda value: None if value is None else _parse_mac(value))] = None
     datapath: Datapath = Datapath.AUTO
+    link_state: LinkState = LinkState.AUTO
+    policy: PolicyDocument = PolicyDocument()
+    vlan: Annotated[Vlan | None, BeforeValidator(lambda value: None if value is None else _parse_vlan(value))] = None
 
 
 class GuestDocument(_Document):
@@ -159,6 +162,8 @@ def _adapter(guest: GuestDocument, adapter: AdapterDocument) -> AdapterSpec:
         port_group=adapter.port_group,
         mac=adapter.mac,
         datapath=adapter.datapath,
+        link_state=adapter.link_state,
+        overrides=PortOverrides(policy=adapter.policy.settings(), vlan=adapter.vlan),
     )
 
 

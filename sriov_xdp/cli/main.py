@@ -2,18 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from sriov_xdp.cli import objects
 from sriov_xdp.cli.benchmark import bench
-from sriov_xdp.cli.daemon import daemon, teardown
+from sriov_xdp.cli.daemon import daemon, recover, teardown
 from sriov_xdp.cli.demo import demo
 from sriov_xdp.cli.doctor import doctor
 from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ask, exits_cleanly, fail, json_option, show_json
 
-DIFFERENCES_FOUND = 7
+REFUSED, DIFFERENCES_FOUND = 4, 7
 
 
 _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
@@ -41,7 +41,9 @@ def _show_steps(steps: list[dict[str, Any]]) -> None:
         before, after = step["before"] or {}, step["after"] or {}
         changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         detail = "; ".join(f"{key}: {before.get(key)} -> {after.get(key)}" for key in changed) if before and after else ""
-        click.echo(f"{step['action']:<7} {step['kind']:<8} {step['name']}{'  ' + detail if detail else ''}")
+        click.echo(f"{step['action']:<8} {step['kind']:<8} {step['name']}{'  ' + detail if detail else ''}")
+        if step["consequence"]:
+            click.echo(f"{'':<8} {'':<8} {step['consequence']}")
 
 
 _FILE = click.option("-f", "--file", required=True, help="Host configuration (YAML); - reads stdin.")
@@ -49,10 +51,17 @@ _FILE = click.option("-f", "--file", required=True, help="Host configuration (YA
 
 @main.command()
 @_FILE
+@click.option("--dry-run", is_flag=True, help="Only shows the steps; exit code 7 when there are any.")
+@click.option("--yes", is_flag=True, help="What the file removes is meant; without it, a terminal is asked, a script refused.")
 @json_option
-def apply(file: str, as_json: bool) -> None:
+def apply(file: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Makes the host what a configuration file says, whole: what it does not name is removed."""
-    steps = ask("apply", {"text": _text_of(file)})
+    text = _text_of(file)
+    if dry_run:
+        _show_plan(ask("diff", {"text": text}), as_json)
+    if not yes and sys.stdin.isatty() and file != "-":
+        yes = _ask_consent(ask("diff", {"text": text}))
+    steps = ask("apply", {"text": text, "yes": yes})
     if as_json:
         show_json(steps)
     elif steps:
@@ -61,17 +70,31 @@ def apply(file: str, as_json: bool) -> None:
         click.echo("nothing to do")
 
 
-@main.command()
-@_FILE
-@json_option
-def diff(file: str, as_json: bool) -> None:
-    """Shows what `apply` would do; exit code 7 when there is something to do."""
-    steps = ask("diff", {"text": _text_of(file)})
+def _ask_consent(steps: list[dict[str, Any]]) -> bool:
+    """False when nothing needs it."""
+    losses = [step for step in steps if step["consequence"]]
+    if not losses:
+        return False
+    _show_steps(losses)
+    if not click.confirm(f"apply: {len(losses)} steps take something away; go on?"):
+        fail(REFUSED, "apply: nothing was done")
+    return True
+
+
+def _show_plan(steps: list[dict[str, Any]], as_json: bool) -> NoReturn:
     if as_json:
         show_json(steps)
     else:
         _show_steps(steps)
     raise SystemExit(DIFFERENCES_FOUND if steps else 0)
+
+
+@main.command()
+@_FILE
+@json_option
+def diff(file: str, as_json: bool) -> None:
+    """Shows what `apply` would do; exit code 7 when there is something to do."""
+    _show_plan(ask("diff", {"text": _text_of(file)}), as_json)
 
 
 @main.command()
@@ -87,7 +110,18 @@ def export(as_json: bool) -> None:
     click.echo(yaml.safe_dump(document, sort_keys=False), nl=False)
 
 
-_COMMANDS: list[click.Command] = [daemon, teardown, doctor, demo, bench, objects.pf, objects.vf, objects.switch, objects.port_group]
+_COMMANDS: list[click.Command] = [
+    daemon,
+    teardown,
+    recover,
+    doctor,
+    demo,
+    bench,
+    objects.pf,
+    objects.vf,
+    objects.switch,
+    objects.port_group,
+]
 for _command in [*_COMMANDS, objects.port, objects.audit]:
     main.add_command(_command)
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
 from sriov_xdp.cli.output import ask, json_option, show_json, show_object, show_table
 
-_ACCEPT_REJECT = click.Choice(["accept", "reject"])
+_ACCEPT_REJECT = click.Choice(["accept", "reject", "inherit"])
+NAMED_NAMESPACES = Path("/run/netns")
 _DATAPATH = click.Choice(["auto", "xdp", "tcx"])
 
 
@@ -21,8 +23,8 @@ def _show(value: Any, as_json: bool) -> None:
 
 def _policy_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
-        click.option("--vlan", help="none, access:N or trunk:N,A-B,..."),
-        click.option("--deny-reply", type=click.Choice(["silent", "nack"])),
+        click.option("--vlan", help="none, access:N or trunk:N,A-B,...; inherit: as the group says (ports)."),
+        click.option("--deny-reply", type=click.Choice(["silent", "nack", "inherit"])),
         click.option("--forged-transmits", type=_ACCEPT_REJECT),
         click.option("--mac-changes", type=_ACCEPT_REJECT),
         click.option("--promiscuous", type=_ACCEPT_REJECT),
@@ -39,7 +41,7 @@ def _policy(
 
 
 def _vlan(text: str | None) -> Any:
-    if text is None or text == "none":
+    if text in (None, "none", "inherit"):
         return text
     mode, _, setting = text.partition(":")
     if mode == "access" and setting.isdigit():
@@ -128,19 +130,43 @@ def vf_show(address: str, as_json: bool) -> None:
     _show(ask("vf-show", {"vf": address}), as_json)
 
 
+def _namespace(netns: str | None, pid: int | None) -> str | None:
+    """A name, or a path; a number alone is nearly always meant as a process's."""
+    if pid is not None:
+        if netns is not None:
+            raise click.UsageError("--netns and --pid: give one of them")
+        return f"/proc/{pid}/ns/net"
+    if netns is not None and netns.isdigit() and not (NAMED_NAMESPACES / netns).exists():
+        raise click.BadParameter(
+            f"{netns!r}: no such name in {NAMED_NAMESPACES}; for the namespace of a process give --pid {netns}",
+            param_hint="--netns",
+        )
+    return netns
+
+
 @vf.command("attach")
 @click.argument("address", required=False)
 @click.option("--guest", required=True)
-@click.option("--netns", help="Its network namespace; created when missing.  [default: the guest's name]")
+@click.option("--netns", help="Its network namespace, by name (created when missing) or path.  [default: the guest's name]")
+@click.option("--pid", type=click.IntRange(min=1), help="Instead of --netns: the network namespace of this process.")
 @click.option("--port-group", required=True)
 @click.option("--mac", help="Admin MAC.  [default: locally administered, always the same]")
 @click.option("--ifname", default="eth0", show_default=True, help="Name of the interface in the guest.")
 @click.option("--datapath", type=_DATAPATH, default="auto", show_default=True)
 @json_option
 def vf_attach(
-    address: str | None, guest: str, netns: str | None, port_group: str, mac: str | None, ifname: str, datapath: str, as_json: bool
+    address: str | None,
+    guest: str,
+    netns: str | None,
+    pid: int | None,
+    port_group: str,
+    mac: str | None,
+    ifname: str,
+    datapath: str,
+    as_json: bool,
 ) -> None:
     """Gives a VF (a free one when none is named) to a guest."""
+    netns = _namespace(netns, pid)
     document = {"guest": guest, "netns": netns, "port_group": port_group, "mac": mac, "interface": ifname, "datapath": datapath}
     _show(ask("vf-attach", {"vf": address, **document}), as_json)
 
@@ -163,15 +189,18 @@ def vf_reset(address: str, as_json: bool) -> None:
 
 @vf.command("set")
 @click.argument("address")
-@click.option("--mac", help="Admin MAC; resets the VF.")
+@click.option("--mac", help="Admin MAC; resets the VF. inherit: the host's choice again.")
+@click.option("--port-group", help="Moves the VF to another group of its PF; the guest keeps its interface.")
 @click.option("--link-state", type=click.Choice(["auto", "enable", "disable"]))
 @click.option("--datapath", type=_DATAPATH)
 @json_option
-def vf_set(address: str, mac: str | None, link_state: str | None, datapath: str | None, as_json: bool) -> None:
-    """Changes operator settings of a VF."""
-    if not any((mac, link_state, datapath)):
-        raise click.UsageError("nothing to set: give --mac, --link-state or --datapath")
-    document = {"vf": address, "mac": mac, "link_state": link_state, "datapath": datapath}
+def vf_set(
+    address: str, mac: str | None, port_group: str | None, link_state: str | None, datapath: str | None, as_json: bool
+) -> None:
+    """Changes operator settings of a VF, live."""
+    if not any((mac, port_group, link_state, datapath)):
+        raise click.UsageError("nothing to set: give --mac, --port-group, --link-state or --datapath")
+    document = {"vf": address, "mac": mac, "port_group": port_group, "link_state": link_state, "datapath": datapath}
     _show(ask("vf-set", document), as_json)
 
 

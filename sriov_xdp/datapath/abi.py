@@ -133,6 +133,13 @@ class PortValue:
         words = (self.ifindex, self.generation, mac_word(self.mac), self.flags, self.vlan, self.mtu_bytes, self.pf)
         return PORT_LAYOUT.pack(*words, 0, reached_at)
 
+    @classmethod
+    def unpack(cls, packed: bytes) -> "PortValue":
+        """The reverse of pack()."""
+        ifindex, generation, mac, flags, vlan, mtu_bytes, pf, _pad, _place = PORT_LAYOUT.unpack(packed)
+        octets = mac.to_bytes(8, "little")[:6]
+        return cls(ifindex=ifindex, generation=generation, mac=octets, flags=PortFlag(flags), vlan=vlan, mtu_bytes=mtu_bytes, pf=pf)
+
 
 EMPTY_PORT = bytes(PORT_LAYOUT.size)
 
@@ -143,6 +150,12 @@ def pack_trunk(vlans: frozenset[int]) -> bytes:
     for vlan in vlans:
         words[vlan >> 6] |= 1 << (vlan & 63)
     return TRUNK_LAYOUT.pack(*words)
+
+
+def unpack_trunk(packed: bytes) -> frozenset[int]:
+    """The reverse of pack_trunk()."""
+    words = TRUNK_LAYOUT.unpack(packed)
+    return frozenset(vlan for vlan in range(4096) if words[vlan >> 6] >> (vlan & 63) & 1)
 
 
 def pack_members(slots: tuple[int, ...], trunks: int) -> bytes:

@@ -93,18 +93,26 @@ class Tables:
         self._members: dict[int, bytes] = {}
         self._devices: dict[int, int] = {}
         self.writes = 0
+        self._depth = 0  # of changing(): only the outermost ends an epoch
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
         """Around all that changes a decision: until the end, programs judge every frame by the tables (flow.h), and what they
-        remembered before counts no more. A crash in between leaves them without memory, and right."""
+        remembered before counts no more. A crash in between leaves them without memory, and right. May be
+        nested: what is published together is one change."""
+        self._depth += 1
         self._port_words[_EPOCH_WORD] = 0
         try:
             yield
         finally:
-            self._port_words[_LAST_EPOCH_WORD] += 1
-            if _STORES_KEEP_ORDER:
-                self._port_words[_EPOCH_WORD] = self._port_words[_LAST_EPOCH_WORD]
+            self._depth -= 1
+            if self._depth == 0:
+                self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self._port_words[_LAST_EPOCH_WORD] += 1
+        if _STORES_KEEP_ORDER:
+            self._port_words[_EPOCH_WORD] = self._port_words[_LAST_EPOCH_WORD]
 
     def adopt(self) -> None:
         """Reads what an earlier process left in the maps."""
@@ -139,6 +147,13 @@ class Tables:
         fd = self._pins.map_fd(name)
         found = [(key, libbpf.lookup_element(fd, key, value_bytes)) for key in libbpf.iterate_keys(fd, key_bytes)]
         return [(key, value) for key, value in found if value is not None]
+
+    def port(self, slot: int) -> tuple[PortValue, frozenset[int]] | None:
+        """What the maps say of a port: its value, and the VLANs of a trunk. None when there is none."""
+        packed = self._ports.get(slot)
+        if packed is None:
+            return None
+        return PortValue.unpack(packed), abi.unpack_trunk(self._trunks.get(slot, _NO_TRUNK))
 
     def slots(self) -> frozenset[int]:
         """Slots with a port."""

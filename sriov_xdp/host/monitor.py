@@ -1,5 +1,5 @@
-"""What changes on the host while we run: devices and their addresses (rtnetlink multicast), and namespace names (inotify on
-/run/netns).
+"""What changes on the host while we run: devices and their addresses (rtnetlink multicast), and folders (inotify):
+names of namespaces, pins.
 
 Both are plain file descriptors for a selector; drain() reads without blocking. After an overrun the caller must dump again.
 """
@@ -9,12 +9,12 @@ import errno
 import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pyroute2.inotify.inotify_fd import Inotify
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
-from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import peer_runs_xdp
 
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
@@ -98,13 +98,13 @@ def _link_change(message: Any) -> LinkChange:
     )
 
 
-class NamespaceMonitor:
-    """Changes of the set of named namespaces. A listener that we hold inside a namespace keeps it alive after its name is
-    gone, so the end of a name must be noticed here."""
+class FolderMonitor:
+    """Changes of what a folder holds: of the names of namespaces (a listener that we hold inside a namespace keeps it alive after
+    its name is gone), of pins that somebody else removes."""
 
-    def __init__(self) -> None:
-        namespaces.NAMED.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self._inotify = Inotify(path=[str(namespaces.NAMED)])
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._inotify = Inotify(path=[str(folder)])
         self._inotify.bind()
         os.set_blocking(self._inotify.fd, False)
 
@@ -113,7 +113,7 @@ class NamespaceMonitor:
         return int(self._inotify.fd)
 
     def drain(self) -> None:
-        """Discards the events: the caller compares names with what it holds, as a burst may have lost some."""
+        """Discards the events: the caller compares what is there with what it holds, as a burst may have lost some."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self._inotify.fd, _RECEIVE_BYTES):
                 pass

@@ -1,34 +1,43 @@
-"""What the host does to us: devices and namespaces that appear, vanish or change, seen by the monitors."""
+"""What the host does to us: devices, namespaces and pins that appear, vanish or change, seen by the monitors.
+
+An event is news, not truth: it only says where to look. What is done about it is decided by what the kernel says of this
+generation's device when it is looked at. For the pf package; writer thread only.
+"""
 
 import logging
 import time
 
 from sriov_xdp.host import namespaces
-from sriov_xdp.host.monitor import AddressChange, LinkChange, LinkMonitor, NamespaceMonitor
-from sriov_xdp.pf import lifecycle, uplinks
-from sriov_xdp.pf.context import SELF, Context
-from sriov_xdp.pf.images import slot_of, vf_image
+from sriov_xdp.host.links import Link
+from sriov_xdp.host.monitor import AddressChange, FolderMonitor, LinkChange, LinkMonitor
+from sriov_xdp.pf import adoption, lifecycle, uplinks
+from sriov_xdp.pf.context import Context, Steps
 from sriov_xdp.pf.intent import Datapath, VfAddress
-from sriov_xdp.pf.inventory import AttachedVf
+from sriov_xdp.pf.inventory import AttachedVf, Stage
+from sriov_xdp.pf.publish import publish_all, publish_ports
 from sriov_xdp.pf.restlessness import Restlessness
 
 _log = logging.getLogger("sriov_xdp.pf")
-# A guest may take its XDP program off and put it back in a loop, and each change costs the writer some 20 ms. One that did so
-# this often in this time stays in XDP mode, which is right with or without a program, until it rests.
+# A guest may take its XDP program off and put it back in a loop, and each change costs some 20 ms. One that did so this often in
+# this time stays in XDP mode, which is right with or without a program, until it rests.
 _RESTLESS_CHANGES = 20
 _RESTLESS_SECONDS = 5.0
 _RESTLESS = "auto: the guest's XDP program comes and goes"
+_VFS_A_STEP = 16
 
 
 class HostEvents:
     """Keeps the inventory in step with the host. Writer thread only."""
 
-    def __init__(self, context: Context, links: LinkMonitor, names: NamespaceMonitor) -> None:
+    def __init__(self, context: Context, links: LinkMonitor, names: FolderMonitor, pins: FolderMonitor) -> None:
         self._context = context
         self._links = links
         self._names = names
+        self._pins = pins
         self._program_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
         self._waiting: set[VfAddress] = set()
+        self._must_check_hooks = False
+        self._is_looking = False
 
     def on_links(self) -> None:
         """The link monitor has something; after an overrun everything is looked at."""
@@ -47,30 +56,96 @@ class HostEvents:
         """A namespace's name came or went."""
         self._names.drain()
         for vf in list(self._context.inventory.vfs.values()):
-            attachment = vf.attachment
-            if namespaces.identity(attachment.spec.netns) != attachment.netns_id:
-                self._unplugged(vf, "namespace removed")
+            self._check_namespace(vf)
 
-    def look_at_all(self) -> None:
-        """Compares the inventory with the devices that are there, one by one: a dump of all is megabytes of messages at once."""
-        links = self._context.links
-        for vf in list(self._context.inventory.vfs.values()):
-            link = links.find(vf.attachment.ifindex)
-            if link is None:
-                self._unplugged(vf, "interface deleted")
-            else:
-                self._follow(vf, has_carrier=link.has_carrier, guest_runs_xdp=link.peer_runs_xdp)
-                if link.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf):
-                    lifecycle.follow_mtu(self._context, vf)
-        for pf in list(self._context.inventory.pfs.values()):
-            if pf.uplink and links.find(pf.uplink.ifindex) is None:
-                uplinks.lost(self._context, pf)
-            if pf.spec.uplink and pf.uplink is None and links.exists(pf.spec.uplink):
-                uplinks.found(self._context, pf)
-            if pf.uplink:
-                uplinks.follow_addresses(self._context, pf)
+    def on_pins(self) -> None:
+        """A pin came or went, by us or by somebody else: a port without its programs must not stay open. Looked at soon."""
+        self._pins.drain()
+        self._must_check_hooks = True
 
     def settle(self) -> None:
+        """Each second: what waited, and what no event tells."""
+        self._follow_rested()
+        for vf in list(self._context.inventory.vfs.values()):
+            if namespaces.can_die_unseen(vf.attachment.spec.netns):
+                self._check_namespace(vf)
+        if self._context.needs_publish:
+            self._context.needs_publish = False
+            publish_all(self._context, adoption.slots_of_damaged(self._context))
+        if self._must_check_hooks:
+            self._must_check_hooks = False
+            self._context.start(self._enforce_all())
+
+    def retry(self) -> None:
+        """VFs and uplinks that could not be put into service: what is in the way is somebody else's to remove."""
+        for vf in self._context.inventory.vfs.values():
+            if vf.stage is not Stage.IN_SERVICE and not self._context.turns.is_taken:
+                self._context.start(self._resume(vf))
+
+    def look_at_all(self) -> None:
+        """Compares the inventory with the devices that are there, a few at a time: a dump of all is megabytes at once."""
+        if not self._is_looking:
+            self._is_looking = True
+            self._context.start(self._look_at_all())
+
+    def _look_at_all(self) -> Steps[None]:
+        try:
+            for number, vf in enumerate(list(self._context.inventory.vfs.values())):
+                if self._context.inventory.vfs.get(vf.address) is vf:
+                    yield from self._look_at(vf)
+                if number % _VFS_A_STEP == 0:
+                    yield None
+            for pf in list(self._context.inventory.pfs.values()):
+                self._look_at_uplink(pf.spec.name)
+            adoption.sweep(self._context)
+        finally:
+            self._is_looking = False
+        yield from self._enforce_all()
+
+    def _look_at(self, vf: AttachedVf) -> Steps[None]:
+        link = self._context.links.find(vf.attachment.ifindex)
+        if link is None:
+            yield from lifecycle.unplugged(self._context, vf, "interface deleted")
+        elif vf.stage is Stage.IN_SERVICE:
+            self._follow(vf, link)
+            if link.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf):
+                yield from lifecycle.follow_mtu(self._context, vf)
+
+    def _look_at_uplink(self, name: str) -> None:
+        pf = self._context.inventory.pfs[name]
+        if pf.uplink:
+            uplinks.follow(self._context, pf)
+        if pf.uplink:
+            uplinks.follow_addresses(self._context, pf)
+        if pf.spec.uplink and pf.uplink is None and self._context.links.exists(pf.spec.uplink):
+            adoption.take_uplink(self._context, name)
+
+    def _enforce_all(self) -> Steps[None]:
+        """Every port and uplink is held to its programs."""
+        for number, vf in enumerate(list(self._context.inventory.vfs.values())):
+            try:
+                if self._context.inventory.vfs.get(vf.address) is vf and vf.stage is Stage.IN_SERVICE:
+                    yield from adoption.enforce(self._context, vf)
+            except lifecycle.FAULTS as error:
+                _log.error("%s: its programs could not be put back yet: %s", vf.address, error)
+            if number % _VFS_A_STEP == 0:
+                yield None
+        for pf in list(self._context.inventory.pfs.values()):
+            try:
+                if pf.uplink:
+                    uplinks.enforce(self._context, pf)
+            except lifecycle.FAULTS as error:
+                _log.error("uplink %s of %s: its programs could not be put back yet: %s", pf.spec.uplink, pf.spec.name, error)
+
+    def _resume(self, vf: AttachedVf) -> Steps[None]:
+        if self._context.inventory.vfs.get(vf.address) is not vf or vf.stage is Stage.IN_SERVICE:
+            return
+        try:
+            yield from adoption.resume(self._context, vf)
+        except lifecycle.FAULTS as error:
+            _log.error("%s: not in service yet: %s", vf.address, error)
+
+    def _follow_rested(self) -> None:
         """Guests that were restless and rest now are followed again."""
         for address in list(self._waiting):
             vf = self._context.inventory.vfs.get(address)
@@ -93,29 +168,38 @@ class HostEvents:
                 uplinks.follow_addresses(self._context, pf)
 
     def _on_link(self, change: LinkChange) -> None:
-        vf = next((vf for vf in self._context.inventory.vfs.values() if vf.attachment.ifindex == change.ifindex), None)
+        vf = self._context.inventory.vf_with_ifindex(change.ifindex)
         if vf:
-            if change.is_gone:
-                self._unplugged(vf, "interface deleted")
-            else:
-                self._follow(vf, has_carrier=change.has_carrier, guest_runs_xdp=change.peer_runs_xdp)
-                if change.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf):
-                    lifecycle.follow_mtu(self._context, vf)  # the representor's MTU is what holds a guest to its own
+            self._on_representor(vf)
             return
-        for pf in self._context.inventory.pfs.values():
+        for pf in list(self._context.inventory.pfs.values()):
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
-                if change.is_gone:
-                    uplinks.lost(self._context, pf)
-                else:
-                    uplinks.follow(self._context, pf, change)
+                uplinks.follow(self._context, pf)
             elif pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone:
-                uplinks.found(self._context, pf)
+                adoption.take_uplink(self._context, pf.spec.name)
 
-    def _follow(self, vf: AttachedVf, *, has_carrier: bool, guest_runs_xdp: bool) -> None:
-        self._follow_program(vf, guest_runs_xdp=guest_runs_xdp)
-        if vf.has_carrier != has_carrier:
-            vf.has_carrier = has_carrier
-            self._context.tables.put_port(slot_of(vf), vf_image(self._context.inventory, vf))
+    def _on_representor(self, vf: AttachedVf) -> None:
+        if vf.stage is Stage.PLANNED:
+            return
+        link = self._context.links.find(vf.attachment.ifindex)
+        if link is None:
+            self._context.start(lifecycle.unplugged(self._context, vf, "interface deleted"))
+            return
+        self._follow(vf, link)
+        if link.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf):
+            self._context.start(lifecycle.follow_mtu(self._context, vf))  # the representor's MTU is what holds a guest to its own
+
+    def _check_namespace(self, vf: AttachedVf) -> None:
+        attachment = vf.attachment
+        if vf.stage is not Stage.PLANNED and namespaces.identity(attachment.spec.netns) != attachment.netns_id:
+            self._context.start(lifecycle.unplugged(self._context, vf, "namespace removed"))
+
+    def _follow(self, vf: AttachedVf, link: Link) -> None:
+        adoption.take_up_name(self._context, vf, link)
+        self._follow_program(vf, guest_runs_xdp=link.peer_runs_xdp)
+        if vf.has_carrier != link.has_carrier:
+            vf.has_carrier = link.has_carrier
+            publish_ports(self._context, [vf])
 
     def _follow_program(self, vf: AttachedVf, *, guest_runs_xdp: bool) -> None:
         if vf.guest_runs_xdp == guest_runs_xdp:
@@ -127,13 +211,4 @@ class HostEvents:
             if vf.attachment.spec.datapath is Datapath.AUTO:
                 vf.active_reason = _RESTLESS
             return
-        try:
-            lifecycle.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
-        except lifecycle.FAULTS as error:
-            _log.error("%s: the data path could not follow the guest: %s", vf.address, error)
-
-    def _unplugged(self, vf: AttachedVf, why: str) -> None:
-        try:
-            lifecycle.detach(self._context, vf.address, SELF, f"unplugged: {why}")
-        except lifecycle.FAULTS as error:
-            _log.error("%s: unplugged, but not everything could be cleaned: %s", vf.address, error)
+        lifecycle.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)

@@ -4,24 +4,26 @@ from typing import Any
 
 from sriov_xdp.host import features, namespaces
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.pf import representors
+from sriov_xdp.pf import veth
 from sriov_xdp.pf.context import Context
 from sriov_xdp.pf.intent import Datapath
-from sriov_xdp.pf.inventory import AttachedVf
+from sriov_xdp.pf.inventory import AttachedVf, Stage
 
 _READ = (features.GRO, features.TX_CHECKSUM, features.TX_VLAN)
 
 
 def guest_ends(context: Context) -> list[dict[str, Any]]:
     """A document a VF: its problems, each with a remedy."""
-    return [{"vf": str(vf.address), "problems": _problems(vf)} for _address, vf in sorted(context.inventory.vfs.items())]
+    return [{"vf": str(vf.address), "problems": _problems(context, vf)} for _address, vf in sorted(context.inventory.vfs.items())]
 
 
-def _problems(vf: AttachedVf) -> list[str]:
+def _problems(context: Context, vf: AttachedVf) -> list[str]:
     spec = vf.attachment.spec
-    link = representors.find_guest_end(spec.netns, vf.address)
+    if vf.stage is not Stage.IN_SERVICE:
+        return [f"{vf.address} is not in service yet; the daemon's log says why, and it is tried again"]
+    link = veth.find_guest_end(context.links, vf.attachment)
     if link is None:
-        return [f"no device with alias 'sriov-xdp {vf.address} ...' in namespace {spec.netns}; detach and attach the VF"]
+        return [f"the guest end is not in namespace {spec.netns}, the guest moved it; move it back, or detach and attach the VF"]
     enter = f"ip netns exec {spec.netns} ethtool -K {link.name}"
     try:
         with namespaces.in_namespace(spec.netns):

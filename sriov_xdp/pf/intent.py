@@ -6,7 +6,7 @@ their difference.
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -65,7 +65,8 @@ class PfSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterSpec:
-    """An adapter as configured. mac None: the host chooses, always the same."""
+    """An adapter as configured, with all that an operator can set for its port. netns: a name or an absolute path. mac None: the
+    host chooses, always the same."""
 
     guest: str
     netns: str
@@ -73,11 +74,19 @@ class AdapterSpec:
     port_group: str
     mac: MacAddress | None
     datapath: Datapath
+    link_state: LinkState = LinkState.AUTO
+    overrides: PortOverrides = field(default_factory=PortOverrides)
 
     @property
     def key(self) -> tuple[str, str]:
         """What makes it the same adapter in two configurations."""
         return self.guest, self.interface
+
+    def effective(self, group: PortGroup) -> "AdapterSpec":
+        """Without what its group does not let it override (any more), which has no effect."""
+        allowed = group.overrides_allowed
+        vlan = self.overrides.vlan if Override.VLAN in allowed else None
+        return replace(self, overrides=PortOverrides(policy=self.overrides.policy.only(allowed), vlan=vlan))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +100,8 @@ class HostIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """A VF given to a guest. ifindex is the representor's, whose low bits are the slot; netns_id tells a namespace from a
-    later one of the same name."""
+    """A VF given to a guest. ifindex is the representor's: its low bits are the slot, its high ones come from the generation, so
+    that no number is used again soon. netns_id tells a namespace from a later one of the same name."""
 
     vf: VfAddress
     spec: AdapterSpec
@@ -102,8 +111,6 @@ class Attachment:
     ifindex: int
     netns_is_ours: bool
     netns_id: tuple[int, int]
-    link_state: LinkState = LinkState.AUTO
-    overrides: PortOverrides = field(default_factory=PortOverrides)
 
 
 def vlan_to_json(vlan: Vlan) -> Any:
@@ -219,9 +226,9 @@ def attachment_to_text(attachment: Attachment) -> str:
         "ifindex": attachment.ifindex,
         "netns_is_ours": attachment.netns_is_ours,
         "netns_id": list(attachment.netns_id),
-        "link_state": attachment.link_state.value,
-        "policy": settings_to_json(attachment.overrides.policy),
-        "vlan": vlan_to_json(attachment.overrides.vlan) if attachment.overrides.vlan else None,
+        "link_state": spec.link_state.value,
+        "policy": settings_to_json(spec.overrides.policy),
+        "vlan": vlan_to_json(spec.overrides.vlan) if spec.overrides.vlan else None,
     }
     return json.dumps(document)
 
@@ -229,6 +236,7 @@ def attachment_to_text(attachment: Attachment) -> str:
 def attachment_from_text(vf: VfAddress, text: str) -> Attachment:
     """The reverse of attachment_to_text."""
     document = json.loads(text)
+    vlan = document["vlan"]
     spec = AdapterSpec(
         guest=document["guest"],
         netns=document["netns"],
@@ -236,9 +244,9 @@ def attachment_from_text(vf: VfAddress, text: str) -> Attachment:
         port_group=document["port_group"],
         mac=MacAddress.parse(document["mac"]) if document["mac"] else None,
         datapath=Datapath(document["datapath"]),
+        link_state=LinkState(document["link_state"]),
+        overrides=PortOverrides(policy=settings_from_json(document["policy"]), vlan=vlan_from_json(vlan) if vlan else None),
     )
-    vlan = document["vlan"]
-    overrides = PortOverrides(policy=settings_from_json(document["policy"]), vlan=vlan_from_json(vlan) if vlan else None)
     first, second = document["netns_id"]
     return Attachment(
         vf=vf,
@@ -249,6 +257,20 @@ def attachment_from_text(vf: VfAddress, text: str) -> Attachment:
         ifindex=document["ifindex"],
         netns_is_ours=document["netns_is_ours"],
         netns_id=(first, second),
-        link_state=LinkState(document["link_state"]),
-        overrides=overrides,
     )
+
+
+def adapter_to_json(spec: AdapterSpec) -> dict[str, Any]:
+    """As configuration files write it below its guest; what is as by default is left out."""
+    document: dict[str, Any] = {"name": spec.interface, "kind": "vf", "port_group": spec.port_group}
+    if spec.mac:
+        document["mac"] = str(spec.mac)
+    document["datapath"] = spec.datapath.value
+    if spec.link_state is not LinkState.AUTO:
+        document["link_state"] = spec.link_state.value
+    policy = settings_to_json(spec.overrides.policy)
+    if policy:
+        document["policy"] = policy
+    if spec.overrides.vlan:
+        document["vlan"] = vlan_to_json(spec.overrides.vlan)
+    return document

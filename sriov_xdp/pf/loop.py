@@ -17,7 +17,7 @@ from sriov_xdp.pf.errors import Conflict
 
 _log = logging.getLogger("sriov_xdp.pf")
 T = TypeVar("T")
-Steps = Generator[None, None, Any]
+Steps = Generator["Future[Any] | None", None, Any]
 
 
 @dataclass(slots=True)
@@ -42,14 +42,15 @@ class WriterLoop:
         self._selector = selector
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._running_steps: list[tuple[Steps, Future[Any]]] = []
+        self._waiting_for: dict[Steps, Future[Any]] = {}
         self._timers: list[_Timer] = []
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._is_stopping = False
         selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wake)
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Runs work in the writer thread. Work that returns a generator is advanced step by step between mailbox requests;
-        its return value is the result."""
+        """Runs work in the writer thread. Work that returns a generator is advanced step by step between mailbox requests,
+        and not before a future that it yields is done; its return value is the result."""
         future: Future[T] = Future()
         self._work.put((work, future))
         self._wake()
@@ -89,7 +90,8 @@ class WriterLoop:
         os.close(self._wake_writer)
 
     def _timeout_seconds(self) -> float | None:
-        if self._running_steps or not self._work.empty():
+        can_go_on = any(steps not in self._waiting_for or self._waiting_for[steps].done() for steps, _future in self._running_steps)
+        if can_go_on or not self._work.empty():
             return 0.0
         if not self._timers:
             return None
@@ -104,8 +106,14 @@ class WriterLoop:
 
     def _advance_steps(self) -> None:
         for steps, future in list(self._running_steps):
+            if steps in self._waiting_for and not self._waiting_for[steps].done():
+                continue
+            self._waiting_for.pop(steps, None)
             try:
-                next(steps)
+                waited_for = next(steps)
+                if waited_for is not None:
+                    self._waiting_for[steps] = waited_for
+                    waited_for.add_done_callback(lambda _done: self._wake())
             except StopIteration as end:
                 self._running_steps.remove((steps, future))
                 future.set_result(end.value)

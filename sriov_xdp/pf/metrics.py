@@ -58,8 +58,8 @@ class RequestMetrics:
         rule = decision.rule.split(":")[0]
         self.decisions[rule, "grant" if isinstance(decision, Grant) else "deny"] += 1
 
-    def log_refusal(self, vf: VfAddress, text: str, arguments: tuple[object, ...]) -> None:
-        """A WARNING, unless the VF had its share of this second."""
+    def log_refusal(self, vf: VfAddress, text: str, arguments: tuple[object, ...], level: int = logging.WARNING) -> None:
+        """A line, unless the VF had its share of this second."""
         budget = self._budgets.setdefault(vf, _LogBudget())
         second = int(time.monotonic())
         if budget.second != second:
@@ -68,6 +68,6 @@ class RequestMetrics:
             budget.second, budget.lines, budget.suppressed = second, 0, 0
         budget.lines += 1
         if budget.lines <= LOG_LINES_A_SECOND:
-            _log.warning(text, *arguments)
+            _log.log(level, text, *arguments)
         else:
             budget.suppressed += 1

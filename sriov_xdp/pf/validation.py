@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PFS, MAX_PORTS
-from sriov_xdp.pf.intent import HostIntent
-from sriov_xdp.vswitch.policy import Switch
+from sriov_xdp.pf.intent import AdapterSpec, HostIntent
+from sriov_xdp.vswitch.policy import Switch, port_vlan
 
 MAX_VFS_OF_PF = 256
 MAX_VFS_OF_HOST = MAX_PORTS - FIRST_VF_SLOT
@@ -68,6 +68,7 @@ def _adapter_problems(intent: HostIntent) -> Iterator[str]:
         where = f"guests: {spec.guest}: adapter {spec.interface}"
         if spec.port_group not in groups:
             yield f"{where}: port_group {spec.port_group}: no such group; known: {', '.join(sorted(groups)) or 'none'}"
+        yield from _override_problems(intent, spec, where)
         if spec.mac and (spec.mac.is_multicast or spec.mac.is_zero):
             yield f"{where}: mac {spec.mac}: not a unicast address; the first byte must be even, as in 02:00:00:00:01:01"
     for key in _repeated([f"{spec.netns}/{spec.interface}" for spec in intent.adapters]):
@@ -77,14 +78,23 @@ def _adapter_problems(intent: HostIntent) -> Iterator[str]:
     yield from _mac_problems(intent)
 
 
+def _override_problems(intent: HostIntent, spec: AdapterSpec, where: str) -> Iterator[str]:
+    group = next((group for switch in intent.switches if (group := switch.group(spec.port_group))), None)
+    refused = spec.overrides.kinds() - group.overrides_allowed if group else frozenset()
+    if refused:
+        text = f"{where}: port group {spec.port_group} does not let its ports override {', '.join(sorted(refused))}"
+        yield f"{text}; list it in the group's overrides_allowed, or leave it out here"
+
+
 def _mac_problems(intent: HostIntent) -> Iterator[str]:
     """The same address twice on a PF is a problem when the VLANs meet."""
-    vlans = {group.name: (switch.pf, group.vlan.domains) for switch in intent.switches for group in switch.port_groups}
+    groups = {group.name: (switch.pf, group) for switch in intent.switches for group in switch.port_groups}
     seen: dict[tuple[str, str], list[tuple[str, frozenset[int]]]] = {}
     for spec in intent.adapters:
-        if spec.mac is None or spec.port_group not in vlans:
+        if spec.mac is None or spec.port_group not in groups:
             continue
-        pf, domains = vlans[spec.port_group]
+        pf, group = groups[spec.port_group]
+        domains = port_vlan(group, spec.overrides).domains
         for other, taken in seen.get((pf, str(spec.mac)), []):
             if taken & domains:
                 yield f"guests: {spec.guest}: mac {spec.mac}: also {other}'s in the same VLAN; give each its own"

@@ -9,7 +9,7 @@ from sriov_xdp.datapath.abi import Counters
 from sriov_xdp.pf.context import Context
 from sriov_xdp.pf.errors import NotFound
 from sriov_xdp.pf.images import slot_of
-from sriov_xdp.pf.intent import LinkState, VfAddress, group_to_json, settings_to_json, switch_to_json, vlan_to_json
+from sriov_xdp.pf.intent import LinkState, VfAddress, adapter_to_json, group_to_json, settings_to_json, switch_to_json, vlan_to_json
 from sriov_xdp.pf.inventory import AttachedVf, PhysicalFunction
 from sriov_xdp.store.audit import AuditRecord
 
@@ -56,7 +56,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         "effective_mac": str(vf.device.effective_mac),
         "filters": sorted(str(mac) for mac in vf.device.filters),
         "link": link_of(vf),
-        "link_state": attachment.link_state.value,
+        "link_state": attachment.spec.link_state.value,
         "mtu": context.inventory.mtu_bytes(address.pf),
         "datapath": {
             "mode": spec.datapath.value,
@@ -101,7 +101,7 @@ _VF_KEYS = (
 
 def link_of(vf: AttachedVf) -> str:
     """What the guest's device says of its link."""
-    return "down" if vf.attachment.link_state is LinkState.DISABLE else "up"
+    return "down" if vf.attachment.spec.link_state is LinkState.DISABLE else "up"
 
 
 def pf_list(context: Context) -> list[Document]:
@@ -187,9 +187,9 @@ def port_show(context: Context, vf: VfAddress) -> Document:
         "switch": switch.name,
         "port_group": group.name,
         "vlan": vlan_to_json(context.inventory.vlan(attached)),
-        "link_state": attached.attachment.link_state.value,
+        "link_state": attached.attachment.spec.link_state.value,
         "policy": {name: {"value": getattr(policy, name).value, "set_by": policy.origins[name]} for name in settings},
-        "overrides": settings_to_json(attached.attachment.overrides.policy),
+        "overrides": settings_to_json(attached.attachment.spec.overrides.policy),
         "overrides_allowed": sorted(group.overrides_allowed),
     }
 
@@ -212,13 +212,10 @@ def audit_document(record: AuditRecord) -> Document:
 def export(context: Context) -> Document:
     """The host as a configuration file says it; applying it changes nothing."""
     intent = context.inventory.intent()
-    guests: dict[str, Document] = {}
+    guests: dict[tuple[str, str], Document] = {}
     for spec in intent.adapters:
-        guest = guests.setdefault(spec.guest, {"name": spec.guest, "netns": spec.netns, "adapters": []})
-        adapter: Document = {"name": spec.interface, "kind": "vf", "port_group": spec.port_group}
-        if spec.mac:
-            adapter["mac"] = str(spec.mac)
-        guest["adapters"].append({**adapter, "datapath": spec.datapath.value})
+        guest = guests.setdefault((spec.guest, spec.netns), {"name": spec.guest, "netns": spec.netns, "adapters": []})
+        guest["adapters"].append(adapter_to_json(spec))
     return {
         "version": 1,
         "pfs": [{"name": pf.name, **({"uplink": pf.uplink} if pf.uplink else {}), "num_vfs": pf.num_vfs} for pf in intent.pfs],

@@ -6,6 +6,7 @@ strict ones: reject, reject, reject, and a refused guest is not told (the refere
 
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from typing import Any
 
 from sriov_xdp.vswitch.vlan import Vlan
 
@@ -41,10 +42,10 @@ class PolicySettings:
     forged_transmits: Security | None = None
     deny_reply: DenyReply | None = None
 
-    def merged(self, change: "PolicySettings") -> "PolicySettings":
-        """This level with the settings that change names replaced."""
-        named = {item.name: value for item in fields(change) if (value := getattr(change, item.name)) is not None}
-        return replace(self, **named)
+    def merged(self, change: "PolicySettings", inherited: frozenset[str] = frozenset()) -> "PolicySettings":
+        """This level with the settings that change names replaced, and without those that are to be inherited again."""
+        named: dict[str, Any] = {item.name: value for item in fields(change) if (value := getattr(change, item.name)) is not None}
+        return replace(self, **{**dict.fromkeys(inherited), **named})
 
     def only(self, kinds: frozenset[Override]) -> "PolicySettings":
         """This level without the settings of other kinds."""

@@ -143,8 +143,8 @@ SCHEMA_MISTAKES = {
     "unknown key in a policy": ("deny_reply: silent", "deny: silent", "switches[0].policy.deny", "unknown key; remove it"),
     "unknown key in an adapter": (
         "datapath: auto",
-        "datapath: auto, vlan: 7",
-        "guests[0].adapters[0].vlan",
+        "datapath: auto, vlans: 7",
+        "guests[0].adapters[0].vlans",
         "unknown key; remove it",
     ),
     "missing version": ("version: 1\n", "", "version", "missing; add it"),

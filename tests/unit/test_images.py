@@ -35,7 +35,6 @@ UPLINK = UplinkState(
     mtu_bytes=1500,
     has_carrier=True,
     serves_host=False,
-    is_silenced=True,
     xdp_mode=XdpMode.NATIVE,
 )
 
@@ -124,7 +123,7 @@ def test_the_vlan_of_the_group_decides_between_access_and_trunk(group: str, vlan
 def test_only_a_disabled_link_is_down(state: LinkState, is_up: bool) -> None:
     inventory = host()
     attached = connect(inventory, 0, "web")
-    attached.attachment = replace(attached.attachment, link_state=state)
+    attached.attachment = replace(attached.attachment, spec=replace(attached.attachment.spec, link_state=state))
     assert is_up == (PortFlag.LINK_UP in vf_value(inventory, attached).flags)
 
 
@@ -183,7 +182,9 @@ def test_a_port_is_reached_by_its_effective_and_extra_addresses_only() -> None:
 def test_a_ports_own_vlan_takes_the_place_of_its_groups() -> None:
     inventory = host()
     attached = connect(inventory, 1, "web")
-    attached.attachment = replace(attached.attachment, overrides=PortOverrides(vlan=Vlan.access(200)))
+    attached.attachment = replace(
+        attached.attachment, spec=replace(attached.attachment.spec, overrides=PortOverrides(vlan=Vlan.access(200)))
+    )
     image = vf_image(inventory, attached)
     assert ({key(200, MAC_VM1)}, 200) == (image.fdb, image.value.vlan)
     assert {200: (17,)} == member_lists(inventory, inventory.pf("pf0"))

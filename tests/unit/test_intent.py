@@ -63,6 +63,8 @@ adapters = st.builds(
     port_group=names,
     mac=st.none() | macs,
     datapath=st.sampled_from(Datapath),
+    link_state=st.sampled_from(LinkState),
+    overrides=st.builds(PortOverrides, policy=policies, vlan=st.none() | vlans),
 )
 attachments = st.builds(
     Attachment,
@@ -74,8 +76,6 @@ attachments = st.builds(
     ifindex=st.integers(1, 2**31 - 1),
     netns_is_ours=st.booleans(),
     netns_id=st.tuples(st.integers(0, 2**63), st.integers(0, 2**63)),
-    link_state=st.sampled_from(LinkState),
-    overrides=st.builds(PortOverrides, policy=policies, vlan=st.none() | vlans),
 )
 
 

@@ -1,5 +1,6 @@
 """What is counted of requests, and how a guest that keeps being refused does not flood the log."""
 
+import logging
 from types import SimpleNamespace
 
 import pytest
@@ -157,3 +158,10 @@ def test_a_burst_within_one_second_stays_one_burst(clock: Clock, caplog: pytest.
     clock.now_seconds += 0.9
     refuse(counted, LOG_LINES_A_SECOND)
     assert LOG_LINES_A_SECOND == len(caplog.messages)
+
+
+def test_faults_share_the_budget_of_refusals(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    counted = RequestMetrics()
+    for number in range(LOG_LINES_A_SECOND + 10):
+        counted.log_refusal(VF_WEB, "%s: failed %d", (VF_WEB, number), logging.ERROR)
+    assert [("ERROR", f"pf0vf0: failed {n}") for n in range(5)] == [(r.levelname, r.getMessage()) for r in caplog.records]
