@@ -22,6 +22,15 @@ SIZES = [1472, 3464, 3465, 4096, 8000, 8972]
 OFFLOADS = ("tx", "on", "sg", "on", "tso", "on", "gso", "on")
 
 
+def write(report: Report, lab: Lab) -> None:
+    """Over a file of the host."""
+    path = Path(sys.argv[3])
+    before = path.read_text()
+    path.write_text("the machine's")
+    report.put("before", before)
+    report.put("after", path.read_text())
+
+
 def standard_mtu(report: Report, lab: Lab) -> None:
     """XDP ports at MTU 1500 whose guests raise their own and turn on what they can."""
     host = Host(lab, {"vm1": "xdp", "vm2": "xdp"}, STANDARD)
@@ -126,7 +135,7 @@ def _oversize(host: Host, sender: str, receiver: str) -> dict[str, object]:
 
 
 JOBS: dict[str, Callable[[Report, Lab], None]] = {
-    job.__name__: job for job in (standard_mtu, jumbo_by_tc, live_change, recipe_by_xdp, jumbo_by_xdp)
+    job.__name__: job for job in (write, standard_mtu, jumbo_by_tc, live_change, recipe_by_xdp, jumbo_by_xdp)
 }
 
 

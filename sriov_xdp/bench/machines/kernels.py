@@ -63,12 +63,15 @@ def newest(packages: Iterable[str], branch: tuple[int, int], *, since: int = 0, 
 def of_branch(branch: tuple[int, int], *, since: int = 0, before: int | None = None) -> Kernel:
     """The newest kernel of a branch that the configured package sources offer, or that is here from an earlier time. Raises
     MachineError."""
-    package = newest([*_offered(), *(path.name for path in _cached())], branch, since=since, before=before)
+    package = newest(_known(), branch, since=since, before=before)
+    if package is None:
+        _output("apt-get", "update", "-qq")
+        package = newest(_known(), branch, since=since, before=before)
     if package is None:
         bounds = f"from {since}" + ("" if before is None else f" to before {before}")
         raise MachineError(
             f"kernel {branch[0]}.{branch[1]}: no package of a release {bounds} in the configured Debian sources; "
-            f"add a source that has one (linux-image-{branch[0]}.{branch[1]}.N+debN-amd64), and run `apt-get update`"
+            f"add a source that has one (linux-image-{branch[0]}.{branch[1]}.N+debN-amd64)"
         )
     return fetch(package)
 
@@ -127,12 +130,9 @@ def _extract(archive: Path, tree: Path) -> None:
         raise MachineError(f"package {archive.name}: cannot be unpacked: {unpacked.stderr.strip()}")
 
 
-def _offered() -> list[str]:
-    return _output("apt-cache", "pkgnames", "linux-image-").split()
-
-
-def _cached() -> list[Path]:
-    return list(CACHE.glob("linux-image-*"))
+def _known() -> list[str]:
+    """What the sources offer, and what is here."""
+    return [*_output("apt-cache", "pkgnames", "linux-image-").split(), *(path.name for path in CACHE.glob("linux-image-*"))]
 
 
 def _output(*command: str) -> str:
