@@ -19,6 +19,7 @@ from sriov_xdp.datapath.errors import CompileError, DataPathError
 from sriov_xdp.datapath.libbpf import AttachType, MapInfo
 from sriov_xdp.datapath.marks import MARK_PREFIXES
 from sriov_xdp.datapath.sources import build_id
+from sriov_xdp.patience import patient
 
 LINKS = "links"
 TRACEPOINTS = {"on_devmap_xmit": "xdp_devmap_xmit", "on_redirect_error": "xdp_redirect_err"}
@@ -240,6 +241,6 @@ def _shape_text(path: Path, info: MapInfo, shape: tuple[int, int, int]) -> str:
 
 def _run_loader(folder: Path) -> None:
     command = [sys.executable, "-m", "sriov_xdp.datapath.loader", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LOADER_SECONDS)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(_LOADER_SECONDS))
     if done.returncode:
         raise CompileError(f"loader: {done.stderr.strip() or f'ended with {done.returncode}'}")
