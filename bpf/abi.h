@@ -43,6 +43,10 @@ enum sxdp_slot {
 	SXDP_FIRST_VF_SLOT = SXDP_MAX_PFS,
 };
 
+enum sxdp_buffer {
+	SXDP_BUFFER_BYTES = 3520,   /* what an XDP buffer holds: a page less headroom and skb_shared_info */
+};
+
 /* VLAN 4095 is reserved by 802.1Q; in a domain it stands for "the trunk ports, any VLAN". */
 enum sxdp_vlan {
 	SXDP_VLAN_NONE = 0,
@@ -90,6 +94,7 @@ enum sxdp_port_flag {
 	SXDP_PORT_NATIVE_XDP = 1 << 9,     /* uplink whose driver runs XDP; any other is tc's */
 	SXDP_PORT_OWN_SOURCE_ACCEPT = 1 << 10,  /* wire_own_source: accept, on the uplink's port */
 	SXDP_PORT_LOOP = 1 << 11,          /* a loop through the guest was found: floods neither enter nor leave here */
+	SXDP_PORT_ONE_BUFFER = 1 << 12,    /* its guest runs XDP on a kernel that frames of several buffers can panic */
 };
 
 /* One port of a PF's embedded switch. User space writes whole values; each decision reads one aligned word, so a reader

@@ -89,6 +89,10 @@ enum tc_action {
 	TC_REDIRECT = 7,
 };
 
+enum tc_segment {
+	TC_MOST_HEADER_BYTES = 192, /* Ethernet, a tag, IPv6 with some extensions, TCP with all options */
+};
+
 /* What a flood knows, in skb->cb: it goes along from run to run, and a copy reads it from there, as what is kept in variables
  * over the loop multiplies the verifier's paths. */
 enum flood_word {
@@ -426,6 +430,8 @@ static __always_inline enum sxdp_verdict xdp_decide(struct xdp_md *ctx, struct t
 		return SXDP_DEFERRED;
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
+	if (way == LONG_WAY && !target_takes(route.target, transit->frame.length_bytes))
+		return SXDP_OVERSIZE;
 	if ((route.target->flags & (SXDP_PORT_UPLINK | SXDP_PORT_NATIVE_XDP)) == SXDP_PORT_UPLINK)
 		return SXDP_DEFERRED;
 	leaves_tagged = vlan_leaves_tagged(route.target, transit->vlan);
@@ -569,7 +575,7 @@ static __always_inline enum sxdp_verdict xdp_flood_all(struct xdp_md *ctx, struc
 	frame->length_bytes = xdp_first_buffer_bytes(ctx);
 	if (port->flags & SXDP_PORT_HOST_STACK && transit->vlan == SXDP_VLAN_NONE)
 		return SXDP_DEFERRED;
-	if (bpf_xdp_get_buff_len(ctx) != frame->length_bytes)
+	if (bpf_xdp_get_buff_len(ctx) != frame->length_bytes || !target_fits_buffer(frame->length_bytes))
 		return SXDP_DEFERRED;
 	list = members.lookup(&domain);
 	receivers = bpf_map_lookup_elem(floods_map(), &domain);
@@ -639,6 +645,12 @@ static __always_inline __u64 tc_frames(const struct __sk_buff *skb)
 	return skb->gso_segs ? skb->gso_segs : 1;
 }
 
+/* Of what leaves: a super-frame becomes segments, whose headers are shorter than this. */
+static __always_inline __u64 tc_longest_bytes(const struct __sk_buff *skb)
+{
+	return skb->gso_size ? skb->gso_size + TC_MOST_HEADER_BYTES : skb->len;
+}
+
 /* A tag that the device took off stands beside the bytes. */
 static __always_inline int tc_parse(struct __sk_buff *skb, struct transit *transit)
 {
@@ -703,7 +715,7 @@ static __always_inline void tc_copy_to(struct __sk_buff *skb, __u64 slot)
 
 	if (!target->ifindex || slot == skb->cb[FLOOD_SLOT])
 		return;
-	if (target_judge_copy(target, trunk_of(target, slot), vlan) != SXDP_ADMITTED)
+	if (target_judge_copy(target, trunk_of(target, slot), vlan) != SXDP_ADMITTED || !target_takes(target, tc_longest_bytes(skb)))
 		return;
 	if (vlan_leaves_tagged(target, vlan) != ((progress & FLOOD_IS_TAGGED) != 0)) {
 		skb->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_MISMATCHED;
@@ -844,6 +856,8 @@ static __always_inline enum sxdp_verdict tc_switch(struct __sk_buff *skb, struct
 		transit->action = TC_PASS;
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
+	if (!target_takes(route.target, tc_longest_bytes(skb)))
+		return SXDP_OVERSIZE;
 	return tc_forward(skb, transit, &route);
 }
 

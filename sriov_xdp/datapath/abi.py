@@ -99,6 +99,7 @@ class PortFlag(IntFlag):
     NATIVE_XDP = 1 << 9
     OWN_SOURCE_ACCEPT = 1 << 10
     LOOP = 1 << 11
+    ONE_BUFFER = 1 << 12
 
 
 def mac_word(mac: bytes) -> int:

@@ -15,6 +15,7 @@ from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, PortValue, Verdict
 
 ETH_HEADER_BYTES = 14
 TAG_BYTES = 4
+XDP_BUFFER_BYTES = 3520
 TPID_8021Q = 0x8100
 TAG_TYPES = frozenset({TPID_8021Q, 0x88A8, 0x9100})
 RESERVED_VLAN = 4095
@@ -78,6 +79,11 @@ class Port:
     def takes_copies(self, vlan: int) -> bool:
         """Whether floods of this VLAN may leave here."""
         return self.takes(vlan) and not self.has(PortFlag.LOOP)
+
+    def takes_length(self, frame_bytes: int) -> bool:
+        """Whether a frame may be given to the guest: one that runs XDP on a kernel that several buffers can panic gets what
+        fits into one, a tag that may come on included."""
+        return not self.has(PortFlag.ONE_BUFFER) or frame_bytes + TAG_BYTES <= XDP_BUFFER_BYTES
 
     def wants_tag(self, vlan: int) -> bool:
         """Whether frames of this VLAN leave with a tag."""
@@ -305,10 +311,16 @@ def leaving(passage: Passage, slots: list[int]) -> dict[int, bytes]:
 
 def flood(passage: Passage) -> Fate:
     """To everybody in the VLAN but the sender; from the wire and untagged also to the host, if it has an address there."""
-    others = [slot for slot, port in passage.siblings.items() if slot != passage.slot and port.takes_copies(passage.vlan)]
+    others = [slot for slot, port in passage.siblings.items() if slot != passage.slot and takes_copy(passage, port)]
     reaches_host = passage.port.is_uplink and passage.port.has(PortFlag.HOST_STACK) and passage.vlan == VLAN_NONE
     verdict = Verdict.FLOODED if others or reaches_host else Verdict.NO_TARGET
     return Fate(verdict=verdict, left=leaving(passage, others), reaches_host=reaches_host)
+
+
+def takes_copy(passage: Passage, port: Port) -> bool:
+    """A tag that the port does not want is off before its copy is made."""
+    loses_tag = passage.read.tpid is not None and not port.wants_tag(passage.vlan)
+    return port.takes_copies(passage.vlan) and port.takes_length(len(passage.frame) - (TAG_BYTES if loses_tag else 0))
 
 
 def send_to_host(passage: Passage) -> Fate:
@@ -335,6 +347,8 @@ def forward(passage: Passage) -> Fate:
         return Fate(verdict=Verdict.HAIRPIN)
     if not passage.ports[slot].takes(passage.vlan):
         return Fate(verdict=Verdict.TARGET_DENIED)
+    if not passage.ports[slot].takes_length(len(passage.frame)):
+        return Fate(verdict=Verdict.OVERSIZE)
     return Fate(verdict=Verdict.FORWARDED, left=leaving(passage, [slot]))
 
 

@@ -5,6 +5,7 @@ from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
 from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.intent import LinkState, WireOwnSource
 from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, XdpMode
+from sriov_xdp.pf.modes import xdp_problem
 from sriov_xdp.vswitch.policy import Security
 from sriov_xdp.vswitch.vlan import VlanMode
 
@@ -31,6 +32,7 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         PortFlag.PEER: not vf.guest_runs_xdp,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.NO_CARRIER: not vf.has_carrier,
+        PortFlag.ONE_BUFFER: vf.guest_runs_xdp and xdp_problem(mtu_bytes, inventory.jumbo_xdp) is not None,
         PortFlag.LOOP: vf.cut_for_loop_with is not None,
     }
     return PortValue(

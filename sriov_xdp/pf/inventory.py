@@ -10,6 +10,7 @@ from enum import Enum, StrEnum
 from typing import TypeVar
 
 from sriov_xdp.datapath.abi import MAX_PFS
+from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.errors import Conflict, NotFound
 from sriov_xdp.pf.intent import Attachment, Datapath, HostIntent, PfSpec, VfAddress
 from sriov_xdp.vswitch.address import MacAddress
@@ -139,7 +140,8 @@ class Former:
 class Inventory:
     """Everything by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, jumbo_xdp: JumboXdp) -> None:
+        self.jumbo_xdp = jumbo_xdp
         self.pfs: dict[str, PhysicalFunction] = {}
         self.switches: dict[str, Switch] = {}
         self.vfs: dict[VfAddress, AttachedVf] = {}

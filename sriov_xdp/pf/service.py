@@ -94,7 +94,7 @@ class PfService:
         instance = database.meta("instance")
         self.is_first_start = instance is None
         self.context = Context(
-            inventory=Inventory(),
+            inventory=Inventory(self._jumbo_xdp),
             tables=tables,
             pins=pins,
             marks=marks,

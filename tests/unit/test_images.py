@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sriov_xdp.datapath.abi import NO_GUARD, VLAN_NONE, VLAN_TRUNKS, Guard, PortFlag, PortValue
+from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.images import member_lists, slot_of, uplink_image, vf_guard, vf_image, vf_value
 from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, LinkState, PfSpec, VfAddress, WireOwnSource
 from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, UplinkState, XdpMode
@@ -21,6 +22,7 @@ MAC_WIRE = MacAddress.parse("02:00:00:00:0f:01")
 MULTICAST = MacAddress.parse("01:00:5e:00:00:05")
 PF_NUMBER = 3
 IFINDEX_BASE = 0x40000
+JUMBO = JumboXdp(is_allowed=False, because="not known to be fixed")
 GROUPS = {
     "plain": NO_VLAN,
     "web": Vlan.access(100),
@@ -41,7 +43,7 @@ UPLINK = UplinkState(
 
 def host(*, mtu_bytes: int = 1500, policy: PolicySettings | None = None, uplink: UplinkState | None = None) -> Inventory:
     """One PF with number 3 whose switch has every group of GROUPS."""
-    inventory = Inventory()
+    inventory = Inventory(JUMBO)
     groups = tuple(
         PortGroup(name=name, vlan=vlan, overrides_allowed=frozenset({Override.VLAN, Override.SECURITY}))
         for name, vlan in GROUPS.items()
@@ -140,6 +142,16 @@ def test_frames_do_not_jump_past_the_xdp_program_of_a_guest(active: Datapath, gu
     attached = connect(inventory, 0, "web")
     attached.active, attached.guest_runs_xdp = active, guest_runs_xdp
     assert guest_runs_xdp != (PortFlag.PEER in vf_value(inventory, attached).flags)
+
+
+@pytest.mark.parametrize(
+    ("mtu_bytes", "guest_runs_xdp", "is_set"), [(3502, True, False), (3503, True, True), (9000, True, True), (9000, False, False)]
+)
+def test_a_guest_with_a_program_gets_one_buffer_where_several_can_panic(mtu_bytes: int, guest_runs_xdp: bool, is_set: bool) -> None:
+    inventory = host(mtu_bytes=mtu_bytes)
+    attached = connect(inventory, 0, "plain")
+    attached.guest_runs_xdp = guest_runs_xdp
+    assert is_set == (PortFlag.ONE_BUFFER in vf_value(inventory, attached).flags)
 
 
 @pytest.mark.parametrize(
