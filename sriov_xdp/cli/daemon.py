@@ -4,6 +4,7 @@ import gc
 import logging
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -66,12 +67,14 @@ def daemon(config_file: Path, state_dir: Path, run_dir: Path | None, bpffs: Path
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS_AT_START)
     from sriov_xdp.api import config
     from sriov_xdp.datapath.errors import DataPathError
+    from sriov_xdp.host import descriptors
     from sriov_xdp.host.errors import HostError
     from sriov_xdp.pf.errors import PfError
     from sriov_xdp.pf.service import PfService, Places
     from sriov_xdp.store.errors import StoreError
 
     configure_logging()
+    descriptors.raise_limit()
     use_tcx = {"auto": None, "tcx": True, "clsact": False}[tc]
     places = Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs)
     try:
@@ -106,7 +109,8 @@ def _start_server(service: "PfService", places: "Places", metrics: tuple[str, in
     from sriov_xdp.api.server import Endpoints, Server
 
     endpoints = Endpoints(admin_socket=places.run_dir / ADMIN_SOCKET, metrics=metrics)
-    server = Server(endpoints, service.context, service.loop.submit, Exposition(service).steps)
+    refused: Counter[tuple[str, str]] = Counter()
+    server = Server(endpoints, service.context, service.loop.submit, Exposition(service, refused).steps, refused)
     server.start()
     return server
 

@@ -52,11 +52,10 @@ class VethPair:
     mtu_bytes: int
 
 
-def peer_runs_xdp(message: Any) -> bool:
+def tells_of_peers_xdp(largest_mtu_bytes: int | None) -> bool:
     """Whether the other end of a veth has a native XDP program, seen from this end: the kernel lowers this end's largest MTU
-    while one is there (veth_xdp_set), and says so in an event, so nobody needs to look into the other namespace."""
-    largest = message.get_attr("IFLA_MAX_MTU")
-    return largest is not None and largest != _VETH_MAX_MTU_BYTES
+    (IFLA_MAX_MTU) while one is there (veth_xdp_set), and says so in an event, so nobody needs to look into the other namespace."""
+    return largest_mtu_bytes is not None and largest_mtu_bytes != _VETH_MAX_MTU_BYTES
 
 
 def _own_xdp(message: Any) -> str | None:
@@ -77,7 +76,7 @@ def _parse(message: Any) -> Link:
         has_carrier=bool(flags & _IFF_LOWER_UP),
         kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
         alias=message.get_attr("IFLA_IFALIAS") or "",
-        peer_runs_xdp=peer_runs_xdp(message),
+        peer_runs_xdp=tells_of_peers_xdp(message.get_attr("IFLA_MAX_MTU")),
         runs_generic_xdp=_own_xdp(message) == "xdpgeneric",
     )
 

@@ -8,7 +8,6 @@
 Only step 5 changes anything, and only after a Grant.
 """
 
-import logging
 import time
 
 from sriov_xdp.datapath.abi import DROPS, MAX_FDB_ENTRIES, Counters
@@ -51,7 +50,6 @@ from sriov_xdp.vswitch.decision import (
 )
 from sriov_xdp.vswitch.policy import DenyReply
 
-_log = logging.getLogger("sriov_xdp.pf")
 LINK_SPEED_MBPS = 10_000
 _ADDRESSES_NAMED = 4
 _ROLES = {AddressType.LEGACY: AddressRole.LEGACY, AddressType.PRIMARY: AddressRole.PRIMARY, AddressType.EXTRA: AddressRole.EXTRA}
@@ -95,7 +93,8 @@ class Controller:
                 case Deny():
                     return self._deny(vf, asked, decision, actor)
         except (StoreError, DataPathError, PfError) as error:
-            _log.error("%s of guest %s: %s: failed: %s", vf.address, vf.attachment.spec.guest, _describe(asked), error)
+            arguments = (vf.address, vf.attachment.spec.guest, _describe(asked), error)
+            self._metrics.log_failure(vf.address, "%s of guest %s: %s: failed: %s", arguments)
             return Status.ERR_NO_MEMORY, "failed"
 
     def _grant(self, vf: AttachedVf, asked: ConfigurationRequest, grant: Grant, actor: Actor) -> None:
@@ -121,7 +120,8 @@ class Controller:
             self._program(vf, before, after)
         if before.effective_mac != after.effective_mac:
             text = "%s of guest %s: effective MAC %s is %s now: %s"
-            _log.info(text, vf.address, vf.attachment.spec.guest, before.effective_mac, after.effective_mac, grant.rule)
+            arguments = (vf.address, vf.attachment.spec.guest, before.effective_mac, after.effective_mac, grant.rule)
+            self._metrics.log_change(vf.address, text, arguments)
 
     def _program(self, vf: AttachedVf, before: Device, after: Device) -> None:
         vf.device = after
@@ -159,7 +159,7 @@ class Controller:
         try:
             self._context.database.write_record(record)
         except StoreError as error:
-            _log.error("%s of guest %s: no audit record: %s", vf.address, guest, error)
+            self._metrics.log_failure(vf.address, "%s of guest %s: no audit record: %s", (vf.address, guest, error))
         self._metrics.count_request(vf.address, opcode, "invalid", 0.0)
         self._metrics.log_refusal(vf.address, "%s of guest %s: %s", (vf.address, guest, request))
 
@@ -202,17 +202,17 @@ def _to_vswitch(request: Request) -> ConfigurationRequest:
 def _describe(asked: ConfigurationRequest) -> str:
     match asked:
         case AddAddresses(addresses):
-            return "add " + _some([f"{address} ({role.name.lower()})" for address, role in addresses])
+            named = [f"{address} ({role.name.lower()})" for address, role in addresses[:_ADDRESSES_NAMED]]
+            return "add " + _some(named, len(addresses))
         case RemoveAddresses(addresses):
-            return "remove " + _some([str(address) for address in addresses])
+            return "remove " + _some([str(address) for address in addresses[:_ADDRESSES_NAMED]], len(addresses))
         case ResetDevice():
             return "reset"
 
 
-def _some(texts: list[str]) -> str:
+def _some(named: list[str], count: int) -> str:
     """A guest may name hundreds of addresses in one message; log and audit name a few."""
-    more = len(texts) - _ADDRESSES_NAMED
-    return ", ".join(texts[:_ADDRESSES_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(named) + (f" and {count - len(named)} more" if count > len(named) else "")
 
 
 def _show(device: Device) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.tables import Tables
-from sriov_xdp.host import bpffs, clsact, systemd
+from sriov_xdp.host import bpffs, clsact, descriptors, systemd
 from sriov_xdp.host.links import Links, boot_id
 from sriov_xdp.host.memory import give_memory_back
 from sriov_xdp.host.monitor import LinkMonitor, NamespaceMonitor
@@ -28,7 +28,7 @@ from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.events import HostEvents
 from sriov_xdp.pf.intent import VfAddress, attachment_from_text, switch_from_json
 from sriov_xdp.pf.inventory import Inventory, PhysicalFunction
-from sriov_xdp.pf.loop import WriterLoop
+from sriov_xdp.pf.loop import Source, Steps, TurnKind, WriterLoop
 from sriov_xdp.pf.mailboxes import Complain, Mailboxes, Serve
 from sriov_xdp.pf.metrics import RequestMetrics
 from sriov_xdp.store.database import Database
@@ -60,9 +60,9 @@ class PfService:
         self._places = places
         self._use_tcx = use_tcx
         self._selector = selectors.DefaultSelector()
-        self.loop = WriterLoop(self._selector)
         self.metrics = RequestMetrics()
-        self.mailboxes = Mailboxes(self._selector)
+        self.loop = WriterLoop(self._selector, log=self.metrics.log)
+        self.mailboxes = Mailboxes(self._selector, descriptors.limit())
         self.context: Context
         self.events: HostEvents
         self.was_compiled = False
@@ -127,9 +127,12 @@ class PfService:
     def _watch_host(self) -> None:
         """Monitors come before adoption, so that nothing happens in between unseen."""
         link_monitor, name_monitor = LinkMonitor(), NamespaceMonitor()
-        self.events = HostEvents(self.context, link_monitor, name_monitor)
-        self._selector.register(link_monitor, selectors.EVENT_READ, self.events.on_links)
-        self._selector.register(name_monitor, selectors.EVENT_READ, self.events.on_names)
+        self.events = HostEvents(self.context, link_monitor, name_monitor, self.loop.walk, self.metrics.log)
+        for monitor, source in (
+            (link_monitor, Source(TurnKind.LINK_EVENTS, self.events.on_links)),
+            (name_monitor, Source(TurnKind.NAME_EVENTS, self.events.on_names)),
+        ):
+            self._selector.register(monitor, selectors.EVENT_READ, source)
 
     def _adopt(self) -> None:
         """From the store to memory, from memory to the maps (differences only), then programs and mailboxes."""
@@ -156,7 +159,8 @@ class PfService:
         for name, pf in context.inventory.pfs.items():
             self._take_uplink(pf, former_features[name])
         self._out_of_service = {vf for vf in context.inventory.vfs if vf not in stale}
-        self._resume()
+        for _step in self._resume():
+            pass
         for address in stale:
             lifecycle.detach(context, address, SELF, "unplugged while the daemon was away")
         for vf in context.inventory.vfs.values():
@@ -168,7 +172,7 @@ class PfService:
         if context.inventory.vfs:
             _log.info("adopted %d VFs of %d PFs", len(context.inventory.vfs), len(context.inventory.pfs))
 
-    def _resume(self) -> None:
+    def _resume(self) -> Steps:
         """VFs that could not be put into service are tried again by a timer: what is in the way is the guest's to remove."""
         for address in list(self._out_of_service):
             vf = self.context.inventory.vfs.get(address)
@@ -178,6 +182,7 @@ class PfService:
                 self._out_of_service.discard(address)
             except lifecycle.FAULTS as error:
                 _log.error("%s: not in service yet: %s", address, error)
+            yield
 
     def _leave_other_tc_kind(self) -> None:
         """When an earlier run attached its tc programs the other way."""
@@ -220,6 +225,7 @@ class PfService:
         self.loop.every(_SETTLE_SECONDS, self.events.settle)
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
         self.loop.every(_RETRY_SECONDS, self._resume)
+        self.loop.every(_SETTLE_SECONDS, self.mailboxes.close_idle)
         watchdog_seconds = systemd.watchdog_interval_seconds()
         if watchdog_seconds:
             self.loop.every(watchdog_seconds, lambda: systemd.notify("WATCHDOG=1"))
