@@ -7,7 +7,7 @@ is asked for is a generator of steps, as guests wait for each of them.
 from collections.abc import Callable, Generator
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName, PolicyDocument
 from sriov_xdp.api.reading import Configuration, Wanted
@@ -34,6 +34,12 @@ def _from_text(kind: type[T], parse: Callable[[str], T]) -> BeforeValidator:
         return parse(value)
 
     return BeforeValidator(parsed)
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("should have printable characters only")
+    return value
 
 
 Vf = Annotated[VfAddress, _from_text(VfAddress, VfAddress.parse)]
@@ -69,7 +75,7 @@ class AttachVf(_Request):
     netns: NetnsName | None = None
     port_group: ObjectName
     mac: Mac | None = None
-    interface: InterfaceName = "eth0"
+    interface: Annotated[InterfaceName, AfterValidator(_printable)] = "eth0"
     datapath: Datapath = Datapath.AUTO
 
 

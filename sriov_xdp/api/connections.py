@@ -185,20 +185,20 @@ class Door:
         return sum(connection.peer.name == peer.name for connection in self._inside) >= self.limits.of_peer
 
     def _make_room_for(self, peer: Peer) -> bool:
-        """Ends the oldest connection without a whole request: one of the same peer where that has its share, and never one of
-        root for others."""
-
-        def may_go(connection: Connection) -> bool:
-            if connection.peer.name == peer.name:
-                return connection.is_incomplete
-            return connection.is_incomplete and (peer.is_root or not (connection.peer.is_root or self._has_its_share(peer)))
-
-        oldest = next((connection for connection in self._inside if may_go(connection)), None)
+        """Ends the oldest connection without a whole request, of others than root if there is one."""
+        incomplete = [inside for inside in self._inside if inside.is_incomplete and self._gives_way(inside.peer, peer)]
+        oldest = min(incomplete, key=lambda inside: inside.peer.is_root, default=None)
         if oldest is not None:
             self.refuse("incomplete")
             self._forget(oldest)
             oldest.abort()
         return not self._is_full_for(peer)
+
+    def _gives_way(self, inside: Peer, peer: Peer) -> bool:
+        """A peer that has its share can only have another's place that is its own already; root's is root's."""
+        if inside.name == peer.name or peer.is_root:
+            return True
+        return not inside.is_root and not self._has_its_share(peer)
 
     def _send_away(self, accepted: socket.socket) -> None:
         with contextlib.suppress(OSError):

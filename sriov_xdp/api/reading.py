@@ -25,7 +25,7 @@ _CHILD_MEMORY_BYTES = 1 << 30  # 4 MiB of YAML take 0.6
 _CHILD_NICENESS = 10
 _RESULT_BYTES = 8 << 20
 _MOST_WAITING = 4  # of one peer
-_SHOWN_CHARACTERS = 100
+_SHOWN_CHARACTERS = 150
 _SHOWN_PROBLEMS = 1000
 _USAGE, _ERROR = 2, 1
 
@@ -60,12 +60,15 @@ class TooBusy(Exception):
 
 def problems_of(error: ValidationError) -> str:
     """A line a problem: path, value, what was expected."""
-    lines = [f"{'.'.join(str(part) for part in item['loc'])}: {_shown(item['input'])}: {item['msg']}" for item in error.errors()]
-    return "\n".join(line.replace("Value error, ", "") for line in lines)
+    return "\n".join(
+        f"{'.'.join(str(part) for part in item['loc'])}: {_shown(repr(item['input']))}: {_shown(item['msg'])}".replace(
+            "Value error, ", ""
+        )
+        for item in error.errors()
+    )
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
+def _shown(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
