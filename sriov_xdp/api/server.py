@@ -112,16 +112,20 @@ class Server:
     ) -> None:
         door = Door(LIMITS[name], identify, lambda reason: self._refuse(name, reason), _sorry(name))
 
-        async def answer(request: web.Request) -> web.Response:
+        async def respond(request: web.Request) -> web.Response:
             connection = door.connection_of(request.transport)
-            if connection is None:
-                return _busy(name, "the peer has left")
-            response = await self._answered(name, serve(request, connection))
+            return await serve(request, connection) if connection else _busy(name, "the peer has left")
+
+        @web.middleware
+        async def answer(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            response = await self._answered(name, handler(request))
             response.force_close()
             return response
 
-        app = web.Application(client_max_size=_CONFIGURATION_BYTES + 1)
-        app.router.add_route(method, path, answer)
+        app = web.Application(client_max_size=_CONFIGURATION_BYTES + 1, middlewares=[answer])
+        app.router.add_route(method, path, respond)
         runner = web.AppRunner(
             app, access_log=None, logger=_SILENT, auto_decompress=False, lingering_time=0, shutdown_timeout=_SHUTDOWN_SECONDS
         )
@@ -131,7 +135,7 @@ class Server:
         self._listeners += listeners
         self._admissions += [self._loop.create_task(door.admit(listener, runner.server)) for listener in listeners]
 
-    async def _answered(self, name: str, serving: Awaitable[web.Response]) -> web.Response:
+    async def _answered(self, name: str, serving: Awaitable[web.StreamResponse]) -> web.StreamResponse:
         try:
             return await serving
         except web.HTTPException as error:

@@ -171,17 +171,18 @@ def link_event(vf: AttachedVf) -> Event:
 
 
 def stats_of(counted: Counters) -> Stats:
-    """As the guest sees it: what entered the switch is what it transmitted."""
+    """As the guest sees it: what entered the switch is what it transmitted. Copies of floods that its device refused count among
+    the multicast ones, not among those delivered, so that more may be taken off than there are."""
     drops = sum(counted.verdicts[verdict] for verdict in DROPS)
     return Stats(
         rx_bytes=counted.egress_bytes,
-        rx_unicast=counted.delivered_frames - counted.egress_multicast - counted.egress_broadcast,
+        rx_unicast=max(0, counted.delivered_frames - counted.egress_multicast - counted.egress_broadcast),
         rx_multicast=counted.egress_multicast,
         rx_broadcast=counted.egress_broadcast,
         rx_discards=counted.egress_errors,
         rx_unknown_protocol=0,
         tx_bytes=counted.ingress_bytes,
-        tx_unicast=counted.ingress_frames - counted.ingress_multicast - counted.ingress_broadcast,
+        tx_unicast=max(0, counted.ingress_frames - counted.ingress_multicast - counted.ingress_broadcast),
         tx_multicast=counted.ingress_multicast,
         tx_broadcast=counted.ingress_broadcast,
         tx_discards=drops,
