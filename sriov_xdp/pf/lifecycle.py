@@ -257,13 +257,27 @@ def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach
     context.mailboxes.close(vf)
     try:
         yield from beside(context, lambda links: veth.remove(links, attachment))
-    except HostError as error:  # nothing enters by it any more; the sweep tries again
+    except HostError as error:  # nothing enters by it any more; it is tried again
         _log.error("%s: %s", vf, error)
-        context.links.change(attachment.ifindex, state="down")
+        context.leftovers[attachment.ifindex] = attachment
         return
-    context.hooks.forget(str(vf))
-    _remove_namespace(context, attachment)
+    _end(context, attachment)
     _log.info("%s detached from guest %s: %s", vf, spec.guest, request)
+
+
+def remove_leftovers(context: Context) -> Steps[None]:
+    """Pairs of former VFs that the kernel would not let go."""
+    for attachment in list(context.leftovers.values()):
+        yield from beside(context, lambda links, attachment=attachment: veth.remove(links, attachment))  # type: ignore[misc]
+        del context.leftovers[attachment.ifindex]
+        _end(context, attachment)
+
+
+def _end(context: Context, attachment: Attachment) -> None:
+    """What goes after a pair."""
+    if attachment.vf not in context.inventory.vfs:
+        context.hooks.forget(str(attachment.vf))
+    _remove_namespace(context, attachment)
 
 
 def _remove_namespace(context: Context, attachment: Attachment) -> None:
