@@ -9,6 +9,7 @@ import time
 from collections import Counter
 
 from sriov_xdp.datapath.probes import probe
+from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.probe import ProbeSocket
 from sriov_xdp.pf import lifecycle
 from sriov_xdp.pf.context import Context
@@ -21,16 +22,27 @@ from sriov_xdp.vswitch.vlan import VlanMode
 _log = logging.getLogger("sriov_xdp.pf")
 
 
+def _open_socket() -> ProbeSocket | None:
+    """A daemon that may not have one serves its guests all the same."""
+    try:
+        return ProbeSocket()
+    except HostError as error:
+        _log.warning("loops through guests will not be found: %s", error)
+        return None
+
+
 class LoopWatch:
     """Writer thread only."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._loops = Loops(nonce=secrets.randbits(64))
-        self._socket = ProbeSocket()
+        self._socket = _open_socket()
 
     def look(self) -> None:
         """For a timer, every loops.LOOK_SECONDS."""
+        if self._socket is None:
+            return
         vfs = {slot_of(vf): vf for vf in self._candidates()}
         ports = [self._port(vf) for vf in vfs.values()]
         returns = {slot: self._context.tables.probe_return(slot) for slot in self._loops.watched() if slot in vfs}
@@ -41,11 +53,12 @@ class LoopWatch:
         for slot in findings.healed:
             self._heal(vfs[slot])
         for wanted in findings.probes:
-            self._send(vfs[wanted.sender], wanted)
+            self._send(self._socket, vfs[wanted.sender], wanted)
 
     def close(self) -> None:
         """Ends the socket."""
-        self._socket.close()
+        if self._socket:
+            self._socket.close()
 
     def _candidates(self) -> list[AttachedVf]:
         """VFs of guests that have several of one PF, and what is cut, whoever is left beside it."""
@@ -91,7 +104,7 @@ class LoopWatch:
         except lifecycle.FAULTS as error:  # of one port; others are to be cut as well
             _log.error("%s: its part in floods could not be changed: %s", vf.address, error)
 
-    def _send(self, vf: AttachedVf, wanted: Probe) -> None:
+    def _send(self, socket: ProbeSocket, vf: AttachedVf, wanted: Probe) -> None:
         is_tagged = self._context.inventory.vlan(vf).mode is VlanMode.TRUNK
         frame = probe(wanted.sender, wanted.vlan, self._loops.nonce, is_tagged=is_tagged)
-        self._socket.send(vf.attachment.ifindex, frame)
+        socket.send(vf.attachment.ifindex, frame)

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -217,3 +219,11 @@ def test_trunks_are_cut_too() -> None:
             tap.send(frames.frame(frames.BROADCAST, STRANGER, b"round and round"))
         wait_until(lambda: daemon.ask("vf", "show", "pf0vf1")["loop"], "the loop is found")
         assert daemon.ask("vf", "show", "pf0vf0")["loop"] is None
+
+
+def test_a_daemon_that_may_not_send_probes_says_so_and_goes_on() -> None:
+    code = "from sriov_xdp.pf.loop_watch import LoopWatch; watch = LoopWatch(None); watch.look(); watch.close()"
+    command = ["setpriv", "--bounding-set", "-net_raw", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (0, "") == (done.returncode, done.stdout)
+    assert "loops through guests will not be found: packet socket: Operation not permitted; needs CAP_NET_RAW" in done.stderr

@@ -238,6 +238,5 @@ def test_changes_that_cannot_be_followed_have_a_budget_of_log_lines(
     host.batches = [[_change(host.devices[host.vf().attachment.ifindex])] for _time in range(100)]
     for _time in range(100):
         host.events.on_links()
-    assert [
-        f"device with ifindex {host.vf().attachment.ifindex}: a change could not be followed: device busy"
-    ] * LOG_LINES_A_SECOND == caplog.messages
+    line = f"device with ifindex {host.vf().attachment.ifindex}: a change could not be followed: device busy"
+    assert [line] * LOG_LINES_A_SECOND == caplog.messages
