@@ -142,6 +142,12 @@ def test_a_port_overrides_it_only_where_its_group_allows_that(scene: Scene) -> N
     document["switches"][0]["port_groups"][0]["overrides_allowed"] = []
     path = scene.daemon.folder / "stricter.json"
     path.write_text(json.dumps(document))
+    refused = scene.daemon.command("apply", "-f", str(path))
+    assert (1, True) == (refused.returncode, "does not let its ports override guards" in refused.stderr)
+    for one in document["guests"]:
+        one["adapters"][0].pop("policy", None)
+    path = scene.daemon.folder / "stricter.json"
+    path.write_text(json.dumps(document))
     scene.daemon.ask("apply", "-f", str(path))
     done = scene.daemon.command("port", "set", scene.daemon.vf_of(guest)["address"], "--storm-broadcast-pps", "0")
     assert 4 == done.returncode
