@@ -12,10 +12,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName, StormRate
 from sriov_xdp.api.reading import Configuration, Wanted
 from sriov_xdp.pf import apply as applying
-from sriov_xdp.pf import lifecycle, operate, views
+from sriov_xdp.pf import health, lifecycle, operate, views
 from sriov_xdp.pf.context import Actor, Context, Steps
 from sriov_xdp.pf.errors import Conflict, Refused
-from sriov_xdp.pf.health import guest_ends
 from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress, vlan_from_json
 from sriov_xdp.pf.plan import Step, describe
 from sriov_xdp.vswitch.address import MacAddress
@@ -268,5 +267,6 @@ COMMANDS: dict[str, Command] = {
     "port-show": (OnVf, lambda context, request, _actor: views.port_show(context, request.vf)),
     "port-set": (SetPort, _verb(_set_port)),
     "audit-list": (ListAudit, _audit),
-    "guest-ends": (Nothing, lambda context, _request, _actor: guest_ends(context)),
+    "guest-ends": (Nothing, lambda context, _request, _actor: health.guest_ends(context)),
+    "host-health": (Nothing, lambda context, _request, _actor: health.host(context)),
 }

@@ -89,10 +89,11 @@ def _capabilities() -> Check:
 
 def _daemon_checks() -> list[Check]:
     try:
-        ends = call(run_dir(), "guest-ends")
+        ends, faults = call(run_dir(), "guest-ends"), call(run_dir(), "host-health")
     except CommandFailed as error:
         return [Check(subject="daemon", is_ok=False, observed=str(error), remedy="start it: sriov-xdp daemon --config FILE")]
     checks = [Check(subject="daemon", is_ok=True, observed="answers")]
+    checks += [Check(is_ok=False, **fault) for fault in faults]
     for end in ends:
         problems = [problem.rpartition("; ") for problem in end["problems"]]
         subject = f"guest end of {end['vf']}"

@@ -73,6 +73,7 @@ def apply(context: Context, wanted: HostIntent, actor: Actor) -> Steps[list[Step
             yield None
     finally:
         context.is_applying = False
+    context.unapplied = ""
     return steps
 
 
