@@ -17,10 +17,11 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
 from sriov_xdp.host.links import peer_runs_xdp
 
-_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
+_RTMGRP_LINK, _RTMGRP_TC, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x1, 0x8, 0x10, 0x100
 _RTM_DELLINK = 17
 _LINK_MESSAGES = (16, _RTM_DELLINK)
 _ADDRESS_MESSAGES = (20, 21)
+_FILTER_REMOVALS = (37, 45)  # RTM_DELQDISC, RTM_DELTFILTER
 _RECEIVE_BYTES = 1 << 16
 _SOCKET_BUFFER_BYTES = 1 << 20
 
@@ -46,22 +47,32 @@ class AddressChange:
     ifindex: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterRemoval:
+    """A device lost a qdisc or a filter, perhaps the one that held a program of ours."""
+
+    ifindex: int
+
+
+Change = LinkChange | AddressChange | FilterRemoval
+
+
 class LinkMonitor:
-    """Changes of devices, and of their addresses, in the namespace where the object is made."""
+    """Changes of devices, of their addresses and filters, in the namespace where the object is made."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
-        self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
+        self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_TC | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
         self._marshal = MarshalRtnl()
 
     def fileno(self) -> int:
         """For a selector."""
         return self._socket.fileno()
 
-    def drain(self) -> list[LinkChange | AddressChange] | None:
+    def drain(self) -> list[Change] | None:
         """What is there to read, in order; None after an overrun, when changes were lost."""
-        changes: list[LinkChange | AddressChange] = []
+        changes: list[Change] = []
         while True:
             try:
                 packet = self._socket.recv(_RECEIVE_BYTES)
@@ -79,7 +90,9 @@ class LinkMonitor:
         self._socket.close()
 
 
-def _parse(message: Any) -> LinkChange | AddressChange | None:
+def _parse(message: Any) -> Change | None:
+    if message["header"]["type"] in _FILTER_REMOVALS:
+        return FilterRemoval(ifindex=message["index"])
     if message["header"]["type"] in _ADDRESS_MESSAGES:
         return AddressChange(ifindex=message["index"])
     return _link_change(message) if message["header"]["type"] in _LINK_MESSAGES else None

@@ -9,7 +9,7 @@ import time
 
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link
-from sriov_xdp.host.monitor import AddressChange, FolderMonitor, LinkChange, LinkMonitor
+from sriov_xdp.host.monitor import Change, FilterRemoval, FolderMonitor, LinkChange, LinkMonitor
 from sriov_xdp.pf import adoption, lifecycle, uplinks
 from sriov_xdp.pf.context import Context, Steps
 from sriov_xdp.pf.intent import Datapath, VfAddress
@@ -159,9 +159,12 @@ class HostEvents:
         guests = frozenset(vf.attachment.spec.guest for vf in self._context.inventory.vfs.values())
         self._program_changes.forget_all_but(guests)
 
-    def _on_change(self, change: LinkChange | AddressChange) -> None:
+    def _on_change(self, change: Change) -> None:
         if isinstance(change, LinkChange):
             self._on_link(change)
+            return
+        if isinstance(change, FilterRemoval):
+            self._must_check_hooks = True
             return
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
