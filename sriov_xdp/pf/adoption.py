@@ -193,14 +193,16 @@ def resume(context: Context, vf: AttachedVf) -> Steps[None]:
 
 
 def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
-    """Holds a port to its programs: one that lacks any is closed, and opened again when they are back."""
+    """Holds a port to its programs: one that lacks any is closed, and opened again when they are back. At a start programs of an
+    earlier build hold it until they are replaced."""
     missing = missing_hooks(context, vf)
     if missing and vf.stage is Stage.IN_SERVICE:
         text = "%s: %s was not on its representor any more; the port is closed until it is attached again"
         _log.error(text, vf.address, " and ".join(missing))
+    if missing and (vf.stage is Stage.IN_SERVICE or not context.hooks.is_held(str(vf.address), VF_TC, vf.attachment.ifindex)):
+        veth.open_port(context.links, vf.attachment, is_up=False)
     if missing:
         vf.stage = Stage.CHANGING
-        veth.open_port(context.links, vf.attachment, is_up=False)
     if missing or vf.stage is not Stage.IN_SERVICE:
         yield from lifecycle.put_in_service(context, vf)
 
