@@ -9,7 +9,16 @@ from sriov_xdp.datapath.abi import Counters
 from sriov_xdp.pf.context import Context
 from sriov_xdp.pf.errors import NotFound
 from sriov_xdp.pf.images import slot_of
-from sriov_xdp.pf.intent import LinkState, VfAddress, adapter_to_json, group_to_json, settings_to_json, switch_to_json, vlan_to_json
+from sriov_xdp.pf.intent import (
+    HostIntent,
+    LinkState,
+    VfAddress,
+    adapter_to_json,
+    group_to_json,
+    settings_to_json,
+    switch_to_json,
+    vlan_to_json,
+)
 from sriov_xdp.pf.inventory import AttachedVf, PhysicalFunction
 from sriov_xdp.store.audit import AuditRecord
 
@@ -211,7 +220,11 @@ def audit_document(record: AuditRecord) -> Document:
 
 def export(context: Context) -> Document:
     """The host as a configuration file says it; applying it changes nothing."""
-    intent = context.inventory.intent()
+    return host_document(context.inventory.intent())
+
+
+def host_document(intent: HostIntent) -> Document:
+    """An intent as a configuration file says it."""
     guests: dict[tuple[str, str], Document] = {}
     for spec in intent.adapters:
         guest = guests.setdefault((spec.guest, spec.netns), {"name": spec.guest, "netns": spec.netns, "adapters": []})
