@@ -93,15 +93,18 @@ class Namespace:
 
 
 class Daemon:
-    """A daemon process of the lab."""
+    """A daemon process of the lab. host: the namespace that stands for its host, where it is not this one. program: what is
+    started, for one that is to be another build or to die somewhere."""
 
-    def __init__(self, folder: Path, bpffs: Path, config: dict[str, Any], *extra: str) -> None:
+    def __init__(self, folder: Path, bpffs: Path, config: dict[str, Any], *extra: str, host: Namespace | None = None) -> None:
+        self._entrance = ["nsenter", f"--net=/run/netns/{host.name}"] if host else []
+        self.program = [str(_BIN / "sriov-xdp")]
         self.folder = folder
         self.state_dir, self.run_dir, self.bpffs = folder / "state", folder / "run", bpffs
         self.config_file = folder / "host.yaml"
         self.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
         self.metrics_port = _free_port()
-        self._extra = extra
+        self.options = list(extra)
         self.environment: dict[str, str] = {}
         self.ready_seconds = 0.0
         self.process: subprocess.Popen[bytes]
@@ -129,7 +132,8 @@ class Daemon:
     def _command(self) -> list[str]:
         places = ["--state-dir", str(self.state_dir), "--run-dir", str(self.run_dir), "--bpffs", str(self.bpffs)]
         metrics = ["--metrics", f"127.0.0.1:{self.metrics_port}"]
-        return [str(_BIN / "sriov-xdp"), "daemon", "--config", str(self.config_file), *places, *metrics, *self._extra]
+        daemon = [*self._entrance, *self.program, "daemon", "--config", str(self.config_file)]
+        return [*daemon, *places, *metrics, *self.options]
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs sriov-xdp against this daemon, whatever comes of it."""
@@ -176,7 +180,7 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.kill()
         places = ["--state-dir", str(self.state_dir), "--run-dir", str(self.run_dir), "--bpffs", str(self.bpffs)]
-        run(str(_BIN / "sriov-xdp"), "teardown", *places)
+        run(*self._entrance, str(_BIN / "sriov-xdp"), "teardown", *places)
 
 
 _SCRAPE = """import sys, urllib.request
@@ -221,6 +225,11 @@ class Lab:
         self._names.append(name)
         return Namespace(name)
 
+    def remove(self, namespace: Namespace) -> None:
+        """A namespace before the end, with what lives in it."""
+        _end_processes(namespace.name)
+        run("ip", "netns", "del", namespace.name, check=False)
+
     def wire(self, mtu_bytes: int = 1500) -> tuple[Namespace, str]:
         """What is plugged into the uplink: a namespace with w0, and the uplink's name on the host."""
         wire, uplink = self.namespace("w"), self.name("u")
@@ -248,12 +257,12 @@ class Lab:
         wire.run("ethtool", "-K", "w0", "gro", "on", "tx", "off", "txvlan", "off")
         return wire, uplink
 
-    def daemon(self, config: dict[str, Any], *extra: str) -> Daemon:
-        """Starts a daemon with its own directories."""
+    def daemon(self, config: dict[str, Any], *extra: str, host: Namespace | None = None) -> Daemon:
+        """Starts a daemon with its own directories, on this host or in a namespace that stands for one."""
         folder = self.folder / f"d{len(self._daemons)}"
         folder.mkdir()
         bpffs = Path("/sys/fs/bpf") / f"{self.tag}d{len(self._daemons)}"
-        daemon = Daemon(folder, bpffs, config, *extra)
+        daemon = Daemon(folder, bpffs, config, *extra, host=host)
         self._daemons.append(daemon)
         daemon.start()
         return daemon
@@ -271,8 +280,7 @@ class Lab:
             except (LabError, OSError, subprocess.SubprocessError) as error:
                 faults.append(str(error))
         for name in self._names:
-            _end_processes(name)
-            run("ip", "netns", "del", name, check=False)
+            self.remove(Namespace(name))
         for device in self._devices:
             run("ip", "link", "del", device, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -154,18 +154,25 @@ class Pins:
     def runs(self, link: str, program: str, ifindex: int) -> bool:
         """Whether the pinned link is there and runs this program on this device. Raises DataPathError when a pin that is there
         cannot be read."""
+        return self._program_on(link, ifindex) == self.id_of(program)
+
+    def is_on(self, link: str, ifindex: int) -> bool:
+        """Whether the pinned link is on this device, with whichever build's program. Raises as runs() does."""
+        return self._program_on(link, ifindex) is not None
+
+    def _program_on(self, link: str, ifindex: int) -> int | None:
         path = self.root / LINKS / link
         try:
             fd = libbpf.open_pin(path)
         except DataPathError as error:
             if libbpf.error_number(error) == errno.ENOENT:
-                return False
+                return None
             raise
         try:
             info = libbpf.link_info(fd)
         finally:
             os.close(fd)
-        return info.ifindex == ifindex and info.program_id == self.id_of(program)
+        return info.program_id if info.ifindex == ifindex else None
 
     def program_of(self, link: str) -> int | None:
         """The id of the program that a pinned link runs, None when there is no such link."""

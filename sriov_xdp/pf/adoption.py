@@ -18,7 +18,7 @@ from dataclasses import replace
 from sriov_xdp.datapath.abi import SLOT_MASK
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, boot_id
-from sriov_xdp.pf import lifecycle, uplinks, veth
+from sriov_xdp.pf import leaving, lifecycle, uplinks, veth
 from sriov_xdp.pf.commit import commit, device_from_text
 from sriov_xdp.pf.context import SELF, Context, Steps, group_of, is_group_of
 from sriov_xdp.pf.hooks import VF_TC, VF_XDP
@@ -52,9 +52,11 @@ def adopt(context: Context) -> None:
         finish(lifecycle.detach(context, vf.address, SELF, "unplugged while the daemon was away"))
     _withdraw_grants(context)
     _mark_group(context, sweep(context))
+    if not is_after_boot:
+        _finish_leaving(context)
     context.pins.remove_other_builds()
     kind = TCX if context.hooks.has_tcx else CLSACT
-    known = {"boot_id": boot_id(), "instance": context.instance, TC_KIND: kind}
+    known = {"boot_id": boot_id(), "instance": context.instance, TC_KIND: kind, leaving.LEAVING: leaving.NOBODY}
     if known != {key: database.meta(key) for key in known}:  # a restart says nothing new, and needs no space then
         database.write_intent([], [], known)
     context.marks.write_instance(context.instance)
@@ -193,14 +195,16 @@ def resume(context: Context, vf: AttachedVf) -> Steps[None]:
 
 
 def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
-    """Holds a port to its programs: one that lacks any is closed, and opened again when they are back."""
+    """Holds a port to its programs: one that lacks any is closed, and opened again when they are back. At a start programs of an
+    earlier build hold it until they are replaced."""
     missing = missing_hooks(context, vf)
     if missing and vf.stage is Stage.IN_SERVICE:
         text = "%s: %s was not on its representor any more; the port is closed until it is attached again"
         _log.error(text, vf.address, " and ".join(missing))
+    if missing and (vf.stage is Stage.IN_SERVICE or not context.hooks.is_held(str(vf.address), VF_TC, vf.attachment.ifindex)):
+        veth.open_port(context.links, vf.attachment, is_up=False)
     if missing:
         vf.stage = Stage.CHANGING
-        veth.open_port(context.links, vf.attachment, is_up=False)
     if missing or vf.stage is not Stage.IN_SERVICE:
         yield from lifecycle.put_in_service(context, vf)
 
@@ -235,6 +239,13 @@ def sweep(context: Context) -> set[int]:
         if kind in ("tc", "xdp") and owner not in known:
             context.pins.detach(link)
     return unmarked
+
+
+def _finish_leaving(context: Context) -> None:
+    try:
+        leaving.remove_left_namespace(context)
+    except _ROW_FAULTS as error:
+        _log.error("namespace of a guest that was detached: what was written down of it cannot be read: %r", error)
 
 
 def _mark_group(context: Context, unmarked: set[int]) -> None:

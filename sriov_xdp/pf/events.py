@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link
-from sriov_xdp.host.monitor import AddressChange, FolderMonitor, LinkChange, LinkMonitor
+from sriov_xdp.host.monitor import Change, FilterRemoval, FolderMonitor, LinkChange, LinkMonitor
 from sriov_xdp.pf import adoption, lifecycle, uplinks
 from sriov_xdp.pf.context import Context, Steps
 from sriov_xdp.pf.intent import VfAddress
@@ -200,9 +200,12 @@ class HostEvents:
         now, guest = self._clock(), vf.attachment.spec.guest
         return self._program_changes.is_restless(guest, now) or self._carrier_changes.is_restless(guest, now)
 
-    def _on_change(self, change: LinkChange | AddressChange) -> None:
+    def _on_change(self, change: Change) -> None:
         if isinstance(change, LinkChange):
             self._on_link(change)
+            return
+        if isinstance(change, FilterRemoval):
+            self._must_check_hooks = True
             return
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == change.ifindex:

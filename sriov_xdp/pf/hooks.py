@@ -70,6 +70,11 @@ class Hooks:
             found.append(xdp_program)
         return found
 
+    def is_held(self, name: str, tc_program: str, ifindex: int) -> bool:
+        """Whether a program of ours, of whichever build and kind, holds what enters a device: then there is no gap until the right
+        one replaces it. Raises DataPathError, HostError."""
+        return self._pins.is_on(f"{name}_tc", ifindex) or tc_program in clsact.program_ids(ifindex)
+
     def foreign_owner(self, name: str, ifindex: int, xdp_program_id: int) -> str | None:
         """What shows that another daemon of this product serves a device: its program there; None when there is none."""
         found = {program: number for program, number in self._on_device(ifindex, xdp_program_id) if number}

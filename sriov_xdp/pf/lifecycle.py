@@ -21,7 +21,7 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
 from sriov_xdp.host.namespaces import NewNamespace
 from sriov_xdp.mailbox.messages import Event, EventCode
-from sriov_xdp.pf import veth
+from sriov_xdp.pf import leaving, veth
 from sriov_xdp.pf.commit import commit
 from sriov_xdp.pf.context import SELF, Actor, Context, Steps, group_of, record_of
 from sriov_xdp.pf.errors import Conflict, Invalid, PfError, Refused
@@ -253,7 +253,7 @@ def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach
     attached = context.inventory.attached(vf)
     attachment, spec = attached.attachment, attached.attachment.spec
     record = record_of(str(vf), spec.guest, actor, request, Outcome.GRANTED, before=_describe(attachment))
-    commit(context, Change(attachments={vf: None}), [record])
+    commit(context, Change(attachments={vf: None}), [record], leaving.note(attachment))
     context.mailboxes.close(vf)
     try:
         yield from beside(context, lambda links: veth.remove(links, attachment))
@@ -277,20 +277,7 @@ def _end(context: Context, attachment: Attachment) -> None:
     """What goes after a pair."""
     if attachment.vf not in context.inventory.vfs:
         context.hooks.forget(str(attachment.vf))
-    _remove_namespace(context, attachment)
-
-
-def _remove_namespace(context: Context, attachment: Attachment) -> None:
-    """One that was made for a guest goes with the guest's last adapter, unless somebody lives in it."""
-    netns = attachment.spec.netns
-    others = [vf.attachment for vf in context.inventory.vfs.values() if vf.attachment.netns_id == attachment.netns_id]
-    if others or not attachment.netns_is_ours or namespaces.identity(netns) != attachment.netns_id:
-        return
-    user = veth.user_of(netns)
-    if user:
-        _log.warning("namespace %s: made for guest %s, left as %s", netns, attachment.spec.guest, user)
-        return
-    namespaces.remove(netns)
+    leaving.remove_namespace(context, attachment)
 
 
 def unplugged(context: Context, attached: AttachedVf, why: str) -> Steps[None]:

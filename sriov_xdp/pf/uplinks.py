@@ -38,7 +38,7 @@ def programs(pf: PhysicalFunction) -> tuple[str, str]:
 
 
 def check(context: Context, spec: PfSpec, mtu_bytes: int) -> str | None:
-    """Why a netdev cannot be this PF's uplink; None when it can. Changes nothing."""
+    """Why a netdev cannot be this PF's uplink; None when it can. Changes nothing. Raises Conflict when it serves another."""
     if spec.uplink is None:
         return None
     present = context.inventory.pfs.get(spec.name)
@@ -51,7 +51,7 @@ def check(context: Context, spec: PfSpec, mtu_bytes: int) -> str | None:
             return f"PF {spec.name}: uplink {spec.uplink} already belongs to PF {other.spec.name}; use another device"
     owner = _foreign_owner(context, link_name(present) if present else "", link)
     if owner:
-        return f"PF {spec.name}: {owner}"
+        raise Conflict(f"PF {spec.name}: {owner}")
     if link.mtu_bytes < mtu_bytes:
         need = f"`ip link set {spec.uplink} mtu {mtu_bytes}` or lower the switch's mtu"
         return f"PF {spec.name}: uplink {spec.uplink} has MTU {link.mtu_bytes}, its switch needs {mtu_bytes}; {need}"

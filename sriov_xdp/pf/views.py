@@ -11,6 +11,7 @@ from sriov_xdp.pf.context import Context
 from sriov_xdp.pf.errors import NotFound
 from sriov_xdp.pf.images import slot_of
 from sriov_xdp.pf.intent import (
+    HostIntent,
     LinkState,
     PfSpec,
     VfAddress,
@@ -230,7 +231,11 @@ def _as_configured(pf: PfSpec) -> Document:
 
 def export(context: Context) -> Document:
     """The host as a configuration file says it; applying it changes nothing."""
-    intent = context.inventory.intent()
+    return host_document(context.inventory.intent())
+
+
+def host_document(intent: HostIntent) -> Document:
+    """An intent as a configuration file says it."""
     guests: dict[tuple[str, str], Document] = {}
     for spec in intent.adapters:
         guest = guests.setdefault((spec.guest, spec.netns), {"name": spec.guest, "netns": spec.netns, "adapters": []})

@@ -222,7 +222,7 @@ def test_doctor_finds_a_guest_end_that_lost_its_gro(scene: Scene) -> None:
     scene.vm.run("ethtool", "-K", "eth0", "gro", "on")
     assert done.returncode == 1
     problem = next(check for check in json.loads(done.stdout) if not check["is_ok"])
-    assert ("guest end of pf0vf0", f"ip netns exec {scene.vm.name} ethtool -K eth0 gro on") == (
+    assert ("guest end of pf0vf0", f"nsenter --net=/run/netns/{scene.vm.name} ethtool -K eth0 gro on") == (
         problem["subject"],
         problem["remedy"].strip("`"),
     )

@@ -5,14 +5,10 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
+from intents import attachments, groups, policies, switches, vf_addresses, vlans
 
 from sriov_xdp.pf.intent import (
-    PF_NAME,
-    AdapterSpec,
     Attachment,
-    Datapath,
-    LinkState,
     VfAddress,
     attachment_from_text,
     attachment_to_text,
@@ -25,70 +21,8 @@ from sriov_xdp.pf.intent import (
     vlan_from_json,
     vlan_to_json,
 )
-from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import (
-    MAX_STORM_PPS,
-    DenyReply,
-    Override,
-    PolicySettings,
-    PortGroup,
-    PortOverrides,
-    Security,
-    Switch,
-)
+from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, Security, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
-
-names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
-macs = st.binary(min_size=6, max_size=6).map(MacAddress)
-vlan_numbers = st.integers(1, 4094)
-vlans = st.one_of(
-    st.just(NO_VLAN),
-    st.builds(Vlan.access, vlan_numbers),
-    st.builds(Vlan.trunk, st.frozensets(vlan_numbers, min_size=1, max_size=30)),
-)
-security = st.none() | st.sampled_from(Security)
-rates = st.none() | st.integers(0, MAX_STORM_PPS)
-policies = st.builds(
-    PolicySettings,
-    promiscuous=security,
-    mac_changes=security,
-    forged_transmits=security,
-    deny_reply=st.none() | st.sampled_from(DenyReply),
-    storm_broadcast_pps=rates,
-    storm_multicast_pps=rates,
-)
-groups = st.builds(PortGroup, name=names, vlan=vlans, policy=policies, overrides_allowed=st.frozensets(st.sampled_from(Override)))
-switches = st.builds(
-    Switch,
-    name=names,
-    pf=names,
-    mtu_bytes=st.integers(68, 9216),
-    policy=policies,
-    port_groups=st.lists(groups, max_size=4).map(tuple),
-)
-vf_addresses = st.builds(VfAddress, pf=st.from_regex(PF_NAME, fullmatch=True), index=st.integers(0, 999))
-adapters = st.builds(
-    AdapterSpec,
-    guest=names,
-    netns=names,
-    interface=names,
-    port_group=names,
-    mac=st.none() | macs,
-    datapath=st.sampled_from(Datapath),
-    link_state=st.sampled_from(LinkState),
-    overrides=st.builds(PortOverrides, policy=policies, vlan=st.none() | vlans),
-)
-attachments = st.builds(
-    Attachment,
-    vf=vf_addresses,
-    spec=adapters,
-    admin_mac=macs,
-    generation=st.integers(0, 2**32 - 1),
-    representor=names,
-    ifindex=st.integers(1, 2**31 - 1),
-    netns_is_ours=st.booleans(),
-    netns_id=st.tuples(st.integers(0, 2**63), st.integers(0, 2**63)),
-)
 
 
 def through_json(document: Any) -> Any:
