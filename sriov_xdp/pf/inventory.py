@@ -164,8 +164,9 @@ class Inventory:
     def restore(self, former: Former) -> None:
         """Undoes install()."""
         for name, kept_pf in former.pfs.items():
-            self._put_pf(name, None)
-            if kept_pf:
+            if kept_pf is None:
+                self._put_pf(name, None)
+            else:  # in its place, as somebody may be going through all of them
                 self.pfs[name] = kept_pf[0]
                 kept_pf[0].entry = kept_pf[1]
         _put_all(self.switches, former.switches)
