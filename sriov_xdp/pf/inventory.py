@@ -68,12 +68,14 @@ class PfEntry:
 
 @dataclass(slots=True)
 class PhysicalFunction:
-    """A PF; number is its slot and its part of the forwarding domain, kept over restarts. found None: no uplink taken yet."""
+    """A PF; number is its slot and its part of the forwarding domain, kept over restarts. found None: no uplink taken yet.
+    is_awaited: its uplink was not looked for since the start, and works on as the last run left it."""
 
     spec: PfSpec
     number: int
     found: FoundUplink | None = None
     uplink: UplinkState | None = None
+    is_awaited: bool = True
     owners: AddressOwners = field(default_factory=AddressOwners)
 
     @property
