@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sriov_xdp.pf.intent import PfSpec
+from sriov_xdp.pf.intent import PfSpec, require_type
 from sriov_xdp.pf.inventory import FoundUplink, PfEntry, PhysicalFunction
 
 
@@ -16,6 +16,8 @@ def pf_to_text(pf: PhysicalFunction) -> str:
 def pf_from_text(name: str, text: str) -> PfEntry:
     """The reverse. Raises ValueError, KeyError, TypeError."""
     document = json.loads(text)
+    require_type(int, document["number"], document["num_vfs"])
+    require_type(str, document["uplink"] or "")
     spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"])
     found = document.get("found")
     if found is None and "features_before" in document and spec.uplink:
