@@ -195,7 +195,9 @@ def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | Non
     for line in lines:
         click.echo(f"recovered {line}")
     if file is None:
-        click.echo("policy and overrides are not known to the data path: all groups have the strict defaults now")
+        click.echo(
+            "policy and overrides are not known to the data path: groups have the strict defaults now, but for what their ports use"
+        )
 
 
 @click.command()

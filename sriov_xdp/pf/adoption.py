@@ -165,6 +165,7 @@ def take_uplink(context: Context, name: str) -> None:
         uplinks.connect(context, pf, link)
     except lifecycle.FAULTS as error:
         _log.error("uplink %s of %s: %s", pf.spec.uplink, name, error)
+        pf.is_awaited = False
         publish_uplink(context, pf)
 
 

@@ -181,6 +181,13 @@ def settings_from_json(document: dict[str, Any]) -> PolicySettings:
     return PolicySettings(**settings, deny_reply=DenyReply(reply) if reply else None)
 
 
+def require_type(kind: type, *values: Any) -> None:
+    """A stored value of another type is damage, and is found where it is read, not where it is used. Raises TypeError."""
+    for value in values:
+        if type(value) is not kind:
+            raise TypeError(f"{value!r}: expected {kind.__name__}")
+
+
 def switch_to_json(switch: Switch) -> dict[str, Any]:
     """As configuration files write it."""
     document: dict[str, Any] = {"name": switch.name, "kind": "standard", "pf": switch.pf, "mtu": switch.mtu_bytes}
@@ -213,7 +220,9 @@ def group_from_json(document: dict[str, Any]) -> PortGroup:
 
 
 def switch_from_json(document: dict[str, Any]) -> Switch:
-    """The reverse of switch_to_json."""
+    """The reverse of switch_to_json. Raises ValueError, KeyError, TypeError."""
+    require_type(str, document["name"], document["pf"], *(group["name"] for group in document["port_groups"]))
+    require_type(int, document["mtu"])
     return Switch(
         name=document["name"],
         pf=document["pf"],
@@ -247,8 +256,13 @@ def attachment_to_text(attachment: Attachment) -> str:
 
 
 def attachment_from_text(vf: VfAddress, text: str) -> Attachment:
-    """The reverse of attachment_to_text."""
+    """The reverse of attachment_to_text. Raises ValueError, KeyError, TypeError."""
     document = json.loads(text)
+    require_type(str, *(document[name] for name in ("guest", "netns", "interface", "port_group", "representor", "admin_mac")))
+    require_type(str, document["mac"] or "")
+    require_type(int, document["generation"], document["ifindex"], *document["netns_id"])
+    require_type(bool, document["netns_is_ours"])
+    require_type(dict, document["policy"])
     vlan = document["vlan"]
     spec = AdapterSpec(
         guest=document["guest"],

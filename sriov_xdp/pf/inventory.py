@@ -69,12 +69,14 @@ class PfEntry:
 
 @dataclass(slots=True)
 class PhysicalFunction:
-    """A PF; number is its slot and its part of the forwarding domain, kept over restarts. found None: no uplink taken yet."""
+    """A PF; number is its slot and its part of the forwarding domain, kept over restarts. found None: no uplink taken yet.
+    is_awaited: its uplink was not looked for since the start, and works on as the last run left it."""
 
     spec: PfSpec
     number: int
     found: FoundUplink | None = None
     uplink: UplinkState | None = None
+    is_awaited: bool = True
     owners: AddressOwners = field(default_factory=AddressOwners)
 
     @property
@@ -169,8 +171,9 @@ class Inventory:
     def restore(self, former: Former) -> None:
         """Undoes install()."""
         for name, kept_pf in former.pfs.items():
-            self._put_pf(name, None)
-            if kept_pf:
+            if kept_pf is None:
+                self._put_pf(name, None)
+            else:  # in its place, as somebody may be going through all of them
                 self.pfs[name] = kept_pf[0]
                 kept_pf[0].entry = kept_pf[1]
         _put_all(self.switches, former.switches)

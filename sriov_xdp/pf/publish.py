@@ -44,8 +44,13 @@ def publish_pfs(context: Context, names: Iterable[str]) -> None:
     for name in names:
         pf = context.inventory.pfs.get(name)
         if pf:
-            context.tables.put_members(pf.number, member_lists(context.inventory, pf))
-            publish_uplink(context, pf)
+            _publish_pf(context, pf)
+
+
+def _publish_pf(context: Context, pf: PhysicalFunction) -> None:
+    context.tables.put_members(pf.number, member_lists(context.inventory, pf))
+    if pf.spec.uplink is None or not pf.is_awaited:
+        publish_uplink(context, pf)
 
 
 def publish_uplink(context: Context, pf: PhysicalFunction) -> None:
@@ -68,9 +73,7 @@ def publish_all(context: Context, kept_slots: Iterable[int] = ()) -> None:
         context.tables.clear_port(slot)
     publish_ports(context, here)
     for pf in context.inventory.pfs.values():
-        context.tables.put_members(pf.number, member_lists(context.inventory, pf))
-        if pf.uplink or pf.spec.uplink is None:  # one that is not taken yet works on as it did
-            publish_uplink(context, pf)
+        _publish_pf(context, pf)
 
 
 def start_counters(context: Context, address: VfAddress) -> None:

@@ -2,8 +2,8 @@
 
 Devices say which VF they are, whose, in which namespace and group (veth.host_alias()); ports of the maps say what the data
 path does for them now. A configuration says what neither can: policy, uplinks, what is inherited. Without one, switches and
-groups come out with the strict defaults and the VLANs that are in force. Guests notice nothing; the next start adopts.
-For a host where no daemon runs with the damaged state.
+groups come out with the strict defaults, but for what their ports use already, and the VLANs that are in force. Guests notice
+nothing; the next start adopts. For a host where no daemon runs with the damaged state.
 """
 
 import json
@@ -41,7 +41,7 @@ from sriov_xdp.store.database import Change, Database
 from sriov_xdp.store.files import STATE_FILE
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
-from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, Switch
+from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, Security, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 _FILES = (STATE_FILE, f"{STATE_FILE}-wal", f"{STATE_FILE}-shm")
@@ -121,7 +121,10 @@ def _intent_of(found: list[_Marked], uplinks: dict[int, str]) -> HostIntent:
     switches = []
     for name in sorted(pfs):
         ports = [entry for entry in found if entry.vf.pf == name]
-        groups = {entry.group: PortGroup(name=entry.group, vlan=_vlan_of(entry)) for entry in ports}
+        groups = {
+            entry.group: PortGroup(name=entry.group, vlan=_vlan_of(entry), policy=_policy_in_force(entry.group, ports))
+            for entry in ports
+        }
         mtu_bytes = ports[0].port.mtu_bytes
         switches.append(
             Switch(
@@ -129,6 +132,16 @@ def _intent_of(found: list[_Marked], uplinks: dict[int, str]) -> HostIntent:
             )
         )
     return HostIntent(pfs=tuple(pfs[name] for name in sorted(pfs)), switches=tuple(switches), adapters=())
+
+
+def _policy_in_force(group: str, ports: list[_Marked]) -> PolicySettings:
+    """What a port of the group has already was allowed to it: the strict default would take it away at the next start."""
+    here = [entry for entry in ports if entry.group == group]
+    has_granted_mac = any(MacAddress(entry.port.mac) != entry.admin_mac for entry in here)
+    may_forge = any(entry.port.flags & PortFlag.FORGED_ACCEPT for entry in here)
+    return PolicySettings(
+        mac_changes=Security.ACCEPT if has_granted_mac else None, forged_transmits=Security.ACCEPT if may_forge else None
+    )
 
 
 def _vlan_of(entry: _Marked) -> Vlan:

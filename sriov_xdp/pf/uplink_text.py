@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sriov_xdp.pf.intent import PfSpec, WireOwnSource
+from sriov_xdp.pf.intent import PfSpec, WireOwnSource, require_type
 from sriov_xdp.pf.inventory import FoundUplink, PfEntry, PhysicalFunction
 
 
@@ -17,6 +17,8 @@ def pf_to_text(pf: PhysicalFunction) -> str:
 def pf_from_text(name: str, text: str) -> PfEntry:
     """The reverse. Raises ValueError, KeyError, TypeError."""
     document = json.loads(text)
+    require_type(int, document["number"], document["num_vfs"])
+    require_type(str, document["uplink"] or "")
     own_source = WireOwnSource(document.get("wire_own_source", WireOwnSource.DROP))  # earlier versions did not say
     spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"], wire_own_source=own_source)
     found = document.get("found")

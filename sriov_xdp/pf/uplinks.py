@@ -86,6 +86,7 @@ def resolve(links: Links, pf: PhysicalFunction) -> Link | None:
 def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
     """Makes a netdev the PF's uplink. pf.found says how it was before us, and is in the store by now. Raises PfError, HostError,
     DataPathError; then the device is as it was."""
+    pf.is_awaited = False
     try:
         changed = features.write(link.name, _OFFLOADS)
         context.links.set_promiscuous(link.ifindex, is_on=True)
@@ -166,7 +167,7 @@ def give_back(context: Context, pf: PhysicalFunction) -> None:
     """Takes our programs off the netdev and makes it what it was; the PF goes on without a wire."""
     link = resolve(context.links, pf)
     context.hooks.detach_all(link_name(pf), link.ifindex if link else 0)
-    pf.uplink = None
+    pf.uplink, pf.is_awaited = None, False
     context.inventory.claim_uplink(pf)
     publish_uplink(context, pf)
     if link and pf.found:

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from intents import attachments, groups, policies, switches, vf_addresses, vlans
 
 from sriov_xdp.pf.intent import (
+    AdapterSpec,
     Attachment,
+    Datapath,
     VfAddress,
     attachment_from_text,
     attachment_to_text,
@@ -21,6 +23,7 @@ from sriov_xdp.pf.intent import (
     vlan_from_json,
     vlan_to_json,
 )
+from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, Security, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
@@ -164,6 +167,33 @@ def test_a_person_writes_a_vlan_as_mode_numbers_and_ranges(written: Any, vlan: V
 def test_anything_else_is_no_vlan(written: Any) -> None:
     with pytest.raises(ValueError, match=r"VLAN.*expected"):
         vlan_from_json(written)
+
+
+ROW = Attachment(
+    vf=VfAddress("pf0", 1),
+    spec=AdapterSpec(guest="vm", netns="vm", interface="eth0", port_group="lan", mac=None, datapath=Datapath.AUTO),
+    admin_mac=MacAddress.parse("02:00:00:00:00:01"),
+    generation=1,
+    representor="pf0vf1",
+    ifindex=5000,
+    netns_is_ours=False,
+    netns_id=(4, 7),
+)
+
+
+STORED = json.loads(attachment_to_text(ROW))
+OF_ANOTHER_TYPE = [
+    (key, value)
+    for key in sorted(STORED.keys() - {"mac", "vlan"})
+    for value in (None, "seven", 7.5, ["x"], {})
+    if type(STORED[key]) is not type(value)
+]
+
+
+@pytest.mark.parametrize(("key", "value"), OF_ANOTHER_TYPE)
+def test_a_stored_value_of_another_type_is_damage(key: str, value: Any) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        attachment_from_text(ROW.vf, json.dumps({**STORED, key: value}))
 
 
 def test_a_policy_says_only_what_is_set() -> None:
