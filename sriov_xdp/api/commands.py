@@ -9,19 +9,21 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from sriov_xdp.api import config
-from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName, PolicyDocument
+from sriov_xdp.api.config import InterfaceName, MacSetting, NetnsName, ObjectName, PolicyDocument, VlanSetting
+from sriov_xdp.api.sentences import Form
 from sriov_xdp.pf import configure, lifecycle, views
 from sriov_xdp.pf.context import Actor, Context
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.health import guest_ends
-from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress, vlan_from_json
+from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress
 from sriov_xdp.pf.plan import Step, describe
-from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.vlan import Vlan
 
-Vf = Annotated[VfAddress, BeforeValidator(lambda value: value if isinstance(value, VfAddress) else VfAddress.parse(value))]
-Mac = Annotated[MacAddress, BeforeValidator(lambda value: value if isinstance(value, MacAddress) else MacAddress.parse(value))]
-VlanSetting = Annotated[Vlan, BeforeValidator(lambda value: value if isinstance(value, Vlan) else vlan_from_json(value))]
+
+def _parse_vf(value: Any) -> VfAddress:
+    return value if isinstance(value, VfAddress) else VfAddress.parse(str(value))
+
+
+Vf = Annotated[VfAddress, BeforeValidator(_parse_vf), Form("a PF's name, vf and a number, as in pf0vf3")]
 
 
 class _Request(BaseModel):
@@ -45,9 +47,10 @@ class OnName(_Request):
 
 
 class Configuration(_Request):
-    """A whole configuration, as text, so that the daemon sees what a person wrote."""
+    """A whole configuration, as text, so that the daemon sees what a person wrote. file: its name, for messages."""
 
     text: str
+    file: str | None = None
 
 
 class AttachVf(_Request):
@@ -57,7 +60,7 @@ class AttachVf(_Request):
     guest: ObjectName
     netns: NetnsName | None = None
     port_group: ObjectName
-    mac: Mac | None = None
+    mac: MacSetting | None = None
     interface: InterfaceName = "eth0"
     datapath: Datapath = Datapath.AUTO
 
@@ -66,7 +69,7 @@ class SetVf(_Request):
     """What is given changes."""
 
     vf: Vf
-    mac: Mac | None = None
+    mac: MacSetting | None = None
     link_state: LinkState | None = None
     datapath: Datapath | None = None
 
@@ -105,7 +108,7 @@ def _step(step: Step) -> dict[str, Any]:
 
 
 def _apply(context: Context, request: Configuration, actor: Actor) -> Any:
-    wanted = config.parse(request.text)
+    wanted = config.parse(request.text, request.file)
 
     def steps() -> Generator[None, None, list[dict[str, Any]]]:
         done = yield from configure.apply(context, wanted, actor)
@@ -115,7 +118,7 @@ def _apply(context: Context, request: Configuration, actor: Actor) -> Any:
 
 
 def _diff(context: Context, request: Configuration, _actor: Actor) -> Any:
-    return [_step(step) for step in configure.check(context, config.parse(request.text))]
+    return [_step(step) for step in configure.check(context, config.parse(request.text, request.file))]
 
 
 def _attach(context: Context, request: AttachVf, actor: Actor) -> Any:

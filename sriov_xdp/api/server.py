@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from sriov_xdp.api import sentences
 from sriov_xdp.api.commands import COMMANDS
-from sriov_xdp.api.config import MAX_FILE_BYTES
+from sriov_xdp.api.config import MAX_FINDINGS
+from sriov_xdp.api.yaml_text import MAX_FILE_BYTES
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.pf.context import Actor, Context
@@ -95,7 +97,7 @@ class Server:
         try:
             document = model.model_validate(await request.json())
         except (ValidationError, json.JSONDecodeError) as error:
-            return _error(2, _validation_text(error))
+            return _error(2, _validation_text(model, error))
         actor = _actor(request)
         try:
             result = await asyncio.wrap_future(self._submit(lambda: run(self._context, document, actor)))
@@ -136,8 +138,7 @@ def _error(code: int, text: str) -> web.Response:
     return web.json_response({"code": code, "error": text}, status=400)
 
 
-def _validation_text(error: Exception) -> str:
+def _validation_text(model: type[BaseModel], error: Exception) -> str:
     if isinstance(error, ValidationError):
-        lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['input']!r}: {item['msg']}" for item in error.errors()]
-        return "\n".join(line.replace("Value error, ", "") for line in lines)
+        return "\n".join(str(finding) for finding in sentences.findings(model, error, None, MAX_FINDINGS))
     return f"request: not JSON: {error}"

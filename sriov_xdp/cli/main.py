@@ -1,17 +1,16 @@
 """`sriov-xdp`: all commands."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from sriov_xdp.cli import objects
 from sriov_xdp.cli.benchmark import bench
+from sriov_xdp.cli.configuration import FILE, request_of, validate
 from sriov_xdp.cli.daemon import daemon, teardown
 from sriov_xdp.cli.demo import demo
 from sriov_xdp.cli.doctor import doctor
-from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ask, exits_cleanly, fail, json_option, show_json
+from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ask, exits_cleanly, json_option, show_json
 
 DIFFERENCES_FOUND = 7
 
@@ -29,13 +28,6 @@ def main(run_dir: str | None) -> None:
     """
 
 
-def _text_of(file: str) -> str:
-    try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        fail(1, f"configuration {file}: {error}")
-
-
 def _show_steps(steps: list[dict[str, Any]]) -> None:
     for step in steps:
         before, after = step["before"] or {}, step["after"] or {}
@@ -44,15 +36,12 @@ def _show_steps(steps: list[dict[str, Any]]) -> None:
         click.echo(f"{step['action']:<7} {step['kind']:<8} {step['name']}{'  ' + detail if detail else ''}")
 
 
-_FILE = click.option("-f", "--file", required=True, help="Host configuration (YAML); - reads stdin.")
-
-
 @main.command()
-@_FILE
+@FILE
 @json_option
 def apply(file: str, as_json: bool) -> None:
     """Makes the host what a configuration file says, whole: what it does not name is removed."""
-    steps = ask("apply", {"text": _text_of(file)})
+    steps = ask("apply", request_of(file))
     if as_json:
         show_json(steps)
     elif steps:
@@ -62,11 +51,11 @@ def apply(file: str, as_json: bool) -> None:
 
 
 @main.command()
-@_FILE
+@FILE
 @json_option
 def diff(file: str, as_json: bool) -> None:
     """Shows what `apply` would do; exit code 7 when there is something to do."""
-    steps = ask("diff", {"text": _text_of(file)})
+    steps = ask("diff", request_of(file))
     if as_json:
         show_json(steps)
     else:
@@ -82,13 +71,13 @@ def export(as_json: bool) -> None:
     if as_json:
         show_json(document)
         return
-    import yaml
+    from sriov_xdp.api.yaml_text import dump
 
-    click.echo(yaml.safe_dump(document, sort_keys=False), nl=False)
+    click.echo(dump(document), nl=False)
 
 
 _COMMANDS: list[click.Command] = [daemon, teardown, doctor, demo, bench, objects.pf, objects.vf, objects.switch, objects.port_group]
-for _command in [*_COMMANDS, objects.port, objects.audit]:
+for _command in [*_COMMANDS, objects.port, objects.audit, validate]:
     main.add_command(_command)
 
 run = exits_cleanly(main)
