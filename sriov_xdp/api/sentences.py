@@ -17,10 +17,11 @@ from pydantic import BaseModel, StringConstraints, ValidationError
 from pydantic.fields import FieldInfo
 
 from sriov_xdp.api import numerals
-from sriov_xdp.api.findings import Finding, Path, shown
+from sriov_xdp.api.findings import Finding, Path, path_text, shown
 from sriov_xdp.api.yaml_nodes import Node
 
 _LONGEST_TYPO = 64
+_FEW_KEYS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +142,22 @@ def observed(value: Any, node: Node | None) -> str:
             return "nothing"
         case bool():
             return "true" if value else "false"
-        case dict() | list():
-            kind = "mapping" if isinstance(value, dict) else "list"
-            return f"a {kind}" if value else f"an empty {kind}"
+        case dict():
+            return _observed_mapping(value)
+        case list():
+            return "a list" if value else "an empty list"
         case str():
             quoted = shown(value)
             return quoted[1:-1] if node and node.is_plain else quoted
         case _:
             return shown(str(value))[1:-1]
+
+
+def _observed_mapping(value: dict[Any, Any]) -> str:
+    keys = [path_text((str(key),)) for key in value]
+    if not keys:
+        return "an empty mapping"
+    return f"a mapping with {' and '.join(_few(keys))}" if len(keys) <= _FEW_KEYS else f"a mapping of {len(keys)} keys"
 
 
 def findings(model: type[BaseModel], error: ValidationError, root: Node | None, most: int) -> list[Finding]:
@@ -197,7 +206,7 @@ def _choice_remedy(what: Declared, value: Any) -> str:
 
 def _shape_remedy(what: Declared, value: Any, node: Node | None) -> str:
     if get_origin(what.kind) is list:
-        return "write it as a list, each entry after `- `"
+        return "add to it" if isinstance(value, list) else "write it as a list, each entry after `- `"
     if what.model and not what.form:
         return "write its keys, each on a line of its own"
     if what.kind is bool:
@@ -213,11 +222,10 @@ def _fits_as_text(what: Declared, text: str) -> bool:
 
 
 def _number_remedy(what: Declared, value: Any, node: Node | None) -> str:
+    otherwise = f"write {what.choices[0]}" if len(what.choices) == 1 else "correct it" if what.form else "write digits only"
     if isinstance(value, str):
         is_quoted = node is None or not node.is_plain
         if is_quoted and numerals.NUMBER.fullmatch(value):
             return "remove the quotes"
-        return numerals.remedy(value) or ("correct it" if what.form else "write digits only")
-    if type(value) is not int:
-        return "correct it" if what.form else "write digits only"
-    return f"write {what.choices[0]}" if len(what.choices) == 1 else "write one in this range"
+        return numerals.remedy(value) or otherwise
+    return "write one in this range" if type(value) is int and not what.choices and not what.form else otherwise

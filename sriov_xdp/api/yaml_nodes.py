@@ -21,6 +21,9 @@ MAX_DEPTH = 32
 _NULL, _BOOL, _INT = (f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int"))
 _VALUES: dict[str, Callable[[str], Any]] = {_NULL: lambda _text: None, _BOOL: lambda text: text == "true", _INT: int}
 
+_SECOND_DOCUMENT = "a second document (---) begins; expected one; remove it or give it a file of its own"
+_PLAIN = (None, "")  # libyaml's and PyYAML's word for a scalar without quotes
+
 # libyaml's words for what it could not read, and ours.
 _SYNTAX = {
     "mapping values are not allowed in this context": "a `:` where no key can be; indent the line as its neighbours, or put a text "
@@ -91,40 +94,42 @@ for _tag, _pattern, _first in (
 _resolve: Callable[..., str] = _Events("").resolve
 
 
-def _events(text: str) -> Iterator[yaml.Event]:
-    """Raises Unreadable."""
+def _events(text: str) -> Iterator[Any]:
+    """Raises yaml.YAMLError."""
     events = _Events(text)
     try:
         while (event := events.get_event()) is not None:
             yield event
-    except yaml.YAMLError as error:
-        raise _syntax_fault(error) from error
     finally:
         events.dispose()
 
 
 def _count(text: str) -> int:
-    """How many values stand there. Raises Unreadable, also for a second document."""
-    values = depth = documents = 0
-    for event in _events(text):
-        match event:
-            case yaml.ScalarEvent() | yaml.AliasEvent():
-                values += 1
-            case yaml.CollectionStartEvent():
-                values += 1
-                depth += 1
-            case yaml.CollectionEndEvent():
-                depth -= 1
-            case yaml.DocumentStartEvent():
-                documents += 1
-        if values > MAX_VALUES or depth > MAX_DEPTH:
-            _check_limits(event, values, depth)
-        if documents > 1:
-            raise Unreadable(_line(event), "a second document (---) begins; expected one; remove it or give it a file of its own")
+    """How many values stand there. Raises Unreadable, for whatever ends the reading."""
+    values = documents = 0
+    unclosed: list[yaml.CollectionStartEvent] = []
+    try:
+        for event in _events(text):
+            match event:
+                case yaml.ScalarEvent() | yaml.AliasEvent():
+                    values += 1
+                case yaml.CollectionStartEvent():
+                    values += 1
+                    unclosed.append(event)
+                case yaml.CollectionEndEvent():
+                    unclosed.pop()
+                case yaml.DocumentStartEvent():
+                    documents += 1
+            if values > MAX_VALUES or len(unclosed) > MAX_DEPTH:
+                _check_limits(event, values, len(unclosed))
+            if documents > 1:
+                raise Unreadable(_line(event), _SECOND_DOCUMENT)
+    except yaml.YAMLError as error:
+        raise _syntax_fault(error, text, [_line(event) for event in unclosed if event.flow_style]) from error
     return values
 
 
-def _check_limits(event: yaml.Event, values: int, depth: int) -> None:
+def _check_limits(event: Any, values: int, depth: int) -> None:
     if values > MAX_VALUES:
         text = f"more than {MAX_VALUES} values, aliases written out; expected at most that; remove what is not needed"
         raise Unreadable(_line(event), text)
@@ -177,15 +182,15 @@ class Builder:
         node = self._anchors.get(event.anchor)
         if node is None:
             name = shown(event.anchor)[1:-1]
-            where = "inside its own value" if event.anchor in self._anchors else f"but no &{name} above"
+            where = "inside its own value" if event.anchor in self._anchors else f"without &{name} above it"
             raise Unreadable(_line(event), f"alias *{name} {where}; expected a value that ended before; write the value out")
         self._values += node.size - 1
         _check_limits(event, self._values, len(self._open) + node.height)
         self._add(node)
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
-        text, is_plain = event.value, event.implicit[0]
-        make = _VALUES.get(_resolve(yaml.ScalarNode, text, event.implicit)) if is_plain else None
+        text, is_plain = event.value, event.style in _PLAIN
+        make = _VALUES.get(_resolve(yaml.ScalarNode, text, (True, False))) if is_plain else None
         node = Node(_line(event), make(text) if make else text, text, is_plain)
         if event.anchor:
             self._anchors[event.anchor] = node
@@ -278,11 +283,16 @@ def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 
-def _syntax_fault(error: yaml.YAMLError) -> Unreadable:
+def _syntax_fault(error: yaml.YAMLError, text: str, brackets: list[int]) -> Unreadable:
+    """brackets: lines of those that are not closed."""
     problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
     if problem is None or mark is None:
         return Unreadable(None, "not YAML; expected YAML 1.1; compare it with the examples")
     said = _SYNTAX.get(problem, f"{problem}; correct it, or put the text in quotes")
-    begun = error.context_mark.line if isinstance(error, yaml.MarkedYAMLError) and error.context_mark else mark.line
-    since = f" (what is open begins on line {begun + 1})" if begun != mark.line else ""
-    return Unreadable(mark.line + 1, f"not YAML at column {mark.column + 1}: {said}{since}")
+    last_line = text.rstrip("\n").count("\n") + 1
+    place = f"at column {mark.column + 1}" if mark.line < last_line else "at the end"
+    context = getattr(error, "context_mark", None)
+    line = min(mark.line + 1, last_line)
+    begun = brackets[0] if brackets else context.line + 1 if context else line
+    since = f" (begun on line {begun})" if begun != line else ""
+    return Unreadable(line, f"not YAML {place}: {said}{since}")

@@ -94,7 +94,7 @@ def _pf_problems(intent: HostIntent, groups: dict[str, _GroupPlace]) -> Iterator
         text = f"{name}: already the name of pfs[{first}]; expected a name of its own; give each PF its own"
         yield Problem(("pfs", number, "name"), text, (("pfs", first, "name"),))
     for number, first, uplink in _again(pf.uplink for pf in intent.pfs):
-        text = f"{uplink}: already the uplink of pfs[{first}]; expected another device; a device can be the uplink of one PF"
+        text = f"{uplink}: already the uplink of pfs[{first}]; expected a device that no other PF has; name another or none"
         yield Problem(("pfs", number, "uplink"), text, (("pfs", first, "uplink"),))
     if len(intent.pfs) > MAX_PFS:
         yield Problem(("pfs",), f"{len(intent.pfs)} PFs; a host has at most {MAX_PFS}; remove PFs")
@@ -110,7 +110,7 @@ def _switch_problems(intent: HostIntent) -> Iterator[Problem]:
         text = f"{name}: already the name of switches[{first}]; expected a name of its own; give each switch its own"
         yield Problem(("switches", number, "name"), text, (("switches", first, "name"),))
     for number, first, pf in _again(switch.pf for switch in intent.switches):
-        text = f"{pf}: switches[{first}] is on it; expected another PF; a PF has one embedded switch"
+        text = f"{pf}: switches[{first}] is on it; expected a PF without a switch, as it has one at most; make one of both"
         yield Problem(("switches", number, "pf"), text, (("switches", first, "pf"),))
     yield from _group_problems(intent)
     known = {pf.name for pf in intent.pfs}
@@ -130,7 +130,7 @@ def _group_problems(intent: HostIntent) -> Iterator[Problem]:
     for number, first, name in _again(group.name for switch in intent.switches for group in switch.port_groups):
         (switch, place), (other_switch, other) = places[number], places[first]
         where = f"switches[{other_switch}].port_groups[{other}]"
-        text = f"{name}: already the name of {where}; adapters name a group without its switch, so it must be unique; rename one"
+        text = f"{name}: already the name of {where}; expected a name of its own, as adapters do not name the switch; rename one"
         rests_on: Path = ("switches", other_switch, "port_groups", other, "name")
         yield Problem(("switches", switch, "port_groups", place, "name"), text, (rests_on,))
 
@@ -199,5 +199,7 @@ def _shared_mac(adapters: tuple[AdapterSpec, ...], number: int, other: int, grou
     rests_on: list[Path] = [("adapters", other, "mac")]
     for adapter in (number, other):
         place = groups[adapters[adapter].port_group]
-        rests_on += [("adapters", adapter, "port_group"), (*place.path, "name"), (*place.path, "vlan"), (*place.path[:2], "pf")]
+        rests_on += [("adapters", adapter, "port_group"), (*place.path, "name")]
+        if spec.port_group != owner.port_group:  # one group's ports meet, whatever its VLAN is
+            rests_on += [(*place.path, "vlan"), (*place.path[:2], "pf")]
     return Problem(("adapters", number, "mac"), text, tuple(rests_on))
