@@ -1,28 +1,50 @@
 """Request documents of the admin socket, and what each does in the PF's writer thread.
 
-One function a command; its name and document are the API. pydantic checks the document, the PF decides.
+One function a command; its name and document are the API. pydantic checks the document, the PF decides. Work that grows with what
+is asked for is a generator of steps, as guests wait for each of them.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Generator
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from sriov_xdp.api import config
-from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName
+from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName, StormRate
+from sriov_xdp.api.reading import Configuration, Wanted
 from sriov_xdp.pf import apply as applying
-from sriov_xdp.pf import lifecycle, operate, views
+from sriov_xdp.pf import health, lifecycle, operate, views
 from sriov_xdp.pf.context import Actor, Context, Steps
 from sriov_xdp.pf.errors import Conflict, Refused
-from sriov_xdp.pf.health import guest_ends
 from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress, vlan_from_json
 from sriov_xdp.pf.plan import Step, describe
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import DenyReply, PolicySettings, Security
 from sriov_xdp.vswitch.vlan import Vlan
 
-Vf = Annotated[VfAddress, BeforeValidator(lambda value: value if isinstance(value, VfAddress) else VfAddress.parse(value))]
-Mac = Annotated[MacAddress, BeforeValidator(lambda value: value if isinstance(value, MacAddress) else MacAddress.parse(value))]
+MOST_AUDIT_RECORDS = 10_000
+_RECORDS_A_STEP = 250
+T = TypeVar("T")
+
+
+def _from_text(kind: type[T], parse: Callable[[str], T]) -> BeforeValidator:
+    def parsed(value: Any) -> T:
+        if isinstance(value, kind):
+            return value
+        if not isinstance(value, str):
+            raise ValueError("should be a text")
+        return parse(value)
+
+    return BeforeValidator(parsed)
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("should have printable characters only")
+    return value
+
+
+Vf = Annotated[VfAddress, _from_text(VfAddress, VfAddress.parse)]
+Mac = Annotated[MacAddress, _from_text(MacAddress, MacAddress.parse)]
 VlanSetting = Annotated[Vlan, BeforeValidator(lambda value: value if isinstance(value, Vlan) else vlan_from_json(value))]
 
 
@@ -43,14 +65,7 @@ class OnVf(_Request):
 class OnName(_Request):
     """One named object."""
 
-    name: str
-
-
-class Configuration(_Request):
-    """A whole configuration, as text, so that the daemon sees what a person wrote. yes: what is removed by it is meant."""
-
-    text: str
-    yes: bool = False
+    name: ObjectName
 
 
 class AttachVf(_Request):
@@ -61,7 +76,7 @@ class AttachVf(_Request):
     netns: NetnsName | None = None
     port_group: ObjectName
     mac: Mac | None = None
-    interface: InterfaceName = "eth0"
+    interface: Annotated[InterfaceName, AfterValidator(_printable)] = "eth0"
     datapath: Datapath = Datapath.AUTO
 
 
@@ -80,16 +95,25 @@ class SettingsDocument(_Request):
 
     security: dict[Literal["promiscuous", "mac_changes", "forged_transmits"], Security | Literal["inherit"] | None] = {}
     deny_reply: DenyReply | Literal["inherit"] | None = None
+    guards: dict[Literal["storm"], dict[Literal["broadcast_pps", "multicast_pps"], StormRate | Literal["inherit"] | None]] = {}
 
-    def change(self, vlan: Vlan | Literal["inherit"] | None) -> operate.SettingsChange:
+    def change(self, vlan: Vlan | Literal["inherit"] | None = None) -> operate.SettingsChange:
         """As the PF sees it."""
         named: dict[str, Any] = {"deny_reply": self.deny_reply}
         named |= {str(name): value for name, value in self.security.items()}
+        named |= {f"storm_{name}": value for name, value in self.guards.get("storm", {}).items()}
         values: dict[str, Any] = {name: value for name, value in named.items() if value not in (None, "inherit")}
         inherited = {name for name, value in {**named, "vlan": vlan}.items() if value == "inherit"}
         return operate.SettingsChange(
             policy=PolicySettings(**values), vlan=vlan if isinstance(vlan, Vlan) else None, inherited=frozenset(inherited)
         )
+
+
+class SetSwitch(_Request):
+    """What is given changes."""
+
+    name: ObjectName
+    policy: SettingsDocument
 
 
 class SetGroup(_Request):
@@ -112,7 +136,7 @@ class ListAudit(_Request):
     """vf None: of all."""
 
     vf: Vf | None = None
-    limit: int = 100
+    limit: Annotated[int, Field(strict=True, ge=1, le=MOST_AUDIT_RECORDS)] = 100
 
 
 def _step(step: Step) -> dict[str, Any]:
@@ -126,11 +150,10 @@ def _step(step: Step) -> dict[str, Any]:
     }
 
 
-def _apply(context: Context, request: Configuration, actor: Actor) -> Steps[list[dict[str, Any]]]:
-    wanted = config.parse(request.text)
-    if not request.yes and not context.is_applying:
-        require_consent(applying.check(context, wanted))
-    done = yield from applying.apply(context, wanted, actor)
+def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[str, Any]]]:
+    if not wanted.request.yes and not context.is_applying:
+        require_consent(applying.check(context, wanted.intent))
+    done = yield from applying.apply(context, wanted.intent, actor)
     return [_step(step) for step in done]
 
 
@@ -142,8 +165,8 @@ def require_consent(steps: list[Step]) -> None:
         raise Refused(f"{text}\napply: nothing was done, as {len(losses)} steps take something away; --yes says that it is meant")
 
 
-def _diff(context: Context, request: Configuration, _actor: Actor) -> Any:
-    return [_step(step) for step in applying.check(context, config.parse(request.text))]
+def _diff(context: Context, wanted: Wanted, _actor: Actor) -> Any:
+    return [_step(step) for step in applying.check(context, wanted.intent)]
 
 
 def _attach(context: Context, request: AttachVf, actor: Actor) -> Steps[Any]:
@@ -181,6 +204,11 @@ def _set_vf(context: Context, request: SetVf, actor: Actor) -> Steps[Any]:
     return views.vf_show(context, request.vf)
 
 
+def _set_switch(context: Context, request: SetSwitch, actor: Actor) -> Steps[Any]:
+    yield from operate.set_switch(context, request.name, request.policy.change(), actor)
+    return views.switch_show(context, request.name)
+
+
 def _set_group(context: Context, request: SetGroup, actor: Actor) -> Steps[Any]:
     yield from operate.set_group(context, request.name, request.policy.change(request.vlan), actor)
     return views.group_show(context, request.name)
@@ -192,8 +220,15 @@ def _set_port(context: Context, request: SetPort, actor: Actor) -> Steps[Any]:
 
 
 def _audit(context: Context, request: ListAudit, _actor: Actor) -> Any:
-    records = context.database.audit(str(request.vf) if request.vf else None, request.limit)
-    return [views.audit_document(record) for record in records]
+    def steps() -> Generator[None, None, list[dict[str, Any]]]:
+        documents: list[dict[str, Any]] = []
+        for record in context.database.audit(str(request.vf) if request.vf else None, request.limit):
+            documents.append(views.audit_document(record))
+            if len(documents) % _RECORDS_A_STEP == 0:
+                yield
+        return documents
+
+    return steps()
 
 
 def _verb(run: Callable[[Context, Any, Actor], Steps[Any]]) -> Callable[[Context, Any, Actor], Steps[Any]]:
@@ -207,7 +242,8 @@ def _verb(run: Callable[[Context, Any, Actor], Steps[Any]]) -> Callable[[Context
     return guarded
 
 
-Command = tuple[type[_Request], Callable[[Context, Any, Actor], Any]]
+# What a request is validated by, and what is then done. A Configuration comes read, as a Wanted.
+Command = tuple[type[BaseModel], Callable[[Context, Any, Actor], Any]]
 
 COMMANDS: dict[str, Command] = {
     "apply": (Configuration, _apply),
@@ -223,6 +259,7 @@ COMMANDS: dict[str, Command] = {
     "vf-set": (SetVf, _verb(_set_vf)),
     "switch-list": (Nothing, lambda context, _request, _actor: views.switch_list(context)),
     "switch-show": (OnName, lambda context, request, _actor: views.switch_show(context, request.name)),
+    "switch-set": (SetSwitch, _verb(_set_switch)),
     "port-group-list": (Nothing, lambda context, _request, _actor: views.group_list(context)),
     "port-group-show": (OnName, lambda context, request, _actor: views.group_show(context, request.name)),
     "port-group-set": (SetGroup, _verb(_set_group)),
@@ -230,5 +267,6 @@ COMMANDS: dict[str, Command] = {
     "port-show": (OnVf, lambda context, request, _actor: views.port_show(context, request.vf)),
     "port-set": (SetPort, _verb(_set_port)),
     "audit-list": (ListAudit, _audit),
-    "guest-ends": (Nothing, lambda context, _request, _actor: guest_ends(context)),
+    "guest-ends": (Nothing, lambda context, _request, _actor: health.guest_ends(context)),
+    "host-health": (Nothing, lambda context, _request, _actor: health.host(context)),
 }

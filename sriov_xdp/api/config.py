@@ -13,9 +13,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from sriov_xdp.pf import validation
 from sriov_xdp.pf.errors import Invalid
-from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, LinkState, PfSpec, vlan_from_json
+from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, LinkState, PfSpec, WireOwnSource, vlan_from_json
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch
+from sriov_xdp.vswitch.policy import (
+    MAX_STORM_PPS,
+    DenyReply,
+    Override,
+    PolicySettings,
+    PortGroup,
+    PortOverrides,
+    Security,
+    Switch,
+)
 from sriov_xdp.vswitch.vlan import Vlan
 
 MAX_FILE_BYTES = 4 << 20
@@ -26,6 +35,7 @@ MAX_VALUES = 200_000  # a bomb of aliases is small as text and endless as values
 PfName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,6}$")]
 ObjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 InterfaceName = Annotated[str, StringConstraints(pattern=r"^[^\s/:%]{1,15}$")]
+StormRate = Annotated[int, Field(strict=True, ge=0, le=MAX_STORM_PPS)]
 NetnsName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,62}|/[!-~]{1,200})$")]  # or a path
 
 
@@ -58,11 +68,25 @@ class SecurityDocument(_Document):
     forged_transmits: Security | None = None
 
 
+class StormDocument(_Document):
+    """policy.guards.storm"""
+
+    broadcast_pps: StormRate | None = None
+    multicast_pps: StormRate | None = None
+
+
+class GuardsDocument(_Document):
+    """policy.guards"""
+
+    storm: StormDocument = StormDocument()
+
+
 class PolicyDocument(_Document):
     """policy of a switch, a port group or a port"""
 
     security: SecurityDocument = SecurityDocument()
     deny_reply: DenyReply | None = None
+    guards: GuardsDocument = GuardsDocument()
 
     def settings(self) -> PolicySettings:
         """As the vSwitch sees it."""
@@ -71,6 +95,8 @@ class PolicyDocument(_Document):
             mac_changes=self.security.mac_changes,
             forged_transmits=self.security.forged_transmits,
             deny_reply=self.deny_reply,
+            storm_broadcast_pps=self.guards.storm.broadcast_pps,
+            storm_multicast_pps=self.guards.storm.multicast_pps,
         )
 
 
@@ -80,6 +106,11 @@ class PfDocument(_Document):
     name: PfName
     uplink: InterfaceName | None = None
     num_vfs: Annotated[int, Field(strict=True, ge=1, le=validation.MAX_VFS_OF_PF)]
+    wire_own_source: WireOwnSource = WireOwnSource.DROP
+
+    def spec(self) -> PfSpec:
+        """As the PF sees it."""
+        return PfSpec(name=self.name, uplink=self.uplink, num_vfs=self.num_vfs, wire_own_source=self.wire_own_source)
 
 
 class PortGroupDocument(_Document):
@@ -134,7 +165,7 @@ class HostDocument(_Document):
     def intent(self) -> HostIntent:
         """As the PF sees it."""
         return HostIntent(
-            pfs=tuple(PfSpec(name=pf.name, uplink=pf.uplink, num_vfs=pf.num_vfs) for pf in self.pfs),
+            pfs=tuple(pf.spec() for pf in self.pfs),
             switches=tuple(_switch(switch) for switch in self.switches),
             adapters=tuple(_adapter(guest, adapter) for guest in self.guests for adapter in guest.adapters),
         )

@@ -5,7 +5,7 @@ is another. Lives in the writer thread; steps() lets mailbox requests in between
 """
 
 import gc
-from collections.abc import Generator, Hashable, Iterator
+from collections.abc import Generator, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client.core import Metric
@@ -44,16 +44,17 @@ def _collector_paused() -> Iterator[None]:
 
 
 class Exposition:
-    """What is kept between scrapes."""
+    """What is kept between scrapes. refused: counted by the API."""
 
-    def __init__(self, service: PfService) -> None:
+    def __init__(self, service: PfService, refused: Mapping[tuple[str, str], int]) -> None:
         self._service = service
+        self._refused = refused
         self._lines: dict[str, dict[str, tuple[Hashable, str]]] = {}  # family → VF → what it says, its lines
 
     def steps(self) -> Generator[None, None, bytes]:
         """Work for the writer, a family a step; its result is the text."""
         parts: list[str] = []
-        for family in PfCollector(self._service).families():
+        for family in PfCollector(self._service, self._refused).families():
             with _collector_paused():
                 parts.append(self._kept(family) if isinstance(family, VfFamily) else _text_of(family))
             yield

@@ -14,7 +14,7 @@ from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import DROPS, Counters, Verdict
 from sriov_xdp.pf.images import slot_of
 from sriov_xdp.pf.inventory import AttachedVf
-from sriov_xdp.pf.metrics import DURATION_BUCKETS_SECONDS
+from sriov_xdp.pf.metrics import Histogram
 from sriov_xdp.pf.service import PfService
 from sriov_xdp.pf.views import link_of
 
@@ -34,10 +34,11 @@ class VfFamily:
 
 
 class PfCollector:
-    """Everything this product says about itself."""
+    """Everything this product says about itself. refused: the API's connections and requests, by endpoint and reason."""
 
-    def __init__(self, service: PfService) -> None:
+    def __init__(self, service: PfService, refused: Mapping[tuple[str, str], int]) -> None:
         self._service = service
+        self._refused = refused
 
     def families(self) -> Iterator[Metric | VfFamily]:
         """All families, from one look at the counters."""
@@ -49,6 +50,7 @@ class PfCollector:
         yield self._vf_info(vfs)
         yield from self._vf_state(vfs)
         yield from self._requests()
+        yield from self._writer()
         yield from self._maps()
         build = InfoMetricFamily("sriovxdp_build", "Version of the daemon and the kernel it runs on.")
         build.add_metric((), {"version": version("sriov-xdp"), "kernel": release()})
@@ -92,11 +94,13 @@ class PfCollector:
         context = self._service.context
         link = GaugeMetricFamily("sriovxdp_vf_link_up", "1 when the VF's link is up.", labels=_VF)
         switched = CounterMetricFamily("sriovxdp_vf_datapath_switches", "Moves between tcx and XDP.", labels=_VF)
+        cut = GaugeMetricFamily("sriovxdp_vf_loop_cut", "1 while the VF is kept out of floods, for a loop.", labels=_VF)
         for vf in vfs:
             labels = (vf.address.pf, str(vf.address))
             link.add_metric(labels, int(link_of(vf) == "up"))
             switched.add_metric(labels, context.mode_switches.get(vf.address, 0))
-        yield from (link, switched)
+            cut.add_metric(labels, int(vf.cut_for_loop_with is not None))
+        yield from (link, switched, cut)
 
     def _requests(self) -> Iterator[Metric]:
         metrics = self._service.metrics
@@ -111,21 +115,19 @@ class PfCollector:
         dropped = CounterMetricFamily("sriovxdp_mailbox_dropped", "Connections refused or cut off.", labels=(*_VF, "reason"))
         for cause, count in sorted(self._service.mailboxes.dropped.items()):
             dropped.add_metric(cause, count)
-        yield from (requests, decisions, dropped, self._durations())
+        text = "From request to answer, in the daemon."
+        durations = _histogram("sriovxdp_mailbox_request_duration_seconds", text, "opcode", metrics.durations)
+        yield from (requests, decisions, dropped, durations)
 
-    def _durations(self) -> Metric:
-        metrics = self._service.metrics
-        family = HistogramMetricFamily(
-            "sriovxdp_mailbox_request_duration_seconds", "From request to answer, in the daemon.", labels=("opcode",)
+    def _writer(self) -> Iterator[Metric]:
+        text = "Turns of the one thread that serves all guests, by what they were spent on; whoever waits, waits for these."
+        yield _histogram("sriovxdp_writer_turn_seconds", text, "turn", self._service.loop.turns)
+        refused = CounterMetricFamily(
+            "sriovxdp_api_refused", "Connections and requests to the daemon's own endpoints.", labels=("endpoint", "reason")
         )
-        bounds = [*(str(bound) for bound in DURATION_BUCKETS_SECONDS), "+Inf"]
-        for opcode, counts in sorted(metrics.durations.items()):
-            running, buckets = 0, []
-            for bound, count in zip(bounds, counts, strict=True):
-                running += count
-                buckets.append((bound, running))
-            family.add_metric((opcode,), buckets, metrics.duration_sums[opcode])
-        return family
+        for cause, count in sorted(self._refused.items()):
+            refused.add_metric(cause, count)
+        yield refused
 
     def _maps(self) -> Iterator[Metric]:
         tables = self._service.context.tables
@@ -140,6 +142,18 @@ class PfCollector:
             used.add_metric((name,), entries)
             room.add_metric((name,), capacity)
         yield from (used, room)
+
+
+def _histogram(name: str, text: str, label: str, durations: Histogram) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=(label,))
+    bounds = [*(str(bound) for bound in durations.bounds_seconds), "+Inf"]
+    for key, counts in sorted(durations.counts.items()):
+        running, buckets = 0, []
+        for bound, count in zip(bounds, counts, strict=True):
+            running += count
+            buckets.append((bound, running))
+        family.add_metric((key,), buckets, durations.sums[key])
+    return family
 
 
 def _traffic(vfs: list[AttachedVf], counters: dict[int, Counters]) -> Iterator[Metric]:

@@ -21,6 +21,8 @@ from typing import Any, Self
 
 import yaml
 
+from sriov_xdp.patience import patient
+
 READY_SECONDS = 60
 STOP_SECONDS = 15
 _BIN = Path(sys.executable).parent
@@ -32,7 +34,7 @@ class LabError(Exception):
 
 def run(*command: str, check: bool = True, timeout_seconds: float = 60) -> str:
     """Runs a command on the host; returns its output. Raises LabError."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_seconds)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(timeout_seconds))
     if check and done.returncode:
         raise LabError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
@@ -40,7 +42,7 @@ def run(*command: str, check: bool = True, timeout_seconds: float = 60) -> str:
 
 def wait_until(holds: Callable[[], Any], what: str, seconds: float = 10) -> Any:
     """Waits for a condition; returns its value. Raises LabError when it does not come true in time."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while True:
         value = holds()
         if value:
@@ -121,7 +123,7 @@ class Daemon:
             with contextlib.suppress(TimeoutError):
                 if b"READY=1" in channel.recv(4096):
                     break
-            if self.process.poll() is not None or time.monotonic() - started > READY_SECONDS:
+            if self.process.poll() is not None or time.monotonic() - started > patient(READY_SECONDS):
                 self.process.kill()
                 raise LabError(f"daemon: not ready:\n{self.log()[-2000:]}")
         channel.close()
@@ -136,7 +138,7 @@ class Daemon:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs sriov-xdp against this daemon, whatever comes of it."""
         command = [str(_BIN / "sriov-xdp"), "--run-dir", str(self.run_dir), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(120))
 
     def ask(self, *arguments: str) -> Any:
         """Runs sriov-xdp with -j; its result. Raises LabError."""
@@ -168,7 +170,7 @@ class Daemon:
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.process.terminate()
-        return self.process.wait(STOP_SECONDS)
+        return self.process.wait(patient(STOP_SECONDS))
 
     def teardown(self) -> None:
         """Removes everything of this daemon."""

@@ -4,6 +4,7 @@ import gc
 import logging
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -83,6 +84,7 @@ def daemon(
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS_AT_START)
     from sriov_xdp.api import config
     from sriov_xdp.datapath.errors import DataPathError
+    from sriov_xdp.host import descriptors
     from sriov_xdp.host.errors import HostError
     from sriov_xdp.host.kernel import JumboXdp
     from sriov_xdp.pf.errors import Conflict, PfError
@@ -90,6 +92,7 @@ def daemon(
     from sriov_xdp.store.errors import StoreError
 
     configure_logging()
+    descriptors.raise_limit()
     use_tcx = {"auto": None, "tcx": True, "clsact": False}[tc]
     said_of_jumbo = {
         "auto": None,
@@ -128,6 +131,7 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
             _log.error("configuration %s: %s %s %s: %s", fingerprint, step.action, step.kind, step.name, step.consequence)
         text = "configuration %s: not applied, as it takes something away; `sriov-xdp apply -f FILE --yes` or `daemon --yes` does"
         _log.error(text, fingerprint)
+        service.context.unapplied = f"{fingerprint} of the start is not applied: {len(losses)} steps would take something away"
         return
     steps = finish(apply.apply(service.context, intent, SELF))
     service.context.database.write_intent([], [], {"configuration": fingerprint})
@@ -140,7 +144,8 @@ def _start_server(service: "PfService", places: "Places", metrics: tuple[str, in
     from sriov_xdp.api.server import Endpoints, Server
 
     endpoints = Endpoints(admin_socket=places.run_dir / ADMIN_SOCKET, metrics=metrics)
-    server = Server(endpoints, service.context, service.loop.submit, Exposition(service).steps)
+    refused: Counter[tuple[str, str]] = Counter()
+    server = Server(endpoints, service.context, service.loop.submit, Exposition(service, refused).steps, refused)
     server.start()
     return server
 

@@ -20,7 +20,7 @@ from sriov_xdp.pf.modes import LARGEST_XDP_MTU_BYTES
 # 5.18: programs that accept multi-buffer frames (BPF_F_XDP_HAS_FRAGS) and bpf_xdp_get_buff_len().
 OLDEST_KERNEL = (5, 18)
 TCX_KERNEL = (6, 6)
-_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +89,11 @@ def _capabilities() -> Check:
 
 def _daemon_checks() -> list[Check]:
     try:
-        ends = call(run_dir(), "guest-ends")
+        ends, faults = call(run_dir(), "guest-ends"), call(run_dir(), "host-health")
     except CommandFailed as error:
         return [Check(subject="daemon", is_ok=False, observed=str(error), remedy="start it: sriov-xdp daemon --config FILE")]
     checks = [Check(subject="daemon", is_ok=True, observed="answers")]
+    checks += [Check(is_ok=False, **fault) for fault in faults]
     for end in ends:
         problems = [problem.rpartition("; ") for problem in end["problems"]]
         subject = f"guest end of {end['vf']}"

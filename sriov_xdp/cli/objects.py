@@ -8,10 +8,20 @@ from typing import Any
 import click
 
 from sriov_xdp.cli.output import ask, json_option, show_json, show_object, show_table
+from sriov_xdp.vswitch.policy import MAX_STORM_PPS
 
 _ACCEPT_REJECT = click.Choice(["accept", "reject", "inherit"])
 NAMED_NAMESPACES = Path("/run/netns")
 _DATAPATH = click.Choice(["auto", "xdp", "tcx"])
+
+
+def _rate(context: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
+    """Frames in a second, or inherit."""
+    if value is None or value == "inherit":
+        return value
+    if not value.isdigit() or int(value) > MAX_STORM_PPS:
+        raise click.BadParameter(f"{value!r}: expected 0 to {MAX_STORM_PPS}, or inherit", context, parameter)
+    return int(value)
 
 
 def _show(value: Any, as_json: bool) -> None:
@@ -21,9 +31,13 @@ def _show(value: Any, as_json: bool) -> None:
         show_object(value)
 
 
+_vlan_option = click.option("--vlan", help="none, access:N or trunk:N,A-B,...; inherit: as the group says (ports).")
+
+
 def _policy_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
-        click.option("--vlan", help="none, access:N or trunk:N,A-B,...; inherit: as the group says (ports)."),
+        click.option("--storm-multicast-pps", callback=_rate, help="Multicast frames of a guest in a second; 0 = any number."),
+        click.option("--storm-broadcast-pps", callback=_rate, help="Broadcast frames of a guest in a second; 0 = any number."),
         click.option("--deny-reply", type=click.Choice(["silent", "nack", "inherit"])),
         click.option("--forged-transmits", type=_ACCEPT_REJECT),
         click.option("--mac-changes", type=_ACCEPT_REJECT),
@@ -34,10 +48,21 @@ def _policy_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _policy(
-    promiscuous: str | None, mac_changes: str | None, forged_transmits: str | None, deny_reply: str | None
+    promiscuous: str | None,
+    mac_changes: str | None,
+    forged_transmits: str | None,
+    deny_reply: str | None,
+    storm_broadcast_pps: int | str | None,
+    storm_multicast_pps: int | str | None,
 ) -> dict[str, Any]:
     security = {"promiscuous": promiscuous, "mac_changes": mac_changes, "forged_transmits": forged_transmits}
-    return {"security": {key: value for key, value in security.items() if value}, "deny_reply": deny_reply}
+    storm = {"broadcast_pps": storm_broadcast_pps, "multicast_pps": storm_multicast_pps}
+    document = {"security": {key: value for key, value in security.items() if value}, "deny_reply": deny_reply}
+    return {**document, "guards": {"storm": storm}}
+
+
+def _says_nothing(settings: dict[str, Any]) -> bool:
+    return all(value is None for value in settings.values())
 
 
 def _vlan(text: str | None) -> Any:
@@ -238,6 +263,17 @@ def switch_show(name: str, as_json: bool) -> None:
     _show(ask("switch-show", {"name": name}), as_json)
 
 
+@switch.command("set")
+@click.argument("name")
+@_policy_options
+@json_option
+def switch_set(name: str, as_json: bool, **settings: Any) -> None:
+    """Changes a switch's policy; the ports that inherit it obey when the command returns."""
+    if _says_nothing(settings):
+        raise click.UsageError("nothing to set: give a policy setting")
+    _show(ask("switch-set", {"name": name, "policy": _policy(**settings)}), as_json)
+
+
 @click.group("port-group")
 def port_group() -> None:
     """Port groups: policy and VLAN for the ports connected to them."""
@@ -274,10 +310,11 @@ def port_group_show(name: str, as_json: bool) -> None:
 @port_group.command("set")
 @click.argument("name")
 @_policy_options
+@_vlan_option
 @json_option
-def port_group_set(name: str, vlan: str | None, as_json: bool, **settings: str | None) -> None:
+def port_group_set(name: str, vlan: str | None, as_json: bool, **settings: Any) -> None:
     """Changes a port group; its ports obey when the command returns."""
-    if vlan is None and not any(settings.values()):
+    if vlan is None and _says_nothing(settings):
         raise click.UsageError("nothing to set: give a policy setting or --vlan")
     _show(ask("port-group-set", {"name": name, "policy": _policy(**settings), "vlan": _vlan(vlan)}), as_json)
 
@@ -321,10 +358,11 @@ def port_show(address: str, as_json: bool) -> None:
 @port.command("set")
 @click.argument("address")
 @_policy_options
+@_vlan_option
 @json_option
-def port_set(address: str, vlan: str | None, as_json: bool, **settings: str | None) -> None:
+def port_set(address: str, vlan: str | None, as_json: bool, **settings: Any) -> None:
     """Overrides the group's settings for one port, where the group allows it."""
-    if vlan is None and not any(settings.values()):
+    if vlan is None and _says_nothing(settings):
         raise click.UsageError("nothing to set: give a policy setting or --vlan")
     _show(ask("port-set", {"vf": address, "policy": _policy(**settings), "vlan": _vlan(vlan)}), as_json)
 

@@ -19,6 +19,7 @@ from sriov_xdp.datapath.errors import CompileError, DataPathError
 from sriov_xdp.datapath.libbpf import AttachType, MapInfo
 from sriov_xdp.datapath.marks import MARK_PREFIXES
 from sriov_xdp.datapath.sources import build_id
+from sriov_xdp.patience import patient
 
 LINKS = "links"
 TRACEPOINTS = {"on_devmap_xmit": "xdp_devmap_xmit", "on_redirect_error": "xdp_redirect_err"}
@@ -30,6 +31,8 @@ MAP_SHAPES: dict[str, tuple[int, int, int]] = {
     "fdb": (4, abi.FDB_BYTES, 1),
     "fdb_overflow": (8, abi.PLACE_LAYOUT.size, abi.MAX_FDB_ENTRIES),
     "trunks": (4, abi.TRUNK_LAYOUT.size, abi.MAX_PORTS),
+    "guards": (4, abi.GUARD_LAYOUT.size, abi.MAX_PORTS),
+    "loops": (4, abi.RETURN_LAYOUT.size, abi.MAX_PORTS),
     "members": (4, abi.MEMBERS_LAYOUT.size, abi.MAX_VLANS),
     "counters": (4, abi.CPU_BYTES, libbpf.possible_cpus()),
     "floods": (4, 4, abi.MAX_VLANS),
@@ -245,6 +248,6 @@ def _shape_text(path: Path, info: MapInfo, shape: tuple[int, int, int]) -> str:
 
 def _run_loader(folder: Path) -> None:
     command = [sys.executable, "-m", "sriov_xdp.datapath.loader", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LOADER_SECONDS)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(_LOADER_SECONDS))
     if done.returncode:
         raise CompileError(f"loader: {done.stderr.strip() or f'ended with {done.returncode}'}")

@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass
 
 # Stable branch → first release with the fix. A branch that is not here is taken for unfixed.
-FIXED_IN: dict[tuple[int, int], int] = {(6, 1): 191, (6, 12): 115}
+FIXED_IN: dict[tuple[int, int], int] = {(6, 12): 115}
+# Before it XDP takes a frame of several buffers, but cannot redirect it: the frame is lost, and no tracepoint tells.
+REDIRECTS_SINCE = (6, 3)
 _DEBIAN = re.compile(r"\bDebian (\d+)\.(\d+)\.(\d+)-")
 _RELEASE = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
@@ -35,6 +37,10 @@ def jumbo_xdp(release: str, build: str) -> JumboXdp:
     """By `uname -r` and `uname -v`."""
     known = version(release, build)
     name = ".".join(str(part) for part in known) if known else release
+    if known and known[:2] < REDIRECTS_SINCE:
+        return JumboXdp(
+            is_allowed=False, because=f"kernel {name} loses frames of several buffers that XDP redirects, as all before 6.3"
+        )
     fixed_in = FIXED_IN.get(known[:2]) if known else None
     if known and fixed_in is not None and known[2] >= fixed_in:
         return JumboXdp(is_allowed=True, because=f"kernel {name} carries the page_pool fix of {known[0]}.{known[1]}.{fixed_in}")

@@ -71,11 +71,10 @@ class Ipv6State:
     address_mode: int
 
 
-def peer_runs_xdp(message: Any) -> bool:
+def tells_of_peers_xdp(largest_mtu_bytes: int | None) -> bool:
     """Whether the other end of a veth has a native XDP program, seen from this end: the kernel lowers this end's largest MTU
-    while one is there (veth_xdp_set), and says so in an event, so nobody needs to look into the other namespace."""
-    largest = message.get_attr("IFLA_MAX_MTU")
-    return largest is not None and largest != _VETH_MAX_MTU_BYTES
+    (IFLA_MAX_MTU) while one is there (veth_xdp_set), and says so in an event, so nobody needs to look into the other namespace."""
+    return largest_mtu_bytes is not None and largest_mtu_bytes != _VETH_MAX_MTU_BYTES
 
 
 def _own_xdp(message: Any, name: str) -> Any:
@@ -106,7 +105,7 @@ def _parse(message: Any) -> Link:
         alias=message.get_attr("IFLA_IFALIAS") or "",
         group=message.get_attr("IFLA_GROUP") or 0,
         peer_ifindex=message.get_attr("IFLA_LINK") or 0,
-        peer_runs_xdp=peer_runs_xdp(message),
+        peer_runs_xdp=tells_of_peers_xdp(message.get_attr("IFLA_MAX_MTU")),
         runs_generic_xdp=_own_xdp(message, "IFLA_XDP_ATTACHED") == "xdpgeneric",
         xdp_program_id=_own_xdp(message, "IFLA_XDP_PROG_ID") or 0,
         address_mode=_address_mode(message),

@@ -41,6 +41,7 @@ _ETHER_ADDRESS = struct.Struct("<6sBx")
 _QUEUE_SELECT = struct.Struct("<HHII")
 _STATS = struct.Struct("<12Q")
 _in_wire_order = attrgetter(*Stats.__slots__)
+_ADDRESS_TYPES = tuple(sorted(AddressType))
 _EVENT = struct.Struct("<iIB3xi")
 _VSI_TYPE_SRIOV = 6
 _QUEUE_PAIRS = 1
@@ -162,15 +163,14 @@ def _decode_addresses(opcode: Opcode, payload: bytes) -> Request | None:
     vsi_id, count = _LIST_HEAD.unpack_from(payload)
     if LENGTHS[opcode].base + LENGTHS[opcode].element * count != len(payload):
         return None
-    addresses = []
-    for index in range(count):
-        mac, kind = _ETHER_ADDRESS.unpack_from(payload, _LIST_HEAD.size + index * _ETHER_ADDRESS.size)
-        if kind & 3 not in (0, 1, 2):
-            return None
-        addresses.append(EtherAddress(mac=mac, type=AddressType(kind & 3)))
+    entries = payload[_LIST_HEAD.size : _LIST_HEAD.size + count * _ETHER_ADDRESS.size]
+    try:
+        addresses = tuple(EtherAddress(mac, _ADDRESS_TYPES[kind & 3]) for mac, kind in _ETHER_ADDRESS.iter_unpack(entries))
+    except IndexError:
+        return None
     if opcode is Opcode.ADD_ETH_ADDR:
-        return AddAddressList(vsi_id=vsi_id, addresses=tuple(addresses))
-    return DelAddressList(vsi_id=vsi_id, addresses=tuple(addresses))
+        return AddAddressList(vsi_id=vsi_id, addresses=addresses)
+    return DelAddressList(vsi_id=vsi_id, addresses=addresses)
 
 
 def encode_request(request: Request) -> bytes:

@@ -5,6 +5,7 @@ Numbers and layouts: include/linux/avf/virtchnl.h of the Linux kernel. MAC addre
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import NamedTuple
 
 
 class Opcode(IntEnum):
@@ -108,9 +109,8 @@ class Resources:
     capabilities: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EtherAddress:
-    """One entry of an address list."""
+class EtherAddress(NamedTuple):
+    """One entry of an address list. A message may have 510 of them, and making a dataclass costs four times as much."""
 
     mac: bytes
     type: AddressType

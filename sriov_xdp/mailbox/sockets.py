@@ -5,6 +5,7 @@ namespace; who can connect there is the guest. Nothing here blocks: a peer that 
 """
 
 import contextlib
+import errno
 import socket
 import struct
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ NAME_PREFIX = "sriov-xdp/"
 BACKLOG = 8
 MAX_CONNECTIONS = 8  # of one VF: a watching driver and a few commands
 _BUFFER_BYTES = 64 * 1024
+_NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _CREDENTIALS = struct.Struct("iII")
 
 
@@ -84,10 +86,13 @@ class Connection:
 
 
 def accept(listener: socket.socket) -> Connection | None:
-    """The next connection, None when there is none."""
+    """The next connection, None when there is none. Raises OSError when there is one, but no descriptor or memory for it:
+    the listener stays ready then, so the caller must look away for a while."""
     try:
         accepted, _address = listener.accept()
-    except OSError:
+    except OSError as error:
+        if error.errno in _NONE_LEFT:
+            raise
         return None
     return Connection(accepted)
 

@@ -51,7 +51,7 @@ def adopt(context: Context) -> None:
     for vf in stale:
         finish(lifecycle.detach(context, vf.address, SELF, "unplugged while the daemon was away"))
     _withdraw_grants(context)
-    sweep(context)
+    _mark_group(context, sweep(context))
     if not is_after_boot:
         _finish_leaving(context)
     context.pins.remove_other_builds()
@@ -221,13 +221,17 @@ def _withdraw_grants(context: Context) -> None:
     commit(context, Change(switches=dict(context.inventory.switches)), [])
 
 
-def sweep(context: Context) -> None:
-    """Devices, pins and namespaces that are marked as ours and belong to nothing: of a run that died between two steps."""
+def sweep(context: Context) -> set[int]:
+    """Devices and pins that are marked as ours and belong to nothing: of a run that died between two steps. Returns those that are
+    in use and not marked by their group."""
     known = {str(vf) for vf in context.inventory.vfs} | set(context.damaged)
     known |= {uplinks.link_name(pf) for pf in context.inventory.pfs.values()}
     used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()}
     used |= {link.ifindex for link in _damaged_devices(context)}
+    unmarked = set()
     for device in context.links.dump():
+        if device.ifindex in used and not is_group_of(context.instance, device.group):
+            unmarked.add(device.ifindex)
         if is_ours(context, device) and device.ifindex not in used:
             _log.warning("device %s: is marked as ours and belongs to no VF; removed", device.name)
             context.links.delete(device.ifindex)
@@ -235,7 +239,7 @@ def sweep(context: Context) -> None:
         owner, _, kind = link.rpartition("_")
         if kind in ("tc", "xdp") and owner not in known:
             context.pins.detach(link)
-    _mark_group(context)
+    return unmarked
 
 
 def _finish_leaving(context: Context) -> None:
@@ -245,10 +249,9 @@ def _finish_leaving(context: Context) -> None:
         _log.error("namespace of a guest that was detached: what was written down of it cannot be read: %r", error)
 
 
-def _mark_group(context: Context) -> None:
+def _mark_group(context: Context, unmarked: set[int]) -> None:
     """Pairs of an earlier version, which were not made in their group."""
     for vf in context.inventory.vfs.values():
-        link = context.links.find(vf.attachment.ifindex)
         group = group_of(context.instance, context.inventory.pf(vf.address.pf).number)
-        if link and link.group != group:
-            context.links.change(link.ifindex, group=group)
+        if vf.attachment.ifindex in unmarked:
+            context.links.change(vf.attachment.ifindex, group=group)

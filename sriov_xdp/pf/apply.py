@@ -73,6 +73,7 @@ def apply(context: Context, wanted: HostIntent, actor: Actor) -> Steps[list[Step
             yield None
     finally:
         context.is_applying = False
+    context.unapplied = ""
     return steps
 
 
@@ -146,7 +147,7 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     for vf in attachments:
         attached = context.inventory.vfs.get(vf)
         if attached:
-            yield from lifecycle.change_live(context, attached, former[vf].spec)
+            yield from lifecycle.change_live(context, attached, former[vf])
 
 
 def _changed_attachments(context: Context, steps: list[Step], switches: Mapping[str, Switch | None]) -> dict[VfAddress, Attachment]:
@@ -182,7 +183,8 @@ def _put_pf(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
     former = present.entry if present else None
     if present:
         _shrink_check(context, spec)
-    request = f"set PF {spec.name}: uplink {spec.uplink or 'none'}, {spec.num_vfs} VFs"
+    wire = f"uplink {spec.uplink or 'none'}, own sources from the wire: {spec.wire_own_source}"
+    request = f"set PF {spec.name}: {wire}, {spec.num_vfs} VFs"
     record = record_of("", "", actor, request, Outcome.GRANTED)
     number = former.number if former else inventory.free_pf_number()
     if former and former.spec.uplink == spec.uplink:

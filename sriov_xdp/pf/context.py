@@ -15,7 +15,7 @@ from sriov_xdp.mailbox.messages import Event
 from sriov_xdp.pf.beside import Beside
 from sriov_xdp.pf.guest_records import GuestRecords
 from sriov_xdp.pf.hooks import Hooks
-from sriov_xdp.pf.intent import VfAddress
+from sriov_xdp.pf.intent import Attachment, VfAddress
 from sriov_xdp.pf.inventory import Inventory
 from sriov_xdp.pf.turns import Turns
 from sriov_xdp.store.audit import OPERATOR, AuditRecord, Outcome
@@ -77,6 +77,8 @@ class Context:
     turns: Turns = field(default_factory=Turns)
     is_applying: bool = False
     needs_publish: bool = False
+    leftovers: dict[int, Attachment] = field(default_factory=dict)  # pairs of former VFs that could not be removed yet
+    unapplied: str = ""  # why the configuration file of the start does not hold
     damaged: dict[str, str] = field(default_factory=dict)  # stored objects that could not be taken up: name → why
     mode_switches: dict[VfAddress, int] = field(default_factory=dict)
 

@@ -8,7 +8,6 @@
 Only step 5 changes anything, and only after a Grant.
 """
 
-import logging
 import time
 
 from sriov_xdp.datapath.abi import DROPS, MAX_FDB_ENTRIES, Counters
@@ -49,7 +48,6 @@ from sriov_xdp.vswitch.decision import (
 )
 from sriov_xdp.vswitch.policy import DenyReply
 
-_log = logging.getLogger("sriov_xdp.pf")
 _ADDRESSES_NAMED = 4
 _ROLES = {AddressType.LEGACY: AddressRole.LEGACY, AddressType.PRIMARY: AddressRole.PRIMARY, AddressType.EXTRA: AddressRole.EXTRA}
 
@@ -93,7 +91,7 @@ class Controller:
                     return self._deny(vf, asked, decision, actor)
         except (StoreError, DataPathError, PfError) as error:
             arguments = (vf.address, vf.attachment.spec.guest, _describe(asked), error)
-            self._metrics.log_refusal(vf.address, "%s of guest %s: %s: failed: %s", arguments, logging.ERROR)
+            self._metrics.log_failure(vf.address, "%s of guest %s: %s: failed: %s", arguments)
             return Status.ERR_NO_MEMORY, "failed"
 
     def _grant(self, vf: AttachedVf, asked: ConfigurationRequest, grant: Grant, actor: Actor) -> None:
@@ -118,7 +116,8 @@ class Controller:
             commit_grant(self._context, vf, after, record)
         if before.effective_mac != after.effective_mac:
             text = "%s of guest %s: effective MAC %s is %s now: %s"
-            _log.info(text, vf.address, vf.attachment.spec.guest, before.effective_mac, after.effective_mac, grant.rule)
+            arguments = (vf.address, vf.attachment.spec.guest, before.effective_mac, after.effective_mac, grant.rule)
+            self._metrics.log_change(vf.address, text, arguments)
 
     def _deny(self, vf: AttachedVf, asked: ConfigurationRequest, deny: Deny, actor: Actor) -> tuple[Status, str]:
         """The device stays as it is. What the guest hears is policy too."""
@@ -148,17 +147,18 @@ class Controller:
 
 
 def stats_of(counted: Counters) -> Stats:
-    """As the guest sees it: what entered the switch is what it transmitted."""
+    """As the guest sees it: what entered the switch is what it transmitted. Copies of floods that its device refused count among
+    the multicast ones, not among those delivered, so that more may be taken off than there are."""
     drops = sum(counted.verdicts[verdict] for verdict in DROPS)
     return Stats(
         rx_bytes=counted.egress_bytes,
-        rx_unicast=counted.delivered_frames - counted.egress_multicast - counted.egress_broadcast,
+        rx_unicast=max(0, counted.delivered_frames - counted.egress_multicast - counted.egress_broadcast),
         rx_multicast=counted.egress_multicast,
         rx_broadcast=counted.egress_broadcast,
         rx_discards=counted.egress_errors,
         rx_unknown_protocol=0,
         tx_bytes=counted.ingress_bytes,
-        tx_unicast=counted.ingress_frames - counted.ingress_multicast - counted.ingress_broadcast,
+        tx_unicast=max(0, counted.ingress_frames - counted.ingress_multicast - counted.ingress_broadcast),
         tx_multicast=counted.ingress_multicast,
         tx_broadcast=counted.ingress_broadcast,
         tx_discards=drops,
@@ -179,17 +179,17 @@ def _to_vswitch(request: Request) -> ConfigurationRequest:
 def _describe(asked: ConfigurationRequest) -> str:
     match asked:
         case AddAddresses(addresses):
-            return "add " + _some([f"{address} ({role.name.lower()})" for address, role in addresses])
+            named = [f"{address} ({role.name.lower()})" for address, role in addresses[:_ADDRESSES_NAMED]]
+            return "add " + _some(named, len(addresses))
         case RemoveAddresses(addresses):
-            return "remove " + _some([str(address) for address in addresses])
+            return "remove " + _some([str(address) for address in addresses[:_ADDRESSES_NAMED]], len(addresses))
         case ResetDevice():
             return "reset"
 
 
-def _some(texts: list[str]) -> str:
+def _some(named: list[str], count: int) -> str:
     """A guest may name hundreds of addresses in one message; log and audit name a few."""
-    more = len(texts) - _ADDRESSES_NAMED
-    return ", ".join(texts[:_ADDRESSES_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(named) + (f" and {count - len(named)} more" if count > len(named) else "")
 
 
 def _show(device: Device) -> str:

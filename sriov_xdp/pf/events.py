@@ -1,40 +1,57 @@
 """What the host does to us: devices, namespaces and pins that appear, vanish or change, seen by the monitors.
 
 An event is news, not truth: it only says where to look. What is done about it is decided by what the kernel says of this
-generation's device when it is looked at. For the pf package; writer thread only.
+generation's device when it is looked at. A guest can make events as fast as it likes, so a turn takes a bounded batch of them,
+what looks at many objects goes in steps, and who changes something again and again is followed when it rests. For the pf
+package; writer thread only.
 """
 
 import logging
 import time
+from collections.abc import Callable, Iterator
 
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link
 from sriov_xdp.host.monitor import Change, FilterRemoval, FolderMonitor, LinkChange, LinkMonitor
 from sriov_xdp.pf import adoption, lifecycle, uplinks
 from sriov_xdp.pf.context import Context, Steps
-from sriov_xdp.pf.intent import Datapath, VfAddress
+from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.inventory import AttachedVf, Stage
+from sriov_xdp.pf.log_budget import BudgetedLog, LogKind
 from sriov_xdp.pf.publish import publish_all, publish_ports
 from sriov_xdp.pf.restlessness import Restlessness
 
-_log = logging.getLogger("sriov_xdp.pf")
 # A guest may take its XDP program off and put it back in a loop, and each change costs some 20 ms. One that did so this often in
 # this time stays in XDP mode, which is right with or without a program, until it rests.
 _RESTLESS_CHANGES = 20
 _RESTLESS_SECONDS = 5.0
-_RESTLESS = "auto: the guest's XDP program comes and goes"
-_VFS_A_STEP = 16
+# The same holds for its carrier: a port whose link flaps stays seen as without, which is right either way (tc_forward()).
+_NETLINK = "netlink"
+_VFS_A_STEP, _NAMES_A_STEP = 16, 64
 
 
 class HostEvents:
     """Keeps the inventory in step with the host. Writer thread only."""
 
-    def __init__(self, context: Context, links: LinkMonitor, names: FolderMonitor, pins: FolderMonitor) -> None:
+    def __init__(
+        self,
+        context: Context,
+        links: LinkMonitor,
+        names: FolderMonitor,
+        pins: FolderMonitor,
+        walk: Callable[[Callable[[], Steps[None]]], None],
+        log: BudgetedLog,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._context = context
         self._links = links
         self._names = names
         self._pins = pins
+        self._walk = walk
+        self._budgeted = log
+        self._clock = clock
         self._program_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
+        self._carrier_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
         self._waiting: set[VfAddress] = set()
         self._must_check_hooks = False
         self._is_looking = False
@@ -43,20 +60,33 @@ class HostEvents:
         """The link monitor has something; after an overrun everything is looked at."""
         changes = self._links.drain()
         if changes is None:
-            _log.warning("netlink: events were lost; looking at every device")
+            text = "netlink: events were lost; looking at every device"
+            self._budgeted.write(logging.WARNING, _NETLINK, LogKind.EVENTS, text)
             self.look_at_all()
             return
         for change in changes:
             try:
                 self._on_change(change)
             except lifecycle.FAULTS as error:  # of one device; the others' changes were read too and come only once
-                _log.error("device with ifindex %d: a change could not be followed: %s", change.ifindex, error)
+                self._complain(f"device with ifindex {change.ifindex}", "a change could not be followed", error)
 
     def on_names(self) -> None:
         """A namespace's name came or went."""
         self._names.drain()
-        for vf in list(self._context.inventory.vfs.values()):
+        self._walk(self.look_at_names)
+
+    def look_at_names(self) -> Steps[None]:
+        """Compares the inventory with the names that are there."""
+        for number, vf in enumerate(self._attached(), start=1):
             self._check_namespace(vf)
+            if number % _NAMES_A_STEP == 0:
+                yield None
+
+    def _attached(self) -> Iterator[AttachedVf]:
+        """Those that are attached when it begins, and still are when it is their turn."""
+        for address, vf in list(self._context.inventory.vfs.items()):
+            if self._context.inventory.vfs.get(address) is vf:
+                yield vf
 
     def on_pins(self) -> None:
         """A pin came or went, by us or by somebody else: a port without its programs must not stay open. Looked at soon."""
@@ -90,14 +120,19 @@ class HostEvents:
 
     def _look_at_all(self) -> Steps[None]:
         try:
-            for number, vf in enumerate(list(self._context.inventory.vfs.values())):
-                if self._context.inventory.vfs.get(vf.address) is vf:
+            for vf in self._attached():
+                try:
                     yield from self._look_at(vf)
-                if number % _VFS_A_STEP == 0:
-                    yield None
+                except lifecycle.FAULTS as error:
+                    self._complain(str(vf.address), "its device could not be looked at", error)
+                yield None
             for pf in list(self._context.inventory.pfs.values()):
-                self._look_at_uplink(pf.spec.name)
-            adoption.sweep(self._context)
+                try:
+                    self._look_at_uplink(pf.spec.name)
+                except lifecycle.FAULTS as error:
+                    self._complain(pf.spec.name, "its uplink could not be looked at", error)
+                yield None
+            yield from lifecycle.remove_leftovers(self._context)
         finally:
             self._is_looking = False
         yield from self._enforce_all()
@@ -122,12 +157,12 @@ class HostEvents:
 
     def _enforce_all(self) -> Steps[None]:
         """Every port and uplink is held to its programs."""
-        for number, vf in enumerate(list(self._context.inventory.vfs.values())):
+        for number, vf in enumerate(self._attached()):
             try:
-                if self._context.inventory.vfs.get(vf.address) is vf and vf.stage is Stage.IN_SERVICE:
+                if vf.stage is Stage.IN_SERVICE:
                     yield from adoption.enforce(self._context, vf)
             except lifecycle.FAULTS as error:
-                _log.error("%s: its programs could not be put back yet: %s", vf.address, error)
+                self._complain(str(vf.address), "its programs could not be put back yet", error)
             if number % _VFS_A_STEP == 0:
                 yield None
         for pf in list(self._context.inventory.pfs.values()):
@@ -135,7 +170,7 @@ class HostEvents:
                 if pf.uplink:
                     uplinks.enforce(self._context, pf)
             except lifecycle.FAULTS as error:
-                _log.error("uplink %s of %s: its programs could not be put back yet: %s", pf.spec.uplink, pf.spec.name, error)
+                self._complain(pf.spec.name, "the programs of its uplink could not be put back yet", error)
 
     def _resume(self, vf: AttachedVf) -> Steps[None]:
         if self._context.inventory.vfs.get(vf.address) is not vf or vf.stage is Stage.IN_SERVICE:
@@ -143,21 +178,27 @@ class HostEvents:
         try:
             yield from adoption.resume(self._context, vf)
         except lifecycle.FAULTS as error:
-            _log.error("%s: not in service yet: %s", vf.address, error)
+            self._complain(str(vf.address), "not in service yet", error)
 
     def _follow_rested(self) -> None:
         """Guests that were restless and rest now are followed again."""
         for address in list(self._waiting):
             vf = self._context.inventory.vfs.get(address)
-            if vf and self._program_changes.is_restless(vf.attachment.spec.guest, time.monotonic()):
+            if vf and self._is_restless(vf):
                 continue
             self._waiting.discard(address)
             link = self._context.links.find(vf.attachment.ifindex) if vf else None
             if vf and link:
+                vf.is_restless = False
                 vf.active_reason = lifecycle.mode_of(self._context, vf)[1]
-                self._follow_program(vf, guest_runs_xdp=link.peer_runs_xdp)
+                self._follow(vf, link)
         guests = frozenset(vf.attachment.spec.guest for vf in self._context.inventory.vfs.values())
         self._program_changes.forget_all_but(guests)
+        self._carrier_changes.forget_all_but(guests)
+
+    def _is_restless(self, vf: AttachedVf) -> bool:
+        now, guest = self._clock(), vf.attachment.spec.guest
+        return self._program_changes.is_restless(guest, now) or self._carrier_changes.is_restless(guest, now)
 
     def _on_change(self, change: Change) -> None:
         if isinstance(change, LinkChange):
@@ -200,18 +241,27 @@ class HostEvents:
     def _follow(self, vf: AttachedVf, link: Link) -> None:
         adoption.take_up_name(self._context, vf, link)
         self._follow_program(vf, guest_runs_xdp=link.peer_runs_xdp)
-        if vf.has_carrier != link.has_carrier:
-            vf.has_carrier = link.has_carrier
-            publish_ports(self._context, [vf])
+        if vf.has_carrier == link.has_carrier:
+            return
+        now, guest = self._clock(), vf.attachment.spec.guest
+        self._carrier_changes.changed(guest, now)
+        if link.has_carrier and self._carrier_changes.is_restless(guest, now):
+            self._waiting.add(vf.address)
+            return
+        vf.has_carrier = link.has_carrier
+        publish_ports(self._context, [vf])
 
     def _follow_program(self, vf: AttachedVf, *, guest_runs_xdp: bool) -> None:
         if vf.guest_runs_xdp == guest_runs_xdp:
             return
-        now, guest = time.monotonic(), vf.attachment.spec.guest
+        now, guest = self._clock(), vf.attachment.spec.guest
         self._program_changes.changed(guest, now)
         if not guest_runs_xdp and self._program_changes.is_restless(guest, now):
             self._waiting.add(vf.address)
-            if vf.attachment.spec.datapath is Datapath.AUTO:
-                vf.active_reason = _RESTLESS
+            vf.is_restless = True
+            vf.active_reason = lifecycle.mode_of(self._context, vf)[1]
             return
         lifecycle.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
+
+    def _complain(self, subject: str, text: str, error: Exception) -> None:
+        self._budgeted.write(logging.ERROR, subject, LogKind.EVENTS, "%s: %s: %s", subject, text, error)

@@ -16,6 +16,7 @@ from sriov_xdp.vswitch.vlan import Vlan, VlanMode
 
 PF_NAME = re.compile(r"[a-z][a-z0-9]{0,6}")
 _VLAN_RANGE = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?")
+_STORM = ("broadcast_pps", "multicast_pps")
 _VF_ADDRESS = re.compile(r"(?P<pf>[a-z][a-z0-9]{0,6}?)vf(?P<index>0|[1-9][0-9]{0,2})")
 
 
@@ -33,6 +34,13 @@ class LinkState(StrEnum):
     AUTO = "auto"
     ENABLE = "enable"
     DISABLE = "disable"
+
+
+class WireOwnSource(StrEnum):
+    """What becomes of frames from the wire whose source is the uplink's own address, or one of a VF of the PF in that VLAN."""
+
+    DROP = "drop"
+    ACCEPT = "accept"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -61,6 +69,7 @@ class PfSpec:
     name: str
     uplink: str | None
     num_vfs: int
+    wire_own_source: WireOwnSource = WireOwnSource.DROP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,14 +167,18 @@ def settings_to_json(settings: PolicySettings) -> dict[str, Any]:
     document: dict[str, Any] = {"security": security} if security else {}
     if settings.deny_reply is not None:
         document["deny_reply"] = settings.deny_reply.value
+    storm = {name: value for name in _STORM if (value := getattr(settings, f"storm_{name}")) is not None}
+    if storm:
+        document["guards"] = {"storm": storm}
     return document
 
 
 def settings_from_json(document: dict[str, Any]) -> PolicySettings:
     """The reverse of settings_to_json."""
-    security = {name: Security(value) for name, value in document.get("security", {}).items()}
+    settings: dict[str, Any] = {name: Security(value) for name, value in document.get("security", {}).items()}
+    settings |= {f"storm_{name}": pps for name, pps in document.get("guards", {}).get("storm", {}).items()}
     reply = document.get("deny_reply")
-    return PolicySettings(**security, deny_reply=DenyReply(reply) if reply else None)
+    return PolicySettings(**settings, deny_reply=DenyReply(reply) if reply else None)
 
 
 def require_type(kind: type, *values: Any) -> None:

@@ -10,6 +10,7 @@ from enum import Enum, StrEnum
 from typing import TypeVar
 
 from sriov_xdp.datapath.abi import MAX_PFS
+from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.errors import Conflict, NotFound
 from sriov_xdp.pf.intent import Attachment, Datapath, HostIntent, PfSpec, VfAddress
 from sriov_xdp.vswitch.address import MacAddress
@@ -98,7 +99,8 @@ class Stage(Enum):
 
 @dataclass(slots=True)
 class AttachedVf:
-    """A VF in use. active: the program kind that is attached now, and why."""
+    """A VF in use. active: the program kind that is attached now, and why. cut_for_loop_with: the other VF of a loop through the
+    guest, because of which this one takes no part in floods."""
 
     attachment: Attachment
     device: Device
@@ -107,6 +109,8 @@ class AttachedVf:
     stage: Stage = Stage.PLANNED
     has_carrier: bool = True
     guest_runs_xdp: bool = False
+    is_restless: bool = False  # its guest's XDP program comes and goes, and is not followed until it rests
+    cut_for_loop_with: VfAddress | None = None
     guest_features_before: dict[str, bool] = field(default_factory=dict)
 
     @property
@@ -138,7 +142,8 @@ class Former:
 class Inventory:
     """Everything by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, jumbo_xdp: JumboXdp) -> None:
+        self.jumbo_xdp = jumbo_xdp
         self.pfs: dict[str, PhysicalFunction] = {}
         self.switches: dict[str, Switch] = {}
         self.vfs: dict[VfAddress, AttachedVf] = {}

@@ -52,12 +52,16 @@ def beside(context: Context, work: Callable[[Links], T]) -> Steps[T]:
 
 def mode_of(context: Context, attached: AttachedVf) -> tuple[Datapath, str]:
     """The program kind that the VF should have now, and why."""
-    return active_datapath(
-        attached.attachment.spec.datapath,
+    mode = attached.attachment.spec.datapath
+    active, reason = active_datapath(
+        mode,
         guest_runs_xdp=attached.guest_runs_xdp,
         mtu_bytes=context.inventory.mtu_bytes(attached.address.pf),
         jumbo=context.jumbo_xdp,
     )
+    if attached.is_restless and mode is Datapath.AUTO and active is Datapath.XDP:
+        reason = "auto: the guest's XDP program comes and goes"
+    return active, reason
 
 
 def default_mac(spec: AdapterSpec) -> MacAddress:
@@ -157,7 +161,7 @@ def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, new_nam
         admin_mac=spec.mac or default_mac(spec),
         generation=generation,
         representor=veth.choose_name(context.links, vf),
-        ifindex=veth.choose_ifindex(context.links, used, generation),
+        ifindex=veth.choose_ifindex(context.links, used, context.instance, generation),
         netns_is_ours=new_namespace is not None or any(other.netns_is_ours for other in others),
         netns_id=netns_id,
     )
@@ -253,13 +257,27 @@ def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach
     context.mailboxes.close(vf)
     try:
         yield from beside(context, lambda links: veth.remove(links, attachment))
-    except HostError as error:  # nothing enters by it any more; the sweep tries again
+    except HostError as error:  # nothing enters by it any more; it is tried again
         _log.error("%s: %s", vf, error)
-        context.links.change(attachment.ifindex, state="down")
+        context.leftovers[attachment.ifindex] = attachment
         return
-    context.hooks.forget(str(vf))
-    leaving.remove_namespace(context, attachment)
+    _end(context, attachment)
     _log.info("%s detached from guest %s: %s", vf, spec.guest, request)
+
+
+def remove_leftovers(context: Context) -> Steps[None]:
+    """Pairs of former VFs that the kernel would not let go."""
+    for attachment in list(context.leftovers.values()):
+        yield from beside(context, lambda links, attachment=attachment: veth.remove(links, attachment))  # type: ignore[misc]
+        del context.leftovers[attachment.ifindex]
+        _end(context, attachment)
+
+
+def _end(context: Context, attachment: Attachment) -> None:
+    """What goes after a pair."""
+    if attachment.vf not in context.inventory.vfs:
+        context.hooks.forget(str(attachment.vf))
+    leaving.remove_namespace(context, attachment)
 
 
 def unplugged(context: Context, attached: AttachedVf, why: str) -> Steps[None]:
@@ -363,13 +381,15 @@ def set_active(context: Context, attached: AttachedVf, wanted: tuple[Datapath, s
     _log.info("%s: data path is %s now: %s", attached.address, active, reason)
 
 
-def change_live(context: Context, attached: AttachedVf, before: AdapterSpec) -> Steps[None]:
-    """What a changed adapter needs beside maps: alias, link, kind of data path. The guest keeps its interface."""
+def change_live(context: Context, attached: AttachedVf, former: Attachment) -> Steps[None]:
+    """What a changed adapter needs beside maps: alias, address, link, kind of data path. The guest keeps its interface."""
     spec = attached.attachment.spec
     alias = veth.host_alias(context.instance, attached.attachment)
     yield from show_vlan(context, attached)
     yield from beside(context, lambda links: links.change(attached.attachment.ifindex, ifalias=alias))
-    if spec.link_state is not before.link_state:
+    if attached.attachment.admin_mac != former.admin_mac:
+        yield from beside(context, lambda links: veth.set_guest_mac(links, attached.attachment))
+    if spec.link_state is not former.spec.link_state:
         apply_link_state(context, attached)
     yield from set_active(context, attached)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from sriov_xdp.pf import lifecycle
 from sriov_xdp.pf.commit import commit
 from sriov_xdp.pf.context import Actor, Context, Steps, record_of
-from sriov_xdp.pf.errors import Conflict, Refused
+from sriov_xdp.pf.errors import Conflict, NotFound, Refused
 from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, LinkState, VfAddress, attachment_to_text, switch_to_json
 from sriov_xdp.pf.inventory import AttachedVf, Change
 from sriov_xdp.pf.modes import pinned_problem
@@ -81,6 +81,16 @@ def settle_ports(context: Context, vlans: dict[VfAddress, Vlan], mtus: dict[str,
             yield from lifecycle.follow_mtu(context, vf)
 
 
+def set_switch(context: Context, name: str, change: SettingsChange, actor: Actor) -> Steps[Switch]:
+    """Changes settings of a switch's policy. Raises NotFound."""
+    if name not in context.inventory.switches:
+        raise NotFound(f"switch {name}: not configured; `sriov-xdp switch list` shows what is")
+    switch = context.inventory.switches[name]
+    changed = replace(switch, policy=switch.policy.merged(change.policy, change.of_policy()))
+    yield from put_switch(context, changed, actor)
+    return changed
+
+
 def set_group(context: Context, name: str, change: SettingsChange, actor: Actor) -> Steps[PortGroup]:
     """Changes settings of a port group. Raises NotFound, Conflict."""
     switch, group = context.inventory.group(name)
@@ -140,7 +150,7 @@ def change_adapter(context: Context, attached: AttachedVf, spec: AdapterSpec, ac
     changed = changed_attachment(context, attached, spec)
     commit(context, Change(attachments={attached.address: changed}), [adapter_record(former, changed, actor, request)])
     try:
-        yield from lifecycle.change_live(context, attached, former.spec)
+        yield from lifecycle.change_live(context, attached, former)
     except lifecycle.FAULTS:
         if spec.datapath is not former.spec.datapath and attached.attachment == changed:
             back = replace(changed, spec=replace(changed.spec, datapath=former.spec.datapath))

@@ -104,8 +104,8 @@ def describe(spec: PfSpec | Switch | AdapterSpec | None) -> dict[str, Any] | Non
     match spec:
         case None:
             return None
-        case PfSpec(name=name, uplink=uplink, num_vfs=num_vfs):
-            return {"name": name, "uplink": uplink, "num_vfs": num_vfs}
+        case PfSpec(name=name, uplink=uplink, num_vfs=num_vfs, wire_own_source=own_source):
+            return {"name": name, "uplink": uplink, "num_vfs": num_vfs, "wire_own_source": own_source.value}
         case Switch():
             return switch_to_json(spec)
         case AdapterSpec():

@@ -18,7 +18,7 @@ from typing import Any
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS, Pins
 from sriov_xdp.datapath.tables import Tables
-from sriov_xdp.host import bpffs, kernel, systemd
+from sriov_xdp.host import bpffs, descriptors, kernel, systemd
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Links
 from sriov_xdp.host.memory import give_memory_back
@@ -36,7 +36,10 @@ from sriov_xdp.pf.hooks import Hooks
 from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.inventory import Inventory
 from sriov_xdp.pf.lasting_fault import LastingFault
-from sriov_xdp.pf.loop import WriterLoop
+from sriov_xdp.pf.log_budget import LogKind
+from sriov_xdp.pf.loop import Source, TurnKind, WriterLoop
+from sriov_xdp.pf.loop_watch import LoopWatch
+from sriov_xdp.pf.loops import LOOK_SECONDS
 from sriov_xdp.pf.mailboxes import Complain, Mailboxes, Serve
 from sriov_xdp.pf.metrics import RequestMetrics
 from sriov_xdp.pf.presence import open_own_state, require_state
@@ -67,11 +70,12 @@ class PfService:
         self._use_tcx = use_tcx
         self._jumbo_xdp = jumbo_xdp or kernel.read()
         self._selector = selectors.DefaultSelector()
-        self.loop = WriterLoop(self._selector)
         self.metrics = RequestMetrics()
-        self.mailboxes = Mailboxes(self._selector)
+        self.loop = WriterLoop(self._selector, log=self.metrics.log)
+        self.mailboxes = Mailboxes(self._selector, descriptors.limit())
         self.context: Context
         self.events: HostEvents
+        self.loop_watch: LoopWatch
         self.was_compiled = False
         self.is_first_start = False
         self._checkpoint_fault = LastingFault(what="state: checkpoint")
@@ -91,7 +95,7 @@ class PfService:
         instance = database.meta("instance")
         self.is_first_start = instance is None
         self.context = Context(
-            inventory=Inventory(),
+            inventory=Inventory(self._jumbo_xdp),
             tables=tables,
             pins=pins,
             marks=marks,
@@ -110,11 +114,17 @@ class PfService:
         self._watch_host()
         adoption.adopt(self.context)
         self.events.on_links()  # what was queued while there was nobody to hear it is old by now
+        self.loop_watch = LoopWatch(self.context)
         self._set_timers()
 
     def _start_verb(self, steps: Steps[object]) -> None:
         """What an event sets off, when it is its turn; a fault of it is its own."""
-        self.loop.submit(lambda: self.context.turns.take(steps)).add_done_callback(_log_fault)
+        self.loop.submit(lambda: self.context.turns.take(steps)).add_done_callback(self._note_fault)
+
+    def _note_fault(self, done: Future[Any]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error:
+            self.metrics.log.write(logging.ERROR, "verb", LogKind.FAILURES, "%s", error)
 
     def _serve_with(self, controller: Controller) -> Serve:
         def serve(vf: VfAddress, session: Session, ask: Ask, actor: Actor) -> list[bytes]:
@@ -132,10 +142,13 @@ class PfService:
         """Monitors come before adoption, so that nothing happens in between unseen."""
         link_monitor = LinkMonitor()
         name_monitor, pin_monitor = FolderMonitor(NAMED), FolderMonitor(self._places.bpffs / LINKS)
-        self.events = HostEvents(self.context, link_monitor, name_monitor, pin_monitor)
-        self._selector.register(link_monitor, selectors.EVENT_READ, self.events.on_links)
-        self._selector.register(name_monitor, selectors.EVENT_READ, self.events.on_names)
-        self._selector.register(pin_monitor, selectors.EVENT_READ, self.events.on_pins)
+        self.events = HostEvents(self.context, link_monitor, name_monitor, pin_monitor, self.loop.walk, self.metrics.log)
+        for monitor, source in (
+            (link_monitor, Source(TurnKind.LINK_EVENTS, self.events.on_links)),
+            (name_monitor, Source(TurnKind.NAME_EVENTS, self.events.on_names)),
+            (pin_monitor, Source(TurnKind.NAME_EVENTS, self.events.on_pins)),
+        ):
+            self._selector.register(monitor, selectors.EVENT_READ, source)
 
     def _set_timers(self) -> None:
         self.loop.every(_CHECKPOINT_SECONDS, self._checkpoint)
@@ -144,6 +157,8 @@ class PfService:
         self.loop.every(_SETTLE_SECONDS, self.events.settle)
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
         self.loop.every(_RETRY_SECONDS, self.events.retry)
+        self.loop.every(LOOK_SECONDS, self.loop_watch.look)
+        self.loop.every(_SETTLE_SECONDS, self.mailboxes.close_idle)
         watchdog_seconds = systemd.watchdog_interval_seconds()
         if watchdog_seconds:
             self.loop.every(watchdog_seconds, lambda: systemd.notify("WATCHDOG=1"))
@@ -162,6 +177,7 @@ class PfService:
         """Ends everything that is only of this process."""
         for vf in list(self.context.inventory.vfs):
             self.mailboxes.close(vf)
+        self.loop_watch.close()
         self.context.beside.close()
         self.context.records.close()
         self.context.database.close()
@@ -170,11 +186,6 @@ class PfService:
         self.loop.close()
         for fd in self._lock_fds:
             os.close(fd)
-
-
-def _log_fault(done: Future[Any]) -> None:
-    if not done.cancelled() and done.exception():
-        _log.error("%s", done.exception())
 
 
 def lock(places: Places) -> list[int]:

@@ -3,13 +3,14 @@
 import json
 from typing import Any
 
-from sriov_xdp.pf.intent import PfSpec, require_type
+from sriov_xdp.pf.intent import PfSpec, WireOwnSource, require_type
 from sriov_xdp.pf.inventory import FoundUplink, PfEntry, PhysicalFunction
 
 
 def pf_to_text(pf: PhysicalFunction) -> str:
     """For the store."""
-    document = {"number": pf.number, "uplink": pf.spec.uplink, "num_vfs": pf.spec.num_vfs, "found": _found_to_json(pf.found)}
+    spec = {"uplink": pf.spec.uplink, "num_vfs": pf.spec.num_vfs, "wire_own_source": pf.spec.wire_own_source.value}
+    document = {"number": pf.number, **spec, "found": _found_to_json(pf.found)}
     return json.dumps(document)
 
 
@@ -18,7 +19,8 @@ def pf_from_text(name: str, text: str) -> PfEntry:
     document = json.loads(text)
     require_type(int, document["number"], document["num_vfs"])
     require_type(str, document["uplink"] or "")
-    spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"])
+    own_source = WireOwnSource(document.get("wire_own_source", WireOwnSource.DROP))  # earlier versions did not say
+    spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"], wire_own_source=own_source)
     found = document.get("found")
     if found is None and "features_before" in document and spec.uplink:
         found = _of_an_earlier_version(document["features_before"])

@@ -203,12 +203,19 @@ def _attach_xdp(context: Context, pf: PhysicalFunction, link: Link) -> XdpMode:
     return XdpMode.NATIVE
 
 
-def enforce(context: Context, pf: PhysicalFunction) -> None:
-    """Puts back what somebody took off the uplink. Raises DataPathError, HostError, PfError."""
+def missing_hooks(context: Context, pf: PhysicalFunction) -> list[str]:
+    """Programs that must run on the uplink and do not, as the kernel says. Raises DataPathError, HostError."""
     assert pf.uplink is not None
     tc_program, xdp_program = programs(pf)
     wanted_xdp = xdp_program if pf.uplink.xdp_mode is XdpMode.NATIVE else None
-    missing = context.hooks.missing(link_name(pf), tc_program, wanted_xdp, pf.uplink.ifindex)
+    return context.hooks.missing(link_name(pf), tc_program, wanted_xdp, pf.uplink.ifindex)
+
+
+def enforce(context: Context, pf: PhysicalFunction) -> None:
+    """Puts back what somebody took off the uplink. Raises DataPathError, HostError, PfError."""
+    assert pf.uplink is not None
+    tc_program = programs(pf)[0]
+    missing = missing_hooks(context, pf)
     if missing:
         _log.error(
             "uplink %s of %s: %s was not on it any more; attached again", pf.spec.uplink, pf.spec.name, " and ".join(missing)

@@ -41,11 +41,13 @@ def guest_alias(vf: VfAddress, vlan: Vlan) -> str:
     return f"sriov-xdp {vf} vlan {vlan}"[:_ALIAS_BYTES]
 
 
-def choose_ifindex(links: Links, used_slots: frozenset[int], generation: int) -> int:
+def choose_ifindex(links: Links, used_slots: frozenset[int], instance: str, generation: int) -> int:
     """A number whose low bits are a free slot and whose high bits come from the generation: a late event of an earlier owner of
-    the slot names another device. Raises Conflict when all slots are in use."""
+    the slot names another device. Each instance counts from elsewhere, so that two on one host do not meet. Raises Conflict
+    when all slots are in use."""
+    block = _FIRST_BLOCK + (int(instance, 16) + generation) % _BLOCKS
     for slot in range(abi.FIRST_VF_SLOT, abi.MAX_PORTS):
-        ifindex = (_FIRST_BLOCK + generation % _BLOCKS) * abi.MAX_PORTS + slot
+        ifindex = block * abi.MAX_PORTS + slot
         if slot not in used_slots and links.find(ifindex) is None:
             return ifindex
     raise Conflict(f"VFs: all {abi.MAX_PORTS - abi.FIRST_VF_SLOT} slots of this host are in use; detach one first")
@@ -140,6 +142,13 @@ def set_guest_alias(links: Links, attachment: Attachment, vlan: Vlan) -> None:
     """After the port's VLAN changed."""
     with suppress(HostError), _guest_end(links, attachment) as (guest, link):
         guest.change(link.ifindex, ifalias=guest_alias(attachment.vf, vlan))
+
+
+def set_guest_mac(links: Links, attachment: Attachment) -> None:
+    """After the operator changed the admin MAC: the interface in the guest has it, as it had the first one. Best effort; a guest
+    that has a driver takes it from the reset."""
+    with suppress(HostError), _guest_end(links, attachment) as (guest, link):
+        guest.change(link.ifindex, address=str(attachment.admin_mac))
 
 
 def set_mtu(links: Links, attachment: Attachment, mtu_bytes: int) -> None:

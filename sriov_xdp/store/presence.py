@@ -31,13 +31,11 @@ def presence(folder: Path) -> Presence:
     """Of the state in a folder. Raises StoreError when it cannot be looked at, as for want of space for a copy."""
     state = folder / STATE_FILE
     try:
-        size = state.stat().st_size
+        state.stat()
     except (FileNotFoundError, NotADirectoryError):
         return Presence.ABSENT
     except OSError as error:
         raise StoreError(f"{state}: {error}; check permissions and file system") from error
-    if size == 0:
-        return Presence.EMPTY
     try:
         with _opened(state) as connection:
             return _look(connection)

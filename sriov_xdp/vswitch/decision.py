@@ -1,11 +1,13 @@
 """decide(): whether a guest's configuration request is granted, by the policy of its port. Step 4 of the seed's workflow.
 
-Rules, in order, for each address of a request; one refused address refuses the whole request (as i40e does):
-1. an address must be usable: not zero, and a primary address neither broadcast nor multicast;
-2. the port's own effective or granted address, and multicast groups, need no permission (floods reach every member);
-3. mac_changes must accept any other address: the guest asks to receive frames for it;
-4. no other port of the VLAN, nor the uplink, owns the address;
-5. a port holds at most MAX_FILTERS granted addresses beside its effective MAC (ice and i40e: 18 with own and broadcast).
+Rules, in order; one refused address refuses the whole request (as i40e does):
+1. a port holds at most MAX_FILTERS granted addresses beside its effective MAC (ice and i40e: 18 with own and broadcast). This
+   comes first, so that a message that names hundreds of addresses costs no more than counting them;
+then for each address:
+2. it must be usable: not zero, and a primary address neither broadcast nor multicast;
+3. the port's own effective or granted address, and multicast groups, need no permission (floods reach every member);
+4. mac_changes must accept any other address: the guest asks to receive frames for it;
+5. no other port of the VLAN, nor the uplink, owns the address.
 """
 
 from dataclasses import dataclass, replace
@@ -115,33 +117,82 @@ def decide(request: ConfigurationRequest, port: PortView, now_seconds: float) ->
             return _decide_remove(addresses, port, now_seconds)
 
 
+@dataclass(slots=True)
+class _Change:
+    """A device while a request is carried out on it: each address costs the same, however many there are."""
+
+    effective_mac: MacAddress
+    filters: set[MacAddress]
+    legacy_added: tuple[MacAddress, float] | None
+
+    @classmethod
+    def of(cls, device: Device) -> "_Change":
+        return cls(device.effective_mac, set(device.filters), device.legacy_added)
+
+    def add(self, address: MacAddress, role: AddressRole, now_seconds: float) -> None:
+        """As if it were granted."""
+        if role is AddressRole.PRIMARY:
+            if address != self.effective_mac:
+                self.effective_mac, self.legacy_added = address, None
+                self.filters.discard(address)
+        elif address != self.effective_mac and not address.is_broadcast:
+            self.filters.add(address)
+            if role is AddressRole.LEGACY and not address.is_multicast:
+                self.legacy_added = (address, now_seconds)
+
+    def remove(self, address: MacAddress, now_seconds: float) -> bool:
+        """Whether the address was the effective MAC and its successor took its place."""
+        if address != self.effective_mac:
+            self.filters.discard(address)
+            return False
+        if self.legacy_added is None:
+            return False
+        successor, added_at = self.legacy_added
+        if successor not in self.filters or now_seconds - added_at > LEGACY_REPLACE_SECONDS:
+            return False
+        self.effective_mac, self.legacy_added = successor, None
+        self.filters.discard(successor)
+        return True
+
+    def on(self, device: Device) -> Device:
+        """The device after it."""
+        filters = frozenset(self.filters)
+        return replace(device, effective_mac=self.effective_mac, filters=filters, legacy_added=self.legacy_added)
+
+
 def _decide_add(addresses: tuple[tuple[MacAddress, AddressRole], ...], port: PortView, now_seconds: float) -> Decision:
-    device = port.device
-    rule = "own address: no change"
+    wanted = _Change.of(port.device)
     for address, role in addresses:
-        if role is AddressRole.PRIMARY and address == device.effective_mac:
+        wanted.add(address, role, now_seconds)
+    if len(wanted.filters) > MAX_FILTERS:
+        text = f"{len(wanted.filters)} addresses beside the effective MAC; a port holds {MAX_FILTERS}"
+        return Deny(rule=f"filter limit: {MAX_FILTERS}", reason=text)
+    change, rule, accepted = _Change.of(port.device), "own address: no change", port.policy.rule("mac_changes")
+    for address, role in addresses:
+        is_own = address == change.effective_mac
+        if is_own and role is AddressRole.PRIMARY:
             continue
-        denied = _refusal(address, role, port, device)
+        needs_no_permission = is_own or address in change.filters or address.is_multicast
+        denied = _refusal(address, role, port, change.effective_mac, needs_no_permission=needs_no_permission)
         if denied:
             return denied
-        if address.is_multicast or address in device.unicast:
-            rule = "multicast group: always granted" if address.is_multicast else rule
-        else:
-            rule = port.policy.rule("mac_changes")
-        device = _with_address(device, address, role, now_seconds)
-    if len(device.filters) > MAX_FILTERS:
-        text = f"{len(device.filters)} addresses beside the effective MAC; a port holds {MAX_FILTERS}"
-        return Deny(rule=f"filter limit: {MAX_FILTERS}", reason=text)
-    return Grant(device=device, rule=rule)
+        if address.is_multicast:
+            rule = "multicast group: always granted"
+        elif not needs_no_permission:
+            rule = accepted
+        change.add(address, role, now_seconds)
+    return Grant(device=change.on(port.device), rule=rule)
 
 
-def _refusal(address: MacAddress, role: AddressRole, port: PortView, device: Device) -> Deny | None:
+def _refusal(
+    address: MacAddress, role: AddressRole, port: PortView, effective_mac: MacAddress, *, needs_no_permission: bool
+) -> Deny | None:
     if address.is_zero or (role is AddressRole.PRIMARY and address.is_multicast):
         return Deny(rule="address form", reason=f"{address} cannot be the address of an interface")
-    if address.is_multicast or address in device.unicast:
+    if needs_no_permission:
         return None
     if port.policy.mac_changes is Security.REJECT:
-        text = f"{address}: the port's policy does not accept other addresses than {device.effective_mac}"
+        text = f"{address}: the port's policy does not accept other addresses than {effective_mac}"
         return Deny(rule=port.policy.rule("mac_changes"), reason=text)
     owner = port.owners.other_owner(port.name, address, port.vlan.domains)
     if owner is not None:
@@ -149,32 +200,17 @@ def _refusal(address: MacAddress, role: AddressRole, port: PortView, device: Dev
     return None
 
 
-def _with_address(device: Device, address: MacAddress, role: AddressRole, now_seconds: float) -> Device:
-    if role is AddressRole.PRIMARY:
-        return replace(device, effective_mac=address, filters=device.filters - {address}, legacy_added=None)
-    if address == device.effective_mac or address.is_broadcast:
-        return device
-    legacy = (address, now_seconds) if role is AddressRole.LEGACY and not address.is_multicast else device.legacy_added
-    return replace(device, filters=device.filters | {address}, legacy_added=legacy)
-
-
 def _decide_remove(addresses: tuple[MacAddress, ...], port: PortView, now_seconds: float) -> Decision:
     """Absent addresses are no error (ice: ENOENT is skipped). The effective MAC stays, unless a legacy driver added its
     successor just before."""
-    device = port.device
-    rule = "own filter: always granted"
+    change, rule = _Change.of(port.device), "own filter: always granted"
     for address in addresses:
-        if address != device.effective_mac:
-            device = replace(device, filters=device.filters - {address})
-            continue
-        rule = "effective MAC: stays"
-        if device.legacy_added is None:
-            continue
-        successor, added_at = device.legacy_added
-        if successor in device.filters and now_seconds - added_at <= LEGACY_REPLACE_SECONDS:
-            rule = port.policy.rule("mac_changes")
-            device = replace(device, effective_mac=successor, filters=device.filters - {successor}, legacy_added=None)
-    return Grant(device=device, rule=rule)
+        if address == change.effective_mac:
+            was_replaced = change.remove(address, now_seconds)
+            rule = port.policy.rule("mac_changes") if was_replaced else "effective MAC: stays"
+        else:
+            change.remove(address, now_seconds)
+    return Grant(device=change.on(port.device), rule=rule)
 
 
 def address_form_problem(address: MacAddress) -> str | None:

@@ -30,6 +30,10 @@ class Scene:
         self.config = host_config(None, guests, GROUPS)
         self.daemon: Daemon = lab.daemon(self.config)
 
+    def namespaces(self) -> list[str]:
+        """Of this run; the host's others come and go."""
+        return sorted(path.name for path in Path("/run/netns").iterdir() if path.name.startswith(self.lab.tag))
+
     def file(self, document: dict) -> str:
         path = self.lab.folder / "given.yaml"
         path.write_text(yaml.safe_dump(document))
@@ -82,12 +86,12 @@ def test_vf_document_has_the_published_keys(scene: Scene) -> None:
     ],
 )
 def test_failures_have_an_exit_code_and_say_what_to_do(scene: Scene, arguments: list[str], code: int, text: str) -> None:
-    before = scene.daemon.ask("export"), subprocess.check_output(["ip", "netns"])
+    before = scene.daemon.ask("export"), scene.namespaces()
     done = scene.daemon.command(*arguments)
     assert (code, "") == (done.returncode, done.stdout)
     assert text in done.stderr
     assert "Traceback" not in done.stderr
-    assert before == (scene.daemon.ask("export"), subprocess.check_output(["ip", "netns"]))
+    assert before == (scene.daemon.ask("export"), scene.namespaces())
 
 
 def test_port_may_override_only_what_its_group_allows(scene: Scene) -> None:
@@ -128,6 +132,7 @@ def test_export_applies_without_a_change(scene: Scene) -> None:
 def test_diff_shows_what_apply_does(scene: Scene) -> None:
     name = scene.lab.name("new")
     scene.lab.adopt(name)
+    scene.daemon.ask("apply", "-f", scene.file(scene.config))
     changed = json.loads(json.dumps(scene.config))
     changed["switches"][0]["port_groups"][0]["vlan"] = {"access": 101}
     changed["guests"].append({"name": name, "adapters": [{"name": "eth0", "port_group": "web", "datapath": "xdp"}]})
@@ -141,7 +146,9 @@ def test_diff_shows_what_apply_does(scene: Scene) -> None:
     assert planned == scene.daemon.ask("apply", "-f", file)
     assert scene.daemon.vf_of(name)["vlan"] == {"access": 101}
     assert scene.daemon.command("diff", "-f", file).returncode == 0
-    assert sorted((step["action"], step["kind"]) for step in scene.daemon.ask("apply", "-f", scene.file(scene.config))) == [
+    assert sorted(
+        (step["action"], step["kind"]) for step in scene.daemon.ask("apply", "-f", scene.file(scene.config), "--yes")
+    ) == [
         ("change", "switch"),
         ("remove", "adapter"),
     ]
@@ -215,7 +222,7 @@ def test_doctor_finds_a_guest_end_that_lost_its_gro(scene: Scene) -> None:
     scene.vm.run("ethtool", "-K", "eth0", "gro", "on")
     assert done.returncode == 1
     problem = next(check for check in json.loads(done.stdout) if not check["is_ok"])
-    assert ("guest end of pf0vf0", f"ip netns exec {scene.vm.name} ethtool -K eth0 gro on") == (
+    assert ("guest end of pf0vf0", f"nsenter --net=/run/netns/{scene.vm.name} ethtool -K eth0 gro on") == (
         problem["subject"],
         problem["remedy"].strip("`"),
     )

@@ -13,9 +13,19 @@ from sriov_xdp.pf.intent import (
     LinkState,
     PfSpec,
     VfAddress,
+    WireOwnSource,
 )
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch
+from sriov_xdp.vswitch.policy import (
+    MAX_STORM_PPS,
+    DenyReply,
+    Override,
+    PolicySettings,
+    PortGroup,
+    PortOverrides,
+    Security,
+    Switch,
+)
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
@@ -27,12 +37,15 @@ vlans = st.one_of(
     st.builds(Vlan.trunk, st.frozensets(vlan_numbers, min_size=1, max_size=30)),
 )
 security = st.none() | st.sampled_from(Security)
+rates = st.none() | st.integers(0, MAX_STORM_PPS)
 policies = st.builds(
     PolicySettings,
     promiscuous=security,
     mac_changes=security,
     forged_transmits=security,
     deny_reply=st.none() | st.sampled_from(DenyReply),
+    storm_broadcast_pps=rates,
+    storm_multicast_pps=rates,
 )
 groups = st.builds(PortGroup, name=names, vlan=vlans, policy=policies, overrides_allowed=st.frozensets(st.sampled_from(Override)))
 switches = st.builds(
@@ -91,7 +104,12 @@ TRICKY_NAMES = (
 def hosts(draw: st.DrawFn) -> HostIntent:
     """A host that validation finds nothing against: unique names and addresses, overrides that groups allow."""
     pfs = tuple(
-        PfSpec(name=f"pf{number}", uplink=draw(st.none() | st.just(f"up{number}")), num_vfs=draw(st.integers(8, 256)))
+        PfSpec(
+            name=f"pf{number}",
+            uplink=draw(st.none() | st.just(f"up{number}")),
+            num_vfs=draw(st.integers(8, 256)),
+            wire_own_source=draw(st.sampled_from(WireOwnSource)),
+        )
         for number in range(draw(st.integers(1, 3)))
     )
     free_names = iter(draw(st.permutations([*TRICKY_NAMES, *(f"name{number}" for number in range(8))])))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sriov_xdp.api.config import MAX_FILE_BYTES, fingerprint, from_content, load, parse
 from sriov_xdp.pf.errors import Invalid
-from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, PfSpec
+from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, PfSpec, WireOwnSource
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, Security, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
@@ -135,6 +135,30 @@ def test_an_alias_reads_as_if_written_out() -> None:
     assert Security.REJECT is parse(text).switches[0].port_groups[1].policy.mac_changes
 
 
+@pytest.mark.parametrize("setting", WireOwnSource)
+def test_a_pf_says_what_becomes_of_its_own_sources_from_the_wire(setting: WireOwnSource) -> None:
+    text = example("    num_vfs: 8 ", f"    wire_own_source: {setting}\n    num_vfs: 8 ")
+    assert (PfSpec(name="pf0", uplink="wire0", num_vfs=8, wire_own_source=setting),) == parse(text).pfs
+
+
+@pytest.mark.parametrize(
+    ("written", "settings"),
+    [
+        ("{}", PolicySettings()),
+        ("{storm: {}}", PolicySettings()),
+        ("{storm: {broadcast_pps: 0}}", PolicySettings(storm_broadcast_pps=0)),
+        (
+            "{storm: {broadcast_pps: 500, multicast_pps: 10000000}}",
+            PolicySettings(storm_broadcast_pps=500, storm_multicast_pps=10_000_000),
+        ),
+    ],
+)
+def test_a_policy_says_how_many_group_frames_a_guest_may_send(written: str, settings: PolicySettings) -> None:
+    text = example(WEB, f"{WEB}        policy: {{guards: {written}}}\n        overrides_allowed: [guards]\n")
+    web = parse(text).switches[0].port_groups[0]
+    assert (settings, {Override.GUARDS}) == (web.policy, web.overrides_allowed)
+
+
 # What is wrong: the change, the path that is named, and the remedy.
 
 SCHEMA_MISTAKES = {
@@ -177,6 +201,31 @@ SCHEMA_MISTAKES = {
         "'accept' or 'reject'",
     ),
     "another reply": ("deny_reply: silent", "deny_reply: loud", "switches[0].policy.deny_reply: 'loud'", "'silent' or 'nack'"),
+    "another word for own sources": (
+        "    num_vfs: 8 ",
+        "    wire_own_source: reject\n    num_vfs: 8 ",
+        "pfs[0].wire_own_source: 'reject'",
+        "'drop' or 'accept'",
+    ),
+    "a negative guard": (
+        "deny_reply: silent",
+        "guards: {storm: {broadcast_pps: -1}}",
+        "switches[0].policy.guards.storm.broadcast_pps: -1",
+        "greater than or equal to 0",
+    ),
+    "a guard beyond every rate": (
+        "deny_reply: silent",
+        "guards: {storm: {multicast_pps: 10000001}}",
+        "switches[0].policy.guards.storm.multicast_pps: 10000001",
+        "less than or equal to 10000000",
+    ),
+    "a guard as a word": (
+        "deny_reply: silent",
+        "guards: {storm: {multicast_pps: none}}",
+        "switches[0].policy.guards.storm.multicast_pps: 'none'",
+        "should be a valid integer",
+    ),
+    "a guard of another name": ("deny_reply: silent", "guards: {storms: {}}", "switches[0].policy.guards.storms", "unknown key"),
     "VLAN 0": ("{access: 100}", "{access: 0}", "switches[0].port_groups[0].vlan", "expected 1..4094"),
     "VLAN 4095": ("{access: 100}", "{access: 4095}", "switches[0].port_groups[0].vlan", "expected 1..4094"),
     "a VLAN without mode": ("{access: 100}", "100", "switches[0].port_groups[0].vlan: 100", "expected none, {access: N}"),

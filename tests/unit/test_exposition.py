@@ -63,7 +63,7 @@ def kept(exposition: Exposition, drops: Drops) -> tuple[str, list[str]]:
 
 
 def test_what_did_not_change_is_not_rendered_again(drops: Drops) -> None:
-    exposition = Exposition(None)  # type: ignore[arg-type]
+    exposition = Exposition(None, {})  # type: ignore[arg-type]
     assert (drops.fresh(), ["pf0vf0", "pf0vf1"]) == kept(exposition, drops)
     assert (drops.fresh(), []) == kept(exposition, drops)
     drops.counts["pf0vf1"] = (3, 1)
@@ -71,7 +71,7 @@ def test_what_did_not_change_is_not_rendered_again(drops: Drops) -> None:
 
 
 def test_a_vf_that_goes_takes_its_text_along(drops: Drops) -> None:
-    exposition = Exposition(None)  # type: ignore[arg-type]
+    exposition = Exposition(None, {})  # type: ignore[arg-type]
     kept(exposition, drops)
     gone = drops.counts.pop("pf0vf0")
     assert (drops.fresh(), []) == kept(exposition, drops)

@@ -200,6 +200,7 @@ def test_a_policy_says_only_what_is_set() -> None:
     policy = PolicySettings(mac_changes=Security.ACCEPT, deny_reply=DenyReply.NACK)
     assert {"security": {"mac_changes": "accept"}, "deny_reply": "nack"} == settings_to_json(policy)
     assert {} == settings_to_json(PolicySettings())
+    assert {"guards": {"storm": {"broadcast_pps": 0}}} == settings_to_json(PolicySettings(storm_broadcast_pps=0))
 
 
 def test_a_group_is_written_as_configuration_files_write_it() -> None:

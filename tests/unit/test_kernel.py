@@ -7,6 +7,9 @@ from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf import modes
 from sriov_xdp.pf.intent import Datapath
 
+LOSES_THEM = JumboXdp(
+    is_allowed=False, because="kernel 6.1.192 loses frames of several buffers that XDP redirects, as all before 6.3"
+)
 UNFIXED = JumboXdp(is_allowed=False, because="kernel 6.12.100 is not known to carry the page_pool fix, without which it can panic")
 FIXED = JumboXdp(is_allowed=True, because="kernel 6.12.117 carries the page_pool fix of 6.12.115")
 
@@ -30,9 +33,10 @@ def test_the_stable_release_behind_what_uname_says(release: str, build: str, exp
 @pytest.mark.parametrize(
     ("release", "build", "is_allowed"),
     [
-        ("6.1.0-52-amd64", "#1 SMP Debian 6.1.190-1", False),
-        ("6.1.0-52-amd64", "#1 SMP Debian 6.1.191-1", True),
-        ("6.1.999-52-amd64", "#1 SMP Debian 6.1.190-1", False),
+        ("6.1.0-56-amd64", "#1 SMP Debian 6.1.192-2", False),
+        ("6.2.16", "#1 SMP", False),
+        ("6.3.0", "#1 SMP", False),
+        ("6.12.999+deb12-amd64", "#1 SMP Debian 6.12.114-1~deb12u1", False),
         ("6.12.114", "#1 SMP", False),
         ("6.12.115", "#1 SMP", True),
         ("6.18.15+deb13-amd64", "#1 SMP Debian 6.18.15-1", False),
@@ -48,6 +52,7 @@ def test_a_kernel_that_is_not_known_to_be_fixed_is_unfixed(release: str, build: 
 def test_the_observation_names_the_kernel() -> None:
     assert UNFIXED == kernel.jumbo_xdp("6.12.100", "")
     assert FIXED == kernel.jumbo_xdp("6.12.117+deb13-amd64", "#1 SMP Debian 6.12.117-1")
+    assert LOSES_THEM == kernel.jumbo_xdp("6.1.0-56-amd64", "#1 SMP Debian 6.1.192-2")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, LinkState, PfSpec
+from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, LinkState, PfSpec, WireOwnSource
 from sriov_xdp.pf.plan import Action, Step, describe, fields_that_differ, plan
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Security, Switch
@@ -90,6 +90,8 @@ def test_a_step_carries_what_was_and_what_shall_be() -> None:
     ("change", "kind"),
     [
         ({"pfs": (replace(PF0, uplink=None),)}, "pf"),
+        ({"pfs": (replace(PF0, wire_own_source=WireOwnSource.ACCEPT),)}, "pf"),
+        ({"switches": (replace(SWITCH0, policy=PolicySettings(storm_broadcast_pps=0)),)}, "switch"),
         ({"switches": (replace(SWITCH0, policy=PolicySettings(mac_changes=Security.ACCEPT)),)}, "switch"),
         ({"switches": (replace(SWITCH0, port_groups=(replace(WEB, vlan=Vlan.access(101)),)),)}, "switch"),
         ({"adapters": (replace(VM1, datapath=Datapath.TCX),)}, "adapter"),
@@ -155,6 +157,7 @@ def test_another_interface_is_another_adapter() -> None:
     [
         (PF0, replace(PF0, num_vfs=16), ["num_vfs"]),
         (PF0, replace(PF0, uplink=None), ["uplink"]),
+        (PF0, replace(PF0, wire_own_source=WireOwnSource.ACCEPT), ["wire_own_source"]),
         (SWITCH0, replace(SWITCH0, mtu_bytes=9000), ["mtu"]),
         (SWITCH0, replace(SWITCH0, policy=PolicySettings(mac_changes=Security.ACCEPT)), ["policy"]),
         (SWITCH0, replace(SWITCH0, port_groups=(WEB, LAB)), ["port_groups"]),
@@ -170,16 +173,16 @@ def test_a_change_names_the_fields_that_differ(
 
 
 def test_an_addition_and_a_removal_name_all_fields_that_say_something() -> None:
-    assert ["name", "uplink", "num_vfs"] == fields_that_differ(step_of(None, PF0))
-    assert ["name", "num_vfs"] == fields_that_differ(step_of(PF1, None))
+    assert ["name", "uplink", "num_vfs", "wire_own_source"] == fields_that_differ(step_of(None, PF0))
+    assert ["name", "num_vfs", "wire_own_source"] == fields_that_differ(step_of(PF1, None))
 
 
 @pytest.mark.parametrize(
     ("spec", "document"),
     [
         (None, None),
-        (PF0, {"name": "pf0", "uplink": "wire0", "num_vfs": 8}),
-        (PF1, {"name": "pf1", "uplink": None, "num_vfs": 4}),
+        (PF0, {"name": "pf0", "uplink": "wire0", "num_vfs": 8, "wire_own_source": "drop"}),
+        (PF1, {"name": "pf1", "uplink": None, "num_vfs": 4, "wire_own_source": "drop"}),
         (
             VM1,
             {

@@ -1,0 +1,89 @@
+"""The monitor of devices on a real kernel: bounded at each look, however fast a guest makes events, and right in the end."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sriov_xdp.bench.lab import Lab, Namespace, entered, wait_until
+from sriov_xdp.host.monitor import MOST_DEVICES, MOST_MESSAGES, AddressChange, LinkChange, LinkMonitor
+
+
+class Place:
+    """A namespace with twelve veth pairs a0-b0, a1-b1, ..., all up."""
+
+    pairs = 12
+
+    def __init__(self, lab: Lab) -> None:
+        self.namespace: Namespace = lab.namespace("m")
+        for number in range(self.pairs):
+            self.batch(f"link add a{number} up type veth peer name b{number}", f"link set b{number} up")
+
+    def batch(self, *lines: str) -> None:
+        self.namespace.run("sh", "-c", 'echo "$0" | ip -batch -', "\n".join(lines))
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with Lab("lm") as lab:
+        yield Place(lab)
+
+
+@pytest.fixture
+def monitor(place: Place) -> Iterator[LinkMonitor]:
+    with entered(place.namespace):
+        made = LinkMonitor()
+    yield made
+    made.close()
+
+
+def drain(monitor: LinkMonitor) -> list[LinkChange | AddressChange]:
+    found = monitor.drain()
+    assert found is not None
+    return found
+
+
+def test_a_flapping_link_is_one_change_of_each_look(place: Place, monitor: LinkMonitor) -> None:
+    place.batch(*["link set b3 down", "link set b3 up"] * 60)
+    looks, carrier = 0, False
+    while changes := drain(monitor):
+        looks += 1
+        links = [change for change in changes if isinstance(change, LinkChange)]
+        assert len(links) == len({change.name for change in links})
+        carrier = next((change.has_carrier for change in links if change.name == "a3"), carrier)
+    assert 3 <= looks, f"more than {MOST_MESSAGES} messages were read at once"
+    assert carrier
+
+
+def test_many_devices_are_followed_a_few_at_a_time_and_none_is_lost(place: Place, monitor: LinkMonitor) -> None:
+    place.batch(*[f"link set b{number} down" for number in range(place.pairs)])
+    carrier: dict[str, bool] = {}
+    while changes := drain(monitor):
+        assert MOST_DEVICES >= len({change.ifindex for change in changes})
+        carrier |= {change.name: change.has_carrier for change in changes if isinstance(change, LinkChange)}
+    assert {f"a{number}": False for number in range(place.pairs)} == {k: v for k, v in carrier.items() if k.startswith("a")}
+
+
+def test_a_port_that_leaves_a_bridge_is_not_gone(place: Place, monitor: LinkMonitor) -> None:
+    place.batch("link add bridge0 type bridge", "link set a1 master bridge0", "link set a1 nomaster", "link del a2")
+    gone = {change.name for change in _all(monitor) if isinstance(change, LinkChange) and change.is_gone}
+    assert {"a2", "b2"} == gone
+
+
+def test_after_an_overrun_what_waits_is_forgotten_and_later_changes_are_seen(place: Place, monitor: LinkMonitor) -> None:
+    flaps = ["link set b3 down", "link set b3 up"] * 500
+
+    def is_overrun() -> bool:
+        place.batch(*flaps)
+        return monitor.drain() is None
+
+    wait_until(is_overrun, "an overrun")
+    assert [] == drain(monitor)
+    place.batch("link set b5 down")
+    assert {"a5", "b5"} == {change.name for change in _all(monitor) if isinstance(change, LinkChange)}
+
+
+def _all(monitor: LinkMonitor) -> list[LinkChange | AddressChange]:
+    found: list[LinkChange | AddressChange] = []
+    while changes := drain(monitor):
+        found += changes
+    return found

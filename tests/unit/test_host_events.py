@@ -1,0 +1,242 @@
+"""What the PF does about a guest that changes its devices without end: bounded work for each batch, and right once it rests.
+The host's devices, the maps and the mode switch are stand-ins that note what is asked of them."""
+
+import contextlib
+from dataclasses import dataclass, field, replace
+from logging import getLogger
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sriov_xdp.host.kernel import JumboXdp
+from sriov_xdp.host.links import Link
+from sriov_xdp.host.monitor import LinkChange
+from sriov_xdp.pf import events, lifecycle
+from sriov_xdp.pf.events import HostEvents
+from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, PfSpec, VfAddress
+from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, Stage
+from sriov_xdp.pf.log_budget import LOG_LINES_A_SECOND, BudgetedLog
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import Device
+from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, Switch
+from sriov_xdp.vswitch.vlan import NO_VLAN
+
+FIRST_IFINDEX = 1 << 20
+MAC = MacAddress.parse("02:00:00:00:01:01")
+
+
+def attached(index: int) -> AttachedVf:
+    spec = AdapterSpec(guest=f"vm{index}", netns=f"vm{index}", interface="eth0", port_group="lab", mac=None, datapath=Datapath.AUTO)
+    attachment = Attachment(
+        vf=VfAddress("pf0", index),
+        spec=spec,
+        admin_mac=MAC,
+        generation=1,
+        representor=f"pf0vf{index}",
+        ifindex=FIRST_IFINDEX + 16 + index,
+        netns_is_ours=False,
+        netns_id=(1, index),
+    )
+    device = Device(admin_mac=MAC, effective_mac=MAC)
+    return AttachedVf(attachment=attachment, device=device, active=Datapath.TCX, active_reason="", stage=Stage.IN_SERVICE)
+
+
+@dataclass
+class Host:
+    """vfs attached guests. batches: what the monitor reads next; None is an overrun."""
+
+    vfs: int = 3
+    batches: list[list[LinkChange] | None] = field(default_factory=list)
+    now_seconds: float = 1000.0
+    written: list[int] = field(default_factory=list)  # slots
+    looked_at: list[int] = field(default_factory=list)  # ifindexes
+    devices: dict[int, Link] = field(default_factory=dict)
+    walks: list[object] = field(default_factory=list)
+    verbs: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.inventory = Inventory(JumboXdp(is_allowed=False, because=""))
+        self.inventory.pfs["pf0"] = PhysicalFunction(spec=PfSpec(name="pf0", uplink=None, num_vfs=64), number=0)
+        group = PortGroup(name="lab", vlan=NO_VLAN)
+        self.inventory.switches["s"] = Switch(name="s", pf="pf0", mtu_bytes=1500, policy=PolicySettings(), port_groups=(group,))
+        for index in range(self.vfs):
+            vf = attached(index)
+            self.inventory.vfs[vf.address] = vf
+            self.devices[vf.attachment.ifindex] = _link(vf)
+        hooks = SimpleNamespace(missing=lambda *_arguments: [])
+        context = SimpleNamespace(
+            inventory=self.inventory,
+            tables=self,
+            links=self,
+            hooks=hooks,
+            start=self.verbs.append,
+            jumbo_xdp=self.inventory.jumbo_xdp,
+            leftovers={},
+            needs_publish=False,
+        )
+        clock = SimpleNamespace(now=lambda: self.now_seconds).now
+        log = BudgetedLog(getLogger("sriov_xdp.pf"), clock)
+        folder = SimpleNamespace(drain=lambda: None)
+        self.events = HostEvents(context, self, folder, folder, self.walks.append, log, clock)  # type: ignore[arg-type]
+
+    def drain(self) -> list[LinkChange] | None:
+        return self.batches.pop(0)
+
+    def changing(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def put_port(self, slot: int, _image: object) -> None:
+        self.written.append(slot)
+
+    def find(self, ifindex: int) -> Link | None:
+        self.looked_at.append(ifindex)
+        return self.devices.get(ifindex)
+
+    def vf(self, index: int = 0) -> AttachedVf:
+        return self.inventory.vfs[VfAddress("pf0", index)]
+
+    def carrier(self, index: int, has_carrier: bool) -> None:
+        """The link changes and the writer reads it, a tenth of a second later."""
+        vf = self.vf(index)
+        link = self.devices[vf.attachment.ifindex] = replace(_link(vf), has_carrier=has_carrier)
+        self.batches.append([_change(link)])
+        self.events.on_links()
+        self.now_seconds += 0.01
+
+    def settle(self) -> None:
+        self.events.settle()
+
+    def looks(self) -> Any:
+        """The steps of a look at everything."""
+        self.events.look_at_all()
+        return self.verbs.pop()
+
+
+def _link(vf: AttachedVf) -> Link:
+    return Link(
+        ifindex=vf.attachment.ifindex,
+        name=vf.attachment.representor,
+        mac="02:00:00:00:0a:0a",
+        mtu_bytes=1500,
+        is_up=True,
+        has_carrier=True,
+        permanent_mac="",
+        is_promiscuous=False,
+        kind="veth",
+        alias="",
+        group=0,
+        peer_ifindex=2,
+        peer_runs_xdp=False,
+        runs_generic_xdp=False,
+        xdp_program_id=0,
+        address_mode=0,
+    )
+
+
+def _change(link: Link, *, is_gone: bool = False) -> LinkChange:
+    return LinkChange(
+        ifindex=link.ifindex,
+        name=link.name,
+        is_gone=is_gone,
+        is_up=link.is_up,
+        has_carrier=link.has_carrier,
+        mac=link.mac,
+        peer_runs_xdp=link.peer_runs_xdp,
+    )
+
+
+def test_a_link_that_goes_down_and_up_is_followed_at_once() -> None:
+    host = Host()
+    for has_carrier in (False, True):
+        host.carrier(0, has_carrier)
+        assert has_carrier == host.vf().has_carrier
+    assert 2 == len(host.written)
+
+
+def test_a_link_that_flaps_is_left_without_carrier_until_it_rests() -> None:
+    """Without: the way of delivery whose failures are counted, and which works with a carrier as well."""
+    host = Host()
+    for _time in range(500):
+        host.carrier(0, False)
+        host.carrier(0, True)
+    assert 25 > len(host.written)
+    assert not host.vf().has_carrier
+    before = len(host.written)
+    host.settle()
+    assert before == len(host.written)
+    host.now_seconds += 10.0
+    host.settle()
+    assert (True, before + 1) == (host.vf().has_carrier, len(host.written))
+
+
+def test_a_guest_that_flaps_does_not_keep_others_from_being_followed() -> None:
+    host = Host()
+    for _time in range(100):
+        host.carrier(0, False)
+        host.carrier(0, True)
+    host.carrier(1, False)
+    host.carrier(1, True)
+    assert (False, True) == (host.vf(0).has_carrier, host.vf(1).has_carrier)
+
+
+def test_an_overrun_looks_at_one_device_a_step_whatever_was_lost() -> None:
+    host = Host(vfs=40, batches=[None])
+    host.devices[host.vf(7).attachment.ifindex] = replace(_link(host.vf(7)), has_carrier=False)
+    host.events.on_links()
+    (looks,) = host.verbs
+    assert [] == host.looked_at
+    for steps, _step in enumerate(looks, start=1):
+        assert steps >= len(host.looked_at)
+    assert [False] == [vf.has_carrier for vf in host.inventory.vfs.values() if vf.address.index == 7]
+
+
+def test_what_was_detached_meanwhile_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host()
+    steps = host.looks()
+    next(steps)
+    gone = host.inventory.vfs.pop(VfAddress("pf0", 1))
+    for _step in steps:
+        pass
+    assert gone.attachment.ifindex not in host.looked_at
+
+
+def test_a_device_that_cannot_be_looked_at_does_not_hide_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host()
+    find = host.find
+
+    def find_but_first(ifindex: int) -> Link | None:
+        if ifindex == host.vf(0).attachment.ifindex:
+            raise OSError("no answer")
+        return find(ifindex)
+
+    host.find = find_but_first  # type: ignore[method-assign]
+    host.devices[host.vf(2).attachment.ifindex] = replace(_link(host.vf(2)), has_carrier=False)
+    for _step in host.looks():
+        pass
+    assert not host.vf(2).has_carrier
+
+
+def test_names_are_compared_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(vfs=150)
+    monkeypatch.setattr(events.namespaces, "identity", lambda name: (1, int(name.removeprefix("vm"))))
+    host.events.on_names()
+    assert [host.events.look_at_names] == host.walks
+    assert 2 == sum(1 for _step in host.events.look_at_names())
+
+
+def test_changes_that_cannot_be_followed_have_a_budget_of_log_lines(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = Host()
+
+    def fails(*_arguments: object, **_options: object) -> None:
+        raise OSError("device busy")
+
+    monkeypatch.setattr(lifecycle, "guest_xdp_changed", fails)
+    host.devices[host.vf().attachment.ifindex] = replace(_link(host.vf()), peer_runs_xdp=True)
+    host.batches = [[_change(host.devices[host.vf().attachment.ifindex])] for _time in range(100)]
+    for _time in range(100):
+        host.events.on_links()
+    line = f"device with ifindex {host.vf().attachment.ifindex}: a change could not be followed: device busy"
+    assert [line] * LOG_LINES_A_SECOND == caplog.messages

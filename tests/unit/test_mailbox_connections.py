@@ -1,0 +1,260 @@
+"""Who may be connected to a mailbox, and for how long: by real sockets, with a clock of the test's."""
+
+import contextlib
+import os
+import select
+import selectors
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from sriov_xdp.host import namespaces
+from sriov_xdp.mailbox import codec, sockets
+from sriov_xdp.mailbox.messages import GetResources, Version
+from sriov_xdp.mailbox.session import Ask, Session
+from sriov_xdp.mailbox.sockets import MAX_CONNECTIONS
+from sriov_xdp.pf.context import Actor
+from sriov_xdp.pf.errors import Conflict
+from sriov_xdp.pf.intent import VfAddress
+from sriov_xdp.pf.mailboxes import NEGOTIATION_SECONDS, Mailboxes
+
+PLENTY = 1 << 16
+
+
+class Host:
+    """Mailboxes in this test's own namespace, and the guests' ends of connections to them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, descriptor_limit: int = PLENTY) -> None:
+        monkeypatch.setattr(namespaces, "in_namespace", lambda _name: contextlib.nullcontext())
+        self.pf = f"t{os.getpid() % 100000}"
+        self.now_seconds = 1000.0
+        self.selector = selectors.DefaultSelector()
+        self.mailboxes = Mailboxes(self.selector, descriptor_limit, lambda: self.now_seconds)
+        self.mailboxes.connect_controller(self._serve, lambda *_invalid: None)
+        self.clients: list[sockets.Client] = []
+
+    @staticmethod
+    def _serve(_vf: VfAddress, session: Session, ask: Ask, _actor: Actor) -> list[bytes]:
+        assert isinstance(ask.request, GetResources)
+        return [session.activate(ask.request, bytes(6), 1500)]
+
+    def vf(self, index: int) -> VfAddress:
+        address = VfAddress(self.pf, index)
+        if not self.mailboxes.is_open(address):
+            self.mailboxes.open(address, "")
+        return address
+
+    def go_round(self, rounds: int = 3) -> None:
+        """As the writer: one turn for each VF a round, here for everything that is ready."""
+        for _round in range(rounds):
+            for key, _events in self.selector.select(0):
+                if self.selector.get_map().get(key.fd) is key:
+                    key.data.serve()
+
+    def connect(self, vf: VfAddress, *, negotiate: bool = False) -> sockets.Client:
+        client = sockets.Client(str(vf), 5)
+        self.clients.append(client)
+        self.go_round()
+        if negotiate:
+            self.negotiate(client)
+        return client
+
+    def negotiate(self, client: sockets.Client) -> None:
+        for request in (Version(major=1, minor=1), GetResources(capabilities=None)):
+            client.send(codec.encode_request(request))
+            self.go_round()
+            client.receive()
+
+    def dropped(self) -> dict[str, int]:
+        """By reason, of all VFs."""
+        found: dict[str, int] = {}
+        for (_pf, _vf, reason), count in self.mailboxes.dropped.items():
+            found[reason] = found.get(reason, 0) + count
+        return found
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        for vf in list(self.mailboxes._mailboxes):
+            self.mailboxes.close(vf)
+        left = list(self.selector.get_map())
+        self.selector.close()
+        assert [] == left
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    made = Host(monkeypatch)
+    yield made
+    made.close()
+
+
+def is_open(client: sockets.Client) -> bool:
+    try:
+        return not has_answer(client) or bool(client._socket.recv(1, socket.MSG_PEEK))
+    except ConnectionError:
+        return False
+
+
+def has_answer(client: sockets.Client) -> bool:
+    """An answer, or the end of the connection."""
+    return bool(select.select([client], [], [], 0)[0])
+
+
+# Who never negotiates.
+
+
+def test_a_connection_that_says_nothing_is_closed_in_time(host: Host) -> None:
+    client = host.connect(host.vf(0))
+    host.now_seconds += NEGOTIATION_SECONDS - 0.1
+    host.mailboxes.close_idle()
+    assert is_open(client)
+    host.now_seconds += 0.2
+    host.mailboxes.close_idle()
+    assert not is_open(client)
+    assert {"idle": 1} == host.dropped()
+
+
+def test_one_that_stops_half_way_is_closed_too_however_busy_it_is(host: Host) -> None:
+    client = host.connect(host.vf(0))
+    for _second in range(11):
+        client.send(codec.encode_request(Version(major=1, minor=1)))
+        host.go_round()
+        client.receive()
+        host.now_seconds += 1.0
+        host.mailboxes.close_idle()
+        if not is_open(client):
+            break
+    assert {"idle": 1} == host.dropped()
+
+
+def test_a_driver_that_negotiated_may_wait_for_events_for_hours(host: Host) -> None:
+    client = host.connect(host.vf(0), negotiate=True)
+    for _hour in range(5):
+        host.now_seconds += 3600.0
+        host.mailboxes.close_idle()
+    assert is_open(client)
+    assert {} == host.dropped()
+
+
+def test_a_reset_gives_a_driver_the_same_time_again(host: Host) -> None:
+    vf = host.vf(0)
+    quick, dead = (host.connect(vf, negotiate=True) for _driver in range(2))
+    host.now_seconds += 3600.0
+    host.mailboxes.reset(vf)
+    host.now_seconds += NEGOTIATION_SECONDS - 1.0
+    host.mailboxes.close_idle()
+    assert is_open(dead)
+    quick.receive()
+    host.negotiate(quick)
+    host.now_seconds += 2.0
+    host.mailboxes.close_idle()
+    assert (True, False) == (is_open(quick), host.mailboxes.dropped == {})
+    assert {"idle": 1} == host.dropped()
+
+
+# Too many of one VF.
+
+
+def test_at_the_limit_of_a_vf_the_oldest_that_never_negotiated_makes_room(host: Host) -> None:
+    vf = host.vf(0)
+    driver = host.connect(vf, negotiate=True)
+    silent = [host.connect(vf) for _number in range(MAX_CONNECTIONS - 1)]
+    newest = host.connect(vf, negotiate=True)
+    assert [True, False, True, True] == [is_open(client) for client in (driver, silent[0], silent[1], newest)]
+
+
+def test_where_all_negotiated_the_new_one_is_refused(host: Host) -> None:
+    vf = host.vf(0)
+    drivers = [host.connect(vf, negotiate=True) for _number in range(MAX_CONNECTIONS)]
+    late = host.connect(vf)
+    assert [True] * MAX_CONNECTIONS + [False] == [is_open(client) for client in [*drivers, late]]
+    assert {"connections": 1} == host.dropped()
+
+
+def test_a_vf_that_keeps_a_connection_busy_does_not_keep_its_others_waiting(host: Host) -> None:
+    """The writer gives a VF one turn a round: the first file that the kernel reports, hence each must come first in its turn."""
+    vf = host.vf(0)
+    clients = [host.connect(vf) for _number in range(4)]
+    for client in clients:
+        for _message in range(4):
+            client.send(codec.encode_request(Version(major=1, minor=1)))
+    for _round in range(4):
+        ready = [key for key, _events in host.selector.select(0)]
+        ready[0].data.serve()
+    assert [True] * 4 == [has_answer(client) for client in clients]
+
+
+# Too many of all VFs.
+
+
+def test_at_the_limit_of_all_who_has_most_gives_way_to_who_has_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = os.dup(0)
+    os.close(base)
+    few = Host(monkeypatch, descriptor_limit=2 * (base + 40))
+    few.mailboxes._most_lines = 6
+    greedy = [few.connect(few.vf(0), negotiate=True) for _number in range(6)]
+    quiet = few.connect(few.vf(1), negotiate=True)
+    second = few.connect(few.vf(2), negotiate=True)
+    assert [False, False, True, True, True, True] == [is_open(client) for client in greedy]
+    again = few.connect(few.vf(0))
+    assert (True, True, False) == (is_open(quiet), is_open(second), is_open(again))
+    assert {"descriptors": 3} == few.dropped()
+    few.close()
+
+
+def test_descriptors_beyond_the_reserve_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of a descriptor tells how many are in use."""
+    base = os.dup(0)
+    os.close(base)
+    few = Host(monkeypatch, descriptor_limit=2 * (base + 8))
+    vf = few.vf(0)
+    for _number in range(MAX_CONNECTIONS):
+        few.connect(vf)
+    assert 0 < few.dropped()["descriptors"]
+    spare = [os.dup(0) for _number in range(16)]
+    with pytest.raises(Conflict, match=r"too few descriptors left; raise its limit \(LimitNOFILE= of the service\)"):
+        few.vf(1)
+    for fd in spare:
+        os.close(fd)
+    few.close()
+
+
+def test_a_listener_without_a_descriptor_to_accept_with_is_looked_at_later(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays ready, so the writer would else spin."""
+    vf = host.vf(0)
+    client = sockets.Client(str(vf), 5)
+    host.clients.append(client)
+
+    def has_none(_listener: socket.socket) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as short:
+        short.setattr(sockets, "accept", has_none)
+        host.go_round(10)
+    assert {"descriptors": 1} == host.dropped()
+    host.now_seconds += 1.1
+    host.mailboxes.close_idle()
+    host.go_round()
+    host.negotiate(client)
+    assert is_open(client)
+
+
+def test_a_mailbox_can_be_closed_while_its_listener_rests(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    vf = host.vf(0)
+    host.clients.append(sockets.Client(str(vf), 5))
+    with monkeypatch.context() as short:
+        short.setattr(sockets, "accept", lambda _listener: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        host.go_round()
+    host.mailboxes.close(vf)
+    host.now_seconds += 10
+    host.mailboxes.close_idle()
+    assert not host.mailboxes.is_open(vf)
+
+
+def test_only_shortage_is_an_error_of_accept() -> None:
+    listener = sockets.listen(f"t{os.getpid() % 100000}vf9")
+    assert sockets.accept(listener) is None
+    listener.close()
+    assert sockets.accept(listener) is None
