@@ -5,17 +5,18 @@ is asked for is a generator of steps, as guests wait for each of them.
 """
 
 from collections.abc import Callable, Generator
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName, StormRate
+from sriov_xdp.api.documents import InterfaceName, MacSetting, NetnsName, ObjectName, StormRate, VlanSetting
 from sriov_xdp.api.reading import Configuration, Wanted
+from sriov_xdp.api.sentences import Form
 from sriov_xdp.pf import apply as applying
 from sriov_xdp.pf import health, lifecycle, operate, views
 from sriov_xdp.pf.context import Actor, Context, Steps
 from sriov_xdp.pf.errors import Conflict, Refused
-from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress, vlan_from_json
+from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress
 from sriov_xdp.pf.plan import Step, describe
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import DenyReply, PolicySettings, Security
@@ -23,18 +24,14 @@ from sriov_xdp.vswitch.vlan import Vlan
 
 MOST_AUDIT_RECORDS = 10_000
 _RECORDS_A_STEP = 250
-T = TypeVar("T")
 
 
-def _from_text(kind: type[T], parse: Callable[[str], T]) -> BeforeValidator:
-    def parsed(value: Any) -> T:
-        if isinstance(value, kind):
-            return value
-        if not isinstance(value, str):
-            raise ValueError("should be a text")
-        return parse(value)
-
-    return BeforeValidator(parsed)
+def _parse_vf(value: Any) -> VfAddress:
+    if isinstance(value, VfAddress):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return VfAddress.parse(value)
 
 
 def _printable(value: str) -> str:
@@ -43,9 +40,7 @@ def _printable(value: str) -> str:
     return value
 
 
-Vf = Annotated[VfAddress, _from_text(VfAddress, VfAddress.parse)]
-Mac = Annotated[MacAddress, _from_text(MacAddress, MacAddress.parse)]
-VlanSetting = Annotated[Vlan, BeforeValidator(lambda value: value if isinstance(value, Vlan) else vlan_from_json(value))]
+Vf = Annotated[VfAddress, BeforeValidator(_parse_vf), Form("a PF's name, vf and a number, as in pf0vf3")]
 
 
 class _Request(BaseModel):
@@ -75,7 +70,7 @@ class AttachVf(_Request):
     guest: ObjectName
     netns: NetnsName | None = None
     port_group: ObjectName
-    mac: Mac | None = None
+    mac: MacSetting | None = None
     interface: Annotated[InterfaceName, AfterValidator(_printable)] = "eth0"
     datapath: Datapath = Datapath.AUTO
 
@@ -84,7 +79,7 @@ class SetVf(_Request):
     """What is given changes. mac `inherit`: the host's choice again."""
 
     vf: Vf
-    mac: Mac | Literal["inherit"] | None = None
+    mac: MacSetting | Literal["inherit"] | None = None
     port_group: ObjectName | None = None
     link_state: LinkState | None = None
     datapath: Datapath | None = None

@@ -1,13 +1,13 @@
 """`sriov-xdp`: all commands."""
 
 import sys
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from sriov_xdp.cli import objects
 from sriov_xdp.cli.benchmark import bench
+from sriov_xdp.cli.configuration import FILE, request_of, validate
 from sriov_xdp.cli.daemon import daemon, recover, teardown
 from sriov_xdp.cli.demo import demo
 from sriov_xdp.cli.doctor import doctor
@@ -29,13 +29,6 @@ def main(run_dir: str | None) -> None:
     """
 
 
-def _text_of(file: str) -> str:
-    try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        fail(1, f"configuration {file}: {error}")
-
-
 def _show_steps(steps: list[dict[str, Any]]) -> None:
     for step in steps:
         before, after = step["before"] or {}, step["after"] or {}
@@ -46,22 +39,19 @@ def _show_steps(steps: list[dict[str, Any]]) -> None:
             click.echo(f"{'':<8} {'':<8} {step['consequence']}")
 
 
-_FILE = click.option("-f", "--file", required=True, help="Host configuration (YAML); - reads stdin.")
-
-
 @main.command()
-@_FILE
+@FILE
 @click.option("--dry-run", is_flag=True, help="Only shows the steps; exit code 7 when there are any.")
 @click.option("--yes", is_flag=True, help="What the file removes is meant; without it, a terminal is asked, a script refused.")
 @json_option
 def apply(file: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Makes the host what a configuration file says, whole: what it does not name is removed."""
-    text = _text_of(file)
+    request = request_of(file)
     if dry_run:
-        _show_plan(ask("diff", {"text": text}), as_json)
+        _show_plan(ask("diff", request), as_json)
     if not yes and sys.stdin.isatty() and file != "-":
-        yes = _ask_consent(ask("diff", {"text": text}))
-    steps = ask("apply", {"text": text, "yes": yes})
+        yes = _ask_consent(ask("diff", request))
+    steps = ask("apply", {**request, "yes": yes})
     if as_json:
         show_json(steps)
     elif steps:
@@ -90,11 +80,11 @@ def _show_plan(steps: list[dict[str, Any]], as_json: bool) -> NoReturn:
 
 
 @main.command()
-@_FILE
+@FILE
 @json_option
 def diff(file: str, as_json: bool) -> None:
     """Shows what `apply` would do; exit code 7 when there is something to do."""
-    _show_plan(ask("diff", {"text": _text_of(file)}), as_json)
+    _show_plan(ask("diff", request_of(file)), as_json)
 
 
 @main.command()
@@ -105,15 +95,16 @@ def export(as_json: bool) -> None:
     if as_json:
         show_json(document)
         return
-    import yaml
+    from sriov_xdp.api.yaml_text import dump
 
-    click.echo(yaml.safe_dump(document, sort_keys=False), nl=False)
+    click.echo(dump(document), nl=False)
 
 
 _COMMANDS: list[click.Command] = [
     daemon,
     teardown,
     recover,
+    validate,
     doctor,
     demo,
     bench,

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from sriov_xdp.api.numerals import NUMBER
 from sriov_xdp.cli.output import ask, json_option, show_json, show_object, show_table
 from sriov_xdp.vswitch.policy import MAX_STORM_PPS
 
@@ -69,10 +70,10 @@ def _vlan(text: str | None) -> Any:
     if text in (None, "none", "inherit"):
         return text
     mode, _, setting = text.partition(":")
-    if mode == "access" and setting.isdigit():
+    if mode == "access" and NUMBER.fullmatch(setting):
         return {"access": int(setting)}
     if mode == "trunk" and setting:
-        return {"trunk": [int(part) if part.isdigit() else part for part in setting.split(",")]}
+        return {"trunk": [int(part) if NUMBER.fullmatch(part) else part for part in setting.split(",")]}
     raise click.BadParameter(f"{text!r}: expected none, access:N or trunk:N,A-B,...", param_hint="--vlan")
 
 

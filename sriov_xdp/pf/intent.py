@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sriov_xdp.vswitch.address import MacAddress
@@ -15,7 +16,7 @@ from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGr
 from sriov_xdp.vswitch.vlan import Vlan, VlanMode
 
 PF_NAME = re.compile(r"[a-z][a-z0-9]{0,6}")
-_VLAN_RANGE = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?")
+_VLAN_RANGE = re.compile(r"(0|[1-9][0-9]{0,3})(-(0|[1-9][0-9]{0,3}))?")  # without leading zeros, which some take for octal
 _STORM = ("broadcast_pps", "multicast_pps")
 _VF_ADDRESS = re.compile(r"(?P<pf>[a-z][a-z0-9]{0,6}?)vf(?P<index>0|[1-9][0-9]{0,2})")
 
@@ -143,18 +144,28 @@ def vlan_from_json(value: Any) -> Vlan:
     if mode == "access" and isinstance(setting, int) and not isinstance(setting, bool):
         return Vlan.access(setting)
     if mode == "trunk" and isinstance(setting, list) and setting:
-        return Vlan.trunk(frozenset(vlan for part in setting for vlan in _vlan_range(part)))
+        bits = 0  # many ranges may say the same VLANs again
+        for part in setting:
+            bits |= vlan_range(part)
+        return _trunk_of(bits)
     raise ValueError(f'VLAN {value!r}: expected none, {{access: N}} or {{trunk: [N, "A-B"]}}')
 
 
-def _vlan_range(part: Any) -> range:
+@lru_cache(maxsize=32)
+def _trunk_of(bits: int) -> Vlan:
+    """One object for trunks that carry the same."""
+    return Vlan.trunk(frozenset(vlan for vlan, bit in enumerate(reversed(f"{bits:b}")) if bit == "1"))
+
+
+def vlan_range(part: Any) -> int:
+    """A bit for each VLAN of a number or a range "A-B" as a person writes it. Raises ValueError."""
     first, _dash, last = str(part).partition("-")
     if not _VLAN_RANGE.fullmatch(str(part)):
         raise ValueError(f'VLAN range {part!r}: expected a number or "A-B"')
     numbers = range(int(first), int(last or first) + 1)
     if not numbers or numbers[0] < 1 or numbers[-1] > 4094:
         raise ValueError(f"VLAN range {part!r}: expected numbers from 1 to 4094, the smaller first")
-    return numbers
+    return (1 << numbers.stop) - (1 << numbers.start)
 
 
 def settings_to_json(settings: PolicySettings) -> dict[str, Any]:

@@ -80,7 +80,10 @@ def test_vf_document_has_the_published_keys(scene: Scene) -> None:
             5,
             "belongs to pf0vf0 in this VLAN",
         ),
-        (["port-group", "set", "web", "--vlan", "access:5000"], 2, "expected 1..4094"),
+        (["port-group", "set", "web", "--vlan", "access:5000"], 2, "vlan.access: 5000; expected a number from 1 to 4094"),
+        (["port-group", "set", "web", "--vlan", "access:0100"], 2, "expected none, access:N or trunk:N,A-B"),
+        (["port-group", "set", "web", "--vlan", "access:²"], 2, "expected none, access:N or trunk:N,A-B"),
+        (["port-group", "set", "web", "--vlan", "trunk:5,0100"], 2, 'vlan.trunk[1]: "0100"; expected a VLAN from 1 to 4094'),
         (["nonsense"], 2, "No such command"),
         (["apply", "-f", "/nowhere.yaml"], 1, "No such file"),
     ],
@@ -129,6 +132,19 @@ def test_export_applies_without_a_change(scene: Scene) -> None:
     assert scene.daemon.ask("export") == yaml.safe_load(exported)
 
 
+def test_names_that_yaml_takes_for_something_else_survive_export_and_apply(scene: Scene) -> None:
+    changed = json.loads(json.dumps(scene.config))
+    names = ["on", "123", "0100", "0x64", "true", "null", "2026-01-01", "1e3", "1_500"]
+    changed["switches"][0]["port_groups"] += [{"name": name} for name in names]
+    scene.daemon.ask("apply", "-f", scene.file(changed))
+    exported = scene.lab.folder / "exported.yaml"
+    exported.write_text(scene.daemon.command("export").stdout)
+    assert scene.daemon.command("diff", "-f", str(exported)).returncode == 0
+    found = [group["name"] for group in scene.daemon.ask("export")["switches"][0]["port_groups"]]
+    assert names == found[-len(names) :]
+    scene.daemon.ask("apply", "-f", scene.file(scene.config))
+
+
 def test_diff_shows_what_apply_does(scene: Scene) -> None:
     name = scene.lab.name("new")
     scene.lab.adopt(name)
@@ -161,10 +177,20 @@ def test_bad_configuration_is_refused_whole_with_every_problem(scene: Scene) -> 
     bad["switches"][0]["port_groups"][0]["vlan"] = {"access": 4095}
     bad["guests"][0]["adapters"][0]["datapath"] = "fast"
     before = scene.daemon.ask("export")
-    done = scene.daemon.command("apply", "-f", scene.file(bad))
-    assert done.returncode == 1
-    for text in ("pfs[0].num_vf: unknown key", "switches[0].port_groups[0].vlan", "guests[0].adapters[0].datapath: 'fast'"):
-        assert text in done.stderr
+    bad["guests"][0]["adapters"][0]["port_group"] = "none"
+    file = scene.file(bad)
+    refused = scene.daemon.command("apply", "-f", file)
+    lines = refused.stderr.splitlines()
+    assert [1, True, True, True, True] == [refused.returncode, *(line.startswith(f"{file}:") for line in lines)]
+    assert [
+        "guests[0].adapters[0].datapath",
+        "guests[0].adapters[0].port_group",
+        "pfs[0].num_vf",
+        "switches[0].port_groups[0].vlan.access",
+    ] == sorted(line.split(": ")[1] for line in lines)
+    for verb in ("diff", "validate"):
+        done = scene.daemon.command(verb, "-f", file)
+        assert (1, refused.stderr) == (done.returncode, done.stderr)
     assert before == scene.daemon.ask("export")
 
 

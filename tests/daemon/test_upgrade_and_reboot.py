@@ -32,7 +32,7 @@ class Scene:
             place.address(host, device)
 
     def builds(self) -> set[str]:
-        return {path.name for path in self.daemon.bpffs.iterdir() if (path / "progs").is_dir()}
+        return {path.parent.name for path in self.daemon.bpffs.glob("*/progs")}
 
 
 @pytest.fixture

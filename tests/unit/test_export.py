@@ -2,11 +2,11 @@
 
 import json
 
-import yaml
 from hypothesis import given, settings
 from intents import hosts
 
 from sriov_xdp.api import config
+from sriov_xdp.api.yaml_text import dump
 from sriov_xdp.pf.intent import HostIntent
 from sriov_xdp.pf.plan import plan
 from sriov_xdp.pf.views import host_document
@@ -14,7 +14,7 @@ from sriov_xdp.pf.views import host_document
 
 def exported(host: HostIntent) -> str:
     """As the command line prints what came through the admin socket."""
-    return str(yaml.safe_dump(json.loads(json.dumps(host_document(host))), sort_keys=False))
+    return dump(json.loads(json.dumps(host_document(host))))
 
 
 @settings(deadline=None, max_examples=100)
