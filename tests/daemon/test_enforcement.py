@@ -20,7 +20,7 @@ from sriov_xdp.host import monitor
 LAN = [{"name": "lan", "policy": {"security": {"mac_changes": "accept"}}}]
 WITHIN_SECONDS = 2
 _BPF_SYSCALL, _LINK_DETACH = 321, 34
-_RTMGRP_LINK = 1
+_RTMGRP_LINK, _SO_RCVBUFFORCE = 1, 33
 
 
 class Scene:
@@ -65,6 +65,7 @@ class Ear:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 24)
         self._socket.bind((0, _RTMGRP_LINK))
 
     def closed_ports(self) -> set[str]:

@@ -36,7 +36,7 @@ def traffic_control(kind: int, ifindex: int) -> bytes:
 
 
 def seen(messages: list[bytes]) -> list[str]:
-    """What is left of a batch, a word a change: +a is device a with carrier, -a without, !a its end, ~a an IP address, %a a filter."""
+    """What is left of a batch, a word a change: +a is device a with carrier, -a without, !a its end, ~a an address, %a a filter."""
     words = []
     for message in latest(messages):
         change = parse(message)
