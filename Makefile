@@ -1,14 +1,19 @@
-# Two commands do everything on a fresh Debian 12, as root: `make demo` and `make test`.
+# Two commands do everything on a fresh Debian 12, as root: `make demo` and `make test`. `make test-machines` tries under QEMU,
+# on stock kernels, what could end this host.
 CLANG := clang -target bpf -O2 -Wall -Wextra -Werror -fsyntax-only -Ibpf -I/usr/include/$(shell /usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))' 2>/dev/null)
 HEADERS := $(wildcard bpf/*.h)
 
-.PHONY: demo test lint bench setup clean
+.PHONY: demo test test-machines lint bench setup clean
 
 demo: setup
 	.venv/bin/sriov-xdp demo
 
 test: setup
 	.venv/bin/python -m pytest tests
+
+test-machines:
+	@deploy/setup machines
+	.venv/bin/python -m pytest tests/machines
 
 lint: setup
 	.venv/bin/ruff check .

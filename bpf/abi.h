@@ -43,6 +43,10 @@ enum sxdp_slot {
 	SXDP_FIRST_VF_SLOT = SXDP_MAX_PFS,
 };
 
+enum sxdp_buffer {
+	SXDP_BUFFER_BYTES = 3520,   /* what an XDP buffer holds: a page less headroom and skb_shared_info */
+};
+
 /* VLAN 4095 is reserved by 802.1Q; in a domain it stands for "the trunk ports, any VLAN". */
 enum sxdp_vlan {
 	SXDP_VLAN_NONE = 0,
@@ -68,6 +72,8 @@ enum sxdp_verdict {
 	SXDP_TARGET_DENIED = 13,
 	SXDP_REDIRECT_ERROR = 14,
 	SXDP_HAIRPIN = 15,
+	SXDP_STORM = 16,
+	SXDP_LOOP = 17,
 	SXDP_VERDICTS = 24,         /* room in the counter block */
 	SXDP_UNDECIDED = 252,       /* internal: no frame for the short way */
 	SXDP_COUNTED = 253,         /* internal: forwarded, and counted where it left */
@@ -86,6 +92,9 @@ enum sxdp_port_flag {
 	SXDP_PORT_PF_HAS_TRUNKS = 1 << 7,  /* on the uplink's port: look for a trunk entry when the FDB has none */
 	SXDP_PORT_NO_CARRIER = 1 << 8,     /* seen without carrier: deliver in the way whose failure can be counted */
 	SXDP_PORT_NATIVE_XDP = 1 << 9,     /* uplink whose driver runs XDP; any other is tc's */
+	SXDP_PORT_OWN_SOURCE_ACCEPT = 1 << 10,  /* wire_own_source: accept, on the uplink's port */
+	SXDP_PORT_LOOP = 1 << 11,          /* a loop through the guest was found: floods neither enter nor leave here */
+	SXDP_PORT_ONE_BUFFER = 1 << 12,    /* its guest runs XDP on a kernel that frames of several buffers can panic */
 };
 
 /* One port of a PF's embedded switch. User space writes whole values; each decision reads one aligned word, so a reader
@@ -115,6 +124,46 @@ struct sxdp_trunk {
 	__u64 vlans[64];
 };
 _Static_assert(sizeof(struct sxdp_trunk) == 512, "sxdp_trunk");
+
+/* At most so many group frames of a port enter in a second (guard.h). Of each kind of them. */
+struct sxdp_meter {
+	__u64 interval_ns;          /* a frame's share of a second; 0 = no limit */
+	__u64 due_ns;               /* the programs': when the next frame is due, on the kernel's monotonic clock */
+};
+
+enum sxdp_guard_limit {
+	SXDP_GUARD_BURST_NS = 100000000,  /* what a port that rested may send at once is what it may send in this time */
+};
+
+struct sxdp_guard {
+	struct sxdp_meter broadcast;
+	struct sxdp_meter multicast;
+};
+_Static_assert(sizeof(struct sxdp_guard) == 32, "sxdp_guard");
+
+/* The daemon sends probes into guests, to see whether they come back by another port (loop.h): frames of the Configuration
+ * Testing Protocol (Ethernet 2.0, chapter 8), replies that ask for nothing, to the group that this protocol has for finding
+ * loops. */
+#define SXDP_PROBE_GROUP 0x0000000000cfULL            /* cf:00:00:00:00:00 */
+#define SXDP_PROBE_MAGIC 0x7064787300010000ULL        /* skip count 0, function 1 (reply), receipt number and data "sxdp" */
+
+/* Behind the Ethernet header, and perhaps a tag. */
+struct sxdp_probe {
+	__u64 magic;
+	__u64 nonce;                /* of the daemon's run */
+	__u32 sender;               /* slot of the port that it left by */
+	__u32 vlan;                 /* which it left in */
+};
+_Static_assert(sizeof(struct sxdp_probe) == 24, "sxdp_probe");
+
+/* The last probe that came back by a port. */
+struct sxdp_return {
+	__u64 nonce;
+	__u64 time_ns;              /* on the kernel's monotonic clock */
+	__u32 sender;
+	__u32 vlan;
+};
+_Static_assert(sizeof(struct sxdp_return) == 24, "sxdp_return");
 
 /* Where an address is: the slot of its port, and the low bits of the port's generation, so that an entry left over from an
  * earlier owner of the slot leads nowhere. Never 0, as no uplink (slot 0) is in the forwarding database. */

@@ -15,6 +15,7 @@ enum sxdp_ethernet {
 	SXDP_TPID_9100 = 0x9100,
 	SXDP_ETH_PAUSE = 0x8808,
 	SXDP_ETH_LLDP = 0x88cc,
+	SXDP_ETH_LOOPBACK = 0x9000,  /* Configuration Testing Protocol */
 };
 
 #define SXDP_MAC_BROADCAST 0xffffffffffffULL
@@ -94,6 +95,19 @@ static __always_inline int frame_parse_tag(struct sxdp_frame *frame, const void 
 	frame->type = frame_be16(bytes + SXDP_ETH_TYPE_OFFSET + SXDP_TAG_BYTES);
 	frame->in_band = 1;
 	return 0;
+}
+
+/* Of a frame whose headers were read: what follows them, when that is a probe of this switch. Returns 0, or -1 when it is cut off
+ * or something else. */
+static __always_inline int frame_parse_probe(struct sxdp_probe *probe, const struct sxdp_frame *frame, const void *data,
+					     const void *data_end)
+{
+	const __u8 *bytes = (const __u8 *)data + SXDP_ETH_HEADER_BYTES + (frame->in_band ? SXDP_TAG_BYTES : 0);
+
+	if (bytes + sizeof(*probe) > (const __u8 *)data_end)
+		return -1;
+	__builtin_memcpy(probe, bytes, sizeof(*probe));
+	return probe->magic == SXDP_PROBE_MAGIC ? 0 : -1;
 }
 
 /* After the head moved by four bytes: moves the addresses up to the new start. Tag bytes are the caller's to write. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Who a guest may claim to be. The frame's source is compared with the effective MAC. An address that belongs to another
  * port of the switch, or to the uplink itself, is spoofed whatever the policy says; any other foreign address is the
- * business of forged_transmits. */
+ * business of forged_transmits.
+ * And who the wire may: anybody but those whose frames can only come from this side, unless wire_own_source accepts them. */
 #ifndef SXDP_SOURCE_H
 #define SXDP_SOURCE_H
 
@@ -9,9 +10,10 @@
 #include "fdb.h"
 #include "frame.h"
 
+/* Of a guest's frame. */
 static __always_inline int source_is_foreign(const struct sxdp_port *port, const struct sxdp_frame *frame)
 {
-	return !(port->flags & SXDP_PORT_UPLINK) && frame->source != port->mac;
+	return frame->source != port->mac;
 }
 
 /* owner: the place of the source in this VLAN, or 0; uplink: the PF's own port. */
@@ -25,6 +27,19 @@ static __always_inline enum sxdp_verdict source_judge(const struct sxdp_port *po
 	if (uplink->mac == frame->source)
 		return SXDP_SPOOF_MAC;
 	return port->flags & SXDP_PORT_FORGED_ACCEPT ? SXDP_ADMITTED : SXDP_FORGED_SOURCE;
+}
+
+/* Whether the source of a frame from the wire matters. */
+static __always_inline int source_is_judged_from_wire(const struct sxdp_port *uplink)
+{
+	return !(uplink->flags & SXDP_PORT_OWN_SOURCE_ACCEPT);
+}
+
+/* If it does. owner: as above. */
+static __always_inline enum sxdp_verdict source_judge_from_wire(const struct sxdp_port *uplink, const struct sxdp_frame *frame,
+								__u64 owner)
+{
+	return owner || uplink->mac == frame->source ? SXDP_LOOP : SXDP_ADMITTED;
 }
 
 #endif

@@ -14,6 +14,25 @@ static __always_inline enum sxdp_verdict target_judge(const struct sxdp_port *ta
 	return SXDP_ADMITTED;
 }
 
+/* A copy of a flood: a port that was cut because of a loop gets none. */
+static __always_inline enum sxdp_verdict target_judge_copy(const struct sxdp_port *target, const struct sxdp_trunk *trunk,
+							   __u64 vlan)
+{
+	return target->flags & SXDP_PORT_LOOP ? SXDP_TARGET_DENIED : target_judge(target, trunk, vlan);
+}
+
+/* Whether it fits into an XDP buffer, also with a tag that it does not have yet. */
+static __always_inline int target_fits_buffer(__u64 longest_bytes)
+{
+	return longest_bytes + SXDP_TAG_BYTES <= SXDP_BUFFER_BYTES;
+}
+
+/* longest_bytes: of the frame, or of the segments of a super-frame, with all headers. */
+static __always_inline int target_takes(const struct sxdp_port *target, __u64 longest_bytes)
+{
+	return !(target->flags & SXDP_PORT_ONE_BUFFER) || target_fits_buffer(longest_bytes);
+}
+
 /* An entry counts only for the attachment that it was made for. An empty port has place 0. */
 static __always_inline int target_is_current(const struct sxdp_port *target, __u64 place)
 {

@@ -12,12 +12,16 @@
 #include "fdb.h"
 #include "flow.h"
 #include "frame.h"
+#include "guard.h"
+#include "loop.h"
 #include "source.h"
 #include "target.h"
 #include "vlan.h"
 
 BPF_HASH(fdb_overflow, __u64, __u32, SXDP_MAX_FDB_ENTRIES);
 BPF_ARRAY(trunks, struct sxdp_trunk, SXDP_MAX_PORTS);
+BPF_ARRAY(guards, struct sxdp_guard, SXDP_MAX_PORTS);
+BPF_ARRAY(loops, struct sxdp_return, SXDP_MAX_PORTS);
 BPF_HASH(members, __u32, struct sxdp_members, SXDP_MAX_VLANS);
 BPF_DEVMAP(devices, SXDP_MAX_PORTS);
 BPF_PROG_ARRAY(tc_stages, 1);       /* 0: tc_flood */
@@ -85,6 +89,10 @@ enum tc_action {
 	TC_REDIRECT = 7,
 };
 
+enum tc_segment {
+	TC_MOST_HEADER_BYTES = 192, /* Ethernet, a tag, IPv6 with some extensions, TCP with all options */
+};
+
 /* What a flood knows, in skb->cb: it goes along from run to run, and a copy reads it from there, as what is kept in variables
  * over the loop multiplies the verifier's paths. */
 enum flood_word {
@@ -106,6 +114,7 @@ enum flood_progress {
 struct transit {
 	struct sxdp_frame frame;
 	__u64 slot;                 /* where it entered */
+	int is_from_wire;           /* each program knows it, so that a guest's frame meets no rule of the wire's in its bytecode */
 	__u64 ingress;              /* the same for the flow cache */
 	__u64 target_slot;
 	__u64 frames;               /* segments of a super-frame, else 1 */
@@ -191,6 +200,19 @@ static __always_inline enum sxdp_verdict judge_foreign_source(const struct sxdp_
 	return source_judge(port, transit->slot, &transit->frame, owner, uplink);
 }
 
+static __always_inline enum sxdp_verdict judge_source_from_wire(const struct sxdp_port *uplink, const struct transit *transit,
+								enum way way)
+{
+	__u64 owner = fdb_find(uplink->pf, transit->vlan, transit->frame.source, way);
+
+	if (!owner && uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
+		owner = fdb_find(uplink->pf, SXDP_VLAN_TRUNKS, transit->frame.source, way);
+	if (way == SHORT_WAY && owner == FDB_UNDECIDED)
+		return SXDP_UNDECIDED;
+	return source_judge_from_wire(uplink, &transit->frame, owner);
+}
+
+/* The short way needs no look at probes, as it leaves all group frames. */
 static __always_inline enum sxdp_verdict admit(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
 					       struct transit *transit, int length_fits, enum way way)
 {
@@ -198,9 +220,15 @@ static __always_inline enum sxdp_verdict admit(const struct sxdp_port *port, con
 
 	if (verdict == SXDP_ADMITTED)
 		verdict = vlan_admit(port, trunk, &transit->frame, &transit->vlan);
-	if (verdict == SXDP_ADMITTED && source_is_foreign(port, &transit->frame))
+	if (verdict != SXDP_ADMITTED)
+		return verdict;
+	if (transit->is_from_wire)
+		return source_is_judged_from_wire(port) ? judge_source_from_wire(port, transit, way) : SXDP_ADMITTED;
+	if (way == LONG_WAY && loop_is_probe(&transit->frame))
+		return SXDP_LOOP;
+	if (source_is_foreign(port, &transit->frame))
 		return way == SHORT_WAY ? SXDP_UNDECIDED : judge_foreign_source(port, transit);
-	return verdict;
+	return SXDP_ADMITTED;
 }
 
 /* No entry in the frame's VLAN: the host, a trunk port, the uplink, or nobody. */
@@ -208,10 +236,9 @@ static __always_inline enum sxdp_verdict route_unknown(const struct sxdp_port *p
 						       struct route *route, __u64 *place, enum way way)
 {
 	struct sxdp_port *uplink = port_at(port->pf);
-	int from_wire = (port->flags & SXDP_PORT_UPLINK) != 0;
 
 	if (uplink->ifindex && transit->frame.destination == uplink->mac) {
-		if (!from_wire)
+		if (!transit->is_from_wire)
 			return SXDP_TARGET_DENIED;
 		return transit->vlan == SXDP_VLAN_NONE ? SXDP_TO_HOST : SXDP_NO_TARGET;
 	}
@@ -222,7 +249,7 @@ static __always_inline enum sxdp_verdict route_unknown(const struct sxdp_port *p
 	}
 	if (*place)
 		return SXDP_ADMITTED;
-	if (from_wire || !uplink->ifindex)
+	if (transit->is_from_wire || !uplink->ifindex)
 		return SXDP_NO_TARGET;
 	route->target = uplink;
 	route->slot = port->pf;
@@ -361,7 +388,7 @@ static __always_inline __u32 xdp_count_copies(struct sxdp_cpu *here, const struc
 	for (i = 0; i < SXDP_MAX_MEMBERS && i < list->count; i++) {
 		struct sxdp_port *target = port_at(list->slots[i]);
 
-		if (target_judge(target, 0, transit->vlan) != SXDP_ADMITTED)
+		if (target_judge_copy(target, 0, transit->vlan) != SXDP_ADMITTED)
 			continue;
 		count_copy(count_egress(here, list->slots[i], 1, transit->frame.length_bytes), 1, is_broadcast);
 		taken |= target->flags;
@@ -392,6 +419,8 @@ static __always_inline enum sxdp_verdict xdp_decide(struct xdp_md *ctx, struct t
 	struct route route = {};
 	int leaves_tagged;
 
+	if (verdict == SXDP_LOOP && !transit->is_from_wire)
+		return SXDP_DEFERRED;   /* a probe, which tc notes */
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
 	if (frame_is_multicast(transit->frame.destination))
@@ -401,6 +430,8 @@ static __always_inline enum sxdp_verdict xdp_decide(struct xdp_md *ctx, struct t
 		return SXDP_DEFERRED;
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
+	if (way == LONG_WAY && !target_takes(route.target, transit->frame.length_bytes))
+		return SXDP_OVERSIZE;
 	if ((route.target->flags & (SXDP_PORT_UPLINK | SXDP_PORT_NATIVE_XDP)) == SXDP_PORT_UPLINK)
 		return SXDP_DEFERRED;
 	leaves_tagged = vlan_leaves_tagged(route.target, transit->vlan);
@@ -516,7 +547,12 @@ int xdp_vf(struct xdp_md *ctx)
 
 int xdp_uplink(struct xdp_md *ctx)
 {
-	struct transit transit = { .frames = 1, .slot = uplink_slot(), .ingress = ctx->ingress_ifindex };
+	struct transit transit = {
+		.frames = 1,
+		.slot = uplink_slot(),
+		.ingress = ctx->ingress_ifindex,
+		.is_from_wire = 1,
+	};
 
 	return xdp_finish(&transit, xdp_switch(ctx, &transit));
 }
@@ -539,7 +575,7 @@ static __always_inline enum sxdp_verdict xdp_flood_all(struct xdp_md *ctx, struc
 	frame->length_bytes = xdp_first_buffer_bytes(ctx);
 	if (port->flags & SXDP_PORT_HOST_STACK && transit->vlan == SXDP_VLAN_NONE)
 		return SXDP_DEFERRED;
-	if (bpf_xdp_get_buff_len(ctx) != frame->length_bytes)
+	if (bpf_xdp_get_buff_len(ctx) != frame->length_bytes || !target_fits_buffer(frame->length_bytes))
 		return SXDP_DEFERRED;
 	list = members.lookup(&domain);
 	receivers = bpf_map_lookup_elem(floods_map(), &domain);
@@ -609,6 +645,12 @@ static __always_inline __u64 tc_frames(const struct __sk_buff *skb)
 	return skb->gso_segs ? skb->gso_segs : 1;
 }
 
+/* Of what leaves: a super-frame becomes segments, whose headers are shorter than this. */
+static __always_inline __u64 tc_longest_bytes(const struct __sk_buff *skb)
+{
+	return skb->gso_size ? skb->gso_size + TC_MOST_HEADER_BYTES : skb->len;
+}
+
 /* A tag that the device took off stands beside the bytes. */
 static __always_inline int tc_parse(struct __sk_buff *skb, struct transit *transit)
 {
@@ -673,7 +715,7 @@ static __always_inline void tc_copy_to(struct __sk_buff *skb, __u64 slot)
 
 	if (!target->ifindex || slot == skb->cb[FLOOD_SLOT])
 		return;
-	if (target_judge(target, trunk_of(target, slot), vlan) != SXDP_ADMITTED)
+	if (target_judge_copy(target, trunk_of(target, slot), vlan) != SXDP_ADMITTED || !target_takes(target, tc_longest_bytes(skb)))
 		return;
 	if (vlan_leaves_tagged(target, vlan) != ((progress & FLOOD_IS_TAGGED) != 0)) {
 		skb->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_MISMATCHED;
@@ -753,6 +795,42 @@ int tc_flood(struct __sk_buff *skb)
 	return tc_finish(&transit, verdict);
 }
 
+/* Of a group frame of a guest. The uplink's port has no guard, and is never cut. */
+static __always_inline enum sxdp_verdict tc_admit_flood(const struct sxdp_port *port, const struct transit *transit)
+{
+	__u32 key = (__u32)transit->slot;
+	struct sxdp_guard *guard = guards.lookup(&key);
+	enum sxdp_verdict verdict = loop_judge(port);
+	struct sxdp_meter *meter;
+
+	if (verdict != SXDP_ADMITTED)
+		return verdict;
+	if (!guard)
+		return SXDP_STORM;
+	meter = guard_meter(guard, transit->frame.destination);
+	return meter->interval_ns ? guard_admit(meter, transit->frames, bpf_ktime_get_ns()) : SXDP_ADMITTED;
+}
+
+/* For the daemon. What has the form of a probe but is none is dropped as well, without a note. */
+static __always_inline void tc_note_probe(struct __sk_buff *skb, const struct transit *transit)
+{
+	__u32 needed = SXDP_ETH_HEADER_BYTES + SXDP_TAG_BYTES + sizeof(struct sxdp_probe);
+	__u32 key = (__u32)transit->slot;
+	struct sxdp_return *noted = loops.lookup(&key);
+	struct sxdp_probe probe;
+
+	if (!noted || skb->len < needed)
+		return;
+	if ((void *)(long)skb->data + needed > (void *)(long)skb->data_end && bpf_skb_pull_data(skb, needed))
+		return;
+	if (frame_parse_probe(&probe, &transit->frame, (void *)(long)skb->data, (void *)(long)skb->data_end))
+		return;
+	noted->nonce = probe.nonce;
+	noted->sender = probe.sender;
+	noted->vlan = probe.vlan;
+	noted->time_ns = bpf_ktime_get_ns();
+}
+
 static __always_inline enum sxdp_verdict tc_switch(struct __sk_buff *skb, struct transit *transit)
 {
 	struct sxdp_port *port = port_at(transit->slot);
@@ -764,15 +842,22 @@ static __always_inline enum sxdp_verdict tc_switch(struct __sk_buff *skb, struct
 	if (tc_parse(skb, transit))
 		return SXDP_MALFORMED;
 	verdict = admit(port, trunk_of(port, transit->slot), transit, tc_length_fits(skb, port, transit), LONG_WAY);
+	if (verdict == SXDP_LOOP && !transit->is_from_wire)
+		tc_note_probe(skb, transit);
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
-	if (frame_is_multicast(transit->frame.destination))
-		return tc_start_flood(skb, transit);
+	if (frame_is_multicast(transit->frame.destination)) {
+		if (!transit->is_from_wire)
+			verdict = tc_admit_flood(port, transit);
+		return verdict == SXDP_ADMITTED ? tc_start_flood(skb, transit) : verdict;
+	}
 	verdict = find_route(port, transit, &route, LONG_WAY);
 	if (verdict == SXDP_TO_HOST)
 		transit->action = TC_PASS;
 	if (verdict != SXDP_ADMITTED)
 		return verdict;
+	if (!target_takes(route.target, tc_longest_bytes(skb)))
+		return SXDP_OVERSIZE;
 	return tc_forward(skb, transit, &route);
 }
 
@@ -785,7 +870,7 @@ int tc_vf(struct __sk_buff *skb)
 
 int tc_uplink(struct __sk_buff *skb)
 {
-	struct transit transit = { .frames = 1, .action = TC_DROP, .slot = uplink_slot() };
+	struct transit transit = { .frames = 1, .action = TC_DROP, .slot = uplink_slot(), .is_from_wire = 1 };
 
 	return tc_finish(&transit, tc_switch(skb, &transit));
 }

@@ -10,15 +10,16 @@ import select
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import Counters, PortFlag, PortValue, Verdict
+from sriov_xdp.datapath.abi import Counters, Guard, PortFlag, PortValue, Verdict
 from sriov_xdp.datapath.libbpf import ProgramRun
-from sriov_xdp.datapath.model import Fate, Port
+from sriov_xdp.datapath.model import Fate, Group, Port
 from sriov_xdp.datapath.pins import Pins, remove_tree
 from sriov_xdp.datapath.tables import PortImage, Tables
 from sriov_xdp.host import bpffs, features, namespaces
@@ -89,6 +90,7 @@ def vf(
     vlan: int = 0,
     trunk: Iterable[int] = (),
     more_macs: Iterable[bytes] = (),
+    storms: Iterable[Group] = (),
     flags: PortFlag = _NO_FLAGS,
     is_up: bool = True,
     mtu_bytes: int = MTU_BYTES,
@@ -96,7 +98,7 @@ def vf(
 ) -> Port:
     kind = (PortFlag.TRUNK if trunk else PortFlag(0)) | (PortFlag.LINK_UP if is_up else PortFlag(0))
     value = PortValue(ifindex=DEVICES[slot], generation=1, mac=mac, flags=flags | kind, vlan=vlan, mtu_bytes=mtu_bytes, pf=pf)
-    return Port(value=value, trunk=frozenset(trunk), more_macs=frozenset(more_macs))
+    return Port(value=value, trunk=frozenset(trunk), more_macs=frozenset(more_macs), storms=frozenset(storms))
 
 
 def uplink(pf: int, mac: bytes, *, flags: PortFlag = _NO_FLAGS, is_up: bool = True, mtu_bytes: int = MTU_BYTES) -> Port:
@@ -114,6 +116,10 @@ def with_flags(port: Port, flags: PortFlag) -> Port:
     return replace(port, value=replace(port.value, flags=port.value.flags | flags))
 
 
+def without_flags(port: Port, flags: PortFlag) -> Port:
+    return replace(port, value=replace(port.value, flags=port.value.flags & ~flags))
+
+
 def _is_trunk(port: Port) -> bool:
     return PortFlag.TRUNK in port.value.flags
 
@@ -126,6 +132,14 @@ def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
     vlan = abi.VLAN_TRUNKS if _is_trunk(port) else port.value.vlan
     keys = frozenset(abi.fdb_key(port.value.pf, vlan, mac) for mac in {port.value.mac, *port.more_macs})
     return PortImage(value=port.value, trunk=port.trunk, fdb=keys)
+
+
+def exhausted_guard(port: Port) -> bytes:
+    """Of a port that has sent too much: the next frame of the kinds that storm is due when the tests are over."""
+    rates = {f"{kind}_pps": 1 for kind in port.storms}
+    broadcast_ns, _due, multicast_ns, _due = abi.GUARD_LAYOUT.unpack(Guard(**rates).pack())
+    due_ns = time.monotonic_ns() + 3600 * 10**9
+    return abi.GUARD_LAYOUT.pack(broadcast_ns, due_ns, multicast_ns, due_ns)
 
 
 def _member_lists(ports: Mapping[int, Port], pf: int) -> dict[int, tuple[int, ...]]:
@@ -171,6 +185,8 @@ class Switch:
                 self.tables.clear_port(slot)
             for slot, port in ports.items():
                 self.tables.put_port(slot, image(port, ports))
+                if port.storms:
+                    libbpf.update_element(self.pins.map_fd("guards"), abi.SLOT_LAYOUT.pack(slot), exhausted_guard(port))
             for pf in UPLINKS:
                 self.tables.put_members(pf, _member_lists(ports, pf))
         self._ports = {slot: image(port, ports).value for slot, port in ports.items()}

@@ -19,6 +19,7 @@
 
 void *bpf_map_lookup_elem(void *map, void *key);
 __u32 bpf_get_smp_processor_id(void);
+__u64 bpf_ktime_get_ns(void);
 long bpf_redirect_map(void *map, __u64 key, __u64 flags);
 long bpf_redirect(__u32 ifindex, __u64 flags);
 long bpf_redirect_peer(__u32 ifindex, __u64 flags);

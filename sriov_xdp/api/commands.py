@@ -5,35 +5,33 @@ is asked for is a generator of steps, as guests wait for each of them.
 """
 
 from collections.abc import Callable, Generator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from sriov_xdp.api.config import InterfaceName, NetnsName, ObjectName, PolicyDocument
+from sriov_xdp.api.documents import InterfaceName, MacSetting, NetnsName, ObjectName, StormRate, VlanSetting
 from sriov_xdp.api.reading import Configuration, Wanted
-from sriov_xdp.pf import configure, lifecycle, views
-from sriov_xdp.pf.context import Actor, Context
-from sriov_xdp.pf.errors import Conflict
-from sriov_xdp.pf.health import guest_ends
-from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress, vlan_from_json
+from sriov_xdp.api.sentences import Form
+from sriov_xdp.pf import apply as applying
+from sriov_xdp.pf import health, lifecycle, operate, views
+from sriov_xdp.pf.context import Actor, Context, Steps
+from sriov_xdp.pf.errors import Conflict, Refused
+from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress
 from sriov_xdp.pf.plan import Step, describe
 from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.policy import DenyReply, PolicySettings, Security
 from sriov_xdp.vswitch.vlan import Vlan
 
 MOST_AUDIT_RECORDS = 10_000
 _RECORDS_A_STEP = 250
-T = TypeVar("T")
 
 
-def _from_text(kind: type[T], parse: Callable[[str], T]) -> BeforeValidator:
-    def parsed(value: Any) -> T:
-        if isinstance(value, kind):
-            return value
-        if not isinstance(value, str):
-            raise ValueError("should be a text")
-        return parse(value)
-
-    return BeforeValidator(parsed)
+def _parse_vf(value: Any) -> VfAddress:
+    if isinstance(value, VfAddress):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return VfAddress.parse(value)
 
 
 def _printable(value: str) -> str:
@@ -42,9 +40,7 @@ def _printable(value: str) -> str:
     return value
 
 
-Vf = Annotated[VfAddress, _from_text(VfAddress, VfAddress.parse)]
-Mac = Annotated[MacAddress, _from_text(MacAddress, MacAddress.parse)]
-VlanSetting = Annotated[Vlan, BeforeValidator(lambda value: value if isinstance(value, Vlan) else vlan_from_json(value))]
+Vf = Annotated[VfAddress, BeforeValidator(_parse_vf), Form("a PF's name, vf and a number, as in pf0vf3")]
 
 
 class _Request(BaseModel):
@@ -74,25 +70,52 @@ class AttachVf(_Request):
     guest: ObjectName
     netns: NetnsName | None = None
     port_group: ObjectName
-    mac: Mac | None = None
+    mac: MacSetting | None = None
     interface: Annotated[InterfaceName, AfterValidator(_printable)] = "eth0"
     datapath: Datapath = Datapath.AUTO
 
 
 class SetVf(_Request):
-    """What is given changes."""
+    """What is given changes. mac `inherit`: the host's choice again."""
 
     vf: Vf
-    mac: Mac | None = None
+    mac: MacSetting | Literal["inherit"] | None = None
+    port_group: ObjectName | None = None
     link_state: LinkState | None = None
     datapath: Datapath | None = None
+
+
+class SettingsDocument(_Request):
+    """Settings of one level, as configuration files name them; `inherit` takes one back."""
+
+    security: dict[Literal["promiscuous", "mac_changes", "forged_transmits"], Security | Literal["inherit"] | None] = {}
+    deny_reply: DenyReply | Literal["inherit"] | None = None
+    guards: dict[Literal["storm"], dict[Literal["broadcast_pps", "multicast_pps"], StormRate | Literal["inherit"] | None]] = {}
+
+    def change(self, vlan: Vlan | Literal["inherit"] | None = None) -> operate.SettingsChange:
+        """As the PF sees it."""
+        named: dict[str, Any] = {"deny_reply": self.deny_reply}
+        named |= {str(name): value for name, value in self.security.items()}
+        named |= {f"storm_{name}": value for name, value in self.guards.get("storm", {}).items()}
+        values: dict[str, Any] = {name: value for name, value in named.items() if value not in (None, "inherit")}
+        inherited = {name for name, value in {**named, "vlan": vlan}.items() if value == "inherit"}
+        return operate.SettingsChange(
+            policy=PolicySettings(**values), vlan=vlan if isinstance(vlan, Vlan) else None, inherited=frozenset(inherited)
+        )
+
+
+class SetSwitch(_Request):
+    """What is given changes."""
+
+    name: ObjectName
+    policy: SettingsDocument
 
 
 class SetGroup(_Request):
     """What is given changes."""
 
     name: ObjectName
-    policy: PolicyDocument = PolicyDocument()
+    policy: SettingsDocument = SettingsDocument()
     vlan: VlanSetting | None = None
 
 
@@ -100,8 +123,8 @@ class SetPort(_Request):
     """What is given overrides the group."""
 
     vf: Vf
-    policy: PolicyDocument = PolicyDocument()
-    vlan: VlanSetting | None = None
+    policy: SettingsDocument = SettingsDocument()
+    vlan: Literal["inherit"] | VlanSetting | None = None
 
 
 class ListAudit(_Request):
@@ -118,22 +141,30 @@ def _step(step: Step) -> dict[str, Any]:
         "name": step.name,
         "before": describe(step.before),
         "after": describe(step.after),
+        "consequence": step.consequence,
     }
 
 
-def _apply(context: Context, wanted: Wanted, actor: Actor) -> Any:
-    def steps() -> Generator[None, None, list[dict[str, Any]]]:
-        done = yield from configure.apply(context, wanted.intent, actor)
-        return [_step(step) for step in done]
+def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[str, Any]]]:
+    if not wanted.request.yes and not context.is_applying:
+        require_consent(applying.check(context, wanted.intent))
+    done = yield from applying.apply(context, wanted.intent, actor)
+    return [_step(step) for step in done]
 
-    return steps()
+
+def require_consent(steps: list[Step]) -> None:
+    """Raises Refused, naming what somebody would lose."""
+    losses = [f"{step.action} {step.kind} {step.name}: {step.consequence}" for step in steps if step.consequence]
+    if losses:
+        text = "\n".join(losses)
+        raise Refused(f"{text}\napply: nothing was done, as {len(losses)} steps take something away; --yes says that it is meant")
 
 
 def _diff(context: Context, wanted: Wanted, _actor: Actor) -> Any:
-    return [_step(step) for step in configure.check(context, wanted.intent)]
+    return [_step(step) for step in applying.check(context, wanted.intent)]
 
 
-def _attach(context: Context, request: AttachVf, actor: Actor) -> Any:
+def _attach(context: Context, request: AttachVf, actor: Actor) -> Steps[Any]:
     spec = AdapterSpec(
         guest=request.guest,
         netns=request.netns or request.guest,
@@ -142,32 +173,44 @@ def _attach(context: Context, request: AttachVf, actor: Actor) -> Any:
         mac=request.mac,
         datapath=request.datapath,
     )
-    attached = lifecycle.attach(context, spec, request.vf, actor)
+    attached = yield from lifecycle.attach(context, spec, request.vf, actor)
     return views.vf_show(context, attached.address)
 
 
-def _detach(context: Context, request: OnVf, actor: Actor) -> Any:
-    lifecycle.detach(context, request.vf, actor)
+def _detach(context: Context, request: OnVf, actor: Actor) -> Steps[Any]:
+    yield from lifecycle.detach(context, request.vf, actor)
     return views.vf_show(context, request.vf)
 
 
 def _reset(context: Context, request: OnVf, actor: Actor) -> Any:
-    configure.reset_vf(context, request.vf, actor)
+    operate.reset_vf(context, request.vf, actor)
     return views.vf_show(context, request.vf)
 
 
-def _set_vf(context: Context, request: SetVf, actor: Actor) -> Any:
-    configure.set_vf(context, request.vf, actor, mac=request.mac, link_state=request.link_state, datapath=request.datapath)
+def _set_vf(context: Context, request: SetVf, actor: Actor) -> Steps[Any]:
+    asked = operate.VfSettings(
+        mac=request.mac if isinstance(request.mac, MacAddress) else None,
+        inherits_mac=request.mac == "inherit",
+        link_state=request.link_state,
+        datapath=request.datapath,
+        port_group=request.port_group,
+    )
+    yield from operate.set_vf(context, request.vf, asked, actor)
     return views.vf_show(context, request.vf)
 
 
-def _set_group(context: Context, request: SetGroup, actor: Actor) -> Any:
-    configure.set_group(context, request.name, actor, policy=request.policy.settings(), vlan=request.vlan)
+def _set_switch(context: Context, request: SetSwitch, actor: Actor) -> Steps[Any]:
+    yield from operate.set_switch(context, request.name, request.policy.change(), actor)
+    return views.switch_show(context, request.name)
+
+
+def _set_group(context: Context, request: SetGroup, actor: Actor) -> Steps[Any]:
+    yield from operate.set_group(context, request.name, request.policy.change(request.vlan), actor)
     return views.group_show(context, request.name)
 
 
-def _set_port(context: Context, request: SetPort, actor: Actor) -> Any:
-    configure.set_port(context, request.vf, actor, policy=request.policy.settings(), vlan=request.vlan)
+def _set_port(context: Context, request: SetPort, actor: Actor) -> Steps[Any]:
+    yield from operate.set_port(context, request.vf, request.policy.change(request.vlan), actor)
     return views.port_show(context, request.vf)
 
 
@@ -183,13 +226,13 @@ def _audit(context: Context, request: ListAudit, _actor: Actor) -> Any:
     return steps()
 
 
-def _alone(run: Callable[[Context, Any, Actor], Any]) -> Callable[[Context, Any, Actor], Any]:
-    """Not between the steps of a configuration that is being applied."""
+def _verb(run: Callable[[Context, Any, Actor], Steps[Any]]) -> Callable[[Context, Any, Actor], Steps[Any]]:
+    """One at a time, and not between the steps of a configuration that is being applied."""
 
-    def guarded(context: Context, request: Any, actor: Actor) -> Any:
+    def guarded(context: Context, request: Any, actor: Actor) -> Steps[Any]:
         if context.is_applying:
             raise Conflict("another configuration is being applied; try again when it is done")
-        return run(context, request, actor)
+        return context.turns.take(run(context, request, actor))
 
     return guarded
 
@@ -205,18 +248,20 @@ COMMANDS: dict[str, Command] = {
     "pf-show": (OnName, lambda context, request, _actor: views.pf_show(context, request.name)),
     "vf-list": (Nothing, lambda context, _request, _actor: views.vf_list(context)),
     "vf-show": (OnVf, lambda context, request, _actor: views.vf_show(context, request.vf)),
-    "vf-attach": (AttachVf, _alone(_attach)),
-    "vf-detach": (OnVf, _alone(_detach)),
+    "vf-attach": (AttachVf, _verb(_attach)),
+    "vf-detach": (OnVf, _verb(_detach)),
     "vf-reset": (OnVf, _reset),
-    "vf-set": (SetVf, _alone(_set_vf)),
+    "vf-set": (SetVf, _verb(_set_vf)),
     "switch-list": (Nothing, lambda context, _request, _actor: views.switch_list(context)),
     "switch-show": (OnName, lambda context, request, _actor: views.switch_show(context, request.name)),
+    "switch-set": (SetSwitch, _verb(_set_switch)),
     "port-group-list": (Nothing, lambda context, _request, _actor: views.group_list(context)),
     "port-group-show": (OnName, lambda context, request, _actor: views.group_show(context, request.name)),
-    "port-group-set": (SetGroup, _alone(_set_group)),
+    "port-group-set": (SetGroup, _verb(_set_group)),
     "port-list": (Nothing, lambda context, _request, _actor: views.port_list(context)),
     "port-show": (OnVf, lambda context, request, _actor: views.port_show(context, request.vf)),
-    "port-set": (SetPort, _alone(_set_port)),
+    "port-set": (SetPort, _verb(_set_port)),
     "audit-list": (ListAudit, _audit),
-    "guest-ends": (Nothing, lambda context, _request, _actor: guest_ends(context)),
+    "guest-ends": (Nothing, lambda context, _request, _actor: health.guest_ends(context)),
+    "host-health": (Nothing, lambda context, _request, _actor: health.host(context)),
 }

@@ -1,252 +1,141 @@
-"""The host configuration file: YAML, strict. Unknown keys, duplicate keys and contradictions are errors with path, value and
-remedy, all reported at once.
+"""The host configuration file: YAML, strict. Unknown keys, duplicate keys, values of another form and contradictions are errors
+with line, path, what was observed and expected, and a remedy; all are reported at once.
 
-The schema here is the contract of version 1; pf.validation adds what needs the whole document.
+The schema is in documents.py; pf.validation adds what needs the whole document, yaml_text is what is read as YAML, sentences says
+what does not fit the schema. Pure but for load(). Used by the admin socket's commands and the command line.
 """
 
 import hashlib
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from pathlib import Path as FilePath
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import ValidationError
 
+from sriov_xdp.api import sentences, yaml_text
+from sriov_xdp.api.documents import HostDocument
+from sriov_xdp.api.findings import Finding, Path, Unreadable
+from sriov_xdp.api.well_formed import AnyPath, Doubt, well_formed
+from sriov_xdp.api.yaml_nodes import Node
+from sriov_xdp.api.yaml_text import Reading, read_file
 from sriov_xdp.pf import validation
 from sriov_xdp.pf.errors import Invalid
-from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, PfSpec, vlan_from_json
-from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, Security, Switch
-from sriov_xdp.vswitch.vlan import Vlan
+from sriov_xdp.pf.intent import HostIntent
 
-MAX_FILE_BYTES = 4 << 20
-# PyYAML's constructors let Python's own errors through for values such as `!!int one`.
-_YAML_FAULTS = (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
-MAX_VALUES = 200_000  # a bomb of aliases is small as text and endless as values
-
-PfName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,6}$")]
-ObjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-InterfaceName = Annotated[str, StringConstraints(pattern=r"^[^\s/:%]{1,15}$")]
-NetnsName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$")]
+MAX_FINDINGS = 5000  # lines; a file with more mistakes is none that a person wrote
 
 
-def _parse_mac(value: Any) -> MacAddress:
-    if not isinstance(value, str):
-        raise ValueError(f"MAC address {value!r}: put it in quotes, as YAML reads it as a number")
-    return MacAddress.parse(value)
+def examine(text: str) -> tuple[HostIntent | None, list[Finding]]:
+    """A configuration from its text, or all that is wrong with it, by line."""
+    reading = yaml_text.read(text)
+    if reading.root is None:
+        return None, reading.findings or [Finding(None, (), "empty; expected a mapping; begin it with `version: 1`")]
+    return _examine(yaml_text.plain(reading.root), reading)
 
 
-def _require_integer(value: Any) -> Any:
-    """True equals 1 in Python, and 1.0 does; neither is a version."""
-    if type(value) is not int:
-        raise ValueError(f"should be 1, an integer, not {value!r}")
-    return value
+def parse(text: str, file: str | None = None) -> HostIntent:
+    """A configuration from its text; file: its name, for messages. Raises Invalid with every problem, a line each."""
+    return _intent_of(*examine(text), file)
 
 
-def _parse_vlan(value: Any) -> Vlan:
-    return value if isinstance(value, Vlan) else vlan_from_json(value)
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class SecurityDocument(_Document):
-    """policy.security"""
-
-    promiscuous: Security | None = None
-    mac_changes: Security | None = None
-    forged_transmits: Security | None = None
-
-
-class PolicyDocument(_Document):
-    """policy of a switch, a port group or a port"""
-
-    security: SecurityDocument = SecurityDocument()
-    deny_reply: DenyReply | None = None
-
-    def settings(self) -> PolicySettings:
-        """As the vSwitch sees it."""
-        return PolicySettings(
-            promiscuous=self.security.promiscuous,
-            mac_changes=self.security.mac_changes,
-            forged_transmits=self.security.forged_transmits,
-            deny_reply=self.deny_reply,
-        )
-
-
-class PfDocument(_Document):
-    """pfs[]"""
-
-    name: PfName
-    uplink: InterfaceName | None = None
-    num_vfs: Annotated[int, Field(strict=True, ge=1, le=validation.MAX_VFS_OF_PF)]
-
-
-class PortGroupDocument(_Document):
-    """switches[].port_groups[]"""
-
-    name: ObjectName
-    vlan: Annotated[Vlan, BeforeValidator(_parse_vlan)] = vlan_from_json("none")
-    policy: PolicyDocument = PolicyDocument()
-    overrides_allowed: list[Override] = []
-
-
-class SwitchDocument(_Document):
-    """switches[]"""
-
-    name: ObjectName
-    kind: Literal["standard"] = "standard"
-    pf: PfName
-    mtu: Annotated[int, Field(strict=True)] = 1500
-    policy: PolicyDocument = PolicyDocument()
-    port_groups: list[PortGroupDocument] = []
-
-
-class AdapterDocument(_Document):
-    """guests[].adapters[]"""
-
-    name: InterfaceName
-    kind: Literal["vf"] = "vf"
-    port_group: ObjectName
-    mac: Annotated[MacAddress | None, BeforeValidator(lambda value: None if value is None else _parse_mac(value))] = None
-    datapath: Datapath = Datapath.AUTO
-
-
-class GuestDocument(_Document):
-    """guests[]"""
-
-    name: ObjectName
-    netns: NetnsName | None = None
-    adapters: list[AdapterDocument] = []
-
-
-class HostDocument(_Document):
-    """The whole file."""
-
-    version: Annotated[Literal[1], BeforeValidator(_require_integer)]
-    pfs: list[PfDocument] = []
-    switches: list[SwitchDocument] = []
-    guests: list[GuestDocument] = []
-
-    def intent(self) -> HostIntent:
-        """As the PF sees it."""
-        return HostIntent(
-            pfs=tuple(PfSpec(name=pf.name, uplink=pf.uplink, num_vfs=pf.num_vfs) for pf in self.pfs),
-            switches=tuple(_switch(switch) for switch in self.switches),
-            adapters=tuple(_adapter(guest, adapter) for guest in self.guests for adapter in guest.adapters),
-        )
-
-
-def _switch(document: SwitchDocument) -> Switch:
-    groups = tuple(
-        PortGroup(
-            name=group.name,
-            vlan=group.vlan,
-            policy=group.policy.settings(),
-            overrides_allowed=frozenset(group.overrides_allowed),
-        )
-        for group in document.port_groups
-    )
-    settings = document.policy.settings()
-    return Switch(name=document.name, pf=document.pf, mtu_bytes=document.mtu, policy=settings, port_groups=groups)
-
-
-def _adapter(guest: GuestDocument, adapter: AdapterDocument) -> AdapterSpec:
-    return AdapterSpec(
-        guest=guest.name,
-        netns=guest.netns or guest.name,
-        interface=adapter.name,
-        port_group=adapter.port_group,
-        mac=adapter.mac,
-        datapath=adapter.datapath,
-    )
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that remembers a key given twice in one mapping."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self.duplicates: list[str] = []
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _value in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                continue
-            if key_node.value in seen:
-                self.duplicates.append(f"line {key_node.start_mark.line + 1}: key {key_node.value}: given twice; keep one")
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep=deep)
-
-
-def parse(text: str) -> HostIntent:
-    """A configuration from its text. Raises Invalid with every problem, a line each."""
-    if len(text.encode(errors="replace")) > MAX_FILE_BYTES:
-        raise Invalid(f"configuration: larger than {MAX_FILE_BYTES} bytes; split the host")
-    try:
-        content, duplicates = _load_yaml(text)
-    except _YAML_FAULTS as error:
-        raise Invalid(f"configuration: not YAML: {error}") from error
-    return from_content(content, duplicates)
-
-
-def _load_yaml(text: str) -> tuple[Any, list[str]]:
-    loader = _StrictLoader(text)
-    try:
-        node = loader.get_single_node()
-        if _values_in(node, {}) > MAX_VALUES:
-            raise Invalid(f"configuration: more than {MAX_VALUES} values, aliases written out; split the host")
-        return loader.construct_document(node) if node else None, loader.duplicates
-    finally:
-        loader.dispose()
-
-
-def _values_in(node: Any, known: dict[int, int]) -> int:
-    """How many values a YAML node stands for with every alias written out; a node inside itself is too many."""
-    if id(node) in known:
-        return known[id(node)]
-    known[id(node)] = MAX_VALUES + 1
-    parts = node.value if isinstance(node, yaml.CollectionNode) else []
-    children = [child for part in parts for child in (part if isinstance(part, tuple) else (part,))]
-    known[id(node)] = 1 + sum(_values_in(child, known) for child in children)
-    return known[id(node)]
-
-
-def from_content(content: Any, found: list[str] | None = None) -> HostIntent:
+def from_content(content: Any) -> HostIntent:
     """A configuration from parsed YAML or JSON. Raises Invalid."""
-    found = list(found or [])
-    if not isinstance(content, dict):
-        raise Invalid("configuration: empty or no mapping; it starts with `version: 1`")
-    try:
-        intent = HostDocument.model_validate(content).intent()
-    except ValidationError as error:
-        raise Invalid("\n".join([*found, *(_line(item) for item in error.errors())])) from error
-    found += validation.problems(intent)
-    if found:
-        raise Invalid("\n".join(found))
+    return _intent_of(*_examine(content, Reading(None, [])), None)
+
+
+def _intent_of(intent: HostIntent | None, findings: list[Finding], file: str | None) -> HostIntent:
+    if intent is None:
+        raise Invalid("\n".join(finding.at(file) for finding in findings))
     return intent
 
 
-def _line(item: Any) -> str:
-    """path: value: what was expected."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]]
-    path = "".join(parts).lstrip(".") or "configuration"
-    if item["type"] == "extra_forbidden":
-        return f"{path}: unknown key; remove it or correct its spelling"
-    if item["type"] == "missing":
-        return f"{path}: missing; add it"
-    value = item["input"] if not isinstance(item["input"], dict | list) else "given"
-    return f"{path}: {value!r}: {item['msg'].removeprefix('Value error, ')}"
+def _examine(content: Any, reading: Reading) -> tuple[HostIntent | None, list[Finding]]:
+    root, findings = reading.root, list(reading.findings)
+    doubt = Doubt(finding.path for finding in findings)
+    if not isinstance(content, dict):
+        text = f"{sentences.observed(content, root)}; expected a mapping; begin it with `version: 1`"
+        return None, [*findings, Finding(root.line if root else None, (), text)]
+    document: HostDocument | None
+    content = _without_groups_beyond_limit(content, findings, doubt, root)
+    try:
+        document = HostDocument.model_validate(content)
+    except ValidationError as error:
+        findings += sentences.findings(HostDocument, error, root, MAX_FINDINGS)
+        document = well_formed(HostDocument, content, error, doubt) if error.error_count() <= MAX_FINDINGS else None
+    if document:
+        findings += _contradictions(document, root, doubt)
+    if document and not findings:
+        return document.intent(), []
+    findings.sort(key=lambda finding: finding.line or 0)
+    return None, _first_of(findings)
 
 
-def load(path: Path) -> tuple[HostIntent, str]:
+def _without_groups_beyond_limit(
+    content: dict[Any, Any], findings: list[Finding], doubt: Doubt, root: Node | None
+) -> dict[Any, Any]:
+    """A trunk of many VLANs is large as a value, so too many port groups do not even become values."""
+    switches = content.get("switches")
+    lists = [(number, _groups_in(switch)) for number, switch in enumerate(switches if isinstance(switches, list) else [])]
+    count = sum(len(groups) for _number, groups in lists)
+    if count <= validation.MAX_PORT_GROUPS_OF_HOST:
+        return content
+    path: Path = ("switches",)
+    findings.append(Finding(root.line_of(path) if root else None, path, validation.too_many_groups(count)))
+    kept, room = list(switches or []), validation.MAX_PORT_GROUPS_OF_HOST
+    for number, groups in lists:
+        if len(groups) > room:
+            kept[number] = {**kept[number], "port_groups": groups[:room]}
+            doubt.add(("switches", number, "port_groups"))
+        room -= min(room, len(groups))
+    return {**content, "switches": kept}
+
+
+def _groups_in(switch: Any) -> list[Any]:
+    groups = switch.get("port_groups") if isinstance(switch, dict) else None
+    return groups if isinstance(groups, list) else []
+
+
+def _contradictions(document: HostDocument, root: Node | None, doubt: Doubt) -> list[Finding]:
+    """What does not go together, where nothing that it is concluded from is doubtful."""
+    places, found = document.adapter_places(), []
+    for problem in validation.find(document.intent()):
+        path = _path_in_file(problem.path, places)
+        if any(doubt.covers(_path_in_file(other, places)) for other in (problem.path, *problem.rests_on)):
+            continue
+        exact: Path = tuple(part for part in path if part is not None)
+        found.append(Finding(root.line_of(exact) if root else None, exact, problem.text))
+        if len(found) == MAX_FINDINGS:
+            break
+    return found
+
+
+_ADAPTER_KEYS = {"interface": "name"}
+_GUEST_KEYS = {"guest": "name", "netns": "netns"}
+
+
+def _path_in_file(path: AnyPath, places: list[tuple[int, int]]) -> AnyPath:
+    """Of a value that pf.validation names: an adapter's is below its guest."""
+    if path[0] != "adapters":
+        return path
+    _adapters, number, name = path
+    guest, adapter = places[number] if isinstance(number, int) else (None, None)
+    if name in _GUEST_KEYS:
+        return "guests", guest, _GUEST_KEYS[str(name)]
+    return "guests", guest, "adapters", adapter, _ADAPTER_KEYS.get(str(name), name)
+
+
+def _first_of(findings: list[Finding]) -> list[Finding]:
+    if len(findings) < MAX_FINDINGS:
+        return findings
+    return [*findings[:MAX_FINDINGS], Finding(None, (), "too many problems for one list; mend these first")]
+
+
+def load(path: FilePath) -> tuple[HostIntent, str]:
     """A configuration file and its fingerprint. Raises Invalid."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"configuration {path}: {error}") from error
-    return parse(text), fingerprint(text)
+        text = read_file(path)
+    except Unreadable as error:
+        raise Invalid(error.finding.at(str(path))) from error
+    return parse(text, str(path)), fingerprint(text)
 
 
 def fingerprint(text: str) -> str:

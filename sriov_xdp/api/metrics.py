@@ -94,11 +94,13 @@ class PfCollector:
         context = self._service.context
         link = GaugeMetricFamily("sriovxdp_vf_link_up", "1 when the VF's link is up.", labels=_VF)
         switched = CounterMetricFamily("sriovxdp_vf_datapath_switches", "Moves between tcx and XDP.", labels=_VF)
+        cut = GaugeMetricFamily("sriovxdp_vf_loop_cut", "1 while the VF is kept out of floods, for a loop.", labels=_VF)
         for vf in vfs:
             labels = (vf.address.pf, str(vf.address))
             link.add_metric(labels, int(link_of(vf) == "up"))
             switched.add_metric(labels, context.mode_switches.get(vf.address, 0))
-        yield from (link, switched)
+            cut.add_metric(labels, int(vf.cut_for_loop_with is not None))
+        yield from (link, switched, cut)
 
     def _requests(self) -> Iterator[Metric]:
         metrics = self._service.metrics

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sriov_xdp.api import config
+from sriov_xdp.api import config, sentences
 from sriov_xdp.pf.errors import Invalid
 from sriov_xdp.pf.intent import HostIntent
 
@@ -25,17 +25,19 @@ _CHILD_MEMORY_BYTES = 1 << 30  # 4 MiB of YAML take 0.6
 _CHILD_NICENESS = 10
 _RESULT_BYTES = 8 << 20
 _MOST_WAITING = 4  # of one peer
-_SHOWN_CHARACTERS = 150
 _SHOWN_PROBLEMS = 1000
 _USAGE, _ERROR = 2, 1
 
 
 class Configuration(BaseModel):
-    """A whole configuration, as text, so that the daemon sees what a person wrote."""
+    """A whole configuration, as text, so that the daemon sees what a person wrote. file: its name,
+    for messages; yes: what is removed by it is meant."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str
+    file: str | None = None
+    yes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,18 +60,9 @@ class TooBusy(Exception):
     """Not now; nothing was done."""
 
 
-def problems_of(error: ValidationError) -> str:
+def problems_of(model: type[BaseModel], error: ValidationError) -> str:
     """A line a problem: path, value, what was expected."""
-    return "\n".join(
-        f"{'.'.join(str(part) for part in item['loc'])}: {_shown(repr(item['input']))}: {_shown(item['msg'])}".replace(
-            "Value error, ", ""
-        )
-        for item in error.errors()
-    )
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    return "\n".join(str(finding) for finding in sentences.findings(model, error, None, config.MAX_FINDINGS))
 
 
 def _first_problems(text: str) -> str:
@@ -133,9 +126,9 @@ def main() -> None:
 def _result_of(body: bytes) -> Wanted | Unusable:
     try:
         request = Configuration.model_validate_json(body)
-        return Wanted(request=request.model_copy(update={"text": ""}), intent=config.parse(request.text))
+        return Wanted(request=request.model_copy(update={"text": ""}), intent=config.parse(request.text, request.file))
     except ValidationError as error:
-        return Unusable(code=_USAGE, text=problems_of(error))
+        return Unusable(code=_USAGE, text=problems_of(Configuration, error))
     except Invalid as error:
         return Unusable(code=_ERROR, text=_first_problems(str(error)))
     except MemoryError:

@@ -26,9 +26,9 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from sriov_xdp.api.commands import COMMANDS
-from sriov_xdp.api.config import MAX_FILE_BYTES
 from sriov_xdp.api.connections import Connection, Door, Limits, Peer
 from sriov_xdp.api.reading import Configuration, ConfigurationReader, TooBusy, Unusable, Wanted, problems_of
+from sriov_xdp.api.yaml_text import MAX_FILE_BYTES
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.pf.context import Actor, Context
@@ -197,7 +197,7 @@ class Server:
         try:
             return model.model_validate_json(body)
         except ValidationError as error:
-            return Unusable(code=2, text=problems_of(error))
+            return Unusable(code=2, text=problems_of(model, error))
 
     @contextlib.contextmanager
     def _holding(self, size_bytes: int, peer: Peer) -> Iterator[None]:

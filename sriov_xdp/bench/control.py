@@ -8,7 +8,7 @@ import statistics
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ _SETTLE_SECONDS = 0.15
 _SOAK_READINGS = 10
 
 
-def _timed(work: Callable[[], Any]) -> float:
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds that work takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -54,9 +55,9 @@ def mailbox_round_trips(tag: str, count: int) -> dict[str, float]:
         with entered(guest):
             driver = VfDriver(str(daemon.vf_of(guest.name)["address"]))
         for name, cpu in (("same CPU", 0), ("two CPUs", 1)):
-            _pin_all_threads(daemon.process.pid, cpu)
-            with _pinned(0):
-                samples = sorted(_timed(driver.stats) * 1e6 for _ in range(count))
+            pin_all_threads(daemon.process.pid, cpu)
+            with pinned(0):
+                samples = sorted(timed(driver.stats) * 1e6 for _ in range(count))
             results[f"mailbox, {name}, p50 µs"] = samples[count // 2]
             results[f"mailbox, {name}, p99 µs"] = samples[count * 99 // 100]
         driver.close()
@@ -65,7 +66,8 @@ def mailbox_round_trips(tag: str, count: int) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _pinned(cpu: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def pinned(cpu: int) -> Iterator[None]:
+    """This process on one CPU."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
     try:
@@ -74,7 +76,8 @@ def _pinned(cpu: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
         os.sched_setaffinity(0, before)
 
 
-def _pin_all_threads(pid: int, cpu: int) -> None:
+def pin_all_threads(pid: int, cpu: int) -> None:
+    """Another process on one CPU."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(task.name), {cpu})
 
@@ -90,8 +93,8 @@ def _bare_echo(count: int) -> float:
             two.send(message)
         os._exit(0)
     two.close()
-    with _pinned(0), one:
-        samples = sorted(_timed(lambda: (one.send(bytes(44)), one.recv(4096))) * 1e6 for _ in range(count))
+    with pinned(0), one:
+        samples = sorted(timed(lambda: (one.send(bytes(44)), one.recv(4096))) * 1e6 for _ in range(count))
     os.waitpid(child, 0)
     return samples[count // 2]
 
@@ -121,12 +124,12 @@ def attaching(tag: str) -> dict[str, float]:
         guest = lab.namespace("g")
         daemon = lab.daemon(_config(guest, 0))
         for count in (1, 64, 256):
-            results[f"attach of {count} VFs s"] = _timed(lambda count=count: _attach(daemon, guest, count))  # type: ignore[misc]
+            results[f"attach of {count} VFs s"] = timed(lambda count=count: _attach(daemon, guest, count))  # type: ignore[misc]
             for vf in call(daemon.run_dir, "vf-list"):
                 if vf["state"] == "attached":
                     call(daemon.run_dir, "vf-detach", {"vf": vf["address"]})
         text = json.dumps(_config(guest, 256))
-        results["apply of 256 VFs from nothing s"] = _timed(lambda: call(daemon.run_dir, "apply", {"text": text}))
+        results["apply of 256 VFs from nothing s"] = timed(lambda: call(daemon.run_dir, "apply", {"text": text}))
         results.update(_with_256(daemon, guest))
     return results
 
@@ -143,7 +146,7 @@ def _with_256(daemon: Daemon, guest: Namespace) -> dict[str, float]:
             command, until = _policy_change(daemon, "accept" if round_number % 2 == 0 else "reject", last, first, guest.mac("e0"))
             commands.append(command * 1e3)
             obeyed.append(until * 1e3)
-    scrapes = [_timed(lambda: _scrape(daemon.metrics_port)) for _round in range(10)]
+    scrapes = [timed(lambda: _scrape(daemon.metrics_port)) for _round in range(10)]
     return {
         "policy change of 256 ports, command ms": statistics.median(commands),
         "policy change until the last of 256 ports obeys ms": statistics.median(obeyed),
@@ -166,7 +169,7 @@ def _policy_change(daemon: Daemon, forged_transmits: str, sender: Tap, receiver:
     time.sleep(_SETTLE_SECONDS)
     policy = {"name": "lan", "policy": {"security": {"forged_transmits": forged_transmits}}}
     started = time.perf_counter()
-    command = _timed(lambda: call(daemon.run_dir, "port-group-set", policy))
+    command = timed(lambda: call(daemon.run_dir, "port-group-set", policy))
     time.sleep(_SETTLE_SECONDS)
     is_over.set()
     thread.join()

@@ -21,6 +21,8 @@ from typing import Any, Self
 
 import yaml
 
+from sriov_xdp.patience import patient
+
 READY_SECONDS = 60
 STOP_SECONDS = 15
 _BIN = Path(sys.executable).parent
@@ -32,7 +34,7 @@ class LabError(Exception):
 
 def run(*command: str, check: bool = True, timeout_seconds: float = 60) -> str:
     """Runs a command on the host; returns its output. Raises LabError."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_seconds)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(timeout_seconds))
     if check and done.returncode:
         raise LabError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
@@ -40,7 +42,7 @@ def run(*command: str, check: bool = True, timeout_seconds: float = 60) -> str:
 
 def wait_until(holds: Callable[[], Any], what: str, seconds: float = 10) -> Any:
     """Waits for a condition; returns its value. Raises LabError when it does not come true in time."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while True:
         value = holds()
         if value:
@@ -91,15 +93,18 @@ class Namespace:
 
 
 class Daemon:
-    """A daemon process of the lab."""
+    """A daemon process of the lab. host: the namespace that stands for its host, where it is not this one. program: what is
+    started, for one that is to be another build or to die somewhere."""
 
-    def __init__(self, folder: Path, bpffs: Path, config: dict[str, Any], *extra: str) -> None:
+    def __init__(self, folder: Path, bpffs: Path, config: dict[str, Any], *extra: str, host: Namespace | None = None) -> None:
+        self._entrance = ["nsenter", f"--net=/run/netns/{host.name}"] if host else []
+        self.program = [str(_BIN / "sriov-xdp")]
         self.folder = folder
         self.state_dir, self.run_dir, self.bpffs = folder / "state", folder / "run", bpffs
         self.config_file = folder / "host.yaml"
         self.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
         self.metrics_port = _free_port()
-        self._extra = extra
+        self.options = list(extra)
         self.environment: dict[str, str] = {}
         self.ready_seconds = 0.0
         self.process: subprocess.Popen[bytes]
@@ -118,7 +123,7 @@ class Daemon:
             with contextlib.suppress(TimeoutError):
                 if b"READY=1" in channel.recv(4096):
                     break
-            if self.process.poll() is not None or time.monotonic() - started > READY_SECONDS:
+            if self.process.poll() is not None or time.monotonic() - started > patient(READY_SECONDS):
                 self.process.kill()
                 raise LabError(f"daemon: not ready:\n{self.log()[-2000:]}")
         channel.close()
@@ -127,12 +132,13 @@ class Daemon:
     def _command(self) -> list[str]:
         places = ["--state-dir", str(self.state_dir), "--run-dir", str(self.run_dir), "--bpffs", str(self.bpffs)]
         metrics = ["--metrics", f"127.0.0.1:{self.metrics_port}"]
-        return [str(_BIN / "sriov-xdp"), "daemon", "--config", str(self.config_file), *places, *metrics, *self._extra]
+        daemon = [*self._entrance, *self.program, "daemon", "--config", str(self.config_file)]
+        return [*daemon, *places, *metrics, *self.options]
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs sriov-xdp against this daemon, whatever comes of it."""
         command = [str(_BIN / "sriov-xdp"), "--run-dir", str(self.run_dir), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(120))
 
     def ask(self, *arguments: str) -> Any:
         """Runs sriov-xdp with -j; its result. Raises LabError."""
@@ -164,7 +170,7 @@ class Daemon:
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.process.terminate()
-        return self.process.wait(STOP_SECONDS)
+        return self.process.wait(patient(STOP_SECONDS))
 
     def teardown(self) -> None:
         """Removes everything of this daemon."""
@@ -174,7 +180,7 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.kill()
         places = ["--state-dir", str(self.state_dir), "--run-dir", str(self.run_dir), "--bpffs", str(self.bpffs)]
-        run(str(_BIN / "sriov-xdp"), "teardown", *places)
+        run(*self._entrance, str(_BIN / "sriov-xdp"), "teardown", *places)
 
 
 _SCRAPE = """import sys, urllib.request
@@ -219,6 +225,11 @@ class Lab:
         self._names.append(name)
         return Namespace(name)
 
+    def remove(self, namespace: Namespace) -> None:
+        """A namespace before the end, with what lives in it."""
+        _end_processes(namespace.name)
+        run("ip", "netns", "del", namespace.name, check=False)
+
     def wire(self, mtu_bytes: int = 1500) -> tuple[Namespace, str]:
         """What is plugged into the uplink: a namespace with w0, and the uplink's name on the host."""
         wire, uplink = self.namespace("w"), self.name("u")
@@ -246,12 +257,12 @@ class Lab:
         wire.run("ethtool", "-K", "w0", "gro", "on", "tx", "off", "txvlan", "off")
         return wire, uplink
 
-    def daemon(self, config: dict[str, Any], *extra: str) -> Daemon:
-        """Starts a daemon with its own directories."""
+    def daemon(self, config: dict[str, Any], *extra: str, host: Namespace | None = None) -> Daemon:
+        """Starts a daemon with its own directories, on this host or in a namespace that stands for one."""
         folder = self.folder / f"d{len(self._daemons)}"
         folder.mkdir()
         bpffs = Path("/sys/fs/bpf") / f"{self.tag}d{len(self._daemons)}"
-        daemon = Daemon(folder, bpffs, config, *extra)
+        daemon = Daemon(folder, bpffs, config, *extra, host=host)
         self._daemons.append(daemon)
         daemon.start()
         return daemon
@@ -269,8 +280,7 @@ class Lab:
             except (LabError, OSError, subprocess.SubprocessError) as error:
                 faults.append(str(error))
         for name in self._names:
-            _end_processes(name)
-            run("ip", "netns", "del", name, check=False)
+            self.remove(Namespace(name))
         for device in self._devices:
             run("ip", "link", "del", device, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)

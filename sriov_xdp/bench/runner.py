@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sriov_xdp.bench import arms as arms_of
-from sriov_xdp.bench import control, cost, streams, uplinks, wire
+from sriov_xdp.bench import attacks, control, cost, streams, uplinks, wire
 from sriov_xdp.bench.arms import AUTO, BARE, BRIDGE, CABLE, MACVLAN, NOISE, Arm
 from sriov_xdp.bench.statistics_of_pairs import Estimate, estimate, order_of, ratios
 from sriov_xdp.bench.targets import WORST
@@ -176,6 +176,8 @@ def _control(results: Results, plan: Plan, progress: Progress) -> None:
     results.single.update(control.mailbox_round_trips(f"{_TAG}m", 2000 if plan.is_quick else 20000))
     progress("starts")
     results.single.update(control.starts(f"{_TAG}s", 2 if plan.is_quick else 5))
+    progress("a quiet guest under attack")
+    results.single.update(attacks.under_attack(f"{_TAG}q", 1 if plan.is_quick else 3))
     progress("automatic mode")
     results.single.update(control.automatic_mode(f"{_TAG}a", 3 if plan.is_quick else 9))
     if not plan.is_quick:

@@ -173,8 +173,9 @@ class Stream:
         while True:
             try:
                 self._arrived.append(struct.unpack("<Q", self._in.recv(64))[0])
-            except TimeoutError:
-                return
+            except TimeoutError:  # before the end it is the sender that was held up
+                if self._is_over.is_set():
+                    return
 
     def stop(self) -> list[int]:
         """Numbers that did not arrive."""

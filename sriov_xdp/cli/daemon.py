@@ -62,27 +62,52 @@ def _own_run_dir(run_dir: Path | None) -> Path:
 @click.option(
     "--tc", type=click.Choice(["auto", "tcx", "clsact"]), default="auto", show_default=True, help="How tc programs attach."
 )
-def daemon(config_file: Path, state_dir: Path, run_dir: Path | None, bpffs: Path, metrics: tuple[str, int] | None, tc: str) -> None:
+@click.option(
+    "--jumbo-xdp",
+    type=click.Choice(["auto", "allow", "refuse"]),
+    default="auto",
+    show_default=True,
+    help="XDP on veths above MTU 3502; auto: on kernels known to carry the page_pool fix, else a guest can panic the host.",
+)
+@click.option("--yes", is_flag=True, help="A changed file counts at the start also when it removes something.")
+def daemon(
+    config_file: Path,
+    state_dir: Path,
+    run_dir: Path | None,
+    bpffs: Path,
+    metrics: tuple[str, int] | None,
+    tc: str,
+    jumbo_xdp: str,
+    yes: bool,
+) -> None:
     """Runs the PF controller in the foreground. Stopping it leaves traffic as it is."""
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS_AT_START)
     from sriov_xdp.api import config
     from sriov_xdp.datapath.errors import DataPathError
     from sriov_xdp.host import descriptors
     from sriov_xdp.host.errors import HostError
-    from sriov_xdp.pf.errors import PfError
+    from sriov_xdp.host.kernel import JumboXdp
+    from sriov_xdp.pf.errors import Conflict, PfError
     from sriov_xdp.pf.service import PfService, Places
     from sriov_xdp.store.errors import StoreError
 
     configure_logging()
     descriptors.raise_limit()
     use_tcx = {"auto": None, "tcx": True, "clsact": False}[tc]
+    said_of_jumbo = {
+        "auto": None,
+        "allow": JumboXdp(is_allowed=True, because="--jumbo-xdp allow says so"),
+        "refuse": JumboXdp(is_allowed=False, because="--jumbo-xdp refuse says so"),
+    }[jumbo_xdp]
     places = Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs)
     try:
         intent, fingerprint = config.load(config_file)
-        service = PfService(places, use_tcx=use_tcx)
+        service = PfService(places, use_tcx=use_tcx, jumbo_xdp=said_of_jumbo)
         service.start()
-        _apply_file(service, intent, fingerprint)
+        _apply_file(service, intent, fingerprint, yes=yes)
         server = _start_server(service, places, metrics)
+    except Conflict as error:
+        fail(5, str(error))
     except (PfError, HostError, DataPathError, StoreError, OSError) as error:
         fail(1, str(error))
     _serve(service)
@@ -91,16 +116,26 @@ def daemon(config_file: Path, state_dir: Path, run_dir: Path | None, bpffs: Path
     service.close()
 
 
-def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str) -> None:
-    """The file counts when it is new or was changed since a start applied it; what was set by command stays otherwise."""
-    from sriov_xdp.pf import configure
+def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *, yes: bool) -> None:
+    """The file counts when it is new or was changed since a start applied it; what was set by command stays otherwise. One that
+    would take something from a guest does not count at a start unless that is said: the host goes on as it was."""
+    from sriov_xdp.pf import apply
     from sriov_xdp.pf.context import SELF
+    from sriov_xdp.pf.turns import finish
 
     if service.context.database.meta("configuration") == fingerprint:
         return
-    steps = sum(1 for _step in configure.apply(service.context, intent, SELF))
+    losses = [step for step in apply.check(service.context, intent) if step.consequence]
+    if losses and not yes:
+        for step in losses:
+            _log.error("configuration %s: %s %s %s: %s", fingerprint, step.action, step.kind, step.name, step.consequence)
+        text = "configuration %s: not applied, as it takes something away; `sriov-xdp apply -f FILE --yes` or `daemon --yes` does"
+        _log.error(text, fingerprint)
+        service.context.unapplied = f"{fingerprint} of the start is not applied: {len(losses)} steps would take something away"
+        return
+    steps = finish(apply.apply(service.context, intent, SELF))
     service.context.database.write_intent([], [], {"configuration": fingerprint})
-    _log.info("configuration %s applied, %d steps", fingerprint, steps)
+    _log.info("configuration %s applied, %d steps", fingerprint, len(steps))
 
 
 def _start_server(service: "PfService", places: "Places", metrics: tuple[str, int] | None) -> "Server":
@@ -129,7 +164,7 @@ def _serve(service: "PfService") -> None:
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
     count = len(service.context.inventory.vfs)
     systemd.notify(f"READY=1\nSTATUS={count} VFs attached")
-    _log.info("ready: %d VFs attached, tc by %s", count, "tcx links" if service.context.has_tcx else "clsact filters")
+    _log.info("ready: %d VFs attached, tc by %s", count, "tcx links" if service.context.hooks.has_tcx else "clsact filters")
     service.loop.run()
     systemd.notify("STOPPING=1")
     _log.info("stopping; the data path stays as it is")
@@ -137,15 +172,52 @@ def _serve(service: "PfService") -> None:
 
 @click.command()
 @_with_places
-def teardown(state_dir: Path, run_dir: Path | None, bpffs: Path) -> None:
-    """Removes all that a daemon made: programs, devices, namespaces it created, pins and state."""
+@click.option("-f", "--file", type=click.Path(path_type=Path), help="Host configuration or an export: policy, uplinks, groups.")
+def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | None) -> None:
+    """Rebuilds a state that is lost from devices, maps and marks, and from a configuration; guests notice nothing.
+
+    For a stopped daemon whose start says that guests are served and the state is not there. What is damaged is kept aside.
+    """
+    from sriov_xdp.api import config
+    from sriov_xdp.datapath.errors import DataPathError
+    from sriov_xdp.pf.errors import Conflict, PfError
+    from sriov_xdp.pf.recover import recover as rebuild
+    from sriov_xdp.pf.service import Places
+    from sriov_xdp.store.errors import StoreError
+
+    try:
+        wanted = config.load(file)[0] if file else None
+        lines = rebuild(Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs), wanted)
+    except Conflict as error:
+        fail(5, str(error))
+    except (PfError, DataPathError, StoreError) as error:
+        fail(1, str(error))
+    for line in lines:
+        click.echo(f"recovered {line}")
+    if file is None:
+        click.echo(
+            "policy and overrides are not known to the data path: groups have the strict defaults now, but for what their ports use"
+        )
+
+
+@click.command()
+@_with_places
+@click.option("--purge", is_flag=True, help="Also the state directory, with audit and history.")
+@click.option("--yes", is_flag=True, help="Does not ask on a terminal.")
+def teardown(state_dir: Path, run_dir: Path | None, bpffs: Path, purge: bool, yes: bool) -> None:
+    """Removes all that a daemon made: programs, devices, namespaces it created, and pins. Guests lose their interfaces."""
+    from sriov_xdp.host.errors import HostError
     from sriov_xdp.pf.errors import PfError
     from sriov_xdp.pf.service import Places
     from sriov_xdp.pf.teardown import teardown as remove_all
 
+    if not yes and sys.stdin.isatty():
+        click.confirm("teardown: all guests of this host lose their interfaces; go on?", abort=True)
     try:
-        removed = remove_all(Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs))
+        removed = remove_all(Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs), purge=purge)
     except PfError as error:
         fail(5, str(error))
+    except HostError as error:
+        fail(1, f"teardown: {error}")
     for line in removed:
         click.echo(f"removed {line}")

@@ -13,11 +13,14 @@ import click
 
 from sriov_xdp.api.client import CommandFailed, call
 from sriov_xdp.cli.output import json_option, run_dir, show_json, show_table
+from sriov_xdp.host import kernel
+from sriov_xdp.host.kernel import JumboXdp
+from sriov_xdp.pf.modes import LARGEST_XDP_MTU_BYTES
 
 # 5.18: programs that accept multi-buffer frames (BPF_F_XDP_HAS_FRAGS) and bpf_xdp_get_buff_len().
 OLDEST_KERNEL = (5, 18)
 TCX_KERNEL = (6, 6)
-_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +89,11 @@ def _capabilities() -> Check:
 
 def _daemon_checks() -> list[Check]:
     try:
-        ends = call(run_dir(), "guest-ends")
+        ends, faults = call(run_dir(), "guest-ends"), call(run_dir(), "host-health")
     except CommandFailed as error:
         return [Check(subject="daemon", is_ok=False, observed=str(error), remedy="start it: sriov-xdp daemon --config FILE")]
     checks = [Check(subject="daemon", is_ok=True, observed="answers")]
+    checks += [Check(is_ok=False, **fault) for fault in faults]
     for end in ends:
         problems = [problem.rpartition("; ") for problem in end["problems"]]
         subject = f"guest end of {end['vf']}"
@@ -99,11 +103,21 @@ def _daemon_checks() -> list[Check]:
     return checks
 
 
+def jumbo_check(jumbo: JumboXdp) -> Check:
+    """A fact more than a fault: nothing runs that the kernel cannot bear."""
+    limit = "" if jumbo.is_allowed else f": no XDP on veths above MTU {LARGEST_XDP_MTU_BYTES}, they stay on tc"
+    return Check(subject="jumbo by XDP", is_ok=True, observed=f"{jumbo.because}{limit}")
+
+
+def _jumbo() -> Check:
+    return jumbo_check(kernel.read())
+
+
 def _kernel() -> Check:
     return kernel_check(platform.release())
 
 
-HOST_CHECKS: tuple[Callable[[], Check], ...] = (_kernel, _btf, _jit, _bcc, _bpffs, _capabilities)
+HOST_CHECKS: tuple[Callable[[], Check], ...] = (_kernel, _jumbo, _btf, _jit, _bcc, _bpffs, _capabilities)
 
 
 @click.command()

@@ -1,19 +1,19 @@
 """`sriov-xdp`: all commands."""
 
 import sys
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from sriov_xdp.cli import objects
 from sriov_xdp.cli.benchmark import bench
-from sriov_xdp.cli.daemon import daemon, teardown
+from sriov_xdp.cli.configuration import FILE, request_of, validate
+from sriov_xdp.cli.daemon import daemon, recover, teardown
 from sriov_xdp.cli.demo import demo
 from sriov_xdp.cli.doctor import doctor
 from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ask, exits_cleanly, fail, json_option, show_json
 
-DIFFERENCES_FOUND = 7
+REFUSED, DIFFERENCES_FOUND = 4, 7
 
 
 _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
@@ -29,30 +29,29 @@ def main(run_dir: str | None) -> None:
     """
 
 
-def _text_of(file: str) -> str:
-    try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        fail(1, f"configuration {file}: {error}")
-
-
 def _show_steps(steps: list[dict[str, Any]]) -> None:
     for step in steps:
         before, after = step["before"] or {}, step["after"] or {}
         changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         detail = "; ".join(f"{key}: {before.get(key)} -> {after.get(key)}" for key in changed) if before and after else ""
-        click.echo(f"{step['action']:<7} {step['kind']:<8} {step['name']}{'  ' + detail if detail else ''}")
-
-
-_FILE = click.option("-f", "--file", required=True, help="Host configuration (YAML); - reads stdin.")
+        click.echo(f"{step['action']:<8} {step['kind']:<8} {step['name']}{'  ' + detail if detail else ''}")
+        if step["consequence"]:
+            click.echo(f"{'':<8} {'':<8} {step['consequence']}")
 
 
 @main.command()
-@_FILE
+@FILE
+@click.option("--dry-run", is_flag=True, help="Only shows the steps; exit code 7 when there are any.")
+@click.option("--yes", is_flag=True, help="What the file removes is meant; without it, a terminal is asked, a script refused.")
 @json_option
-def apply(file: str, as_json: bool) -> None:
+def apply(file: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Makes the host what a configuration file says, whole: what it does not name is removed."""
-    steps = ask("apply", {"text": _text_of(file)})
+    request = request_of(file)
+    if dry_run:
+        _show_plan(ask("diff", request), as_json)
+    if not yes and sys.stdin.isatty() and file != "-":
+        yes = _ask_consent(ask("diff", request))
+    steps = ask("apply", {**request, "yes": yes})
     if as_json:
         show_json(steps)
     elif steps:
@@ -61,17 +60,31 @@ def apply(file: str, as_json: bool) -> None:
         click.echo("nothing to do")
 
 
-@main.command()
-@_FILE
-@json_option
-def diff(file: str, as_json: bool) -> None:
-    """Shows what `apply` would do; exit code 7 when there is something to do."""
-    steps = ask("diff", {"text": _text_of(file)})
+def _ask_consent(steps: list[dict[str, Any]]) -> bool:
+    """False when nothing needs it."""
+    losses = [step for step in steps if step["consequence"]]
+    if not losses:
+        return False
+    _show_steps(losses)
+    if not click.confirm(f"apply: {len(losses)} steps take something away; go on?"):
+        fail(REFUSED, "apply: nothing was done")
+    return True
+
+
+def _show_plan(steps: list[dict[str, Any]], as_json: bool) -> NoReturn:
     if as_json:
         show_json(steps)
     else:
         _show_steps(steps)
     raise SystemExit(DIFFERENCES_FOUND if steps else 0)
+
+
+@main.command()
+@FILE
+@json_option
+def diff(file: str, as_json: bool) -> None:
+    """Shows what `apply` would do; exit code 7 when there is something to do."""
+    _show_plan(ask("diff", request_of(file)), as_json)
 
 
 @main.command()
@@ -82,12 +95,24 @@ def export(as_json: bool) -> None:
     if as_json:
         show_json(document)
         return
-    import yaml
+    from sriov_xdp.api.yaml_text import dump
 
-    click.echo(yaml.safe_dump(document, sort_keys=False), nl=False)
+    click.echo(dump(document), nl=False)
 
 
-_COMMANDS: list[click.Command] = [daemon, teardown, doctor, demo, bench, objects.pf, objects.vf, objects.switch, objects.port_group]
+_COMMANDS: list[click.Command] = [
+    daemon,
+    teardown,
+    recover,
+    validate,
+    doctor,
+    demo,
+    bench,
+    objects.pf,
+    objects.vf,
+    objects.switch,
+    objects.port_group,
+]
 for _command in [*_COMMANDS, objects.port, objects.audit]:
     main.add_command(_command)
 

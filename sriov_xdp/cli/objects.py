@@ -2,14 +2,27 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
+from sriov_xdp.api.numerals import NUMBER
 from sriov_xdp.cli.output import ask, json_option, show_json, show_object, show_table
+from sriov_xdp.vswitch.policy import MAX_STORM_PPS
 
-_ACCEPT_REJECT = click.Choice(["accept", "reject"])
+_ACCEPT_REJECT = click.Choice(["accept", "reject", "inherit"])
+NAMED_NAMESPACES = Path("/run/netns")
 _DATAPATH = click.Choice(["auto", "xdp", "tcx"])
+
+
+def _rate(context: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
+    """Frames in a second, or inherit."""
+    if value is None or value == "inherit":
+        return value
+    if not value.isdigit() or int(value) > MAX_STORM_PPS:
+        raise click.BadParameter(f"{value!r}: expected 0 to {MAX_STORM_PPS}, or inherit", context, parameter)
+    return int(value)
 
 
 def _show(value: Any, as_json: bool) -> None:
@@ -19,10 +32,14 @@ def _show(value: Any, as_json: bool) -> None:
         show_object(value)
 
 
+_vlan_option = click.option("--vlan", help="none, access:N or trunk:N,A-B,...; inherit: as the group says (ports).")
+
+
 def _policy_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
-        click.option("--vlan", help="none, access:N or trunk:N,A-B,..."),
-        click.option("--deny-reply", type=click.Choice(["silent", "nack"])),
+        click.option("--storm-multicast-pps", callback=_rate, help="Multicast frames of a guest in a second; 0 = any number."),
+        click.option("--storm-broadcast-pps", callback=_rate, help="Broadcast frames of a guest in a second; 0 = any number."),
+        click.option("--deny-reply", type=click.Choice(["silent", "nack", "inherit"])),
         click.option("--forged-transmits", type=_ACCEPT_REJECT),
         click.option("--mac-changes", type=_ACCEPT_REJECT),
         click.option("--promiscuous", type=_ACCEPT_REJECT),
@@ -32,20 +49,31 @@ def _policy_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _policy(
-    promiscuous: str | None, mac_changes: str | None, forged_transmits: str | None, deny_reply: str | None
+    promiscuous: str | None,
+    mac_changes: str | None,
+    forged_transmits: str | None,
+    deny_reply: str | None,
+    storm_broadcast_pps: int | str | None,
+    storm_multicast_pps: int | str | None,
 ) -> dict[str, Any]:
     security = {"promiscuous": promiscuous, "mac_changes": mac_changes, "forged_transmits": forged_transmits}
-    return {"security": {key: value for key, value in security.items() if value}, "deny_reply": deny_reply}
+    storm = {"broadcast_pps": storm_broadcast_pps, "multicast_pps": storm_multicast_pps}
+    document = {"security": {key: value for key, value in security.items() if value}, "deny_reply": deny_reply}
+    return {**document, "guards": {"storm": storm}}
+
+
+def _says_nothing(settings: dict[str, Any]) -> bool:
+    return all(value is None for value in settings.values())
 
 
 def _vlan(text: str | None) -> Any:
-    if text is None or text == "none":
+    if text in (None, "none", "inherit"):
         return text
     mode, _, setting = text.partition(":")
-    if mode == "access" and setting.isdigit():
+    if mode == "access" and NUMBER.fullmatch(setting):
         return {"access": int(setting)}
     if mode == "trunk" and setting:
-        return {"trunk": [int(part) if part.isdigit() else part for part in setting.split(",")]}
+        return {"trunk": [int(part) if NUMBER.fullmatch(part) else part for part in setting.split(",")]}
     raise click.BadParameter(f"{text!r}: expected none, access:N or trunk:N,A-B,...", param_hint="--vlan")
 
 
@@ -128,19 +156,43 @@ def vf_show(address: str, as_json: bool) -> None:
     _show(ask("vf-show", {"vf": address}), as_json)
 
 
+def _namespace(netns: str | None, pid: int | None) -> str | None:
+    """A name, or a path; a number alone is nearly always meant as a process's."""
+    if pid is not None:
+        if netns is not None:
+            raise click.UsageError("--netns and --pid: give one of them")
+        return f"/proc/{pid}/ns/net"
+    if netns is not None and netns.isdigit() and not (NAMED_NAMESPACES / netns).exists():
+        raise click.BadParameter(
+            f"{netns!r}: no such name in {NAMED_NAMESPACES}; for the namespace of a process give --pid {netns}",
+            param_hint="--netns",
+        )
+    return netns
+
+
 @vf.command("attach")
 @click.argument("address", required=False)
 @click.option("--guest", required=True)
-@click.option("--netns", help="Its network namespace; created when missing.  [default: the guest's name]")
+@click.option("--netns", help="Its network namespace, by name (created when missing) or path.  [default: the guest's name]")
+@click.option("--pid", type=click.IntRange(min=1), help="Instead of --netns: the network namespace of this process.")
 @click.option("--port-group", required=True)
 @click.option("--mac", help="Admin MAC.  [default: locally administered, always the same]")
 @click.option("--ifname", default="eth0", show_default=True, help="Name of the interface in the guest.")
 @click.option("--datapath", type=_DATAPATH, default="auto", show_default=True)
 @json_option
 def vf_attach(
-    address: str | None, guest: str, netns: str | None, port_group: str, mac: str | None, ifname: str, datapath: str, as_json: bool
+    address: str | None,
+    guest: str,
+    netns: str | None,
+    pid: int | None,
+    port_group: str,
+    mac: str | None,
+    ifname: str,
+    datapath: str,
+    as_json: bool,
 ) -> None:
     """Gives a VF (a free one when none is named) to a guest."""
+    netns = _namespace(netns, pid)
     document = {"guest": guest, "netns": netns, "port_group": port_group, "mac": mac, "interface": ifname, "datapath": datapath}
     _show(ask("vf-attach", {"vf": address, **document}), as_json)
 
@@ -163,15 +215,18 @@ def vf_reset(address: str, as_json: bool) -> None:
 
 @vf.command("set")
 @click.argument("address")
-@click.option("--mac", help="Admin MAC; resets the VF.")
+@click.option("--mac", help="Admin MAC; resets the VF. inherit: the host's choice again.")
+@click.option("--port-group", help="Moves the VF to another group of its PF; the guest keeps its interface.")
 @click.option("--link-state", type=click.Choice(["auto", "enable", "disable"]))
 @click.option("--datapath", type=_DATAPATH)
 @json_option
-def vf_set(address: str, mac: str | None, link_state: str | None, datapath: str | None, as_json: bool) -> None:
-    """Changes operator settings of a VF."""
-    if not any((mac, link_state, datapath)):
-        raise click.UsageError("nothing to set: give --mac, --link-state or --datapath")
-    document = {"vf": address, "mac": mac, "link_state": link_state, "datapath": datapath}
+def vf_set(
+    address: str, mac: str | None, port_group: str | None, link_state: str | None, datapath: str | None, as_json: bool
+) -> None:
+    """Changes operator settings of a VF, live."""
+    if not any((mac, port_group, link_state, datapath)):
+        raise click.UsageError("nothing to set: give --mac, --port-group, --link-state or --datapath")
+    document = {"vf": address, "mac": mac, "port_group": port_group, "link_state": link_state, "datapath": datapath}
     _show(ask("vf-set", document), as_json)
 
 
@@ -207,6 +262,17 @@ def switch_list(as_json: bool) -> None:
 def switch_show(name: str, as_json: bool) -> None:
     """One switch."""
     _show(ask("switch-show", {"name": name}), as_json)
+
+
+@switch.command("set")
+@click.argument("name")
+@_policy_options
+@json_option
+def switch_set(name: str, as_json: bool, **settings: Any) -> None:
+    """Changes a switch's policy; the ports that inherit it obey when the command returns."""
+    if _says_nothing(settings):
+        raise click.UsageError("nothing to set: give a policy setting")
+    _show(ask("switch-set", {"name": name, "policy": _policy(**settings)}), as_json)
 
 
 @click.group("port-group")
@@ -245,10 +311,11 @@ def port_group_show(name: str, as_json: bool) -> None:
 @port_group.command("set")
 @click.argument("name")
 @_policy_options
+@_vlan_option
 @json_option
-def port_group_set(name: str, vlan: str | None, as_json: bool, **settings: str | None) -> None:
+def port_group_set(name: str, vlan: str | None, as_json: bool, **settings: Any) -> None:
     """Changes a port group; its ports obey when the command returns."""
-    if vlan is None and not any(settings.values()):
+    if vlan is None and _says_nothing(settings):
         raise click.UsageError("nothing to set: give a policy setting or --vlan")
     _show(ask("port-group-set", {"name": name, "policy": _policy(**settings), "vlan": _vlan(vlan)}), as_json)
 
@@ -292,10 +359,11 @@ def port_show(address: str, as_json: bool) -> None:
 @port.command("set")
 @click.argument("address")
 @_policy_options
+@_vlan_option
 @json_option
-def port_set(address: str, vlan: str | None, as_json: bool, **settings: str | None) -> None:
+def port_set(address: str, vlan: str | None, as_json: bool, **settings: Any) -> None:
     """Overrides the group's settings for one port, where the group allows it."""
-    if vlan is None and not any(settings.values()):
+    if vlan is None and _says_nothing(settings):
         raise click.UsageError("nothing to set: give a policy setting or --vlan")
     _show(ask("port-set", {"vf": address, "policy": _policy(**settings), "vlan": _vlan(vlan)}), as_json)
 

@@ -29,11 +29,18 @@ VLAN_NONE = 0
 VLAN_TRUNKS = 4095
 VLAN_MASK = 0x0FFF
 VERDICT_ROOM = 24
+GUARD_BURST_NS = 100_000_000
+PROBE_GROUP = bytes.fromhex("cf0000000000")
+PROBE_TYPE = 0x9000  # SXDP_ETH_LOOPBACK
+PROBE_MAGIC = 0x7064787300010000
 
 PORT_LAYOUT = struct.Struct("<IIQIHHHHI")
 EPOCH_AT_BYTES = PORT_LAYOUT.size * MAX_PORTS
 PORTS_BYTES = EPOCH_AT_BYTES + 16
 TRUNK_LAYOUT = struct.Struct("<64Q")
+GUARD_LAYOUT = struct.Struct("<QQQQ")
+PROBE_LAYOUT = struct.Struct("<QQII")
+RETURN_LAYOUT = struct.Struct("<QQII")
 FDB_KEY_LAYOUT = struct.Struct("<Q")
 PLACE_LAYOUT = struct.Struct("<I")
 FDB_BYTES = 8 * FDB_WAYS * FDB_BUCKETS
@@ -64,6 +71,8 @@ class Verdict(IntEnum):
     TARGET_DENIED = 13
     REDIRECT_ERROR = 14
     HAIRPIN = 15
+    STORM = 16
+    LOOP = 17
 
     @property
     def label(self) -> str:
@@ -88,6 +97,9 @@ class PortFlag(IntFlag):
     PF_HAS_TRUNKS = 1 << 7
     NO_CARRIER = 1 << 8
     NATIVE_XDP = 1 << 9
+    OWN_SOURCE_ACCEPT = 1 << 10
+    LOOP = 1 << 11
+    ONE_BUFFER = 1 << 12
 
 
 def mac_word(mac: bytes) -> int:
@@ -133,6 +145,13 @@ class PortValue:
         words = (self.ifindex, self.generation, mac_word(self.mac), self.flags, self.vlan, self.mtu_bytes, self.pf)
         return PORT_LAYOUT.pack(*words, 0, reached_at)
 
+    @classmethod
+    def unpack(cls, packed: bytes) -> "PortValue":
+        """The reverse of pack()."""
+        ifindex, generation, mac, flags, vlan, mtu_bytes, pf, _pad, _place = PORT_LAYOUT.unpack(packed)
+        octets = mac.to_bytes(8, "little")[:6]
+        return cls(ifindex=ifindex, generation=generation, mac=octets, flags=PortFlag(flags), vlan=vlan, mtu_bytes=mtu_bytes, pf=pf)
+
 
 EMPTY_PORT = bytes(PORT_LAYOUT.size)
 
@@ -143,6 +162,55 @@ def pack_trunk(vlans: frozenset[int]) -> bytes:
     for vlan in vlans:
         words[vlan >> 6] |= 1 << (vlan & 63)
     return TRUNK_LAYOUT.pack(*words)
+
+
+def unpack_trunk(packed: bytes) -> frozenset[int]:
+    """The reverse of pack_trunk()."""
+    words = TRUNK_LAYOUT.unpack(packed)
+    return frozenset(vlan for vlan in range(4096) if words[vlan >> 6] >> (vlan & 63) & 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """Struct sxdp_guard as far as it is set: how many broadcast and multicast frames of a port enter in a second; 0 = any
+    number."""
+
+    broadcast_pps: int = 0
+    multicast_pps: int = 0
+
+    def pack(self) -> bytes:
+        """The map value of a port that rested, 32 bytes. Shares of a second are rounded up, so that no more enter than that."""
+        return GUARD_LAYOUT.pack(_interval_ns(self.broadcast_pps), 0, _interval_ns(self.multicast_pps), 0)
+
+    @staticmethod
+    def intervals_in(packed: bytes) -> tuple[int, int]:
+        """What of a map value is set, in nanoseconds: of broadcast and of multicast. The rest is the programs'."""
+        broadcast_ns, _broadcast_due_ns, multicast_ns, _multicast_due_ns = GUARD_LAYOUT.unpack(packed)
+        return broadcast_ns, multicast_ns
+
+
+NO_GUARD = Guard()
+
+
+def _interval_ns(pps: int) -> int:
+    return -(-1_000_000_000 // pps) if pps else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeReturn:
+    """Struct sxdp_return: the last probe that came back by a port. sender: the slot that it left by, vlan: which it left in;
+    time_ns: of CLOCK_MONOTONIC."""
+
+    nonce: int
+    time_ns: int
+    sender: int
+    vlan: int
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "ProbeReturn":
+        """From the map value."""
+        nonce, time_ns, sender, vlan = RETURN_LAYOUT.unpack(packed)
+        return cls(nonce=nonce, time_ns=time_ns, sender=sender, vlan=vlan)
 
 
 def pack_members(slots: tuple[int, ...], trunks: int) -> bytes:

@@ -5,6 +5,7 @@ not needed here, so the daemon carries no compiler. For the datapath package onl
 """
 
 import ctypes
+import errno
 import mmap
 import os
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ XDP_FLAGS_DRV_MODE = 1 << 2
 BTF_KIND_STRUCT = 4
 _POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")
 VERIFIER_LOG_BYTES = 1 << 20
+_MOST_PROGRAMS = 64  # of one hook: BPF_MPROG_MAX
 
 
 class ProgramType(IntEnum):
@@ -109,6 +111,17 @@ class _TestRunOptions(ctypes.Structure):
     ]
 
 
+class _QueryOptions(ctypes.Structure):
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("query_flags", ctypes.c_uint32),
+        ("attach_flags", ctypes.c_uint32),
+        ("prog_ids", ctypes.c_void_p),
+        ("prog_cnt", ctypes.c_uint32),
+        ("prog_attach_flags", ctypes.c_void_p),
+    ]
+
+
 class _LinkInfo(ctypes.Structure):
     """struct bpf_link_info up to the fields in use (the union holds more)."""
 
@@ -123,7 +136,13 @@ class _LinkInfo(ctypes.Structure):
 
 
 class _ProgInfo(ctypes.Structure):
-    _fields_ = [("type", ctypes.c_uint32), ("id", ctypes.c_uint32), ("rest", ctypes.c_uint8 * 216)]
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("head", ctypes.c_uint8 * 56),
+        ("name", ctypes.c_char * 16),
+        ("rest", ctypes.c_uint8 * 144),
+    ]
 
 
 class _MapInfo(ctypes.Structure):
@@ -247,6 +266,32 @@ def program_id(fd: int) -> int:
     size = ctypes.c_uint32(ctypes.sizeof(info))
     _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "program info")
     return int(info.id)
+
+
+def program_name(number: int) -> str | None:
+    """The name with which a program was loaded (15 bytes of it), by its id; None when it is gone."""
+    fd = _lib.bpf_prog_get_fd_by_id(ctypes.c_uint32(number))
+    if fd < 0:
+        return None
+    try:
+        info = _ProgInfo()
+        size = ctypes.c_uint32(ctypes.sizeof(info))
+        _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "program info")
+        return bytes(info.name).decode(errors="replace")
+    finally:
+        os.close(fd)
+
+
+def attached_programs_if_any(ifindex: int, attach: AttachType) -> list[int]:
+    """Ids of the programs on a device's tcx hook, whoever attached them; none where the kernel has no such hook, or the device
+    is gone. Raises DataPathError."""
+    ids = (ctypes.c_uint32 * _MOST_PROGRAMS)()
+    options = _QueryOptions(sz=ctypes.sizeof(_QueryOptions), prog_ids=ctypes.addressof(ids), prog_cnt=_MOST_PROGRAMS)
+    result = _lib.bpf_prog_query_opts(ifindex, attach, ctypes.byref(options))
+    if result < 0 and ctypes.get_errno() in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
+        return []
+    _checked(result, f"programs on ifindex {ifindex}")
+    return list(ids[: options.prog_cnt])
 
 
 def link_info(fd: int) -> LinkInfo:

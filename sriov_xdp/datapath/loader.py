@@ -23,7 +23,7 @@ from sriov_xdp.datapath.libbpf import AttachType, MapType, ProgramType
 from sriov_xdp.datapath.pins import MAP_SHAPES, remove_tree
 from sriov_xdp.datapath.sources import source_dir
 
-BCC_MAPS = ("fdb_overflow", "trunks", "members", "devices", "tc_stages", "xdp_stages")
+BCC_MAPS = ("fdb_overflow", "trunks", "guards", "loops", "members", "devices", "tc_stages", "xdp_stages")
 UPLINK_SLOT_MARK = 0x5D8B5D8B5D8B0000
 IFINDEX_OFFSET_MARK = 0x5D8B5D8B5D8B0001
 # Maps that bcc cannot make: it has no flag for mapped memory in reach, and takes seconds to compile a large value.

@@ -2,18 +2,20 @@
 
 It is: the frame rules written down a second time, as plainly as Python can say them, to compare the C programs with. Ports
 go in; the forwarding database and the flood lists follow from them, so no map can be stale or inconsistent here.
-It is not: a data path, nor a source of policy. It knows no maps, no counters, no GSO, no devices that refuse a frame, and
-not which of the two kinds of program finishes a frame. Where it and bpf/ differ, one of them is wrong.
+It is not: a data path, nor a source of policy. It knows no maps, no counters, no time, no GSO, no devices that refuse a frame,
+and not which of the two kinds of program finishes a frame. Where it and bpf/ differ, one of them is wrong.
 For tests and for people who read; nothing of the running product may import it. Pure: no IO.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, PortValue, Verdict
 
 ETH_HEADER_BYTES = 14
 TAG_BYTES = 4
+XDP_BUFFER_BYTES = 3520
 TPID_8021Q = 0x8100
 TAG_TYPES = frozenset({TPID_8021Q, 0x88A8, 0x9100})
 RESERVED_VLAN = 4095
@@ -24,16 +26,32 @@ LINK_LOCAL_TYPES = frozenset({0x8808, 0x88CC})
 LINK_LOCAL_GROUPS = frozenset(
     bytes.fromhex(group) for group in ("01000ccccccc", "01000ccccccd", *(f"0180c200000{last:x}" for last in range(16)))
 )
+BROADCAST = b"\xff" * 6
+# Configuration Testing Protocol, loopback assistance: what the switch's owner sends into guests to find loops.
+PROBE = (bytes.fromhex("cf0000000000"), 0x9000)
+
+
+class Group(StrEnum):
+    """Frames for many, as storm guards tell them apart."""
+
+    BROADCAST = "broadcast"
+    MULTICAST = "multicast"
+
+    @classmethod
+    def of(cls, destination: bytes) -> "Group":
+        """Of a frame whose destination is a group."""
+        return cls.BROADCAST if destination == BROADCAST else cls.MULTICAST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
     """A port as the maps describe it. trunk: the tags of a trunk port; more_macs: addresses beside value.mac by which it
-    is reached."""
+    is reached; storms: of what it has sent so much that its guard lets nothing more in."""
 
     value: PortValue
     trunk: frozenset[int] = frozenset()
     more_macs: frozenset[bytes] = frozenset()
+    storms: frozenset[Group] = frozenset()
 
     def has(self, flag: PortFlag) -> bool:
         """Whether a flag is set."""
@@ -57,6 +75,15 @@ class Port:
         """Whether frames of this VLAN may leave here."""
         is_member = vlan == self.value.vlan if self.is_access else self.is_uplink or vlan in self.trunk
         return self.has(PortFlag.LINK_UP) and is_member
+
+    def takes_copies(self, vlan: int) -> bool:
+        """Whether floods of this VLAN may leave here."""
+        return self.takes(vlan) and not self.has(PortFlag.LOOP)
+
+    def takes_length(self, frame_bytes: int) -> bool:
+        """Whether a frame may be given to the guest: one that runs XDP on a kernel that several buffers can panic gets what
+        fits into one, a tag that may come on included."""
+        return not self.has(PortFlag.ONE_BUFFER) or frame_bytes + TAG_BYTES <= XDP_BUFFER_BYTES
 
     def wants_tag(self, vlan: int) -> bool:
         """Whether frames of this VLAN leave with a tag."""
@@ -216,6 +243,20 @@ def vlan_is_allowed(passage: Passage) -> Verdict | None:
     return None if is_allowed else Verdict.VLAN_DENIED
 
 
+def is_no_probe(passage: Passage) -> Verdict | None:
+    """A probe that comes out of a guest went in by another port; it goes no further, whoever made it."""
+    is_probe = (passage.read.destination, passage.read.type) == PROBE and not passage.port.is_uplink
+    return Verdict.LOOP if is_probe else None
+
+
+def wire_speaks_for_itself(passage: Passage) -> Verdict | None:
+    """What a VF or the host sent does not come back from the wire, unless the policy has it so."""
+    if not passage.port.is_uplink or passage.port.has(PortFlag.OWN_SOURCE_ACCEPT):
+        return None
+    is_own = passage.holder(passage.read.source) is not None or passage.is_host(passage.read.source)
+    return Verdict.LOOP if is_own else None
+
+
 def source_is_not_taken(passage: Passage) -> Verdict | None:
     """A guest may not speak as another VF of its switch, nor as the host, whatever its policy."""
     source = passage.read.source
@@ -231,6 +272,19 @@ def source_is_own(passage: Passage) -> Verdict | None:
     return None if is_own or passage.port.has(PortFlag.FORGED_ACCEPT) else Verdict.FORGED_SOURCE
 
 
+def guest_has_no_loop(passage: Passage) -> Verdict | None:
+    """A port that was cut because of a loop lets no group frame in."""
+    is_cut = passage.port.has(PortFlag.LOOP) and not passage.port.is_uplink and is_group(passage.read.destination)
+    return Verdict.LOOP if is_cut else None
+
+
+def guest_makes_no_storm(passage: Passage) -> Verdict | None:
+    """So many group frames of a kind and no more. The wire has no guard."""
+    if passage.port.is_uplink or not is_group(passage.read.destination):
+        return None
+    return Verdict.STORM if Group.of(passage.read.destination) in passage.port.storms else None
+
+
 # Entry, in the order of the design; the first objection counts.
 RULES: tuple[Rule, ...] = (
     link_is_up,
@@ -240,8 +294,12 @@ RULES: tuple[Rule, ...] = (
     is_no_control_frame,
     has_one_tag_at_most,
     vlan_is_allowed,
+    is_no_probe,
+    wire_speaks_for_itself,
     source_is_not_taken,
     source_is_own,
+    guest_has_no_loop,
+    guest_makes_no_storm,
 )
 
 
@@ -253,10 +311,16 @@ def leaving(passage: Passage, slots: list[int]) -> dict[int, bytes]:
 
 def flood(passage: Passage) -> Fate:
     """To everybody in the VLAN but the sender; from the wire and untagged also to the host, if it has an address there."""
-    others = [slot for slot, port in passage.siblings.items() if slot != passage.slot and port.takes(passage.vlan)]
+    others = [slot for slot, port in passage.siblings.items() if slot != passage.slot and takes_copy(passage, port)]
     reaches_host = passage.port.is_uplink and passage.port.has(PortFlag.HOST_STACK) and passage.vlan == VLAN_NONE
     verdict = Verdict.FLOODED if others or reaches_host else Verdict.NO_TARGET
     return Fate(verdict=verdict, left=leaving(passage, others), reaches_host=reaches_host)
+
+
+def takes_copy(passage: Passage, port: Port) -> bool:
+    """A tag that the port does not want is off before its copy is made."""
+    loses_tag = passage.read.tpid is not None and not port.wants_tag(passage.vlan)
+    return port.takes_copies(passage.vlan) and port.takes_length(len(passage.frame) - (TAG_BYTES if loses_tag else 0))
 
 
 def send_to_host(passage: Passage) -> Fate:
@@ -283,6 +347,8 @@ def forward(passage: Passage) -> Fate:
         return Fate(verdict=Verdict.HAIRPIN)
     if not passage.ports[slot].takes(passage.vlan):
         return Fate(verdict=Verdict.TARGET_DENIED)
+    if not passage.ports[slot].takes_length(len(passage.frame)):
+        return Fate(verdict=Verdict.OVERSIZE)
     return Fate(verdict=Verdict.FORWARDED, left=leaving(passage, [slot]))
 
 

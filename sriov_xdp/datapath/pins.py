@@ -17,7 +17,9 @@ from pathlib import Path
 from sriov_xdp.datapath import abi, libbpf
 from sriov_xdp.datapath.errors import CompileError, DataPathError
 from sriov_xdp.datapath.libbpf import AttachType, MapInfo
+from sriov_xdp.datapath.marks import MARK_PREFIXES
 from sriov_xdp.datapath.sources import build_id
+from sriov_xdp.patience import patient
 
 LINKS = "links"
 TRACEPOINTS = {"on_devmap_xmit": "xdp_devmap_xmit", "on_redirect_error": "xdp_redirect_err"}
@@ -29,11 +31,21 @@ MAP_SHAPES: dict[str, tuple[int, int, int]] = {
     "fdb": (4, abi.FDB_BYTES, 1),
     "fdb_overflow": (8, abi.PLACE_LAYOUT.size, abi.MAX_FDB_ENTRIES),
     "trunks": (4, abi.TRUNK_LAYOUT.size, abi.MAX_PORTS),
+    "guards": (4, abi.GUARD_LAYOUT.size, abi.MAX_PORTS),
+    "loops": (4, abi.RETURN_LAYOUT.size, abi.MAX_PORTS),
     "members": (4, abi.MEMBERS_LAYOUT.size, abi.MAX_VLANS),
     "counters": (4, abi.CPU_BYTES, libbpf.possible_cpus()),
     "floods": (4, 4, abi.MAX_VLANS),
     "devices": (4, 4, abi.MAX_PORTS),
 }
+PROGRAMS = (
+    "xdp_vf",
+    "xdp_flood",
+    "tc_vf",
+    "tc_flood",
+    *TRACEPOINTS,
+    *(f"{kind}_uplink_{pf}" for kind in ("xdp", "tc") for pf in range(abi.MAX_PFS)),
+)
 
 
 class Pins:
@@ -43,14 +55,17 @@ class Pins:
         self.root = root
         self.build = root / build_id()
         self._programs: dict[str, int] = {}
+        self._program_ids: dict[str, int] = {}
         self._maps: dict[str, int] = {}
         self._words: dict[str, memoryview] = {}
 
     def load(self) -> bool:
         """Opens this build's pins; runs the loader first when they are not there. Returns whether it compiled.
-        Raises CompileError, DataPathError."""
-        is_compiled = not self.build.exists()
+        Raises CompileError, DataPathError. A build of which somebody removed a pin is made anew: what its programs did goes on
+        until their links are moved over."""
+        is_compiled = not self._is_whole()
         if is_compiled:
+            remove_tree(self.build)
             _run_loader(self.build)
         for name, shape in MAP_SHAPES.items():
             fd = libbpf.open_pin(self.build / "maps" / name)
@@ -60,6 +75,10 @@ class Pins:
             self._maps[name] = fd
         (self.root / LINKS).mkdir(mode=0o700, exist_ok=True)
         return is_compiled
+
+    def _is_whole(self) -> bool:
+        wanted = [self.build / "maps" / name for name in MAP_SHAPES] + [self.build / "progs" / name for name in PROGRAMS]
+        return all(path.exists() for path in wanted)
 
     def map_fd(self, name: str) -> int:
         """An open map."""
@@ -88,7 +107,7 @@ class Pins:
             try:
                 info = libbpf.link_info(fd)
                 if info.ifindex == ifindex:
-                    if info.program_id != libbpf.program_id(wanted):
+                    if info.program_id != self.id_of(program):
                         libbpf.update_link(fd, wanted)
                     return
             finally:
@@ -108,7 +127,7 @@ class Pins:
     def _runs(self, path: Path, program: str) -> bool:
         fd = libbpf.open_pin(path)
         try:
-            return libbpf.link_info(fd).program_id == libbpf.program_id(self.program_fd(program))
+            return libbpf.link_info(fd).program_id == self.id_of(program)
         finally:
             os.close(fd)
 
@@ -120,12 +139,65 @@ class Pins:
             os.close(fd)
 
     def supports_tcx(self) -> bool:
-        """Whether the kernel has tcx links (6.6): asked with a device that cannot be, where only the errno matters."""
+        """Whether the kernel has tcx links (6.6): asked with a device that cannot be, where only the errno matters. Raises
+        DataPathError on an answer that is neither yes nor no: taken for a no, it would cost every port its programs."""
         try:
             os.close(libbpf.create_link(self.program_fd("tc_vf"), _NO_SUCH_IFINDEX, AttachType.TCX_INGRESS))
         except DataPathError as error:
-            return libbpf.error_number(error) == errno.ENODEV
+            if libbpf.error_number(error) == errno.ENODEV:
+                return True
+            if libbpf.error_number(error) == errno.EINVAL:
+                return False
+            raise DataPathError(f"tcx links: the kernel does not say whether it has them: {error}") from error
         return True
+
+    def runs(self, link: str, program: str, ifindex: int) -> bool:
+        """Whether the pinned link is there and runs this program on this device. Raises DataPathError when a pin that is there
+        cannot be read."""
+        return self._program_on(link, ifindex) == self.id_of(program)
+
+    def is_on(self, link: str, ifindex: int) -> bool:
+        """Whether the pinned link is on this device, with whichever build's program. Raises as runs() does."""
+        return self._program_on(link, ifindex) is not None
+
+    def _program_on(self, link: str, ifindex: int) -> int | None:
+        path = self.root / LINKS / link
+        try:
+            fd = libbpf.open_pin(path)
+        except DataPathError as error:
+            if libbpf.error_number(error) == errno.ENOENT:
+                return None
+            raise
+        try:
+            info = libbpf.link_info(fd)
+        finally:
+            os.close(fd)
+        return info.program_id if info.ifindex == ifindex else None
+
+    def program_of(self, link: str) -> int | None:
+        """The id of the program that a pinned link runs, None when there is no such link."""
+        if not self.has_link(link):
+            return None
+        fd = libbpf.open_pin(self.root / LINKS / link)
+        try:
+            return libbpf.link_info(fd).program_id
+        finally:
+            os.close(fd)
+
+    def own_program_ids(self) -> set[int | None]:
+        """Ids of the uplink programs of every build that is pinned here."""
+        found: set[int | None] = set()
+        for path in self.root.glob("*/progs/*_uplink_*"):
+            fd = libbpf.open_pin(path)
+            found.add(libbpf.program_id(fd))
+            os.close(fd)
+        return found
+
+    def id_of(self, program: str) -> int:
+        """The kernel's id of a program of this build."""
+        if program not in self._program_ids:
+            self._program_ids[program] = libbpf.program_id(self.program_fd(program))
+        return self._program_ids[program]
 
     def has_link(self, link: str) -> bool:
         """Whether an attachment of that name is pinned."""
@@ -142,7 +214,7 @@ class Pins:
     def remove_other_builds(self) -> None:
         """Drops the pins of earlier builds, once no link uses them."""
         for entry in self.root.iterdir():
-            if entry.name not in (LINKS, self.build.name):
+            if entry.name not in (LINKS, self.build.name) and not entry.name.startswith(MARK_PREFIXES):
                 remove_tree(entry)
 
     def close(self) -> None:
@@ -176,6 +248,6 @@ def _shape_text(path: Path, info: MapInfo, shape: tuple[int, int, int]) -> str:
 
 def _run_loader(folder: Path) -> None:
     command = [sys.executable, "-m", "sriov_xdp.datapath.loader", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LOADER_SECONDS)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(_LOADER_SECONDS))
     if done.returncode:
         raise CompileError(f"loader: {done.stderr.strip() or f'ended with {done.returncode}'}")

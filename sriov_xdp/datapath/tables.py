@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import Counters, PortFlag, PortValue
+from sriov_xdp.datapath.abi import Counters, Guard, PortFlag, PortValue, ProbeReturn, Verdict
 from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.pins import Pins
@@ -24,6 +24,7 @@ class PortImage:
     value: PortValue
     trunk: frozenset[int]
     fdb: frozenset[int]
+    guard: Guard = abi.NO_GUARD
 
 
 _NO_BYTES = bytes(abi.COUNTERS_LAYOUT.size)
@@ -31,6 +32,8 @@ _NO_TRUNK = bytes(abi.TRUNK_LAYOUT.size)
 _NO_COUNTERS = memoryview(_NO_BYTES).cast("Q")
 _EPOCH_WORD, _LAST_EPOCH_WORD = abi.EPOCH_AT_BYTES // 8, abi.EPOCH_AT_BYTES // 8 + 1
 _STORES_KEEP_ORDER = os.uname().machine == "x86_64"  # on others no flow is remembered, as an epoch might overtake a table
+# What of a counter block tells how many group frames entered, let in or held back.
+GROUP_WORDS = (4 + Verdict.STORM, 4 + abi.VERDICT_ROOM, 5 + abi.VERDICT_ROOM)
 _PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
 
 
@@ -39,9 +42,9 @@ def _flags_of(port: bytes) -> int:
 
 
 def _flood_place(port: bytes) -> tuple[int, int] | None:
-    """Domain and ifindex of a port that XDP's floods reach: an access port whose link is up."""
+    """Domain and ifindex of a port that XDP's floods reach: an access port whose link is up, and which is not cut."""
     ifindex, _generation, _mac, flags, vlan, _mtu, pf, _pad, _place = abi.PORT_LAYOUT.unpack(port)
-    is_reached = flags & PortFlag.LINK_UP and not flags & (PortFlag.TRUNK | PortFlag.UPLINK)
+    is_reached = flags & PortFlag.LINK_UP and not flags & (PortFlag.TRUNK | PortFlag.UPLINK | PortFlag.LOOP)
     return (abi.domain(pf, vlan), ifindex) if ifindex and is_reached else None
 
 
@@ -89,22 +92,31 @@ class Tables:
         self._floods = Floods(pins.map_fd("floods"))
         self._ports: dict[int, bytes] = {}
         self._trunks: dict[int, bytes] = {}
+        self._guards: dict[int, tuple[int, int]] = {}
         self._fdb_of_slot: dict[int, frozenset[int]] = {}
         self._members: dict[int, bytes] = {}
         self._devices: dict[int, int] = {}
         self.writes = 0
+        self._depth = 0  # of changing(): only the outermost ends an epoch
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
         """Around all that changes a decision: until the end, programs judge every frame by the tables (flow.h), and what they
-        remembered before counts no more. A crash in between leaves them without memory, and right."""
+        remembered before counts no more. A crash in between leaves them without memory, and right. May be
+        nested: what is published together is one change."""
+        self._depth += 1
         self._port_words[_EPOCH_WORD] = 0
         try:
             yield
         finally:
-            self._port_words[_LAST_EPOCH_WORD] += 1
-            if _STORES_KEEP_ORDER:
-                self._port_words[_EPOCH_WORD] = self._port_words[_LAST_EPOCH_WORD]
+            self._depth -= 1
+            if self._depth == 0:
+                self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self._port_words[_LAST_EPOCH_WORD] += 1
+        if _STORES_KEEP_ORDER:
+            self._port_words[_EPOCH_WORD] = self._port_words[_LAST_EPOCH_WORD]
 
     def adopt(self) -> None:
         """Reads what an earlier process left in the maps."""
@@ -126,6 +138,8 @@ class Tables:
         for slot in self._ports:
             trunk = libbpf.lookup_element(self._pins.map_fd("trunks"), _slot_key(slot), abi.TRUNK_LAYOUT.size)
             self._trunks[slot] = trunk or _NO_TRUNK
+            guard = libbpf.lookup_element(self._pins.map_fd("guards"), _slot_key(slot), abi.GUARD_LAYOUT.size)
+            self._guards[slot] = Guard.intervals_in(guard) if guard else (0, 0)
             device = libbpf.lookup_element(self._pins.map_fd("devices"), _slot_key(slot), 4)
             if device:
                 self._devices[slot] = struct.unpack("<I", device)[0]
@@ -139,6 +153,13 @@ class Tables:
         fd = self._pins.map_fd(name)
         found = [(key, libbpf.lookup_element(fd, key, value_bytes)) for key in libbpf.iterate_keys(fd, key_bytes)]
         return [(key, value) for key, value in found if value is not None]
+
+    def port(self, slot: int) -> tuple[PortValue, frozenset[int]] | None:
+        """What the maps say of a port: its value, and the VLANs of a trunk. None when there is none."""
+        packed = self._ports.get(slot)
+        if packed is None:
+            return None
+        return PortValue.unpack(packed), abi.unpack_trunk(self._trunks.get(slot, _NO_TRUNK))
 
     def slots(self) -> frozenset[int]:
         """Slots with a port."""
@@ -170,6 +191,7 @@ class Tables:
         return (
             self._ports.get(slot) == image.value.pack()
             and self._trunks.get(slot, _NO_TRUNK) == abi.pack_trunk(image.trunk)
+            and self._guards.get(slot) == Guard.intervals_in(image.guard.pack())
             and (not ifindex or self._devices.get(slot) == ifindex)
             and self._fdb_of_slot.get(slot, frozenset()) == image.fdb
             and all(self._fdb.get(key) == place for key in image.fdb)
@@ -181,6 +203,7 @@ class Tables:
         for key in before - image.fdb:
             self._delete_fdb(key, slot)
         self._write_trunk(slot, image.trunk)
+        self._write_guard(slot, image.guard)
         self._write_port(slot, image.value.pack())
         self._write_device(slot, image.value.ifindex)
         for key in image.fdb:
@@ -197,6 +220,11 @@ class Tables:
         for slot in values:
             self._join_floods(slot)
 
+    def put_guards(self, guards: Mapping[int, Guard]) -> None:
+        """Changes guards only. No remembered flow depends on them."""
+        for slot, guard in guards.items():
+            self._write_guard(slot, guard)
+
     def clear_port(self, slot: int) -> None:
         """Removes a port: first it may no longer send, then nobody finds it."""
         with self.changing():
@@ -208,6 +236,7 @@ class Tables:
             del self._ports[slot]
         for key in self._fdb_of_slot.pop(slot, frozenset()):
             self._delete_fdb(key, slot)
+        self._guards.pop(slot, None)  # written anew for the next owner, who has sent nothing yet
         if slot in self._devices:
             libbpf.delete_element(self._pins.map_fd("devices"), _slot_key(slot))
             del self._devices[slot]
@@ -248,6 +277,15 @@ class Tables:
         """Counters of one port."""
         blocks = (self._counters[block].tobytes() for block in self._counter_blocks(slot))
         return Counters.sum_of([block for block in blocks if block != _NO_BYTES])  # most CPUs see nothing of most ports
+
+    def group_frames_of(self, slot: int) -> int:
+        """Broadcast and multicast frames that entered by a port, with those that its storm guard held back."""
+        return sum(self._counters[block.start + word] for block in self._counter_blocks(slot) for word in GROUP_WORDS)
+
+    def probe_return(self, slot: int) -> ProbeReturn | None:
+        """The last probe that came back by a port, or by one that had its slot before."""
+        found = libbpf.lookup_element(self._pins.map_fd("loops"), _slot_key(slot), abi.RETURN_LAYOUT.size)
+        return ProbeReturn.unpack(found) if found else None
 
     def _counter_blocks(self, slot: int) -> Iterator[slice]:
         """Where each CPU counts for a port."""
@@ -293,6 +331,14 @@ class Tables:
             libbpf.update_element(self._pins.map_fd("trunks"), _slot_key(slot), packed)
             self.writes += 1
             self._trunks[slot] = packed
+
+    def _write_guard(self, slot: int, guard: Guard) -> None:
+        """Only when it changes, as it starts from rest then: the time words in the value are the programs'."""
+        packed = guard.pack()
+        if self._guards.get(slot) != Guard.intervals_in(packed):
+            libbpf.update_element(self._pins.map_fd("guards"), _slot_key(slot), packed)
+            self.writes += 1
+            self._guards[slot] = Guard.intervals_in(packed)
 
     def _write_device(self, slot: int, ifindex: int) -> None:
         if ifindex and self._devices.get(slot) != ifindex:

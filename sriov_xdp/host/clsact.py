@@ -4,6 +4,7 @@ import contextlib
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl.tcmsg import sched_bpf
 
 from sriov_xdp.host.errors import HostError
 
@@ -11,6 +12,8 @@ _INGRESS = 0xFFFFFFF2
 _ETH_P_ALL = 3
 _PRIORITY = 1
 _FILTER_HANDLE = 1
+# The library reads a filter's attributes up to the flags; which program runs is said behind them (linux/pkt_cls.h).
+sched_bpf.options.nla_map += (("TCA_BPF_FLAGS_GEN", "uint32"), ("TCA_BPF_TAG", "hex"), ("TCA_BPF_ID", "uint32"))
 
 
 def attach(ifindex: int, program_fd: int, name: str) -> None:
@@ -34,6 +37,17 @@ def attach(ifindex: int, program_fd: int, name: str) -> None:
             )
         except NetlinkError as error:
             raise HostError(f"ifindex {ifindex}: clsact filter {name}: {error}") from error
+
+
+def program_ids(ifindex: int) -> dict[str, int]:
+    """Ids of the programs of the ingress filters, by their names; empty on a device that has none, or is gone."""
+    with IPRoute() as netlink:
+        try:
+            found = [message.get_attr("TCA_OPTIONS") for message in netlink.get_filters(index=ifindex, parent=_INGRESS)]
+        except NetlinkError:
+            return {}
+    options = [nested for nested in found if nested and nested.get_attr("TCA_BPF_ID")]
+    return {str(nested.get_attr("TCA_BPF_NAME")): int(nested.get_attr("TCA_BPF_ID")) for nested in options}
 
 
 def detach(ifindex: int) -> None:

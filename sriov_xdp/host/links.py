@@ -16,40 +16,59 @@ from pyroute2.netlink.exceptions import NetlinkError
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError, LinkMissing
 
-ADDRGENMODE_EUI64 = 0
 ADDRGENMODE_NONE = 1
 _IFF_UP = 1
+_IFF_PROMISC = 0x100
 _VETH_MAX_MTU_BYTES = 65535
 _IFF_LOWER_UP = 1 << 16
+# Devices that the kernel makes by itself in each new namespace, where their modules are loaded (fb_tunnels_only_for_init_net).
+_MADE_BY_THE_KERNEL = frozenset(
+    {"lo", "sit0", "tunl0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0", "teql0"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """One device as the kernel reports it."""
+    """One device as the kernel reports it. peer_ifindex: of a veth's other end, wherever that is (unique among our pairs, whose
+    host ends have numbers of their own); permanent_mac: the hardware's, "" where there is none."""
 
     ifindex: int
     name: str
     mac: str
+    permanent_mac: str
     mtu_bytes: int
     is_up: bool
+    is_promiscuous: bool
     has_carrier: bool
     kind: str
     alias: str
+    group: int
+    peer_ifindex: int
     peer_runs_xdp: bool
     runs_generic_xdp: bool
+    xdp_program_id: int
+    address_mode: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VethPair:
-    """A pair to be made: the host end here, the guest end in a named namespace."""
+    """A pair to be made: the host end here, the guest end in another namespace. group marks both ends from their first moment."""
 
     host_name: str
     host_ifindex: int
     guest_namespace: str
     guest_name: str
     guest_mac: str
-    guest_alias: str
+    group: int
     mtu_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ipv6State:
+    """How the host's IPv6 is on a device: the sysctl disable_ipv6 (None where there is no IPv6) and the mode of addresses."""
+
+    is_disabled: str | None
+    address_mode: int
 
 
 def tells_of_peers_xdp(largest_mtu_bytes: int | None) -> bool:
@@ -58,10 +77,16 @@ def tells_of_peers_xdp(largest_mtu_bytes: int | None) -> bool:
     return largest_mtu_bytes is not None and largest_mtu_bytes != _VETH_MAX_MTU_BYTES
 
 
-def _own_xdp(message: Any) -> str | None:
-    """How this end's own XDP program runs, in pyroute2's words for XDP_ATTACHED_* of linux/if_link.h."""
+def _own_xdp(message: Any, name: str) -> Any:
+    """Of this end's own XDP program: how it runs, in pyroute2's words for XDP_ATTACHED_* of linux/if_link.h, or its id."""
     nested = message.get_attr("IFLA_XDP")
-    return nested.get_attr("IFLA_XDP_ATTACHED") if nested else None
+    return nested.get_attr(name) if nested else None
+
+
+def _address_mode(message: Any) -> int:
+    families = message.get_attr("IFLA_AF_SPEC")
+    ipv6 = families.get_attr("AF_INET6") if families else None
+    return (ipv6.get_attr("IFLA_INET6_ADDR_GEN_MODE") if ipv6 else None) or 0
 
 
 def _parse(message: Any) -> Link:
@@ -71,13 +96,19 @@ def _parse(message: Any) -> Link:
         ifindex=message["index"],
         name=message.get_attr("IFLA_IFNAME") or "",
         mac=message.get_attr("IFLA_ADDRESS") or "",
+        permanent_mac=message.get_attr("IFLA_PERM_ADDRESS") or "",
         mtu_bytes=message.get_attr("IFLA_MTU") or 0,
         is_up=bool(flags & _IFF_UP),
+        is_promiscuous=bool(flags & _IFF_PROMISC),
         has_carrier=bool(flags & _IFF_LOWER_UP),
         kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
         alias=message.get_attr("IFLA_IFALIAS") or "",
+        group=message.get_attr("IFLA_GROUP") or 0,
+        peer_ifindex=message.get_attr("IFLA_LINK") or 0,
         peer_runs_xdp=tells_of_peers_xdp(message.get_attr("IFLA_MAX_MTU")),
-        runs_generic_xdp=_own_xdp(message) == "xdpgeneric",
+        runs_generic_xdp=_own_xdp(message, "IFLA_XDP_ATTACHED") == "xdpgeneric",
+        xdp_program_id=_own_xdp(message, "IFLA_XDP_PROG_ID") or 0,
+        address_mode=_address_mode(message),
     )
 
 
@@ -122,15 +153,22 @@ class Links:
         except NetlinkError:
             return False
 
+    def strangers(self) -> list[str]:
+        """Names of the devices that are not of the kernel's own making."""
+        return sorted(link.name for link in self.dump() if link.name not in _MADE_BY_THE_KERNEL)
+
     def create_pair(self, pair: VethPair) -> None:
-        """Makes a veth pair, both ends still down. Raises HostError; FileExistsError as cause when a name or the ifindex
+        """Makes a veth pair, both ends down and marked. Raises HostError; FileExistsError as cause when a name or the ifindex
         is taken."""
-        with namespaces.path_of(pair.guest_namespace).open("rb") as guest:
-            peer = {"ifname": pair.guest_name, "net_ns_fd": guest.fileno(), "address": pair.guest_mac, "mtu": pair.mtu_bytes}
+        try:
+            guest = namespaces.path_of(pair.guest_namespace).open("rb")
+        except OSError as error:
+            raise HostError(f"namespace {pair.guest_namespace}: {error}") from error
+        with guest:
+            marked = {"mtu": pair.mtu_bytes, "group": pair.group}
+            peer = {"ifname": pair.guest_name, "net_ns_fd": guest.fileno(), "address": pair.guest_mac, **marked}
             try:
-                self._netlink.link(
-                    "add", ifname=pair.host_name, kind="veth", index=pair.host_ifindex, mtu=pair.mtu_bytes, peer=peer
-                )
+                self._netlink.link("add", ifname=pair.host_name, kind="veth", index=pair.host_ifindex, peer=peer, **marked)
             except NetlinkError as error:
                 cause = FileExistsError(errno.EEXIST, str(error)) if error.code == errno.EEXIST else error
                 raise HostError(f"veth {pair.host_name}/{pair.guest_name}: {error}") from cause
@@ -142,26 +180,41 @@ class Links:
         except NetlinkError as error:
             raise HostError(f"device with ifindex {ifindex}: set {settings}: {error}") from error
 
+    def set_promiscuous(self, ifindex: int, *, is_on: bool) -> None:
+        """Alone in its message: the kernel loses a state that comes with flags. Raises HostError."""
+        self.change(ifindex, flags=_IFF_PROMISC if is_on else 0, change=_IFF_PROMISC)
+
     def delete(self, ifindex: int) -> None:
-        """Removes a device, for a veth both ends. Absent is fine."""
-        with contextlib.suppress(NetlinkError):
+        """Removes a device, for a veth both ends: down first, so that no frame enters while its programs go with it. Absent is
+        fine. Raises HostError."""
+        try:
+            self._netlink.link("set", index=ifindex, state="down")
             self._netlink.link("del", index=ifindex)
+        except NetlinkError as error:
+            if error.code != errno.ENODEV:
+                raise HostError(f"device with ifindex {ifindex}: could not be removed: {error}") from error
 
     def silence(self, link_name: str, ifindex: int) -> None:
         """Takes a switch port out of the host's own networking: no IPv6 addresses, so nothing answers on it."""
-        self._set_ipv6(link_name, ifindex, "1", ADDRGENMODE_NONE)
+        self.restore_ipv6(link_name, ifindex, Ipv6State(is_disabled="1", address_mode=ADDRGENMODE_NONE))
 
-    def unsilence(self, link_name: str, ifindex: int) -> None:
-        """Back to the kernel's defaults, for a device that is given back."""
-        self._set_ipv6(link_name, ifindex, "0", ADDRGENMODE_EUI64)
+    def ipv6_state(self, link: Link) -> Ipv6State:
+        """To be put back later."""
+        setting = _disable_ipv6(link.name)
+        return Ipv6State(is_disabled=setting.read_text().strip() if setting.exists() else None, address_mode=link.address_mode)
 
-    def _set_ipv6(self, link_name: str, ifindex: int, is_disabled: str, address_mode: int) -> None:
-        setting = Path("/proc/sys/net/ipv6/conf") / link_name / "disable_ipv6"
-        mode = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", address_mode)]})]}
+    def restore_ipv6(self, link_name: str, ifindex: int, state: Ipv6State) -> None:
+        """Best effort: a kernel without IPv6 has neither setting."""
+        mode = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", state.address_mode)]})]}
         with contextlib.suppress(HostError):
             self.change(ifindex, IFLA_AF_SPEC=mode)
         with contextlib.suppress(OSError):
-            setting.write_text(is_disabled)
+            if state.is_disabled is not None:
+                _disable_ipv6(link_name).write_text(state.is_disabled)
+
+
+def _disable_ipv6(link_name: str) -> Path:
+    return Path("/proc/sys/net/ipv6/conf") / link_name / "disable_ipv6"
 
 
 @contextlib.contextmanager

@@ -1,5 +1,5 @@
-"""What changes on the host while we run: devices and their addresses (rtnetlink multicast), and namespace names (inotify on
-/run/netns).
+"""What changes on the host while we run: devices and their addresses (rtnetlink multicast), and folders (inotify):
+names of namespaces, pins.
 
 Both are plain file descriptors for a selector that reports them as long as there is something to read; drain() reads a bounded
 part of it without blocking, as a guest can make events as fast as it likes. After an overrun the caller must look at everything.
@@ -14,18 +14,19 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyroute2.inotify.inotify_fd import Inotify
 
-from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import tells_of_peers_xdp
 
 MOST_MESSAGES = 64  # of one drain()
 MOST_DEVICES = 8
-_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
+_RTMGRP_LINK, _RTMGRP_TC, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x1, 0x8, 0x10, 0x100
 _RTM_DELLINK = 17
 _LINK_MESSAGES = (16, _RTM_DELLINK)
 _ADDRESS_MESSAGES = (20, 21)
+_FILTER_REMOVALS = (37, 45)  # RTM_DELQDISC, RTM_DELTFILTER
 _RECEIVE_BYTES = 1 << 16
 _SOCKET_BUFFER_BYTES = 1 << 20
 _MOST_DISCARDED = 1 << 11  # more than the buffer holds
@@ -62,19 +63,29 @@ class AddressChange:
     ifindex: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterRemoval:
+    """A device lost a qdisc or a filter, perhaps the one that held a program of ours."""
+
+    ifindex: int
+
+
+Change = LinkChange | AddressChange | FilterRemoval
+
+
 class LinkMonitor:
-    """Changes of devices, and of their addresses, in the namespace where the object is made."""
+    """Changes of devices, of their addresses and filters, in the namespace where the object is made."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
-        self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
+        self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_TC | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
 
     def fileno(self) -> int:
         """For a selector."""
         return self._socket.fileno()
 
-    def drain(self) -> list[LinkChange | AddressChange] | None:
+    def drain(self) -> list[Change] | None:
         """The next changes, in order, of at most MOST_DEVICES devices and with several of one device taken together; None after
         an overrun, when changes were lost. What is left stays to be read."""
         messages: list[bytes] = []
@@ -121,7 +132,8 @@ def latest(messages: list[bytes]) -> list[bytes]:
         ifindex, kind = _ifindex(message), _kind(message)
         if kind == _RTM_DELLINK:
             ends[ifindex] = ends.get(ifindex, 0) + 1
-        key = (ifindex, min(kind, _ADDRESS_MESSAGES[0]), ends.get(ifindex, 0))
+        family = next((kinds[0] for kinds in (_ADDRESS_MESSAGES, _FILTER_REMOVALS) if kind in kinds), kind)
+        key = (ifindex, min(family, _FILTER_REMOVALS[0]), ends.get(ifindex, 0))
         kept.pop(key, None)
         kept[key] = message
     return list(kept.values())
@@ -141,9 +153,11 @@ def _ifindex(message: bytes) -> int:
     return int(_INDEX.unpack_from(message, _INDEX_AT)[0]) if len(message) >= _INDEX_AT + _INDEX.size else 0
 
 
-def parse(message: bytes) -> LinkChange | AddressChange | None:
+def parse(message: bytes) -> Change | None:
     """One message of the kernel; None when it is of another kind."""
     kind = _kind(message)
+    if kind in _FILTER_REMOVALS:
+        return FilterRemoval(ifindex=_ifindex(message))
     if kind in _ADDRESS_MESSAGES:
         return AddressChange(ifindex=_ifindex(message))
     if kind not in _LINK_MESSAGES:
@@ -171,13 +185,13 @@ def _attributes(message: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
         offset += (length + 3) & ~3
 
 
-class NamespaceMonitor:
-    """Changes of the set of named namespaces. A listener that we hold inside a namespace keeps it alive after its name is
-    gone, so the end of a name must be noticed here."""
+class FolderMonitor:
+    """Changes of what a folder holds: of the names of namespaces (a listener that we hold inside a namespace keeps it alive after
+    its name is gone), of pins that somebody else removes."""
 
-    def __init__(self) -> None:
-        namespaces.NAMED.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self._inotify = Inotify(path=[str(namespaces.NAMED)])
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._inotify = Inotify(path=[str(folder)])
         self._inotify.bind()
         os.set_blocking(self._inotify.fd, False)
 
@@ -186,7 +200,7 @@ class NamespaceMonitor:
         return int(self._inotify.fd)
 
     def drain(self) -> None:
-        """Discards events: the caller compares names with what it holds, as a burst may have lost some."""
+        """Discards events: the caller compares what is there with what it holds, as a burst may have lost some."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._inotify.fd, _RECEIVE_BYTES)
 

@@ -1,12 +1,16 @@
-"""Network namespaces by name, as iproute2 keeps them under /run/netns.
+"""Network namespaces: by name, as iproute2 keeps them under /run/netns, or by an absolute path (/proc/PID/ns/net, a container
+runtime's file).
 
-The calling thread enters a namespace only within in_namespace(); nothing else may run in that thread meanwhile.
+What a namespace *is* is device and inode of its file; a name can come to stand for another. The calling thread enters a
+namespace only within in_namespace(); nothing else may run in that thread meanwhile. For the pf and guest packages.
 """
 
 import contextlib
 import ctypes
+import fcntl
 import os
-import subprocess
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,19 +18,26 @@ from sriov_xdp.host.errors import HostError
 
 NAMED = Path("/run/netns")
 CLONE_NEWNET = 0x40000000
+_MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000
+_MNT_DETACH = 2
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 1
+_IFREQ_FLAGS = struct.Struct("16sH22x")
 _libc = ctypes.CDLL(None, use_errno=True)
+
+Identity = tuple[int, int]
 
 
 def path_of(name: str) -> Path:
-    """Where a named namespace is mounted."""
-    return NAMED / name
+    """The file behind a name or an absolute path."""
+    return Path(name) if name.startswith("/") else NAMED / name
 
 
-def identity(name: str) -> tuple[int, int] | None:
-    """Device and inode of the namespace behind a name, None when there is none; tells a recreated one from the old."""
+def identity(name: str) -> Identity | None:
+    """Device and inode of the namespace behind a name or path, None when there is none; tells a recreated one from the old."""
     try:
         status = path_of(name).stat()
-    except FileNotFoundError:
+    except OSError:  # also of a process that is gone, or whose files are another user's
         return None
     return status.st_dev, status.st_ino
 
@@ -37,17 +48,76 @@ def is_own(name: str) -> bool:
     return identity(name) == (own.st_dev, own.st_ino)
 
 
+def can_die_unseen(name: str) -> bool:
+    """Whether the end of the namespace changes no file under /run/netns, as with a process's: then somebody has to look."""
+    return name.startswith("/") or path_of(name).is_symlink()
+
+
+class NewNamespace:
+    """A namespace without a name yet, loopback up. It ends with this object unless it got a name, so that one whose maker dies
+    before it could write down what it made leaves nothing behind."""
+
+    def __init__(self) -> None:
+        """Raises HostError."""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if _libc.unshare(CLONE_NEWNET) < 0:
+                raise HostError(f"namespace: could not be created: {_last_error()}; needs CAP_SYS_ADMIN")
+            try:
+                self._fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+                _raise_loopback()
+            finally:
+                _enter(home, "of this process")
+        finally:
+            os.close(home)
+        status = os.fstat(self._fd)
+        self.identity: Identity = (status.st_dev, status.st_ino)
+
+    def give_name(self, name: str) -> None:
+        """As `ip netns add` does. Raises HostError when the name is taken."""
+        path = NAMED / name
+        try:
+            _share_names()
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+        except OSError as error:
+            raise HostError(f"namespace {name}: could not be created: {error}") from error
+        if _mount(f"/proc/self/fd/{self._fd}", path, _MS_BIND) < 0:
+            text = _last_error()
+            path.unlink(missing_ok=True)
+            raise HostError(f"namespace {name}: could not be mounted on {path}: {text}; needs CAP_SYS_ADMIN")
+
+    def close(self) -> None:
+        """Lets go of it; a name keeps it."""
+        os.close(self._fd)
+
+
 def create(name: str) -> None:
-    """Creates a named namespace with its loopback up. Raises HostError."""
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise HostError(f"namespace {name}: could not be created: {made.stderr.strip()}")
-    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], capture_output=True, check=False)
+    """A named namespace with its loopback up. Raises HostError."""
+    made = NewNamespace()
+    try:
+        made.give_name(name)
+    finally:
+        made.close()
 
 
 def remove(name: str) -> None:
-    """Removes a name; the namespace goes when its last user does. Absent is fine."""
-    subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+    """Removes a name, as `ip netns del` does; the namespace goes when its last user does. Absent is fine."""
+    path = NAMED / name
+    _libc.umount2(os.fsencode(path), _MNT_DETACH)
+    path.unlink(missing_ok=True)
+
+
+def processes_in(wanted: Identity) -> list[int]:
+    """Processes that live in a namespace."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            status = (entry / "ns" / "net").stat()
+            if (status.st_dev, status.st_ino) == wanted:
+                found.append(int(entry.name))
+    return sorted(found)
 
 
 @contextlib.contextmanager
@@ -58,7 +128,8 @@ def in_namespace(name: str) -> Iterator[None]:
         try:
             target = os.open(path_of(name), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            raise HostError(f"namespace {name}: not found under {NAMED}; create it with `ip netns add {name}`") from error
+            remedy = "name a process that lives" if name.startswith("/") else f"create it with `ip netns add {name}`"
+            raise HostError(f"namespace {name}: not found at {path_of(name)}; {remedy}") from error
         except OSError as error:
             raise HostError(f"namespace {name}: {error}") from error
         try:
@@ -75,5 +146,26 @@ def in_namespace(name: str) -> Iterator[None]:
 
 def _enter(fd: int, name: str) -> None:
     if _libc.setns(fd, CLONE_NEWNET) < 0:
-        number = ctypes.get_errno()
-        raise HostError(f"namespace {name}: setns: {os.strerror(number)}; needs CAP_SYS_ADMIN")
+        raise HostError(f"namespace {name}: setns: {_last_error()}; needs CAP_SYS_ADMIN")
+
+
+def _raise_loopback() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+        fcntl.ioctl(control, _SIOCSIFFLAGS, _IFREQ_FLAGS.pack(b"lo", _IFF_UP))
+
+
+def _share_names() -> None:
+    """Makes /run/netns a mount that other mount namespaces follow, once, as iproute2 does."""
+    NAMED.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if _mount("", NAMED, _MS_SHARED | _MS_REC) < 0:
+        _mount(str(NAMED), NAMED, _MS_BIND | _MS_REC)
+        if _mount("", NAMED, _MS_SHARED | _MS_REC) < 0:
+            raise HostError(f"{NAMED}: could not be shared: {_last_error()}; needs CAP_SYS_ADMIN")
+
+
+def _mount(source: str, target: Path, flags: int) -> int:
+    return int(_libc.mount(source.encode(), os.fsencode(target), b"none", ctypes.c_ulong(flags), None))
+
+
+def _last_error() -> str:
+    return os.strerror(ctypes.get_errno())

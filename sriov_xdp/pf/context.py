@@ -1,17 +1,28 @@
 """What the parts of the PF share: one of each, made by the daemon, used by the writer thread only."""
 
 import time
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
+from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.tables import Tables
+from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Links
 from sriov_xdp.mailbox.messages import Event
-from sriov_xdp.pf.intent import VfAddress
+from sriov_xdp.pf.beside import Beside
+from sriov_xdp.pf.guest_records import GuestRecords
+from sriov_xdp.pf.hooks import Hooks
+from sriov_xdp.pf.intent import Attachment, VfAddress
 from sriov_xdp.pf.inventory import Inventory
-from sriov_xdp.store.audit import AuditRecord, Outcome
+from sriov_xdp.pf.turns import Turns
+from sriov_xdp.store.audit import OPERATOR, AuditRecord, Outcome
 from sriov_xdp.store.database import Database
+
+T = TypeVar("T")
+Steps = Generator[Future[Any] | None, None, T]  # work in pieces: None lets others in, a future is waited for meanwhile
 
 
 class GuestChannels(Protocol):
@@ -41,6 +52,8 @@ class Actor:
     uid: int
 
 
+_GROUP_BASE, _GROUP_PF_BITS = 1 << 30, 4
+_GROUP_INSTANCE = (1 << 30 - _GROUP_PF_BITS) - 1
 SELF = Actor(pid=0, uid=0)  # the PF itself: adoption, an unplugged guest
 
 
@@ -51,17 +64,27 @@ class Context:
     inventory: Inventory
     tables: Tables
     pins: Pins
+    marks: Marks
+    beside: Beside
+    start: Callable[[Steps[Any]], None]
     links: Links
     database: Database
+    records: GuestRecords
     mailboxes: GuestChannels
-    has_tcx: bool
+    hooks: Hooks
     instance: str
+    jumbo_xdp: JumboXdp
+    turns: Turns = field(default_factory=Turns)
     is_applying: bool = False
+    needs_publish: bool = False
+    leftovers: dict[int, Attachment] = field(default_factory=dict)  # pairs of former VFs that could not be removed yet
+    unapplied: str = ""  # why the configuration file of the start does not hold
+    damaged: dict[str, str] = field(default_factory=dict)  # stored objects that could not be taken up: name → why
     mode_switches: dict[VfAddress, int] = field(default_factory=dict)
 
 
 def record_of(
-    vf: str, guest: str, actor: Actor, request: str, outcome: Outcome, *, rule: str = "operator", before: str = "", after: str = ""
+    vf: str, guest: str, actor: Actor, request: str, outcome: Outcome, *, rule: str = OPERATOR, before: str = "", after: str = ""
 ) -> AuditRecord:
     """An audit record with the present time."""
     return AuditRecord(
@@ -76,3 +99,14 @@ def record_of(
         before=before,
         after=after,
     )
+
+
+def group_of(instance: str, pf_number: int) -> int:
+    """The device group of a PF's pairs, which marks both ends from their first moment: bit 30, then the instance, then the PF.
+    Known to sweeps when nothing else is."""
+    return _GROUP_BASE | (int(instance, 16) & _GROUP_INSTANCE) << _GROUP_PF_BITS | pf_number
+
+
+def is_group_of(instance: str, group: int) -> bool:
+    """Whether a device of this group is the instance's, of whichever PF."""
+    return group >> _GROUP_PF_BITS == group_of(instance, 0) >> _GROUP_PF_BITS

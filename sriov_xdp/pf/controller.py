@@ -4,7 +4,7 @@
     2  the VF passed it on by the mailbox  (mailbox/session.py made it a request)
     3  the PF asks the virtual switch      serve() → configure()
     4  the switch checks the port's policy vswitch.decide()
-    5  the PF configures the VF            _grant(): store with audit record, then the maps
+    5  the PF configures the VF            _grant(): commit(): store with audit record, then the maps
 Only step 5 changes anything, and only after a Grant.
 """
 
@@ -17,8 +17,6 @@ from sriov_xdp.mailbox.messages import (
     AddAddressList,
     AddressType,
     DelAddressList,
-    Event,
-    EventCode,
     GetResources,
     GetStats,
     Request,
@@ -27,12 +25,12 @@ from sriov_xdp.mailbox.messages import (
     Status,
 )
 from sriov_xdp.mailbox.session import Ask, Session
+from sriov_xdp.pf.commit import commit_grant, commit_reset
 from sriov_xdp.pf.context import Actor, Context, record_of
 from sriov_xdp.pf.errors import PfError
-from sriov_xdp.pf.images import slot_of, vf_image
-from sriov_xdp.pf.intent import LinkState
+from sriov_xdp.pf.images import slot_of
 from sriov_xdp.pf.inventory import AttachedVf
-from sriov_xdp.pf.lifecycle import device_to_text, reset
+from sriov_xdp.pf.lifecycle import link_event
 from sriov_xdp.pf.metrics import RequestMetrics
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.errors import StoreError
@@ -50,7 +48,6 @@ from sriov_xdp.vswitch.decision import (
 )
 from sriov_xdp.vswitch.policy import DenyReply
 
-LINK_SPEED_MBPS = 10_000
 _ADDRESSES_NAMED = 4
 _ROLES = {AddressType.LEGACY: AddressRole.LEGACY, AddressType.PRIMARY: AddressRole.PRIMARY, AddressType.EXTRA: AddressRole.EXTRA}
 
@@ -113,26 +110,14 @@ class Controller:
             before=_show(before),
             after=_show(after),
         )
-        self._context.database.write_granted(str(vf.address), None if is_reset else device_to_text(after), record)
         if is_reset:
-            reset(self._context, vf)
+            commit_reset(self._context, vf, record)
         else:
-            self._program(vf, before, after)
+            commit_grant(self._context, vf, after, record)
         if before.effective_mac != after.effective_mac:
             text = "%s of guest %s: effective MAC %s is %s now: %s"
             arguments = (vf.address, vf.attachment.spec.guest, before.effective_mac, after.effective_mac, grant.rule)
             self._metrics.log_change(vf.address, text, arguments)
-
-    def _program(self, vf: AttachedVf, before: Device, after: Device) -> None:
-        vf.device = after
-        try:
-            self._context.tables.put_port(slot_of(vf), vf_image(self._context.inventory, vf))
-        except DataPathError:
-            vf.device = before
-            self._context.database.write_granted(str(vf.address), device_to_text(before), None)
-            self._context.tables.put_port(slot_of(vf), vf_image(self._context.inventory, vf))
-            raise
-        self._context.inventory.claim(vf)
 
     def _deny(self, vf: AttachedVf, asked: ConfigurationRequest, deny: Deny, actor: Actor) -> tuple[Status, str]:
         """The device stays as it is. What the guest hears is policy too."""
@@ -142,7 +127,7 @@ class Controller:
         record = record_of(
             str(vf.address), guest, actor, _describe(asked), outcome, rule=deny.rule, before=unchanged, after=unchanged
         )
-        self._context.database.write_record(record)
+        self._context.records.refused(record)
         text = "%s of guest %s: %s: refused by %s: %s; the device keeps %s, the guest was told %s"
         told = "so" if is_told else "that it worked; reset the interface in the guest to recover"
         arguments = (vf.address, guest, _describe(asked), deny.rule, deny.reason, vf.device.effective_mac, told)
@@ -150,24 +135,15 @@ class Controller:
         return (Status.ERR_ADMIN_QUEUE, "refused") if is_told else (Status.SUCCESS, "pretended")
 
     def refuse_invalid(self, vf: AttachedVf, opcode: int, fault: str, actor: Actor) -> None:
-        """A message that the session refused: recorded and counted, nothing else happened."""
+        """A message that the session refused: counted, recorded within the guest's budget, nothing else happened."""
         guest, unchanged = vf.attachment.spec.guest, _show(vf.device)
         request = f"opcode {opcode}: {fault}"
         record = record_of(
             str(vf.address), guest, actor, request, Outcome.REFUSED, rule="virtchnl", before=unchanged, after=unchanged
         )
-        try:
-            self._context.database.write_record(record)
-        except StoreError as error:
-            self._metrics.log_failure(vf.address, "%s of guest %s: no audit record: %s", (vf.address, guest, error))
+        self._context.records.refused(record)
         self._metrics.count_request(vf.address, opcode, "invalid", 0.0)
         self._metrics.log_refusal(vf.address, "%s of guest %s: %s", (vf.address, guest, request))
-
-
-def link_event(vf: AttachedVf) -> Event:
-    """The VF's link as an event."""
-    is_up = vf.attachment.link_state is not LinkState.DISABLE
-    return Event(code=EventCode.LINK_CHANGE, link_is_up=is_up, link_speed_mbps=LINK_SPEED_MBPS if is_up else 0)
 
 
 def stats_of(counted: Counters) -> Stats:

@@ -1,7 +1,9 @@
-"""What the host does to us: devices and namespaces that appear, vanish or change, seen by the monitors.
+"""What the host does to us: devices, namespaces and pins that appear, vanish or change, seen by the monitors.
 
-A guest can make events as fast as it likes. So a turn takes a bounded batch of them, in which changes of one device are one;
-what looks at many objects goes in steps; and who changes something again and again is followed when it rests.
+An event is news, not truth: it only says where to look. What is done about it is decided by what the kernel says of this
+generation's device when it is looked at. A guest can make events as fast as it likes, so a turn takes a bounded batch of them,
+what looks at many objects goes in steps, and who changes something again and again is followed when it rests. For the pf
+package; writer thread only.
 """
 
 import logging
@@ -9,24 +11,23 @@ import time
 from collections.abc import Callable, Iterator
 
 from sriov_xdp.host import namespaces
-from sriov_xdp.host.monitor import AddressChange, LinkChange, LinkMonitor, NamespaceMonitor
-from sriov_xdp.pf import lifecycle, uplinks
-from sriov_xdp.pf.context import SELF, Context
-from sriov_xdp.pf.images import slot_of, vf_image
-from sriov_xdp.pf.intent import Datapath, VfAddress
-from sriov_xdp.pf.inventory import AttachedVf, PhysicalFunction
+from sriov_xdp.host.links import Link
+from sriov_xdp.host.monitor import Change, FilterRemoval, FolderMonitor, LinkChange, LinkMonitor
+from sriov_xdp.pf import adoption, lifecycle, uplinks
+from sriov_xdp.pf.context import Context, Steps
+from sriov_xdp.pf.intent import VfAddress
+from sriov_xdp.pf.inventory import AttachedVf, Stage
 from sriov_xdp.pf.log_budget import BudgetedLog, LogKind
-from sriov_xdp.pf.loop import Steps
+from sriov_xdp.pf.publish import publish_all, publish_ports
 from sriov_xdp.pf.restlessness import Restlessness
 
-# A guest may take its XDP program off and put it back in a loop, and each change costs the writer some 20 ms. One that did so
-# this often in this time stays in XDP mode, which is right with or without a program, until it rests.
+# A guest may take its XDP program off and put it back in a loop, and each change costs some 20 ms. One that did so this often in
+# this time stays in XDP mode, which is right with or without a program, until it rests.
 _RESTLESS_CHANGES = 20
 _RESTLESS_SECONDS = 5.0
-_RESTLESS = "auto: the guest's XDP program comes and goes"
 # The same holds for its carrier: a port whose link flaps stays seen as without, which is right either way (tc_forward()).
-_NAMES_A_STEP = 64
-_NETLINK, _DEVICE = "netlink", "device with ifindex"
+_NETLINK = "netlink"
+_VFS_A_STEP, _NAMES_A_STEP = 16, 64
 
 
 class HostEvents:
@@ -36,20 +37,24 @@ class HostEvents:
         self,
         context: Context,
         links: LinkMonitor,
-        names: NamespaceMonitor,
-        walk: Callable[[Callable[[], Steps]], None],
+        names: FolderMonitor,
+        pins: FolderMonitor,
+        walk: Callable[[Callable[[], Steps[None]]], None],
         log: BudgetedLog,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = context
         self._links = links
         self._names = names
+        self._pins = pins
         self._walk = walk
         self._budgeted = log
         self._clock = clock
         self._program_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
         self._carrier_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
         self._waiting: set[VfAddress] = set()
+        self._must_check_hooks = False
+        self._is_looking = False
 
     def on_links(self) -> None:
         """The link monitor has something; after an overrun everything is looked at."""
@@ -57,42 +62,25 @@ class HostEvents:
         if changes is None:
             text = "netlink: events were lost; looking at every device"
             self._budgeted.write(logging.WARNING, _NETLINK, LogKind.EVENTS, text)
-            self._walk(self.look_at_all)
+            self.look_at_all()
             return
         for change in changes:
             try:
                 self._on_change(change)
             except lifecycle.FAULTS as error:  # of one device; the others' changes were read too and come only once
-                self._complain(f"{_DEVICE} {change.ifindex}", "a change could not be followed", error)
+                self._complain(f"device with ifindex {change.ifindex}", "a change could not be followed", error)
 
     def on_names(self) -> None:
         """A namespace's name came or went."""
         self._names.drain()
         self._walk(self.look_at_names)
 
-    def look_at_names(self) -> Steps:
+    def look_at_names(self) -> Steps[None]:
         """Compares the inventory with the names that are there."""
         for number, vf in enumerate(self._attached(), start=1):
-            attachment = vf.attachment
-            if namespaces.identity(attachment.spec.netns) != attachment.netns_id:
-                self._unplugged(vf, "namespace removed")
+            self._check_namespace(vf)
             if number % _NAMES_A_STEP == 0:
-                yield
-
-    def look_at_all(self) -> Steps:
-        """Compares the inventory with the devices that are there, one by one: a dump of all is megabytes of messages at once."""
-        for vf in self._attached():
-            try:
-                self._look_at(vf)
-            except lifecycle.FAULTS as error:
-                self._complain(str(vf.address), "its device could not be looked at", error)
-            yield
-        for pf in list(self._context.inventory.pfs.values()):
-            try:
-                self._look_at_uplink(pf)
-            except lifecycle.FAULTS as error:
-                self._complain(pf.spec.name, "its uplink could not be looked at", error)
-            yield
+                yield None
 
     def _attached(self) -> Iterator[AttachedVf]:
         """Those that are attached when it begins, and still are when it is their turn."""
@@ -100,25 +88,99 @@ class HostEvents:
             if self._context.inventory.vfs.get(address) is vf:
                 yield vf
 
-    def _look_at(self, vf: AttachedVf) -> None:
+    def on_pins(self) -> None:
+        """A pin came or went, by us or by somebody else: a port without its programs must not stay open. Looked at soon."""
+        self._pins.drain()
+        self._must_check_hooks = True
+
+    def settle(self) -> None:
+        """Each second: what waited, and what no event tells."""
+        self._follow_rested()
+        for vf in list(self._context.inventory.vfs.values()):
+            if namespaces.can_die_unseen(vf.attachment.spec.netns):
+                self._check_namespace(vf)
+        if self._context.needs_publish:
+            self._context.needs_publish = False
+            publish_all(self._context, adoption.slots_of_damaged(self._context))
+        if self._must_check_hooks:
+            self._must_check_hooks = False
+            self._context.start(self._enforce_all())
+
+    def retry(self) -> None:
+        """VFs and uplinks that could not be put into service: what is in the way is somebody else's to remove."""
+        for vf in self._context.inventory.vfs.values():
+            if vf.stage is not Stage.IN_SERVICE and not self._context.turns.is_taken:
+                self._context.start(self._resume(vf))
+
+    def look_at_all(self) -> None:
+        """Compares the inventory with the devices that are there, a few at a time: a dump of all is megabytes at once."""
+        if not self._is_looking:
+            self._is_looking = True
+            self._context.start(self._look_at_all())
+
+    def _look_at_all(self) -> Steps[None]:
+        try:
+            for vf in self._attached():
+                try:
+                    yield from self._look_at(vf)
+                except lifecycle.FAULTS as error:
+                    self._complain(str(vf.address), "its device could not be looked at", error)
+                yield None
+            for pf in list(self._context.inventory.pfs.values()):
+                try:
+                    self._look_at_uplink(pf.spec.name)
+                except lifecycle.FAULTS as error:
+                    self._complain(pf.spec.name, "its uplink could not be looked at", error)
+                yield None
+            yield from lifecycle.remove_leftovers(self._context)
+        finally:
+            self._is_looking = False
+        yield from self._enforce_all()
+
+    def _look_at(self, vf: AttachedVf) -> Steps[None]:
         link = self._context.links.find(vf.attachment.ifindex)
         if link is None:
-            self._unplugged(vf, "interface deleted")
-            return
-        self._follow(vf, has_carrier=link.has_carrier, guest_runs_xdp=link.peer_runs_xdp)
-        if link.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf):
-            lifecycle.follow_mtu(self._context, vf)
+            yield from lifecycle.unplugged(self._context, vf, "interface deleted")
+        elif vf.stage is Stage.IN_SERVICE:
+            self._follow(vf, link)
+            if link.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf):
+                yield from lifecycle.follow_mtu(self._context, vf)
 
-    def _look_at_uplink(self, pf: PhysicalFunction) -> None:
-        links = self._context.links
-        if pf.uplink and links.find(pf.uplink.ifindex) is None:
-            uplinks.lost(self._context, pf)
-        if pf.spec.uplink and pf.uplink is None and links.exists(pf.spec.uplink):
-            uplinks.found(self._context, pf)
+    def _look_at_uplink(self, name: str) -> None:
+        pf = self._context.inventory.pfs[name]
+        if pf.uplink:
+            uplinks.follow(self._context, pf)
         if pf.uplink:
             uplinks.follow_addresses(self._context, pf)
+        if pf.spec.uplink and pf.uplink is None and self._context.links.exists(pf.spec.uplink):
+            adoption.take_uplink(self._context, name)
 
-    def settle(self) -> Steps:
+    def _enforce_all(self) -> Steps[None]:
+        """Every port and uplink is held to its programs."""
+        for number, vf in enumerate(self._attached()):
+            try:
+                if vf.stage is Stage.IN_SERVICE:
+                    yield from adoption.enforce(self._context, vf)
+            except lifecycle.FAULTS as error:
+                self._complain(str(vf.address), "its programs could not be put back yet", error)
+            if number % _VFS_A_STEP == 0:
+                yield None
+        for pf in list(self._context.inventory.pfs.values()):
+            try:
+                if pf.uplink:
+                    uplinks.enforce(self._context, pf)
+            except lifecycle.FAULTS as error:
+                self._complain(pf.spec.name, "the programs of its uplink could not be put back yet", error)
+
+    def _resume(self, vf: AttachedVf) -> Steps[None]:
+        if self._context.inventory.vfs.get(vf.address) is not vf or vf.stage is Stage.IN_SERVICE:
+            return
+        try:
+            yield from adoption.resume(self._context, vf)
+        except lifecycle.FAULTS as error:
+            self._complain(str(vf.address), "not in service yet", error)
+
+    def _follow_rested(self) -> None:
         """Guests that were restless and rest now are followed again."""
         for address in list(self._waiting):
             vf = self._context.inventory.vfs.get(address)
@@ -127,9 +189,9 @@ class HostEvents:
             self._waiting.discard(address)
             link = self._context.links.find(vf.attachment.ifindex) if vf else None
             if vf and link:
-                vf.active_reason = lifecycle.active_datapath(vf.attachment.spec.datapath, guest_runs_xdp=vf.guest_runs_xdp)[1]
-                self._follow(vf, has_carrier=link.has_carrier, guest_runs_xdp=link.peer_runs_xdp)
-            yield
+                vf.is_restless = False
+                vf.active_reason = lifecycle.mode_of(self._context, vf)[1]
+                self._follow(vf, link)
         guests = frozenset(vf.attachment.spec.guest for vf in self._context.inventory.vfs.values())
         self._program_changes.forget_all_but(guests)
         self._carrier_changes.forget_all_but(guests)
@@ -138,42 +200,56 @@ class HostEvents:
         now, guest = self._clock(), vf.attachment.spec.guest
         return self._program_changes.is_restless(guest, now) or self._carrier_changes.is_restless(guest, now)
 
-    def _on_change(self, change: LinkChange | AddressChange) -> None:
+    def _on_change(self, change: Change) -> None:
         if isinstance(change, LinkChange):
             self._on_link(change)
+            return
+        if isinstance(change, FilterRemoval):
+            self._must_check_hooks = True
             return
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
                 uplinks.follow_addresses(self._context, pf)
 
     def _on_link(self, change: LinkChange) -> None:
-        vf = next((vf for vf in self._context.inventory.vfs.values() if vf.attachment.ifindex == change.ifindex), None)
+        vf = self._context.inventory.vf_with_ifindex(change.ifindex)
         if vf:
-            if change.is_gone:
-                self._unplugged(vf, "interface deleted")
-            else:
-                self._follow(vf, has_carrier=change.has_carrier, guest_runs_xdp=change.peer_runs_xdp)
+            self._on_representor(vf)
             return
-        for pf in self._context.inventory.pfs.values():
+        for pf in list(self._context.inventory.pfs.values()):
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
-                if change.is_gone:
-                    uplinks.lost(self._context, pf)
-                else:
-                    uplinks.follow(self._context, pf, change)
+                uplinks.follow(self._context, pf)
             elif pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone:
-                uplinks.found(self._context, pf)
+                adoption.take_uplink(self._context, pf.spec.name)
 
-    def _follow(self, vf: AttachedVf, *, has_carrier: bool, guest_runs_xdp: bool) -> None:
-        self._follow_program(vf, guest_runs_xdp=guest_runs_xdp)
-        if vf.has_carrier == has_carrier:
+    def _on_representor(self, vf: AttachedVf) -> None:
+        if vf.stage is Stage.PLANNED:
+            return
+        link = self._context.links.find(vf.attachment.ifindex)
+        if link is None:
+            self._context.start(lifecycle.unplugged(self._context, vf, "interface deleted"))
+            return
+        self._follow(vf, link)
+        if link.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf):
+            self._context.start(lifecycle.follow_mtu(self._context, vf))  # the representor's MTU is what holds a guest to its own
+
+    def _check_namespace(self, vf: AttachedVf) -> None:
+        attachment = vf.attachment
+        if vf.stage is not Stage.PLANNED and namespaces.identity(attachment.spec.netns) != attachment.netns_id:
+            self._context.start(lifecycle.unplugged(self._context, vf, "namespace removed"))
+
+    def _follow(self, vf: AttachedVf, link: Link) -> None:
+        adoption.take_up_name(self._context, vf, link)
+        self._follow_program(vf, guest_runs_xdp=link.peer_runs_xdp)
+        if vf.has_carrier == link.has_carrier:
             return
         now, guest = self._clock(), vf.attachment.spec.guest
         self._carrier_changes.changed(guest, now)
-        if has_carrier and self._carrier_changes.is_restless(guest, now):
+        if link.has_carrier and self._carrier_changes.is_restless(guest, now):
             self._waiting.add(vf.address)
             return
-        vf.has_carrier = has_carrier
-        self._context.tables.put_port(slot_of(vf), vf_image(self._context.inventory, vf))
+        vf.has_carrier = link.has_carrier
+        publish_ports(self._context, [vf])
 
     def _follow_program(self, vf: AttachedVf, *, guest_runs_xdp: bool) -> None:
         if vf.guest_runs_xdp == guest_runs_xdp:
@@ -182,19 +258,10 @@ class HostEvents:
         self._program_changes.changed(guest, now)
         if not guest_runs_xdp and self._program_changes.is_restless(guest, now):
             self._waiting.add(vf.address)
-            if vf.attachment.spec.datapath is Datapath.AUTO:
-                vf.active_reason = _RESTLESS
+            vf.is_restless = True
+            vf.active_reason = lifecycle.mode_of(self._context, vf)[1]
             return
-        try:
-            lifecycle.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
-        except lifecycle.FAULTS as error:
-            self._complain(str(vf.address), "the data path could not follow the guest", error)
-
-    def _unplugged(self, vf: AttachedVf, why: str) -> None:
-        try:
-            lifecycle.detach(self._context, vf.address, SELF, f"unplugged: {why}")
-        except lifecycle.FAULTS as error:
-            self._complain(str(vf.address), "unplugged, but not everything could be cleaned", error)
+        lifecycle.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
 
     def _complain(self, subject: str, text: str, error: Exception) -> None:
         self._budgeted.write(logging.ERROR, subject, LogKind.EVENTS, "%s: %s: %s", subject, text, error)

@@ -1,10 +1,11 @@
 """From the inventory to what the maps shall say: pure functions, one direction."""
 
 from sriov_xdp.datapath import abi
-from sriov_xdp.datapath.abi import PortFlag, PortValue
+from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
 from sriov_xdp.datapath.tables import PortImage
-from sriov_xdp.pf.intent import LinkState
+from sriov_xdp.pf.intent import LinkState, WireOwnSource
 from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, XdpMode
+from sriov_xdp.pf.modes import xdp_problem
 from sriov_xdp.vswitch.policy import Security
 from sriov_xdp.vswitch.vlan import VlanMode
 
@@ -24,13 +25,15 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
     vlan = inventory.vlan(vf)
     mtu_bytes = inventory.mtu_bytes(vf.address.pf)
     conditions = {
-        PortFlag.LINK_UP: vf.attachment.link_state is not LinkState.DISABLE,
+        PortFlag.LINK_UP: vf.attachment.spec.link_state is not LinkState.DISABLE,
         PortFlag.TRUNK: vlan.mode is VlanMode.TRUNK,
         PortFlag.FORGED_ACCEPT: inventory.policy(vf).forged_transmits is Security.ACCEPT,
         # redirect_peer enters the guest's stack behind its XDP program, which would never see the frame.
         PortFlag.PEER: not vf.guest_runs_xdp,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.NO_CARRIER: not vf.has_carrier,
+        PortFlag.ONE_BUFFER: vf.guest_runs_xdp and xdp_problem(mtu_bytes, inventory.jumbo_xdp) is not None,
+        PortFlag.LOOP: vf.cut_for_loop_with is not None,
     }
     return PortValue(
         ifindex=vf.attachment.ifindex,
@@ -43,6 +46,12 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
     )
 
 
+def vf_guard(inventory: Inventory, vf: AttachedVf) -> Guard:
+    """Struct sxdp_guard of a VF."""
+    policy = inventory.policy(vf)
+    return Guard(broadcast_pps=policy.storm_broadcast_pps, multicast_pps=policy.storm_multicast_pps)
+
+
 def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
     """All that the maps say of a VF. A trunk port is found under the wildcard VLAN: it may be in thousands."""
     vlan = inventory.vlan(vf)
@@ -52,6 +61,7 @@ def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
         value=vf_value(inventory, vf),
         trunk=vlan.vlans if vlan.mode is VlanMode.TRUNK else frozenset(),
         fdb=frozenset(abi.fdb_key(pf, key_vlan, address.octets) for address in vf.device.unicast),
+        guard=vf_guard(inventory, vf),
     )
 
 
@@ -67,6 +77,7 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction) -> PortImage:
         PortFlag.NO_CARRIER: uplink is not None and not uplink.has_carrier,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.PF_HAS_TRUNKS: has_trunks,
+        PortFlag.OWN_SOURCE_ACCEPT: pf.spec.wire_own_source is WireOwnSource.ACCEPT,
         PortFlag.NATIVE_XDP: uplink is not None and uplink.xdp_mode is XdpMode.NATIVE,
     }
     value = PortValue(

@@ -6,8 +6,9 @@ their difference.
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sriov_xdp.vswitch.address import MacAddress
@@ -15,7 +16,8 @@ from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGr
 from sriov_xdp.vswitch.vlan import Vlan, VlanMode
 
 PF_NAME = re.compile(r"[a-z][a-z0-9]{0,6}")
-_VLAN_RANGE = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?")
+_VLAN_RANGE = re.compile(r"(0|[1-9][0-9]{0,3})(-(0|[1-9][0-9]{0,3}))?")  # without leading zeros, which some take for octal
+_STORM = ("broadcast_pps", "multicast_pps")
 _VF_ADDRESS = re.compile(r"(?P<pf>[a-z][a-z0-9]{0,6}?)vf(?P<index>0|[1-9][0-9]{0,2})")
 
 
@@ -33,6 +35,13 @@ class LinkState(StrEnum):
     AUTO = "auto"
     ENABLE = "enable"
     DISABLE = "disable"
+
+
+class WireOwnSource(StrEnum):
+    """What becomes of frames from the wire whose source is the uplink's own address, or one of a VF of the PF in that VLAN."""
+
+    DROP = "drop"
+    ACCEPT = "accept"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -61,11 +70,13 @@ class PfSpec:
     name: str
     uplink: str | None
     num_vfs: int
+    wire_own_source: WireOwnSource = WireOwnSource.DROP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterSpec:
-    """An adapter as configured. mac None: the host chooses, always the same."""
+    """An adapter as configured, with all that an operator can set for its port. netns: a name or an absolute path. mac None: the
+    host chooses, always the same."""
 
     guest: str
     netns: str
@@ -73,11 +84,19 @@ class AdapterSpec:
     port_group: str
     mac: MacAddress | None
     datapath: Datapath
+    link_state: LinkState = LinkState.AUTO
+    overrides: PortOverrides = field(default_factory=PortOverrides)
 
     @property
     def key(self) -> tuple[str, str]:
         """What makes it the same adapter in two configurations."""
         return self.guest, self.interface
+
+    def effective(self, group: PortGroup) -> "AdapterSpec":
+        """Without what its group does not let it override (any more), which has no effect."""
+        allowed = group.overrides_allowed
+        vlan = self.overrides.vlan if Override.VLAN in allowed else None
+        return replace(self, overrides=PortOverrides(policy=self.overrides.policy.only(allowed), vlan=vlan))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +110,8 @@ class HostIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """A VF given to a guest. ifindex is the representor's, whose low bits are the slot; netns_id tells a namespace from a
-    later one of the same name."""
+    """A VF given to a guest. ifindex is the representor's: its low bits are the slot, its high ones come from the generation, so
+    that no number is used again soon. netns_id tells a namespace from a later one of the same name."""
 
     vf: VfAddress
     spec: AdapterSpec
@@ -102,8 +121,6 @@ class Attachment:
     ifindex: int
     netns_is_ours: bool
     netns_id: tuple[int, int]
-    link_state: LinkState = LinkState.AUTO
-    overrides: PortOverrides = field(default_factory=PortOverrides)
 
 
 def vlan_to_json(vlan: Vlan) -> Any:
@@ -127,18 +144,28 @@ def vlan_from_json(value: Any) -> Vlan:
     if mode == "access" and isinstance(setting, int) and not isinstance(setting, bool):
         return Vlan.access(setting)
     if mode == "trunk" and isinstance(setting, list) and setting:
-        return Vlan.trunk(frozenset(vlan for part in setting for vlan in _vlan_range(part)))
+        bits = 0  # many ranges may say the same VLANs again
+        for part in setting:
+            bits |= vlan_range(part)
+        return _trunk_of(bits)
     raise ValueError(f'VLAN {value!r}: expected none, {{access: N}} or {{trunk: [N, "A-B"]}}')
 
 
-def _vlan_range(part: Any) -> range:
+@lru_cache(maxsize=32)
+def _trunk_of(bits: int) -> Vlan:
+    """One object for trunks that carry the same."""
+    return Vlan.trunk(frozenset(vlan for vlan, bit in enumerate(reversed(f"{bits:b}")) if bit == "1"))
+
+
+def vlan_range(part: Any) -> int:
+    """A bit for each VLAN of a number or a range "A-B" as a person writes it. Raises ValueError."""
     first, _dash, last = str(part).partition("-")
     if not _VLAN_RANGE.fullmatch(str(part)):
         raise ValueError(f'VLAN range {part!r}: expected a number or "A-B"')
     numbers = range(int(first), int(last or first) + 1)
     if not numbers or numbers[0] < 1 or numbers[-1] > 4094:
         raise ValueError(f"VLAN range {part!r}: expected numbers from 1 to 4094, the smaller first")
-    return numbers
+    return (1 << numbers.stop) - (1 << numbers.start)
 
 
 def settings_to_json(settings: PolicySettings) -> dict[str, Any]:
@@ -151,14 +178,25 @@ def settings_to_json(settings: PolicySettings) -> dict[str, Any]:
     document: dict[str, Any] = {"security": security} if security else {}
     if settings.deny_reply is not None:
         document["deny_reply"] = settings.deny_reply.value
+    storm = {name: value for name in _STORM if (value := getattr(settings, f"storm_{name}")) is not None}
+    if storm:
+        document["guards"] = {"storm": storm}
     return document
 
 
 def settings_from_json(document: dict[str, Any]) -> PolicySettings:
     """The reverse of settings_to_json."""
-    security = {name: Security(value) for name, value in document.get("security", {}).items()}
+    settings: dict[str, Any] = {name: Security(value) for name, value in document.get("security", {}).items()}
+    settings |= {f"storm_{name}": pps for name, pps in document.get("guards", {}).get("storm", {}).items()}
     reply = document.get("deny_reply")
-    return PolicySettings(**security, deny_reply=DenyReply(reply) if reply else None)
+    return PolicySettings(**settings, deny_reply=DenyReply(reply) if reply else None)
+
+
+def require_type(kind: type, *values: Any) -> None:
+    """A stored value of another type is damage, and is found where it is read, not where it is used. Raises TypeError."""
+    for value in values:
+        if type(value) is not kind:
+            raise TypeError(f"{value!r}: expected {kind.__name__}")
 
 
 def switch_to_json(switch: Switch) -> dict[str, Any]:
@@ -193,7 +231,9 @@ def group_from_json(document: dict[str, Any]) -> PortGroup:
 
 
 def switch_from_json(document: dict[str, Any]) -> Switch:
-    """The reverse of switch_to_json."""
+    """The reverse of switch_to_json. Raises ValueError, KeyError, TypeError."""
+    require_type(str, document["name"], document["pf"], *(group["name"] for group in document["port_groups"]))
+    require_type(int, document["mtu"])
     return Switch(
         name=document["name"],
         pf=document["pf"],
@@ -219,16 +259,22 @@ def attachment_to_text(attachment: Attachment) -> str:
         "ifindex": attachment.ifindex,
         "netns_is_ours": attachment.netns_is_ours,
         "netns_id": list(attachment.netns_id),
-        "link_state": attachment.link_state.value,
-        "policy": settings_to_json(attachment.overrides.policy),
-        "vlan": vlan_to_json(attachment.overrides.vlan) if attachment.overrides.vlan else None,
+        "link_state": spec.link_state.value,
+        "policy": settings_to_json(spec.overrides.policy),
+        "vlan": vlan_to_json(spec.overrides.vlan) if spec.overrides.vlan else None,
     }
     return json.dumps(document)
 
 
 def attachment_from_text(vf: VfAddress, text: str) -> Attachment:
-    """The reverse of attachment_to_text."""
+    """The reverse of attachment_to_text. Raises ValueError, KeyError, TypeError."""
     document = json.loads(text)
+    require_type(str, *(document[name] for name in ("guest", "netns", "interface", "port_group", "representor", "admin_mac")))
+    require_type(str, document["mac"] or "")
+    require_type(int, document["generation"], document["ifindex"], *document["netns_id"])
+    require_type(bool, document["netns_is_ours"])
+    require_type(dict, document["policy"])
+    vlan = document["vlan"]
     spec = AdapterSpec(
         guest=document["guest"],
         netns=document["netns"],
@@ -236,9 +282,9 @@ def attachment_from_text(vf: VfAddress, text: str) -> Attachment:
         port_group=document["port_group"],
         mac=MacAddress.parse(document["mac"]) if document["mac"] else None,
         datapath=Datapath(document["datapath"]),
+        link_state=LinkState(document["link_state"]),
+        overrides=PortOverrides(policy=settings_from_json(document["policy"]), vlan=vlan_from_json(vlan) if vlan else None),
     )
-    vlan = document["vlan"]
-    overrides = PortOverrides(policy=settings_from_json(document["policy"]), vlan=vlan_from_json(vlan) if vlan else None)
     first, second = document["netns_id"]
     return Attachment(
         vf=vf,
@@ -249,6 +295,20 @@ def attachment_from_text(vf: VfAddress, text: str) -> Attachment:
         ifindex=document["ifindex"],
         netns_is_ours=document["netns_is_ours"],
         netns_id=(first, second),
-        link_state=LinkState(document["link_state"]),
-        overrides=overrides,
     )
+
+
+def adapter_to_json(spec: AdapterSpec) -> dict[str, Any]:
+    """As configuration files write it below its guest; what is as by default is left out."""
+    document: dict[str, Any] = {"name": spec.interface, "kind": "vf", "port_group": spec.port_group}
+    if spec.mac:
+        document["mac"] = str(spec.mac)
+    document["datapath"] = spec.datapath.value
+    if spec.link_state is not LinkState.AUTO:
+        document["link_state"] = spec.link_state.value
+    policy = settings_to_json(spec.overrides.policy)
+    if policy:
+        document["policy"] = policy
+    if spec.overrides.vlan:
+        document["vlan"] = vlan_to_json(spec.overrides.vlan)
+    return document

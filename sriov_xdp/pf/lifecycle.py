@@ -1,49 +1,67 @@
-"""The life of a VF: attach, detach, unplugged by its guest, reset by the operator, and adopted after a restart.
+"""The life of a VF: attach, detach, moved between kinds of program, and adopted after a restart.
 
-Each step has its undo beside it; a failure half-way leaves the VF free and nothing on the host.
+Verbs are steps: what makes the kernel wait runs beside the writer, and one verb at a time (Turns). Intent is stored before
+anything is made, what is made is marked in the same call, and a port comes up last; so a process that dies anywhere leaves what
+the next start finishes or removes, and no moment in which frames enter the host past the programs. Each step has its undo
+beside it.
 """
 
 import contextlib
-import json
 import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from sriov_xdp.datapath.abi import MAX_FDB_ENTRIES
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.pf import attachments, representors, uplinks
-from sriov_xdp.pf.context import Actor, Context, record_of
-from sriov_xdp.pf.errors import Conflict, Invalid, PfError
-from sriov_xdp.pf.images import member_lists, slot_of, vf_image
-from sriov_xdp.pf.intent import (
-    AdapterSpec,
-    Attachment,
-    Datapath,
-    LinkState,
-    VfAddress,
-    attachment_to_text,
-)
-from sriov_xdp.pf.inventory import AttachedVf
+from sriov_xdp.host.links import Links
+from sriov_xdp.host.namespaces import NewNamespace
+from sriov_xdp.mailbox.messages import Event, EventCode
+from sriov_xdp.pf import leaving, veth
+from sriov_xdp.pf.commit import commit
+from sriov_xdp.pf.context import SELF, Actor, Context, Steps, group_of, record_of
+from sriov_xdp.pf.errors import Conflict, Invalid, PfError, Refused
+from sriov_xdp.pf.hooks import VF_TC, VF_XDP
+from sriov_xdp.pf.images import slot_of
+from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, LinkState, VfAddress
+from sriov_xdp.pf.inventory import AttachedVf, Change, Stage
+from sriov_xdp.pf.modes import active_datapath, pinned_problem, xdp_problem
+from sriov_xdp.pf.publish import publish_pfs, publish_ports, start_counters
 from sriov_xdp.store.audit import Outcome
-from sriov_xdp.store.database import Change
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import Device, admin_mac_problem
+from sriov_xdp.vswitch.decision import address_form_problem
 
 _log = logging.getLogger("sriov_xdp.pf")
+LINK_SPEED_MBPS = 10_000
 _MACHINE_ID = Path("/etc/machine-id")
 FAULTS = (HostError, DataPathError, PfError, StoreError, OSError)
+T = TypeVar("T")
 
 
-def active_datapath(mode: Datapath, *, guest_runs_xdp: bool) -> tuple[Datapath, str]:
-    """The program kind for a configured mode, and why."""
-    if mode is not Datapath.AUTO:
-        return mode, "configured"
-    if guest_runs_xdp:
-        return Datapath.XDP, "auto: the guest runs an XDP program"
-    return Datapath.TCX, "auto: the guest is an ordinary stack"
+def beside(context: Context, work: Callable[[Links], T]) -> Steps[T]:
+    """A step that waits beside the writer. Raises what work raises."""
+    future: Future[T] = context.beside.submit(work)
+    yield future
+    return future.result()
+
+
+def mode_of(context: Context, attached: AttachedVf) -> tuple[Datapath, str]:
+    """The program kind that the VF should have now, and why."""
+    mode = attached.attachment.spec.datapath
+    active, reason = active_datapath(
+        mode,
+        guest_runs_xdp=attached.guest_runs_xdp,
+        mtu_bytes=context.inventory.mtu_bytes(attached.address.pf),
+        jumbo=context.jumbo_xdp,
+    )
+    if attached.is_restless and mode is Datapath.AUTO and active is Datapath.XDP:
+        reason = "auto: the guest's XDP program comes and goes"
+    return active, reason
 
 
 def default_mac(spec: AdapterSpec) -> MacAddress:
@@ -52,26 +70,19 @@ def default_mac(spec: AdapterSpec) -> MacAddress:
     return MacAddress.stable_local(f"{machine}/{spec.guest}/{spec.interface}")
 
 
-def attach(context: Context, spec: AdapterSpec, vf: VfAddress | None, actor: Actor) -> AttachedVf:
-    """Gives a VF (a free one when none is named) to a guest. Raises PfError, HostError, DataPathError; then nothing
+def attach(context: Context, spec: AdapterSpec, vf: VfAddress | None, actor: Actor) -> Steps[AttachedVf]:
+    """Gives a VF (a free one when none is named) to a guest. Raises PfError, HostError, DataPathError, StoreError; then nothing
     changed."""
-    switch, group = context.inventory.group(spec.port_group)
+    switch, _group = context.inventory.group(spec.port_group)
     vf = vf or context.inventory.free_vf(switch.pf)
     _validate(context, spec, vf, switch.pf)
-    with contextlib.ExitStack() as undo:
-        netns_is_ours = _ensure_namespace(context, spec.netns, undo)
-        attachment = _plan_attachment(context, spec, vf, netns_is_ours)
-        attached = _new_vf(attachment, None)
-        _check_room(context, attached)
-        _validate_mac(context, attached)
-        mtu_bytes = context.inventory.mtu_bytes(vf.pf)
-        representors.create(context.links, attachment, group.vlan, mtu_bytes, context.instance)
-        undo.callback(context.links.delete, attachment.ifindex)
+    with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
+        attachment = _plan_attachment(context, spec, vf, new_namespace)
         record = record_of(str(vf), spec.guest, actor, f"attach {spec.interface}", Outcome.GRANTED, after=_describe(attachment))
-        change = Change(kind="attachment", name=str(vf), body=attachment_to_text(attachment))
-        context.database.write_intent([change], [record], {"generation": str(attachment.generation)})
-        undo.callback(context.database.write_intent, [replace(change, body=None)], [])
-        _enter_service(context, attached, undo)
+        commit(context, Change(attachments={vf: attachment}), [record], {"generation": str(attachment.generation)})
+        undo.callback(_forget, context, vf, actor)
+        attached = context.inventory.attached(vf)
+        yield from _plug_in(context, attached, new_namespace, undo)
         undo.pop_all()
     _log.info("%s attached: guest %s, %s in %s, port group %s", vf, spec.guest, spec.interface, spec.netns, spec.port_group)
     return attached
@@ -87,241 +98,318 @@ def _validate(context: Context, spec: AdapterSpec, vf: VfAddress, group_pf: str)
     other = context.inventory.adapter(spec.guest, spec.interface)
     if other:
         raise Conflict(f"adapter {spec.interface} of guest {spec.guest}: is VF {other.address} already; choose another --ifname")
-    if namespaces.identity(spec.netns) is not None and namespaces.is_own(spec.netns):
-        raise Invalid(f"namespace {spec.netns}: is the host's own; a guest needs its own namespace")
-
-
-def _check_room(context: Context, attached: AttachedVf) -> None:
-    """Flood lists need no check: a host has no more VLANs in use than ports, and a PF no more VFs than a list holds."""
-    if not context.tables.has_room_for(len(attached.device.unicast)):
+    subject = f"adapter {spec.interface} of guest {spec.guest}"
+    problem = pinned_problem(subject, spec.datapath, context.inventory.mtu_bytes(vf.pf), context.jumbo_xdp)
+    if problem:
+        raise Refused(problem)
+    check_admin_mac(subject, spec.mac)
+    check_overrides(context, subject, spec)
+    _validate_namespace(spec.netns)
+    if not context.tables.has_room_for(1):
         raise Conflict(f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters")
 
 
-def _validate_mac(context: Context, attached: AttachedVf) -> None:
-    owners = context.inventory.pf(attached.address.pf).owners
-    vlan = context.inventory.vlan(attached)
-    problem = admin_mac_problem(attached.device.admin_mac, str(attached.address), vlan, owners)
+def _validate_namespace(netns: str) -> None:
+    identity = namespaces.identity(netns)
+    if identity is None and netns.startswith("/"):
+        raise Invalid(f"namespace {netns}: not found; a path must be that of a namespace that lives")
+    if identity is None and netns.isdigit():
+        raise Invalid(f"namespace {netns}: no such name in {namespaces.NAMED}; a process's namespace is named by --pid {netns}")
+    if identity is not None and namespaces.is_own(netns):
+        raise Invalid(f"namespace {netns}: is the host's own; a guest needs its own namespace")
+
+
+def check_admin_mac(subject: str, mac: MacAddress | None) -> None:
+    """Raises Conflict for one that no interface can have."""
+    problem = address_form_problem(mac) if mac else None
     if problem:
-        raise Conflict(f"VF {attached.address}: admin MAC: {problem}")
+        raise Conflict(f"{subject}: admin MAC: {problem}")
 
 
-def _ensure_namespace(context: Context, name: str, undo: contextlib.ExitStack) -> bool:
-    """Whether the namespace is ours to remove: made now, or for another adapter of the guest before."""
+def check_overrides(context: Context, subject: str, spec: AdapterSpec) -> None:
+    """Raises Refused for settings that the group keeps to itself."""
+    _switch, group = context.inventory.group(spec.port_group)
+    refused = spec.overrides.kinds() - group.overrides_allowed
+    if refused:
+        text = f"{subject}: port group {group.name} does not let its ports override {', '.join(sorted(refused))}"
+        raise Refused(f"{text}; list it in the group's overrides_allowed, or change the group")
+
+
+@contextlib.contextmanager
+def _new_namespace(name: str) -> Iterator[NewNamespace | None]:
+    """One without a name yet, when there is none of that name; it stays when it got one meanwhile."""
     if namespaces.identity(name) is not None:
-        others = [vf.attachment for vf in context.inventory.vfs.values() if vf.attachment.spec.netns == name]
-        return any(other.netns_is_ours for other in others)
-    namespaces.create(name)
-    undo.callback(namespaces.remove, name)
-    return True
+        yield None
+        return
+    made = NewNamespace()
+    try:
+        yield made
+    finally:
+        made.close()
 
 
-def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, netns_is_ours: bool) -> Attachment:
+def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, new_namespace: NewNamespace | None) -> Attachment:
     used = frozenset(slot_of(other) for other in context.inventory.vfs.values())
     generation = int(context.database.meta("generation") or 0) + 1
-    netns_id = namespaces.identity(spec.netns)
+    netns_id = new_namespace.identity if new_namespace else namespaces.identity(spec.netns)
     if netns_id is None:
         raise HostError(f"namespace {spec.netns}: was removed meanwhile")
+    others = [other.attachment for other in context.inventory.vfs.values() if other.attachment.netns_id == netns_id]
     return Attachment(
         vf=vf,
         spec=spec,
         admin_mac=spec.mac or default_mac(spec),
         generation=generation,
-        representor=representors.choose_name(context.links, vf),
-        ifindex=representors.choose_ifindex(context.links, used),
-        netns_is_ours=netns_is_ours,
+        representor=veth.choose_name(context.links, vf),
+        ifindex=veth.choose_ifindex(context.links, used, context.instance, generation),
+        netns_is_ours=new_namespace is not None or any(other.netns_is_ours for other in others),
         netns_id=netns_id,
     )
 
 
-def _new_vf(attachment: Attachment, device: Device | None) -> AttachedVf:
-    active, reason = active_datapath(attachment.spec.datapath, guest_runs_xdp=False)
-    fresh = Device(admin_mac=attachment.admin_mac, effective_mac=attachment.admin_mac)
-    return AttachedVf(attachment=attachment, device=device or fresh, active=active, active_reason=reason)
+def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace | None, undo: contextlib.ExitStack) -> Steps[None]:
+    """From a stored attachment to a working VF: namespace, pair, maps, mailbox, programs, and only then up."""
+    attachment, inventory = attached.attachment, context.inventory
+    if new_namespace:
+        new_namespace.give_name(attachment.spec.netns)
+        undo.callback(namespaces.remove, attachment.spec.netns)
+    vlan, mtu_bytes = inventory.vlan(attached), inventory.mtu_bytes(attached.address.pf)
+    group = group_of(context.instance, inventory.pf(attached.address.pf).number)
+
+    def make(links: Links) -> None:
+        veth.create(links, attachment, group, mtu_bytes)
+        veth.prepare(links, attachment, context.instance, vlan)
+
+    undo.callback(_remove_pair, context, attachment)
+    yield from beside(context, make)
+    attached.stage = Stage.CHANGING
+    start_counters(context, attached.address)
+    publish_ports(context, [attached])
+    publish_pfs(context, [attached.address.pf])
+    context.mailboxes.open(attached.address, attachment.spec.netns)
+    undo.callback(context.mailboxes.close, attached.address)
+    yield from put_in_service(context, attached)
 
 
-def _enter_service(context: Context, attached: AttachedVf, undo: contextlib.ExitStack) -> None:
-    """From a pair with a stored attachment to a working VF: maps, programs, mailbox."""
-    vf, attachment = attached.address, attached.attachment
-    context.inventory.vfs[vf] = attached
-    undo.callback(_leave_inventory, context, attached)
-    context.inventory.claim(attached)
-    context.tables.zero_counters(slot_of(attached))
-    undo.callback(_program_members, context, vf.pf)
-    undo.callback(context.tables.clear_port, slot_of(attached))
-    undo.callback(context.inventory.vfs.pop, vf, None)
-    context.tables.put_port(slot_of(attached), vf_image(context.inventory, attached))
-    _program_members(context, vf.pf)
-    undo.callback(attachments.detach_all, context, str(vf), attachment.ifindex)
-    _attach_programs(context, attached)
-    apply_link_state(context, attached)
-    context.mailboxes.open(vf, attachment.spec.netns)
-    undo.callback(context.mailboxes.close, vf)
+def prepare(context: Context, attached: AttachedVf) -> Steps[None]:
+    """Both ends of a pair that was made, but perhaps not made ready."""
+    vlan = context.inventory.vlan(attached)
+    yield from beside(context, lambda links: veth.prepare(links, attached.attachment, context.instance, vlan))
 
 
-def _attach_programs(context: Context, attached: AttachedVf) -> None:
-    attachments.attach_vf_tc(context, attached.address, attached.attachment.ifindex)
-    if attached.active is Datapath.XDP:
-        representors.enter_xdp(attached)
-        attachments.attach_vf_xdp(context, attached.address, attached.attachment.ifindex)
+def put_in_service(context: Context, attached: AttachedVf) -> Steps[None]:
+    """Programs, then up. May be done again. Raises HostError, DataPathError; then the port is down or as it was."""
+    attached.stage = Stage.CHANGING
+    active, reason = mode_of(context, attached)
+    attachment, hooks = attached.attachment, context.hooks
+    name, before = str(attached.address), dict(attached.guest_features_before)
+
+    def attach_and_open(links: Links) -> dict[str, bool]:
+        hooks.attach_tc(name, VF_TC, attachment.ifindex)
+        changed = _enter_xdp(context, links, attachment, before) if active is Datapath.XDP else before
+        if active is not Datapath.XDP:
+            hooks.detach_xdp(name)
+        veth.open_port(links, attachment, is_up=attachment.spec.link_state is not LinkState.DISABLE)
+        return changed
+
+    attached.guest_features_before = yield from beside(context, attach_and_open)
+    attached.active, attached.active_reason = active, reason
+    attached.stage = Stage.IN_SERVICE
 
 
-def _leave_inventory(context: Context, attached: AttachedVf) -> None:
-    context.inventory.vfs.pop(attached.address, None)
-    context.inventory.pf(attached.address.pf).owners.release(str(attached.address))
+def _enter_xdp(context: Context, links: Links, attachment: Attachment, before: dict[str, bool]) -> dict[str, bool]:
+    """Refuses while the representor's MTU, which is what keeps longer frames out, is still too large for it, and when the guest
+    end cannot be made fit for it."""
+    link = links.find(attachment.ifindex)
+    problem = xdp_problem(link.mtu_bytes, context.jumbo_xdp) if link else None
+    if problem:
+        raise HostError(f"representor {attachment.representor}: no XDP yet: {problem}")
+    changed = veth.enter_xdp(links, attachment)
+    try:
+        context.hooks.attach_xdp(str(attachment.vf), VF_XDP, attachment.ifindex)
+    except DataPathError:
+        veth.leave_xdp(links, attachment, {**changed, **before})
+        raise
+    return {**changed, **before}
 
 
-def _program_members(context: Context, pf_name: str) -> None:
-    """Flood lists and the PF's own port, which depend on all its VFs."""
-    pf = context.inventory.pf(pf_name)
-    context.tables.put_members(pf.number, member_lists(context.inventory, pf))
-    uplinks.refresh(context, pf)
+def _forget(context: Context, vf: VfAddress, actor: Actor) -> None:
+    """The undo of a stored attachment; says so in the audit."""
+    if vf not in context.inventory.vfs:
+        return
+    spec = context.inventory.vfs[vf].attachment.spec
+    record = record_of(str(vf), spec.guest, actor, f"attach {spec.interface}: undone", Outcome.FAILED)
+    commit(context, Change(attachments={vf: None}), [record])
 
 
-def program_all_of(context: Context, attached: AttachedVf) -> None:
-    """After a change of VLAN or membership of one port."""
-    context.inventory.claim(attached)
-    context.tables.put_port(slot_of(attached), vf_image(context.inventory, attached))
-    _program_members(context, attached.address.pf)
-    representors.set_guest_alias(attached.attachment, context.inventory.vlan(attached))
+def _remove_pair(context: Context, attachment: Attachment) -> None:
+    veth.remove(context.links, attachment)
+    context.hooks.forget(str(attachment.vf))
 
 
-def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach") -> None:
-    """Takes a VF back from its guest, with its interface; the VF is free again. Raises PfError, StoreError."""
+def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach") -> Steps[None]:
+    """Takes a VF back from its guest, with its interface; the VF is free again. Raises PfError, StoreError; then it is as
+    it was."""
     attached = context.inventory.attached(vf)
-    spec = attached.attachment.spec
-    record = record_of(str(vf), spec.guest, actor, request, Outcome.GRANTED, before=_describe(attached.attachment))
-    context.database.write_intent([Change(kind="attachment", name=str(vf), body=None)], [record])
-    context.database.write_granted(str(vf), None, None)
+    attachment, spec = attached.attachment, attached.attachment.spec
+    record = record_of(str(vf), spec.guest, actor, request, Outcome.GRANTED, before=_describe(attachment))
+    commit(context, Change(attachments={vf: None}), [record], leaving.note(attachment))
     context.mailboxes.close(vf)
-    context.tables.clear_port(slot_of(attached))
-    _leave_inventory(context, attached)
-    _program_members(context, vf.pf)
-    attachments.detach_all(context, str(vf), attached.attachment.ifindex)
-    context.links.delete(attached.attachment.ifindex)
-    is_shared = any(other.attachment.spec.netns == spec.netns for other in context.inventory.vfs.values())
-    if attached.attachment.netns_is_ours and not is_shared and namespaces.identity(spec.netns) == attached.attachment.netns_id:
-        namespaces.remove(spec.netns)
-    _log.info("%s free: %s by guest %s", vf, request, spec.guest)
+    try:
+        yield from beside(context, lambda links: veth.remove(links, attachment))
+    except HostError as error:  # nothing enters by it any more; it is tried again
+        _log.error("%s: %s", vf, error)
+        context.leftovers[attachment.ifindex] = attachment
+        return
+    _end(context, attachment)
+    _log.info("%s detached from guest %s: %s", vf, spec.guest, request)
 
 
-def reset(context: Context, attached: AttachedVf) -> None:
-    """Effective := admin, guest-made filters gone, every connection starts over. The record is the caller's."""
-    attached.device = attached.device.after_reset()
-    context.inventory.claim(attached)
-    context.tables.put_port(slot_of(attached), vf_image(context.inventory, attached))
-    context.mailboxes.reset(attached.address)
+def remove_leftovers(context: Context) -> Steps[None]:
+    """Pairs of former VFs that the kernel would not let go."""
+    for attachment in list(context.leftovers.values()):
+        yield from beside(context, lambda links, attachment=attachment: veth.remove(links, attachment))  # type: ignore[misc]
+        del context.leftovers[attachment.ifindex]
+        _end(context, attachment)
+
+
+def _end(context: Context, attachment: Attachment) -> None:
+    """What goes after a pair."""
+    if attachment.vf not in context.inventory.vfs:
+        context.hooks.forget(str(attachment.vf))
+    leaving.remove_namespace(context, attachment)
+
+
+def unplugged(context: Context, attached: AttachedVf, why: str) -> Steps[None]:
+    """What an event said, when the kernel says it too and the VF is still of that attachment."""
+    current = context.inventory.vfs.get(attached.address)
+    if current is not attached or is_plugged(context, attached):
+        return
+    yield from detach(context, attached.address, SELF, f"unplugged: {why}")
+
+
+def is_plugged(context: Context, attached: AttachedVf) -> bool:
+    """Whether the kernel has this attachment's device and its guest's namespace still has its name."""
+    attachment = attached.attachment
+    link = context.links.find(attachment.ifindex)
+    return link is not None and link.kind == "veth" and namespaces.identity(attachment.spec.netns) == attachment.netns_id
 
 
 def apply_link_state(context: Context, attached: AttachedVf) -> None:
-    """A disabled VF's guest sees no carrier."""
-    is_up = attached.attachment.link_state is not LinkState.DISABLE
-    context.links.change(attached.attachment.ifindex, state="up" if is_up else "down")
+    """A disabled VF's guest sees no carrier. One that is not yet in service stays down whatever was said."""
+    if attached.stage is Stage.IN_SERVICE:
+        is_up = attached.attachment.spec.link_state is not LinkState.DISABLE
+        veth.open_port(context.links, attached.attachment, is_up=is_up)
+    context.mailboxes.push(attached.address, link_event(attached))
 
 
-def follow_mtu(context: Context, attached: AttachedVf) -> None:
+def link_event(attached: AttachedVf) -> Event:
+    """The VF's link as its driver hears of it."""
+    is_up = attached.attachment.spec.link_state is not LinkState.DISABLE
+    return Event(code=EventCode.LINK_CHANGE, link_is_up=is_up, link_speed_mbps=LINK_SPEED_MBPS if is_up else 0)
+
+
+def follow_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
     """Both ends of a working VF take the switch's MTU. A guest that cannot (its own XDP program may forbid it) keeps the
-    others from nothing; it is asked again when all devices are looked at."""
+    others from nothing; it is asked again when all devices are looked at. XDP goes before a larger MTU comes."""
     mtu_bytes = context.inventory.mtu_bytes(attached.address.pf)
+    if attached.active is Datapath.XDP and xdp_problem(mtu_bytes, context.jumbo_xdp):
+        yield from set_active(context, attached)
     try:
-        context.links.change(attached.attachment.ifindex, mtu=mtu_bytes)
-        representors.set_guest_mtu(attached.attachment, mtu_bytes)
+        yield from beside(context, lambda links: veth.set_mtu(links, attached.attachment, mtu_bytes))
     except HostError as error:
         _log.warning("%s: MTU %d cannot be set yet: %s", attached.address, mtu_bytes, error)
+    yield from set_active(context, attached)
+
+
+def leave_xdp_for(context: Context, attached: AttachedVf, mtu_bytes: int) -> Steps[None]:
+    """Before a PF's MTU becomes mtu_bytes: a port that must not run XDP with it leaves it."""
+    spec = attached.attachment.spec
+    coming = active_datapath(spec.datapath, guest_runs_xdp=attached.guest_runs_xdp, mtu_bytes=mtu_bytes, jumbo=context.jumbo_xdp)
+    if coming[0] is Datapath.TCX:
+        yield from set_active(context, attached, coming)
+
+
+def show_vlan(context: Context, attached: AttachedVf) -> Steps[None]:
+    """The guest reads its port's VLAN from the alias."""
+    vlan = context.inventory.vlan(attached)
+    yield from beside(context, lambda links: veth.set_guest_alias(links, attached.attachment, vlan))
 
 
 def guest_xdp_changed(context: Context, attached: AttachedVf, *, guest_runs_xdp: bool) -> None:
     """The guest attached a program to its end, or took it off. First of all its frames must pass through the program, in
-    every mode; then an automatic VF changes its own."""
+    every mode; then an automatic VF changes its own, when it is its turn."""
     attached.guest_runs_xdp = guest_runs_xdp
-    context.tables.put_port(slot_of(attached), vf_image(context.inventory, attached))
-    representors.set_checksum_for_guest_program(attached.attachment, is_needed=guest_runs_xdp)
-    set_active(context, attached, *active_datapath(attached.attachment.spec.datapath, guest_runs_xdp=guest_runs_xdp))
+    publish_ports(context, [attached])
+    veth.set_checksum_for_guest_program(context.links, attached.attachment, is_needed=guest_runs_xdp)
+    context.start(_follow_guest(context, attached))
 
 
-def set_active(context: Context, attached: AttachedVf, active: Datapath, reason: str) -> None:
-    """Moves a working VF to the other kind of program. The tc program stays throughout, so no frame finds the port
-    without a policy; at most those in flight are lost."""
-    if attached.active is active:
-        attached.active_reason = reason
+def _follow_guest(context: Context, attached: AttachedVf) -> Steps[None]:
+    if context.inventory.vfs.get(attached.address) is not attached:
         return
-    vf, ifindex = attached.address, attached.attachment.ifindex
-    if active is Datapath.XDP:
-        representors.enter_xdp(attached)
-        try:
-            attachments.attach_vf_xdp(context, vf, ifindex)
-        except DataPathError:
-            representors.leave_xdp(attached)
-            raise
-    else:
-        attachments.detach_xdp(context, str(vf))
-        representors.leave_xdp(attached)
-    attached.active, attached.active_reason = active, reason
-    context.mode_switches[vf] = context.mode_switches.get(vf, 0) + 1
-    _log.info("%s: data path is %s now: %s", vf, active, reason)
+    try:
+        yield from set_active(context, attached)
+    except FAULTS as error:
+        attached.active_reason = f"{attached.attachment.spec.datapath}: {error}"
+        _log.error("%s: the data path could not follow the guest: %s", attached.address, error)
 
 
-def adopt(context: Context, attachment: Attachment, granted: str | None, is_after_boot: bool) -> bool:
-    """Takes up a stored attachment: as it stands after a restart, made anew after a boot. False: its guest unplugged it
-    meanwhile, and it is to be detached once all others are in service, which it must not disturb."""
-    attached = _new_vf(attachment, _device_from_text(attachment, granted))
-    context.inventory.vlan(attached)  # a group that is missing is found out before the VF is anybody's
-    if is_after_boot:
-        _restore(context, attached)
-        return True
-    context.inventory.vfs[attachment.vf] = attached
-    context.inventory.claim(attached)
-    link = context.links.find(attachment.ifindex)
-    if link is None or link.name != attachment.representor or namespaces.identity(attachment.spec.netns) != attachment.netns_id:
-        return False
-    attached.has_carrier = link.has_carrier
-    attached.guest_runs_xdp = link.peer_runs_xdp
-    attached.active, attached.active_reason = active_datapath(attachment.spec.datapath, guest_runs_xdp=link.peer_runs_xdp)
-    return True
+def set_active(context: Context, attached: AttachedVf, wanted: tuple[Datapath, str] | None = None) -> Steps[None]:
+    """Moves a working VF to the kind of program that it should have now. The tc program stays throughout, so no frame finds the
+    port without a policy; at most those in flight are lost. Raises HostError, DataPathError; then it is as it was."""
+    active, reason = wanted or mode_of(context, attached)
+    if attached.active is active or attached.stage is not Stage.IN_SERVICE:
+        attached.active_reason = reason if attached.active is active else attached.active_reason
+        return
+    attachment, before = attached.attachment, dict(attached.guest_features_before)
+
+    def move(links: Links) -> dict[str, bool]:
+        if active is Datapath.XDP:
+            return _enter_xdp(context, links, attachment, before)
+        context.hooks.detach_xdp(str(attachment.vf))
+        veth.leave_xdp(links, attachment, before)
+        return {}
+
+    attached.stage = Stage.CHANGING
+    try:
+        attached.guest_features_before = yield from beside(context, move)
+        attached.active, attached.active_reason = active, reason
+    finally:
+        attached.stage = Stage.IN_SERVICE
+    context.mode_switches[attached.address] = context.mode_switches.get(attached.address, 0) + 1
+    _log.info("%s: data path is %s now: %s", attached.address, active, reason)
 
 
-def _restore(context: Context, attached: AttachedVf) -> None:
-    """After a boot the namespace and the pair are made anew; the VF starts from its admin settings."""
+def change_live(context: Context, attached: AttachedVf, former: Attachment) -> Steps[None]:
+    """What a changed adapter needs beside maps: alias, address, link, kind of data path. The guest keeps its interface."""
     spec = attached.attachment.spec
-    with contextlib.ExitStack() as undo:
-        is_ours = _ensure_namespace(context, spec.netns, undo)
-        fresh = _plan_attachment(context, spec, attached.address, is_ours)
-        kept = attached.attachment
-        attachment = replace(fresh, admin_mac=kept.admin_mac, link_state=kept.link_state, overrides=kept.overrides)
-        attached.attachment = attachment
-        mtu_bytes = context.inventory.mtu_bytes(attached.address.pf)
-        representors.create(context.links, attachment, context.inventory.vlan(attached), mtu_bytes, context.instance)
-        undo.callback(context.links.delete, attachment.ifindex)
-        change = Change(kind="attachment", name=str(attached.address), body=attachment_to_text(attachment))
-        context.database.write_intent([change], [], {"generation": str(attachment.generation)})
-        context.inventory.vfs[attached.address] = attached
-        context.inventory.claim(attached)
+    alias = veth.host_alias(context.instance, attached.attachment)
+    yield from show_vlan(context, attached)
+    yield from beside(context, lambda links: links.change(attached.attachment.ifindex, ifalias=alias))
+    if attached.attachment.admin_mac != former.admin_mac:
+        yield from beside(context, lambda links: veth.set_guest_mac(links, attached.attachment))
+    if spec.link_state is not former.spec.link_state:
+        apply_link_state(context, attached)
+    yield from set_active(context, attached)
+
+
+def restored(attachment: Attachment, fresh: Attachment) -> Attachment:
+    """After a boot: a new pair for the same adapter, with its admin MAC."""
+    return replace(fresh, admin_mac=attachment.admin_mac)
+
+
+def restore(context: Context, attachment: Attachment) -> Steps[AttachedVf]:
+    """After a boot the namespace and the pair are made anew; the VF starts from its admin settings."""
+    spec, vf = attachment.spec, attachment.vf
+    _validate_namespace(spec.netns)
+    with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
+        fresh = restored(attachment, _plan_attachment(context, spec, vf, new_namespace))
+        commit(context, Change(attachments={vf: fresh}), [], {"generation": str(fresh.generation)})
+        attached = context.inventory.attached(vf)
+        yield from _plug_in(context, attached, new_namespace, undo)
         undo.pop_all()
-
-
-def resume(context: Context, attached: AttachedVf) -> None:
-    """The second half of adoption, once maps and uplinks are there: mailbox and programs. May be tried again."""
-    if not context.mailboxes.is_open(attached.address):
-        context.mailboxes.open(attached.address, attached.attachment.spec.netns)
-    _attach_programs(context, attached)
-    if attached.active is not Datapath.XDP:
-        attachments.detach_xdp(context, str(attached.address))
-    apply_link_state(context, attached)
-
-
-def device_to_text(device: Device) -> str:
-    """What a guest was granted, for the store."""
-    return json.dumps({"effective_mac": str(device.effective_mac), "filters": sorted(str(mac) for mac in device.filters)})
-
-
-def _device_from_text(attachment: Attachment, text: str | None) -> Device | None:
-    if text is None:
-        return None
-    document = json.loads(text)
-    return Device(
-        admin_mac=attachment.admin_mac,
-        effective_mac=MacAddress.parse(document["effective_mac"]),
-        filters=frozenset(MacAddress.parse(mac) for mac in document["filters"]),
-    )
+    return attached
 
 
 def _describe(attachment: Attachment) -> str:

@@ -25,7 +25,7 @@ from sriov_xdp.pf.metrics import TURN_BUCKETS_SECONDS, Histogram
 
 _log = logging.getLogger("sriov_xdp.pf")
 T = TypeVar("T")
-Steps = Generator[None, None, Any]
+Steps = Generator[Future[Any] | None, None, Any]
 
 
 class TurnKind(StrEnum):
@@ -64,6 +64,11 @@ class _Walk:
     future: Future[Any] | None = None
     name: Callable[[], Steps | None] | None = None
     is_wanted_again: bool = False
+    waits_for: Future[Any] | None = None
+
+    def can_go_on(self) -> bool:
+        """Whether what it waits for beside the writer is done."""
+        return self.waits_for is None or self.waits_for.done()
 
 
 class WriterLoop:
@@ -87,8 +92,8 @@ class WriterLoop:
         selector.register(self._wake_reader, selectors.EVENT_READ)
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Runs work in the writer thread. Work that returns a generator is advanced step by step between mailbox requests;
-        its return value is the result."""
+        """Runs work in the writer thread. Work that returns a generator is advanced step by step between mailbox requests,
+        and not before a future that it yields is done; its return value is the result."""
         future: Future[T] = Future()
         self._work.put((work, future))
         self._wake()
@@ -137,7 +142,7 @@ class WriterLoop:
         os.close(self._wake_writer)
 
     def _timeout_seconds(self) -> float | None:
-        if self._walks or not self._work.empty():
+        if any(walk.can_go_on() for walk in self._walks) or not self._work.empty():
             return 0.0
         if not self._timers:
             return None
@@ -181,13 +186,16 @@ class WriterLoop:
         return next((walk for walk in self._walks if walk.name == run), None)
 
     def _advance_one(self) -> None:
-        """One step of whoever has waited longest."""
-        if not self._walks:
+        """One step of whoever has waited longest and waits for nothing else."""
+        walk = next((walk for walk in self._walks if walk.can_go_on()), None)
+        if walk is None:
             return
-        walk = self._walks.popleft()
+        self._walks.remove(walk)
         started = self._clock()
         try:
-            next(walk.steps)
+            walk.waits_for = next(walk.steps)
+            if walk.waits_for is not None:
+                walk.waits_for.add_done_callback(lambda _done: self._wake())
             self._walks.append(walk)
         except StopIteration as end:
             self._finish(walk, end.value)

@@ -1,14 +1,15 @@
-"""The difference between two host intents, as steps in the order in which they can be done. Pure.
+"""The difference between two host intents, as steps in the order in which they can be done, and what each costs whom. Pure.
 
-Removals come first (they free VFs, addresses and uplinks), then changes, then what is new.
+Removals come first (they free VFs, addresses and uplinks), then changes, then what is new. What can change in place does; an
+adapter that cannot (another namespace, a group on another PF) is attached anew, and its step says so.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sriov_xdp.pf.intent import AdapterSpec, HostIntent, PfSpec, switch_to_json
+from sriov_xdp.pf.intent import AdapterSpec, HostIntent, PfSpec, adapter_to_json, switch_to_json
 from sriov_xdp.vswitch.policy import Switch
 
 T = TypeVar("T")
@@ -18,6 +19,7 @@ class Action(StrEnum):
     """What a step does."""
 
     REMOVE = "remove"
+    REATTACH = "reattach"
     CHANGE = "change"
     ADD = "add"
 
@@ -32,43 +34,52 @@ class Step:
     before: PfSpec | Switch | AdapterSpec | None
     after: PfSpec | Switch | AdapterSpec | None
 
+    @property
+    def consequence(self) -> str | None:
+        """What somebody loses by it; None when nobody loses anything."""
+        match self.kind, self.action:
+            case "adapter", Action.REMOVE:
+                return "the guest loses the interface, with its addresses"
+            case "adapter", Action.REATTACH:
+                return "the guest loses the interface, with its addresses, and gets a new one"
+            case "pf", Action.REMOVE:
+                return "the uplink goes back to the host"
+        return None
+
 
 def plan(current: HostIntent, wanted: HostIntent) -> list[Step]:
     """Empty when there is nothing to do."""
     pfs = _compare("pf", {pf.name: pf for pf in current.pfs}, {pf.name: pf for pf in wanted.pfs})
     switches = _compare("switch", {s.name: s for s in current.switches}, {s.name: s for s in wanted.switches})
-    adapters = _new_attachments(_compare("adapter", _adapters(current.adapters), _adapters(wanted.adapters)), current, wanted)
+    adapters = _compare("adapter", _adapters(current.adapters), _adapters(wanted.adapters))
+    adapters = _with_reattachments(adapters, current, wanted)
     downwards = [*adapters, *switches, *pfs]
     upwards = [*pfs, *switches, *adapters]
     return [
-        *(step for step in downwards if step.action is Action.REMOVE),
+        *(step for step in downwards if step.action in (Action.REMOVE, Action.REATTACH)),
         *(step for step in upwards if step.action is Action.CHANGE),
         *(step for step in upwards if step.action is Action.ADD),
     ]
 
 
-def _home(intent: HostIntent, group: str) -> tuple[str, str] | None:
-    """The switch and the PF that a port group is on."""
-    return next(((switch.name, switch.pf) for switch in intent.switches if switch.group(group)), None)
+def _pf_of(intent: HostIntent, group: str) -> str | None:
+    """The PF that a port group is on."""
+    return next((switch.pf for switch in intent.switches if switch.group(group)), None)
 
 
-def _new_attachments(steps: list[Step], current: HostIntent, wanted: HostIntent) -> list[Step]:
-    """Only its kind of data path changes in place. Any other change of an adapter, and a group that moves to another switch,
-    is a removal and an addition, so that what is swapped between guests is free before it is taken."""
-    done: list[Step] = []
-    for step in steps:
-        if step.action is Action.CHANGE and fields_that_differ(step) != ["datapath"]:
-            done.append(Step(action=Action.REMOVE, kind=step.kind, name=step.name, before=step.before, after=None))
-            done.append(Step(action=Action.ADD, kind=step.kind, name=step.name, before=None, after=step.after))
-        else:
-            done.append(step)
-    touched = {step.name for step in steps if step.action is not Action.CHANGE or fields_that_differ(step) != ["datapath"]}
-    for name, spec in _adapters(wanted.adapters).items():
-        if name not in touched and _home(current, spec.port_group) != _home(wanted, spec.port_group):
-            done = [step for step in done if step.name != name]
-            done.append(Step(action=Action.REMOVE, kind="adapter", name=name, before=spec, after=None))
-            done.append(Step(action=Action.ADD, kind="adapter", name=name, before=None, after=spec))
-    return done
+def _with_reattachments(steps: list[Step], current: HostIntent, wanted: HostIntent) -> list[Step]:
+    """An adapter keeps its interface while its namespace and its PF stay; a group may take its adapters to another PF."""
+    before = _adapters(current.adapters)
+    named = {step.name: step for step in steps}
+    for name, after in _adapters(wanted.adapters).items():
+        present = before.get(name)
+        if present is None:
+            continue
+        moves = _pf_of(current, present.port_group) != _pf_of(wanted, after.port_group)
+        if moves or present.netns != after.netns:
+            step = Step(action=Action.REATTACH, kind="adapter", name=name, before=present, after=after)
+            named[name] = replace(named.get(name, step), action=Action.REATTACH)
+    return list(named.values())
 
 
 def _adapters(specs: Iterable[AdapterSpec]) -> dict[str, AdapterSpec]:
@@ -93,14 +104,15 @@ def describe(spec: PfSpec | Switch | AdapterSpec | None) -> dict[str, Any] | Non
     match spec:
         case None:
             return None
-        case PfSpec(name=name, uplink=uplink, num_vfs=num_vfs):
-            return {"name": name, "uplink": uplink, "num_vfs": num_vfs}
+        case PfSpec(name=name, uplink=uplink, num_vfs=num_vfs, wire_own_source=own_source):
+            return {"name": name, "uplink": uplink, "num_vfs": num_vfs, "wire_own_source": own_source.value}
         case Switch():
             return switch_to_json(spec)
         case AdapterSpec():
-            mac = str(spec.mac) if spec.mac else None
-            head = {"guest": spec.guest, "netns": spec.netns, "name": spec.interface}
-            return {**head, "port_group": spec.port_group, "mac": mac, "datapath": spec.datapath.value}
+            head = {"guest": spec.guest, "netns": spec.netns}
+            document = {**head, **adapter_to_json(spec)}
+            del document["kind"]
+            return document
 
 
 def fields_that_differ(step: Step) -> list[str]:

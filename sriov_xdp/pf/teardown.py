@@ -1,97 +1,167 @@
-"""Removes everything that a daemon made on this host: programs, devices, namespaces that it created, pins, sockets and state.
+"""Removes everything that a daemon made on this host: programs, devices, namespaces that it created, pins and sockets. The audit
+stays, and with it the state's file, unless all is to go; the next start applies its configuration as a first one does.
 
-For a host where no daemon runs any more. Needs no working data path: what cannot be found is skipped.
+For a host where no daemon runs any more. Works by what is marked on devices and in bpffs as well as by the state: what one does
+not know, the other does.
 """
 
 import contextlib
-import fcntl
-import json
 import os
 import shutil
 
+from sriov_xdp.datapath import libbpf
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS, remove_tree
-from sriov_xdp.host import clsact, features, namespaces
+from sriov_xdp.host import clsact, namespaces
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.links import Links
-from sriov_xdp.pf.errors import Conflict
-from sriov_xdp.pf.intent import VfAddress, attachment_from_text
-from sriov_xdp.pf.service import CLSACT, TC_KIND, Places
+from sriov_xdp.host.links import Ipv6State, Link, Links
+from sriov_xdp.pf import uplinks, veth
+from sriov_xdp.pf.context import is_group_of
+from sriov_xdp.pf.intent import Attachment, VfAddress, attachment_from_text
+from sriov_xdp.pf.inventory import PhysicalFunction
+from sriov_xdp.pf.presence import stored_instance
+from sriov_xdp.pf.service import Places, lock
+from sriov_xdp.pf.uplink_text import pf_from_text
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StoreError
 
-_IFF_PROMISC = 0x100
+_ROW_FAULTS = (ValueError, KeyError, TypeError)
 
 
-def teardown(places: Places) -> list[str]:
+def teardown(places: Places, *, purge: bool) -> list[str]:
     """What was removed, a line each. Raises Conflict while a daemon runs."""
-    _require_no_daemon(places)
-    done: list[str] = []
+    if not places.state_dir.exists() and not places.bpffs.exists() and not places.run_dir.exists():
+        return []
+    held = lock(places)
     links = Links()
     try:
-        if (places.state_dir / "state.db").exists():
-            done += _remove_devices(places, links)
+        return [*_remove_devices(places, links), *_remove_files(places, purge=purge)]
     finally:
         links.close()
-    if (places.bpffs / LINKS).exists() or places.bpffs.exists():
-        remove_tree(places.bpffs)
-        done.append(f"pins under {places.bpffs}")
-    for folder, what in ((places.run_dir, "run directory"), (places.state_dir, "state directory")):
-        if folder.exists():
-            shutil.rmtree(folder)
-            done.append(f"{what} {folder}")
-    return done
-
-
-def _require_no_daemon(places: Places) -> None:
-    lock = places.state_dir / "lock"
-    if not lock.exists():
-        return
-    fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise Conflict(f"teardown: a daemon runs with {places.state_dir}; stop it first") from error
-    finally:
-        os.close(fd)
+        for fd in held:
+            os.close(fd)
 
 
 def _remove_devices(places: Places, links: Links) -> list[str]:
     done: list[str] = []
-    try:
-        database = Database(places.state_dir)
-    except StoreError:
-        return ["state: unreadable, so devices and namespaces were left; `ip link` shows them"]
-    instance = database.meta("instance") or ""
-    attachments = {
-        name: attachment_from_text(VfAddress.parse(name), body) for name, body in database.documents("attachment").items()
-    }
-    pfs = {name: json.loads(body) for name, body in database.documents("pf").items()}
-    has_clsact = database.meta(TC_KIND) == CLSACT
-    database.close()
+    attachments, pfs, has_state = _read_state(places)
+    done += _give_uplinks_back(places, links, pfs)
     for device in links.dump():
-        if instance and device.alias.startswith(f"sriov-xdp {instance} "):
+        if _is_ours(places, device):
             links.delete(device.ifindex)
             done.append(f"representor {device.name}")
-    for attachment in attachments.values():
-        netns = attachment.spec.netns
-        if attachment.netns_is_ours and namespaces.identity(netns) == attachment.netns_id:
-            namespaces.remove(netns)
-            done.append(f"namespace {netns}")
-    for name, document in pfs.items():
-        if document["uplink"]:
-            done += _give_back(links, name, document, has_clsact=has_clsact)
+    for attachment in attachments:
+        done += _remove_namespace(attachment)
+    if has_state:
+        done += _forget_intent(places)
     return done
 
 
-def _give_back(links: Links, name: str, document: dict, *, has_clsact: bool) -> list[str]:  # type: ignore[type-arg]
-    with contextlib.suppress(HostError):
-        link = links.by_name(document["uplink"])
-        if has_clsact:
-            clsact.detach(link.ifindex)
-        links.change(link.ifindex, flags=0, change=_IFF_PROMISC)
-        if not links.has_address(link.ifindex):
-            links.unsilence(link.name, link.ifindex)
-        if document["features_before"]:
-            features.write(link.name, document["features_before"])
-        return [f"uplink {link.name} of {name}, as it was before"]
-    return []
+def _is_ours(places: Places, device: Link) -> bool:
+    instances = {Marks(places.bpffs).instance(), _instance_of_state(places)} - {None, ""}
+    return any(
+        instance and (is_group_of(instance, device.group) or device.alias.startswith(f"sriov-xdp {instance} "))
+        for instance in instances
+    )
+
+
+def _instance_of_state(places: Places) -> str | None:
+    with contextlib.suppress(StoreError):
+        return stored_instance(places.state_dir)
+    return None
+
+
+def _read_state(places: Places) -> tuple[list[Attachment], list[PhysicalFunction], bool]:
+    """What of the state can be read."""
+    if _instance_of_state(places) is None:
+        return [], [], False
+    try:
+        database = Database(places.state_dir)
+    except StoreError:
+        return [], [], False
+    attachments, pfs = [], []
+    for name, body in database.documents("attachment").items():
+        with contextlib.suppress(*_ROW_FAULTS):
+            attachments.append(attachment_from_text(VfAddress.parse(name), body))
+    for name, body in database.documents("pf").items():
+        with contextlib.suppress(*_ROW_FAULTS):
+            entry = pf_from_text(name, body)
+            pfs.append(PhysicalFunction(spec=entry.spec, number=entry.number, found=entry.found))
+    database.close()
+    return attachments, pfs, True
+
+
+def _give_uplinks_back(places: Places, links: Links, pfs: list[PhysicalFunction]) -> list[str]:
+    """Those of the state as they were found; those that only a pin knows, as devices are by default."""
+    done, known = [], set()
+    for pf in pfs:
+        link = uplinks.resolve(links, pf)
+        if link and pf.found:
+            known.add(link.ifindex)
+            _take_programs_off(places, pf.number, link.ifindex)
+            with contextlib.suppress(HostError):
+                uplinks.restore(links, link, pf.found)
+            done.append(f"uplink {link.name} of {pf.spec.name}, as it was before")
+    for ifindex in _pinned_uplinks(places) - known:
+        link = links.find(ifindex)
+        if link:
+            with contextlib.suppress(HostError):
+                links.set_promiscuous(link.ifindex, is_on=False)
+                links.restore_ipv6(link.name, link.ifindex, Ipv6State(is_disabled="0", address_mode=0))
+            done.append(f"uplink {link.name}, known by its program only: promiscuous off, IPv6 on, offloads as they are")
+    return done
+
+
+def _take_programs_off(places: Places, number: int, ifindex: int) -> None:
+    for kind in ("tc", "xdp"):
+        (places.bpffs / LINKS / f"uplink{number}_{kind}").unlink(missing_ok=True)
+    if any(name.startswith("tc_uplink") for name in clsact.program_ids(ifindex)):
+        clsact.detach(ifindex)
+
+
+def _pinned_uplinks(places: Places) -> set[int]:
+    found = set()
+    for path in (places.bpffs / LINKS).glob("uplink*_*"):
+        with contextlib.suppress(DataPathError):
+            fd = libbpf.open_pin(path)
+            found.add(libbpf.link_info(fd).ifindex)
+            os.close(fd)
+    return found - {0}
+
+
+def _remove_namespace(attachment: Attachment) -> list[str]:
+    netns = attachment.spec.netns
+    if not attachment.netns_is_ours or namespaces.identity(netns) != attachment.netns_id:
+        return []
+    user = veth.user_of(netns)
+    if user:
+        return [f"no namespace {netns}, which was made for guest {attachment.spec.guest}, as {user}"]
+    namespaces.remove(netns)
+    return [f"namespace {netns}"]
+
+
+def _forget_intent(places: Places) -> list[str]:
+    try:
+        database = Database(places.state_dir)
+        try:
+            database.forget_intent()
+        finally:
+            database.close()
+    except StoreError as error:
+        return [f"no intent from the state: {error}"]
+    return ["the intent from the state; audit and history stay (--purge removes them)"]
+
+
+def _remove_files(places: Places, *, purge: bool) -> list[str]:
+    done = []
+    if places.bpffs.exists():
+        remove_tree(places.bpffs)
+        done.append(f"pins under {places.bpffs}")
+    if places.run_dir.exists():
+        shutil.rmtree(places.run_dir)
+        done.append(f"run directory {places.run_dir}")
+    if purge and places.state_dir.exists():
+        shutil.rmtree(places.state_dir)
+        done.append(f"state directory {places.state_dir}")
+    return done

@@ -1,42 +1,30 @@
-"""The uplink of a PF: taking a netdev over, following its carrier, and giving it back as it was."""
+"""The uplink of a PF: whose it is, taking a netdev over, following it, and giving it back as it was found.
 
-import contextlib
+A netdev is known by its kernel object: ifindex within a boot, the hardware's address beyond it. Its name is the operator's word
+for it, and is taken up when it changes. For the pf package; writer thread only.
+"""
+
 import errno
-import json
 import logging
+from dataclasses import replace
 
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host import features
-from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.links import Link
-from sriov_xdp.host.monitor import LinkChange
-from sriov_xdp.pf import attachments
+from sriov_xdp.host.errors import HostError, LinkMissing
+from sriov_xdp.host.links import Ipv6State, Link, Links, boot_id
+from sriov_xdp.pf.commit import commit
 from sriov_xdp.pf.context import Context
-from sriov_xdp.pf.errors import Conflict, Invalid, PfError
-from sriov_xdp.pf.images import uplink_image
+from sriov_xdp.pf.errors import Conflict, PfError
 from sriov_xdp.pf.intent import PfSpec
-from sriov_xdp.pf.inventory import PhysicalFunction, UplinkState, XdpMode
+from sriov_xdp.pf.inventory import Change, FoundUplink, PhysicalFunction, UplinkState, XdpMode
+from sriov_xdp.pf.modes import xdp_problem
+from sriov_xdp.pf.publish import publish_uplink
 from sriov_xdp.vswitch.address import MacAddress
 
 _log = logging.getLogger("sriov_xdp.pf")
-_IFF_PROMISC = 0x100
 _OCCUPIED = (errno.EBUSY, errno.EEXIST)
 _OFFLOADS = {features.RX_VLAN: False, features.TX_VLAN: False}  # a tag taken off by hardware is lost behind XDP
-
-
-def pf_to_text(pf: PhysicalFunction) -> str:
-    """For the store; with what the uplink was like before, to give it back so."""
-    before = pf.uplink.features_before if pf.uplink else {}
-    document = {"number": pf.number, "uplink": pf.spec.uplink, "num_vfs": pf.spec.num_vfs, "features_before": before}
-    return json.dumps(document)
-
-
-def pf_from_text(name: str, text: str) -> tuple[PhysicalFunction, dict[str, bool]]:
-    """The reverse: the PF, its uplink not yet taken, and the uplink's former features."""
-    document = json.loads(text)
-    spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"])
-    return PhysicalFunction(spec=spec, number=document["number"]), document["features_before"]
 
 
 def link_name(pf: PhysicalFunction) -> str:
@@ -44,10 +32,16 @@ def link_name(pf: PhysicalFunction) -> str:
     return f"uplink{pf.number}"
 
 
+def programs(pf: PhysicalFunction) -> tuple[str, str]:
+    """Names of its tc and its XDP program."""
+    return f"tc_uplink_{pf.number}", f"xdp_uplink_{pf.number}"
+
+
 def check(context: Context, spec: PfSpec, mtu_bytes: int) -> str | None:
-    """Why a netdev cannot be this PF's uplink; None when it can."""
+    """Why a netdev cannot be this PF's uplink; None when it can. Changes nothing. Raises Conflict when it serves another."""
     if spec.uplink is None:
         return None
+    present = context.inventory.pfs.get(spec.name)
     try:
         link = context.links.by_name(spec.uplink)
     except HostError as error:
@@ -55,96 +49,209 @@ def check(context: Context, spec: PfSpec, mtu_bytes: int) -> str | None:
     for other in context.inventory.pfs.values():
         if other.spec.uplink == spec.uplink and other.spec.name != spec.name:
             return f"PF {spec.name}: uplink {spec.uplink} already belongs to PF {other.spec.name}; use another device"
+    owner = _foreign_owner(context, link_name(present) if present else "", link)
+    if owner:
+        raise Conflict(f"PF {spec.name}: {owner}")
     if link.mtu_bytes < mtu_bytes:
         need = f"`ip link set {spec.uplink} mtu {mtu_bytes}` or lower the switch's mtu"
         return f"PF {spec.name}: uplink {spec.uplink} has MTU {link.mtu_bytes}, its switch needs {mtu_bytes}; {need}"
     return None
 
 
-def take(context: Context, pf: PhysicalFunction, features_before: dict[str, bool] | None = None) -> None:
-    """Makes the configured netdev the PF's uplink. features_before: from the store when we had it already."""
-    if pf.spec.uplink is None:
-        _program(context, pf)
-        return
-    link = context.links.by_name(pf.spec.uplink)
-    changed = features.write(link.name, _OFFLOADS)
-    context.links.change(link.ifindex, state="up", flags=_IFF_PROMISC, change=_IFF_PROMISC)
-    serves_host = context.links.has_address(link.ifindex)
-    if not serves_host:
-        context.links.silence(link.name, link.ifindex)
-    pf.uplink = UplinkState(
-        ifindex=link.ifindex,
-        mac=MacAddress.parse(link.mac),
-        has_carrier=link.has_carrier,
-        serves_host=serves_host,
-        is_silenced=not serves_host,
-        xdp_mode=XdpMode.NATIVE if attachments.has_xdp(context, link_name(pf)) else XdpMode.NONE,  # until it is attached
-        features_before=features_before or changed,
-    )
+def _foreign_owner(context: Context, name: str, link: Link) -> str | None:
+    """Another daemon's uplink, or a port of a switch, whoever's: proved by what is on the device, before anything is touched."""
+    if link.alias.startswith("sriov-xdp "):
+        return f"uplink {link.name}: is a representor ({link.alias[:60]}); use another device"
+    program = context.hooks.foreign_owner(name, link.ifindex, link.xdp_program_id)
+    if program is None:
+        return None
+    return f"uplink {link.name}: another daemon serves it, whose {program} is on it; end that one with `sriov-xdp teardown` first"
+
+
+def resolve(links: Links, pf: PhysicalFunction) -> Link | None:
+    """The netdev behind a PF whose uplink was taken before: the same device under whatever name; None when it is gone."""
+    found = pf.found
+    if found is None or pf.spec.uplink is None:
+        return None
+    if found.boot_id == boot_id():
+        return links.find(found.ifindex)
+    if found.permanent_mac:
+        return next((link for link in links.dump() if link.permanent_mac == found.permanent_mac), None)
     try:
+        return links.by_name(pf.spec.uplink)
+    except LinkMissing:
+        return None
+
+
+def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
+    """Makes a netdev the PF's uplink. pf.found says how it was before us, and is in the store by now. Raises PfError, HostError,
+    DataPathError; then the device is as it was."""
+    pf.is_awaited = False
+    try:
+        changed = features.write(link.name, _OFFLOADS)
+        context.links.set_promiscuous(link.ifindex, is_on=True)
+        context.links.change(link.ifindex, state="up")
+        serves_host = context.links.has_address(link.ifindex)
+        if not serves_host:
+            context.links.silence(link.name, link.ifindex)
+        _log.debug("uplink %s: offloads changed: %s", link.name, changed)
+        pf.uplink = UplinkState(
+            ifindex=link.ifindex,
+            mac=MacAddress.parse(link.mac),
+            mtu_bytes=link.mtu_bytes,
+            has_carrier=link.has_carrier,
+            serves_host=serves_host,
+            xdp_mode=XdpMode.NATIVE if context.hooks.has_xdp(link_name(pf)) else XdpMode.NONE,  # until it is attached
+        )
         context.inventory.claim_uplink(pf)
-        _program(context, pf)
-        attachments.attach_tc(context, link_name(pf), f"tc_uplink_{pf.number}", link.ifindex)
+        publish_uplink(context, pf)
+        context.hooks.attach_tc(link_name(pf), programs(pf)[0], link.ifindex)
         pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
-        _program(context, pf)
+        publish_uplink(context, pf)
+        owner = _foreign_owner(context, link_name(pf), link)  # somebody who started at the same time
+        if owner:
+            raise Conflict(owner)
     except (HostError, DataPathError, PfError):
         give_back(context, pf)
         raise
 
 
+def connect(context: Context, pf: PhysicalFunction, link: Link) -> None:
+    """take(), of a netdev that is not yet known to have been found, or was found in an earlier boot. Raises as take() does, and
+    StoreError."""
+    owner = _foreign_owner(context, link_name(pf), link)
+    if owner:
+        raise Conflict(owner)
+    if pf.found is None or (pf.found.boot_id, pf.found.ifindex) != (boot_id(), link.ifindex):
+        found = as_found(context.links, link)
+        if pf.found and not pf.found.boot_id:  # of an earlier version, on a device that is ours already
+            found = replace(pf.found, boot_id=found.boot_id, ifindex=found.ifindex, permanent_mac=found.permanent_mac)
+        commit(context, Change(pfs={pf.spec.name: replace(pf.entry, found=found)}), [])
+    take(context, pf, link)
+
+
+def as_found(links: Links, link: Link) -> FoundUplink:
+    """How a netdev is before we touch it."""
+    ipv6 = links.ipv6_state(link)
+    return FoundUplink(
+        boot_id=boot_id(),
+        ifindex=link.ifindex,
+        permanent_mac=link.permanent_mac,
+        was_up=link.is_up,
+        was_promiscuous=link.is_promiscuous,
+        ipv6_is_disabled=ipv6.is_disabled,
+        ipv6_address_mode=ipv6.address_mode,
+        features=features.read(link.name, tuple(_OFFLOADS)),
+    )
+
+
+def restore(links: Links, link: Link, found: FoundUplink) -> None:
+    """The one way back, of take() that failed, of a PF that goes, and of teardown. Goes on after a fault and raises the first."""
+    faults: list[HostError] = []
+    ipv6 = Ipv6State(is_disabled=found.ipv6_is_disabled, address_mode=found.ipv6_address_mode)
+    for step in (
+        lambda: links.set_promiscuous(link.ifindex, is_on=found.was_promiscuous),
+        lambda: links.restore_ipv6(link.name, link.ifindex, ipv6),
+        lambda: features.write(link.name, found.features),
+        lambda: links.change(link.ifindex, state="up" if found.was_up else "down"),
+    ):
+        try:
+            step()
+        except HostError as error:
+            faults.append(error)
+    if faults:
+        raise faults[0]
+
+
+def give_back(context: Context, pf: PhysicalFunction) -> None:
+    """Takes our programs off the netdev and makes it what it was; the PF goes on without a wire."""
+    link = resolve(context.links, pf)
+    context.hooks.detach_all(link_name(pf), link.ifindex if link else 0)
+    pf.uplink, pf.is_awaited = None, False
+    context.inventory.claim_uplink(pf)
+    publish_uplink(context, pf)
+    if link and pf.found:
+        try:
+            restore(context.links, link, pf.found)
+        except HostError as error:
+            _log.warning("uplink %s of %s: could not be made all that it was: %s", link.name, pf.spec.name, error)
+
+
 def _attach_xdp(context: Context, pf: PhysicalFunction, link: Link) -> XdpMode:
     """A driver without XDP is served by tc alone: generic XDP is slower than tc, and does not see a tag that the kernel took off
-    below the device, so that a tagged frame would pass for an untagged one."""
+    below the device, so that a tagged frame would pass for an untagged one. Nor does a veth whose MTU allows frames that XDP
+    must not take on this kernel."""
+    hooks, name = context.hooks, link_name(pf)
+    problem = xdp_problem(link.mtu_bytes, context.jumbo_xdp) if link.kind == "veth" else None
+    if problem:
+        hooks.detach_xdp(name)
+        _log.warning("uplink %s of %s: no XDP: %s; its frames take tc, which is slower", link.name, pf.spec.name, problem)
+        return XdpMode.NONE
     try:
-        attachments.attach_xdp(context, link_name(pf), f"xdp_uplink_{pf.number}", link.ifindex)
+        hooks.attach_xdp(name, programs(pf)[1], link.ifindex)
     except DataPathError as error:
         if libbpf.error_number(error) in _OCCUPIED:
             text = f"uplink {link.name} of {pf.spec.name}: XDP cannot be attached: {error}"
             raise Conflict(f"{text}; `ip link show {link.name}` tells whether another program is there") from error
-        attachments.detach_xdp(context, link_name(pf))  # an earlier build's program may still be there, with its own maps
+        hooks.detach_xdp(name)  # an earlier build's program may still be there, with its own maps
         _log.warning("uplink %s of %s: no native XDP (%s); its frames take tc, which is slower", link.name, pf.spec.name, error)
         return XdpMode.NONE
     attached = context.links.find(link.ifindex)
     if attached and attached.runs_generic_xdp:  # by an earlier version, and a link keeps its mode
-        attachments.detach_xdp(context, link_name(pf))
+        hooks.detach_xdp(name)
         return XdpMode.NONE
     return XdpMode.NATIVE
 
 
-def _program(context: Context, pf: PhysicalFunction) -> None:
-    context.tables.put_port(pf.number, uplink_image(context.inventory, pf))
-
-
-def refresh(context: Context, pf: PhysicalFunction) -> None:
-    """After a change of what the uplink's port says."""
-    _program(context, pf)
-
-
-def give_back(context: Context, pf: PhysicalFunction) -> None:
-    """Takes our programs off the netdev and restores what we changed."""
-    if pf.uplink is None:
-        context.tables.clear_port(pf.number)
-        return
-    attachments.detach_all(context, link_name(pf), pf.uplink.ifindex)
-    context.tables.clear_port(pf.number)
-    with contextlib.suppress(HostError):
-        context.links.change(pf.uplink.ifindex, flags=0, change=_IFF_PROMISC)
-        if pf.spec.uplink and pf.uplink.is_silenced:
-            context.links.unsilence(pf.spec.uplink, pf.uplink.ifindex)
-        if pf.spec.uplink and pf.uplink.features_before:
-            features.write(pf.spec.uplink, pf.uplink.features_before)
-    pf.uplink = None
-    context.inventory.claim_uplink(pf)
-
-
-def follow(context: Context, pf: PhysicalFunction, change: LinkChange) -> None:
-    """Carrier and address of the netdev as they are now."""
+def missing_hooks(context: Context, pf: PhysicalFunction) -> list[str]:
+    """Programs that must run on the uplink and do not, as the kernel says. Raises DataPathError, HostError."""
     assert pf.uplink is not None
-    mac = MacAddress.parse(change.mac) if change.mac else pf.uplink.mac
-    if (pf.uplink.has_carrier, pf.uplink.mac) != (change.has_carrier, mac):
-        pf.uplink.has_carrier, pf.uplink.mac = change.has_carrier, mac
+    tc_program, xdp_program = programs(pf)
+    wanted_xdp = xdp_program if pf.uplink.xdp_mode is XdpMode.NATIVE else None
+    return context.hooks.missing(link_name(pf), tc_program, wanted_xdp, pf.uplink.ifindex)
+
+
+def enforce(context: Context, pf: PhysicalFunction) -> None:
+    """Puts back what somebody took off the uplink. Raises DataPathError, HostError, PfError."""
+    assert pf.uplink is not None
+    tc_program = programs(pf)[0]
+    missing = missing_hooks(context, pf)
+    if missing:
+        _log.error(
+            "uplink %s of %s: %s was not on it any more; attached again", pf.spec.uplink, pf.spec.name, " and ".join(missing)
+        )
+        link = context.links.find(pf.uplink.ifindex)
+        if link:
+            context.hooks.attach_tc(link_name(pf), tc_program, link.ifindex)
+            pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
+            publish_uplink(context, pf)
+
+
+def follow(context: Context, pf: PhysicalFunction) -> None:
+    """The netdev as it is now, asked from the kernel: an event only says that something changed."""
+    assert pf.uplink is not None
+    link = context.links.find(pf.uplink.ifindex)
+    if link is None:
+        lost(context, pf)
+        return
+    if link.name != pf.spec.uplink:
+        take_up_name(context, pf, link.name)
+    if link.mtu_bytes != pf.uplink.mtu_bytes:
+        pf.uplink.mtu_bytes = link.mtu_bytes
+        if link.kind == "veth":  # its MTU decides whether XDP may run on it
+            pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
+            publish_uplink(context, pf)
+    mac = MacAddress.parse(link.mac) if link.mac else pf.uplink.mac
+    if (pf.uplink.has_carrier, pf.uplink.mac) != (link.has_carrier, mac):
+        pf.uplink.has_carrier, pf.uplink.mac = link.has_carrier, mac
         context.inventory.claim_uplink(pf)
-        _program(context, pf)
+        publish_uplink(context, pf)
+
+
+def take_up_name(context: Context, pf: PhysicalFunction, name: str) -> None:
+    """The netdev was renamed; it is still the uplink."""
+    _log.warning("uplink %s of %s: is called %s now; the PF follows", pf.spec.uplink, pf.spec.name, name)
+    commit(context, Change(pfs={pf.spec.name: replace(pf.entry, spec=replace(pf.spec, uplink=name))}), [])
 
 
 def follow_addresses(context: Context, pf: PhysicalFunction) -> None:
@@ -154,7 +261,7 @@ def follow_addresses(context: Context, pf: PhysicalFunction) -> None:
     serves_host = context.links.has_address(pf.uplink.ifindex)
     if serves_host != pf.uplink.serves_host:
         pf.uplink.serves_host = serves_host
-        _program(context, pf)
+        publish_uplink(context, pf)
 
 
 def lost(context: Context, pf: PhysicalFunction) -> None:
@@ -164,16 +271,7 @@ def lost(context: Context, pf: PhysicalFunction) -> None:
     )
     ifindex = pf.uplink.ifindex if pf.uplink else 0
     pf.uplink = None
-    attachments.detach_all(context, link_name(pf), ifindex)
+    context.hooks.detach_all(link_name(pf), ifindex)
     context.tables.clear_port(pf.number)
     context.inventory.claim_uplink(pf)
-    _program(context, pf)
-
-
-def found(context: Context, pf: PhysicalFunction) -> None:
-    """A device of the uplink's name appeared."""
-    try:
-        take(context, pf)
-        _log.info("uplink %s of %s: taken", pf.spec.uplink, pf.spec.name)
-    except (HostError, DataPathError, PfError, Invalid) as error:
-        _log.warning("uplink %s of %s: cannot be taken: %s", pf.spec.uplink, pf.spec.name, error)
+    publish_uplink(context, pf)

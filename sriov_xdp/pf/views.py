@@ -3,15 +3,27 @@
 Directions are the guest's: rx is what the switch delivered to it.
 """
 
+from dataclasses import fields
 from typing import Any
 
 from sriov_xdp.datapath.abi import Counters
 from sriov_xdp.pf.context import Context
 from sriov_xdp.pf.errors import NotFound
 from sriov_xdp.pf.images import slot_of
-from sriov_xdp.pf.intent import LinkState, VfAddress, group_to_json, settings_to_json, switch_to_json, vlan_to_json
+from sriov_xdp.pf.intent import (
+    HostIntent,
+    LinkState,
+    PfSpec,
+    VfAddress,
+    adapter_to_json,
+    group_to_json,
+    settings_to_json,
+    switch_to_json,
+    vlan_to_json,
+)
 from sriov_xdp.pf.inventory import AttachedVf, PhysicalFunction
 from sriov_xdp.store.audit import AuditRecord
+from sriov_xdp.vswitch.policy import PolicySettings
 
 Document = dict[str, Any]
 _NO_COUNTERS = Counters()
@@ -56,7 +68,8 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         "effective_mac": str(vf.device.effective_mac),
         "filters": sorted(str(mac) for mac in vf.device.filters),
         "link": link_of(vf),
-        "link_state": attachment.link_state.value,
+        "link_state": attachment.spec.link_state.value,
+        "loop": f"cut: floods come back by {vf.cut_for_loop_with}" if vf.cut_for_loop_with else None,
         "mtu": context.inventory.mtu_bytes(address.pf),
         "datapath": {
             "mode": spec.datapath.value,
@@ -91,6 +104,7 @@ _VF_KEYS = (
     "filters",
     "link",
     "link_state",
+    "loop",
     "mtu",
     "datapath",
     "counters",
@@ -101,7 +115,7 @@ _VF_KEYS = (
 
 def link_of(vf: AttachedVf) -> str:
     """What the guest's device says of its link."""
-    return "down" if vf.attachment.link_state is LinkState.DISABLE else "up"
+    return "down" if vf.attachment.spec.link_state is LinkState.DISABLE else "up"
 
 
 def pf_list(context: Context) -> list[Document]:
@@ -129,6 +143,7 @@ def pf_document(context: Context, pf: PhysicalFunction, counters: dict[int, Coun
         "serves_host": pf.uplink.serves_host if pf.uplink else None,
         "mac": str(pf.uplink.mac) if pf.uplink else None,
         "num_vfs": pf.spec.num_vfs,
+        "wire_own_source": pf.spec.wire_own_source.value,
         "attached_vfs": attached,
         "switch": switch.name if switch else None,
         "mtu": context.inventory.mtu_bytes(pf.spec.name),
@@ -179,7 +194,7 @@ def port_show(context: Context, vf: VfAddress) -> Document:
     attached = context.inventory.attached(vf)
     policy = context.inventory.policy(attached)
     switch, group = context.inventory.group(attached.attachment.spec.port_group)
-    settings = ("promiscuous", "mac_changes", "forged_transmits", "deny_reply")
+    settings = [item.name for item in fields(PolicySettings)]
     return {
         "port": str(vf),
         "guest": attached.attachment.spec.guest,
@@ -187,9 +202,9 @@ def port_show(context: Context, vf: VfAddress) -> Document:
         "switch": switch.name,
         "port_group": group.name,
         "vlan": vlan_to_json(context.inventory.vlan(attached)),
-        "link_state": attached.attachment.link_state.value,
-        "policy": {name: {"value": getattr(policy, name).value, "set_by": policy.origins[name]} for name in settings},
-        "overrides": settings_to_json(attached.attachment.overrides.policy),
+        "link_state": attached.attachment.spec.link_state.value,
+        "policy": {name: {"value": getattr(policy, name), "set_by": policy.origins[name]} for name in settings},
+        "overrides": settings_to_json(attached.attachment.spec.overrides.policy),
         "overrides_allowed": sorted(group.overrides_allowed),
     }
 
@@ -209,19 +224,25 @@ def audit_document(record: AuditRecord) -> Document:
     }
 
 
+def _as_configured(pf: PfSpec) -> Document:
+    uplink = {"uplink": pf.uplink} if pf.uplink else {}
+    return {"name": pf.name, **uplink, "num_vfs": pf.num_vfs, "wire_own_source": pf.wire_own_source.value}
+
+
 def export(context: Context) -> Document:
     """The host as a configuration file says it; applying it changes nothing."""
-    intent = context.inventory.intent()
-    guests: dict[str, Document] = {}
+    return host_document(context.inventory.intent())
+
+
+def host_document(intent: HostIntent) -> Document:
+    """An intent as a configuration file says it."""
+    guests: dict[tuple[str, str], Document] = {}
     for spec in intent.adapters:
-        guest = guests.setdefault(spec.guest, {"name": spec.guest, "netns": spec.netns, "adapters": []})
-        adapter: Document = {"name": spec.interface, "kind": "vf", "port_group": spec.port_group}
-        if spec.mac:
-            adapter["mac"] = str(spec.mac)
-        guest["adapters"].append({**adapter, "datapath": spec.datapath.value})
+        guest = guests.setdefault((spec.guest, spec.netns), {"name": spec.guest, "netns": spec.netns, "adapters": []})
+        guest["adapters"].append(adapter_to_json(spec))
     return {
         "version": 1,
-        "pfs": [{"name": pf.name, **({"uplink": pf.uplink} if pf.uplink else {}), "num_vfs": pf.num_vfs} for pf in intent.pfs],
+        "pfs": [_as_configured(pf) for pf in intent.pfs],
         "switches": [switch_to_json(switch) for switch in intent.switches],
         "guests": list(guests.values()),
     }

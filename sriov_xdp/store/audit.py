@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+OPERATOR = "operator"  # the rule of what the operator, or the PF itself, did
+
 
 class Outcome(StrEnum):
-    """GRANTED; REFUSED: and the asker was told; PRETENDED: and the asker was told that it worked."""
+    """GRANTED; REFUSED: and the asker was told; PRETENDED: and the asker was told that it worked;
+    FAILED: allowed, but it could not be done, and what had begun was undone."""
 
     GRANTED = "granted"
     REFUSED = "refused"
     PRETENDED = "pretended"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +31,8 @@ class AuditRecord:
     outcome: Outcome
     before: str
     after: str
+
+    @property
+    def is_guests(self) -> bool:
+        """Whether a guest set it off: it then pushes out older records of the same VF's guests only."""
+        return self.rule != OPERATOR and bool(self.vf)

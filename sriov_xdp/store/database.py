@@ -1,34 +1,42 @@
 """The SQLite file, in WAL mode, with two connections of different durability.
 
 What the operator says is committed with synchronous=FULL and survives power loss. What a guest was granted is committed
-without an fsync: it survives the death of the daemon but not of the host, and need not, as a reboot resets every VF. Each
-write carries its audit record in the same transaction. Checkpoints run from checkpoint(), never inside a guest's request.
+without an fsync: it survives the death of the daemon but not of the host, and need not, as a reboot resets every VF. A write
+has its audit records in the same transaction.
+
+The WAL is moved into the file when it reaches its limit (files.py), whoever wrote last, and by checkpoint(). Audit rows are
+capped (retention.py) and their pages used again, which bounds the file.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sriov_xdp.store.audit import AuditRecord, Outcome
-from sriov_xdp.store.errors import StoreError
+from sriov_xdp.store.errors import StateDamaged, StoreError
+from sriov_xdp.store.files import STATE_FILE, WAL_BYTES, StateFiles
+from sriov_xdp.store.retention import AuditRows, Retention
+from sriov_xdp.store.schema import UnknownVersionError, prepare
 
-SCHEMA_VERSION = 1
-AUDIT_ROWS_KEPT = 100_000
-_FILE = "state.db"
 _CACHE_KIB = 256  # a few hundred small rows; SQLite would take 2 MiB a connection
-_SCHEMA = """
-CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE intent(kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;
-CREATE TABLE granted(vf TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE audit(
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, vf TEXT NOT NULL, guest TEXT NOT NULL, peer_pid INTEGER NOT NULL,
-    peer_uid INTEGER NOT NULL, request TEXT NOT NULL, rule TEXT NOT NULL, outcome TEXT NOT NULL, before TEXT NOT NULL,
-    after TEXT NOT NULL);
-CREATE INDEX audit_of_vf ON audit(vf, seq);
-"""
-_INSERT_AUDIT = "INSERT INTO audit(time,vf,guest,peer_pid,peer_uid,request,rule,outcome,before,after) VALUES(?,?,?,?,?,?,?,?,?,?)"
+# Somebody else may hold the file's lock (a copy, a look by hand). An operator's command waits for it; a guest's request does
+# not hold up those of all others.
+_OPERATOR_WAITS_MS, _GUEST_WAITS_MS = 2000, 50
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_REVISION = "revision"
+_NEXT_REVISION = "INSERT INTO meta VALUES(?, '1') ON CONFLICT(key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"
+_AUDIT_COLUMNS = "time,vf,guest,peer_pid,peer_uid,request,rule,before,after,outcome"
+_NEWEST = f"SELECT {_AUDIT_COLUMNS} FROM audit ORDER BY seq DESC LIMIT :limit"  # noqa: S608  # all parts are ours
+_NEWEST_OF_VF = f"""
+SELECT {_AUDIT_COLUMNS} FROM audit WHERE seq IN (
+    SELECT * FROM (SELECT seq FROM audit WHERE vf = :vf AND by_guest = 0 ORDER BY seq DESC LIMIT :limit) UNION ALL
+    SELECT * FROM (SELECT seq FROM audit WHERE vf = :vf AND by_guest = 1 ORDER BY seq DESC LIMIT :limit))
+ORDER BY seq DESC LIMIT :limit
+"""  # noqa: S608  # all parts are ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,106 +49,177 @@ class Change:
 
 
 class Database:
-    """Open state. All methods raise StoreError."""
+    """Open state. All methods raise StoreError; StateDamaged, one of them, when what is there cannot be read or is not ours
+    any more. After any fault the next call starts afresh: a full disk needs no restart once there is space again."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / _FILE
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._operator = _connect(self.path, "FULL")
-            self._prepare()
-            self._guest = _connect(self.path, "NORMAL")
-            self._guest.execute("PRAGMA wal_autocheckpoint=0")
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"{self.path}: {error}; move the file aside to start with an empty state") from error
+    def __init__(self, folder: Path, *, retention: Retention | None = None, wal_bytes: int = WAL_BYTES) -> None:
+        self.path = folder / STATE_FILE
+        retention = retention or Retention()
+        self._rows = AuditRows(retention)
+        with contextlib.ExitStack() as undo:
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._operator = undo.enter_context(contextlib.closing(_connect(self.path, "FULL", _OPERATOR_WAITS_MS)))
+                self._check()
+                prepare(self._operator, asdict(retention))
+                self._rows.count(self._operator)
+                self._guest = undo.enter_context(contextlib.closing(_connect(self.path, "NORMAL", _GUEST_WAITS_MS)))
+                self._files = StateFiles(self.path, wal_bytes)
+                self._move_wal()
+            except UnknownVersionError as error:
+                raise StoreError(f"{self.path}: {error}; start that version") from error
+            except OSError as error:
+                raise StoreError(f"{self.path}: {error}; check space and permissions") from error
+            except sqlite3.Error as error:
+                raise self._fault(error) from error
+            undo.pop_all()
 
-    def _prepare(self) -> None:
-        verdict = self._operator.execute("PRAGMA quick_check").fetchone()[0]
+    def _check(self) -> None:
+        """Raises StateDamaged for pages that contradict each other; for those that cannot be read, SQLite raises."""
+        verdict = self._operator.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
-            raise sqlite3.DatabaseError(f"integrity check: {verdict}")
-        version = self._operator.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._operator.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"written by another version (schema {version}, this is {SCHEMA_VERSION})")
+            raise StateDamaged(self.path, f"damaged: {verdict}")
+
+    def _fault(self, error: sqlite3.Error, what: str = "") -> StoreError:
+        if _is_damage(error):
+            return StateDamaged(self.path, f"damaged: {error}")
+        return StoreError(f"{self.path}: {what}{error}; nothing was changed; check free space and permissions")
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        self._files.require_own()
+        if connection is self._guest:
+            self._files.require_room_for_guests()
         try:
+            if connection.in_transaction:  # a former ROLLBACK failed: without another one nothing would ever work again
+                connection.execute("ROLLBACK")
             connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
+            yield
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if connection.in_transaction:
+        except BaseException as error:
+            self._rows.rolled_back()
+            with contextlib.suppress(sqlite3.Error):  # after some faults SQLite has done it itself
                 connection.execute("ROLLBACK")
-            raise StoreError(f"{self.path}: {error}; nothing was changed; check free space and permissions") from error
+            if isinstance(error, sqlite3.Error):
+                raise self._fault(error) from error
+            raise
+        self._rows.committed()
+        if self._files.is_checkpoint_due():
+            self._move_wal()
 
-    def write_intent(self, changes: Iterable[Change], records: Iterable[AuditRecord], meta: dict[str, str] | None = None) -> None:
-        """The operator's word: survives power loss when this returns."""
+    def write_intent(
+        self,
+        changes: Iterable[Change],
+        records: Iterable[AuditRecord],
+        meta: dict[str, str] | None = None,
+        revoked: Iterable[str] = (),
+    ) -> None:
+        """The operator's word: survives power loss when this returns. revoked: VFs whose grants go with it."""
         with self._transaction(self._operator):
             for change in changes:
                 if change.body is None:
                     self._operator.execute("DELETE FROM intent WHERE kind=? AND name=?", (change.kind, change.name))
                 else:
                     self._operator.execute("INSERT OR REPLACE INTO intent VALUES(?,?,?)", (change.kind, change.name, change.body))
+            self._operator.executemany("DELETE FROM granted WHERE vf=?", [(vf,) for vf in revoked])
             for key, value in (meta or {}).items():
                 self._operator.execute("INSERT OR REPLACE INTO meta VALUES(?,?)", (key, value))
-            self._operator.executemany(_INSERT_AUDIT, [_row(record) for record in records])
+            self._operator.execute(_NEXT_REVISION, (_REVISION,))
+            self._rows.insert(self._operator, records)
 
-    def write_granted(self, vf: str, body: str | None, record: AuditRecord | None) -> None:
-        """What a guest was granted (None: nothing any more), with its record: survives this process."""
+    def write_granted(self, vf: str, generation: int, body: str | None, record: AuditRecord | None) -> None:
+        """What the guest of this generation of the VF was granted (None: nothing any more), with its record: survives this
+        process."""
         with self._transaction(self._guest):
             if body is None:
                 self._guest.execute("DELETE FROM granted WHERE vf=?", (vf,))
             else:
-                self._guest.execute("INSERT OR REPLACE INTO granted VALUES(?,?)", (vf, body))
+                self._guest.execute("INSERT OR REPLACE INTO granted VALUES(?,?,?)", (vf, generation, body))
             if record is not None:
-                self._guest.execute(_INSERT_AUDIT, _row(record))
+                self._rows.insert(self._guest, (record,))
+
+    def write_records(self, records: Iterable[AuditRecord]) -> None:
+        """Records of requests that changed nothing."""
+        with self._transaction(self._guest):
+            self._rows.insert(self._guest, records)
 
     def write_record(self, record: AuditRecord) -> None:
-        """A record of a request that changed nothing."""
-        with self._transaction(self._guest):
-            self._guest.execute(_INSERT_AUDIT, _row(record))
+        """One of them."""
+        self.write_records((record,))
 
     def forget_granted(self) -> None:
         """After a reboot: every VF starts from its admin settings."""
         with self._transaction(self._operator):
             self._operator.execute("DELETE FROM granted")
 
-    def documents(self, kind: str) -> dict[str, str]:
-        """Bodies by name."""
-        rows = self._operator.execute("SELECT name, body FROM intent WHERE kind=? ORDER BY name", (kind,))
-        return dict(rows.fetchall())
+    def forget_intent(self) -> None:
+        """After a teardown: nothing is wanted and nothing granted any more; the audit stays, and so do the numbers that must not
+        come again."""
+        with self._transaction(self._operator):
+            self._operator.execute("DELETE FROM granted")
+            self._operator.execute("DELETE FROM intent")
+            self._operator.execute("DELETE FROM meta WHERE key IN ('configuration', 'boot_id')")
+            self._operator.execute(_NEXT_REVISION, (_REVISION,))
 
-    def granted(self) -> dict[str, str]:
-        """Bodies by VF."""
-        return dict(self._operator.execute("SELECT vf, body FROM granted").fetchall())
+    def documents(self, kind: str) -> dict[str, str]:
+        """Bodies by name, whatever is in them: what a body means, and whether it means anything, its reader knows."""
+        rows = self._read("SELECT name, body FROM intent WHERE kind=? ORDER BY name", (kind,))
+        return {_text(name): _text(body) for name, body in rows}
+
+    def granted(self) -> dict[str, tuple[int, str]]:
+        """Generation and body by VF. A grant of another generation than the attachment's was another guest's."""
+        rows = self._read("SELECT vf, generation, body FROM granted WHERE typeof(generation) = 'integer'", ())
+        return {_text(vf): (generation, _text(body)) for vf, generation, body in rows}
 
     def meta(self, key: str) -> str | None:
         """One value."""
-        row = self._operator.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
-        return row[0] if row else None
+        rows = self._read("SELECT value FROM meta WHERE key=?", (key,))
+        return _text(rows[0][0]) if rows else None
+
+    def revision(self) -> int:
+        """How many times the intent was written since the file was made. A copy kept elsewhere tells whether the file is older
+        than what was acknowledged: SQLite says nothing when its WAL is lost."""
+        value = self.meta(_REVISION) or ""
+        return int(value) if value.isdecimal() else 0
 
     def audit(self, vf: str | None, limit: int) -> list[AuditRecord]:
         """The newest records, oldest of them first."""
-        where, arguments = ("WHERE vf=?", (vf, limit)) if vf else ("", (limit,))
-        columns = "time,vf,guest,peer_pid,peer_uid,request,rule,outcome,before,after"
-        query = f"SELECT {columns} FROM audit {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608  # both parts are ours
-        rows = self._operator.execute(query, arguments)
-        return [_record(row) for row in reversed(rows.fetchall())]
+        rows = self._read(_NEWEST_OF_VF if vf else _NEWEST, {"vf": vf, "limit": limit})
+        return [record for record in map(_record, reversed(rows)) if record]
+
+    def _read(self, query: str, arguments: Any) -> list[tuple[Any, ...]]:
+        try:
+            return self._operator.execute(query, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise self._fault(error) from error
 
     def checkpoint(self) -> None:
-        """Idle work: moves the WAL into the file and trims the audit."""
-        with self._transaction(self._operator):
-            self._operator.execute("DELETE FROM audit WHERE seq <= (SELECT max(seq) FROM audit) - ?", (AUDIT_ROWS_KEPT,))
+        """Idle work: moves the WAL into the file, and says what stands in the way of it."""
+        self._files.require_own()
+        fault = self._move_wal()
+        if fault is not None:
+            raise fault
+
+    def _move_wal(self) -> StoreError | None:
+        """Waits for nobody. After it the next write starts the WAL over, if all of it was moved. A fault is not the writer's
+        who happened to come last; checkpoint() tells it."""
         try:
-            self._operator.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _busy, frames, moved = self._operator.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: checkpoint: {error}") from error
+            fault: StoreError | None = self._fault(error, "checkpoint: ")
+        else:
+            fault = self._reader_of_wal() if moved < frames else None
+        self._files.measure()
+        for connection in (self._operator, self._guest):
+            connection.execute(f"PRAGMA journal_size_limit={self._files.wal_limit_bytes}")
+        return fault
+
+    def _reader_of_wal(self) -> StoreError | None:
+        size = self._files.wal_bytes()
+        if size <= self._files.wal_limit_bytes:
+            return None
+        observed = f"checkpoint: another process reads the file, so its WAL of {size} bytes cannot be emptied"
+        return StoreError(f"{self.path}: {observed}; end it (`fuser {self.path}`)")
 
     def close(self) -> None:
         """Ends both connections."""
@@ -148,22 +227,34 @@ class Database:
         self._operator.close()
 
 
-def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
-    path.chmod(0o600)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute(f"PRAGMA synchronous={synchronous}")
-    connection.execute("PRAGMA busy_timeout=2000")
-    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+def _connect(path: Path, synchronous: str, waits_ms: int) -> sqlite3.Connection:
+    with contextlib.ExitStack() as undo:
+        connection = undo.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
+        connection.text_factory = lambda text: text.decode(errors="replace")  # a damaged text is one object's, not all reads'
+        path.chmod(0o600)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute(f"PRAGMA busy_timeout={waits_ms}")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        undo.pop_all()
     return connection
 
 
-def _row(record: AuditRecord) -> tuple[object, ...]:
-    head = (record.time, record.vf, record.guest, record.peer_pid, record.peer_uid)
-    return (*head, record.request, record.rule, record.outcome.value, record.before, record.after)
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
 
 
-def _record(row: tuple[float, str, str, int, int, str, str, str, str, str]) -> AuditRecord:
-    time, vf, guest, pid, uid, request, rule, outcome, before, after = row
-    who = {"time": time, "vf": vf, "guest": guest, "peer_pid": pid, "peer_uid": uid}
-    return AuditRecord(**who, request=request, rule=rule, outcome=Outcome(outcome), before=before, after=after)  # type: ignore[arg-type]
+def _text(value: object) -> str:
+    """A value of another type than its column's is damage of one row; as text its reader finds that out."""
+    return value if isinstance(value, str) else str(value)
+
+
+def _record(row: tuple[Any, ...]) -> AuditRecord | None:
+    """None for a row that makes no sense."""
+    time, vf, guest, pid, uid, *texts, outcome = row
+    if outcome not in set(Outcome) or not isinstance(time, float) or not isinstance(pid, int) or not isinstance(uid, int):
+        return None
+    request, rule, before, after = map(_text, texts)
+    who = {"vf": _text(vf), "guest": _text(guest), "request": request, "rule": rule}
+    return AuditRecord(time=time, peer_pid=pid, peer_uid=uid, outcome=Outcome(outcome), before=before, after=after, **who)

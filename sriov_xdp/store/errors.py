@@ -1,5 +1,16 @@
 """Faults of the state store."""
 
+from pathlib import Path
+
 
 class StoreError(Exception):
     """State could not be read or written; nothing was changed. The text names file, observation and remedy."""
+
+
+class StateDamaged(StoreError):
+    """What is stored cannot be read, or is not ours any more. Not the same as absent: there was an intent, so no daemon may go
+    on as if there were none. file, observed and remedy are the parts of the text."""
+
+    def __init__(self, file: Path, observed: str, remedy: str = "traffic goes on as it is; run `sriov-xdp recover`") -> None:
+        super().__init__(f"{file}: {observed}; {remedy}")
+        self.file, self.observed, self.remedy = file, observed, remedy

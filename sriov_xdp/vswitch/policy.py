@@ -1,13 +1,16 @@
 """Policy and how it is inherited: a port takes what its group says, a group what its switch says, a switch the defaults.
 
 A port may override its group only in the settings that the group allows (vDS: *OverrideAllowed flags). Defaults are the
-strict ones: reject, reject, reject, and a refused guest is not told (the reference's behaviour).
+strict ones: reject, reject, reject, and a refused guest is not told (the reference's behaviour); storm guards are on.
 """
 
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from typing import Any
 
 from sriov_xdp.vswitch.vlan import Vlan
+
+MAX_STORM_PPS = 10_000_000
 
 
 class Security(StrEnum):
@@ -30,38 +33,52 @@ class Override(StrEnum):
     SECURITY = "security"
     DENY_REPLY = "deny_reply"
     VLAN = "vlan"
+    GUARDS = "guards"
+
+
+_KINDS: dict[str, Override] = {
+    "promiscuous": Override.SECURITY,
+    "mac_changes": Override.SECURITY,
+    "forged_transmits": Override.SECURITY,
+    "deny_reply": Override.DENY_REPLY,
+    "storm_broadcast_pps": Override.GUARDS,
+    "storm_multicast_pps": Override.GUARDS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySettings:
-    """What one level says; None = inherited."""
+    """What one level says; None = inherited. storm_*: frames that a guest's port may send in a second, 0 = any number."""
 
     promiscuous: Security | None = None
     mac_changes: Security | None = None
     forged_transmits: Security | None = None
     deny_reply: DenyReply | None = None
+    storm_broadcast_pps: int | None = None
+    storm_multicast_pps: int | None = None
 
-    def merged(self, change: "PolicySettings") -> "PolicySettings":
-        """This level with the settings that change names replaced."""
-        named = {item.name: value for item in fields(change) if (value := getattr(change, item.name)) is not None}
-        return replace(self, **named)
+    def merged(self, change: "PolicySettings", inherited: frozenset[str] = frozenset()) -> "PolicySettings":
+        """This level with the settings that change names replaced, and without those that are to be inherited again."""
+        named: dict[str, Any] = {item.name: value for item in fields(change) if (value := getattr(change, item.name)) is not None}
+        return replace(self, **{**dict.fromkeys(inherited), **named})
 
     def only(self, kinds: frozenset[Override]) -> "PolicySettings":
         """This level without the settings of other kinds."""
-        kept = self if Override.SECURITY in kinds else PolicySettings(deny_reply=self.deny_reply)
-        return kept if Override.DENY_REPLY in kinds else replace(kept, deny_reply=None)
+        kept = {name: getattr(self, name) for name, kind in _KINDS.items() if kind in kinds}
+        return PolicySettings(**kept)
 
     def overrides(self) -> frozenset[Override]:
         """Which kinds of override the settings of this level are."""
-        security = (self.promiscuous, self.mac_changes, self.forged_transmits)
-        found = {Override.SECURITY} if any(value is not None for value in security) else set()
-        if self.deny_reply is not None:
-            found.add(Override.DENY_REPLY)
-        return frozenset(found)
+        return frozenset(kind for name, kind in _KINDS.items() if getattr(self, name) is not None)
 
 
 DEFAULTS = PolicySettings(
-    promiscuous=Security.REJECT, mac_changes=Security.REJECT, forged_transmits=Security.REJECT, deny_reply=DenyReply.SILENT
+    promiscuous=Security.REJECT,
+    mac_changes=Security.REJECT,
+    forged_transmits=Security.REJECT,
+    deny_reply=DenyReply.SILENT,
+    storm_broadcast_pps=10_000,
+    storm_multicast_pps=100_000,
 )
 
 
@@ -73,6 +90,8 @@ class Policy:
     mac_changes: Security
     forged_transmits: Security
     deny_reply: DenyReply
+    storm_broadcast_pps: int
+    storm_multicast_pps: int
     origins: dict[str, str]
 
     def rule(self, setting: str) -> str:
@@ -125,20 +144,14 @@ def resolve(switch: Switch, group: PortGroup, port: str, overrides: PortOverride
         (f"port group {group.name}", group.policy),
     ]
     levels.append((f"port {port}", overrides.policy.only(group.overrides_allowed)))
-    values: dict[str, Security | DenyReply] = {}
+    values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, settings in levels:
         for item in fields(settings):
             value = getattr(settings, item.name)
             if value is not None:
                 values[item.name], origins[item.name] = value, origin
-    return Policy(
-        promiscuous=Security(values["promiscuous"]),
-        mac_changes=Security(values["mac_changes"]),
-        forged_transmits=Security(values["forged_transmits"]),
-        deny_reply=DenyReply(values["deny_reply"]),
-        origins=origins,
-    )
+    return Policy(**values, origins=origins)
 
 
 def port_vlan(group: PortGroup, overrides: PortOverrides) -> Vlan:

@@ -20,14 +20,17 @@ from cast import (
     SLOT_VM1,
     SLOT_VM2,
     dropped,
+    mac,
 )
-from programs import BROADCAST, Switch, dot1q, ethernet, with_flags
+from programs import BROADCAST, Switch, dot1q, ethernet, vf, with_flags
 
 from sriov_xdp.datapath import abi, libbpf
 from sriov_xdp.datapath.abi import VERDICT_ROOM, Counters, PortFlag, Verdict
+from sriov_xdp.datapath.model import Group
 from sriov_xdp.host import namespaces
 
 FRAME_BYTES = 300
+SLOT_NOISY, MAC_NOISY = 27, mac(0x1B)
 BY_VERDICT = {
     Verdict.FORWARDED: (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1)),
     Verdict.FLOODED: (SLOT_VM1, ethernet(BROADCAST, MAC_VM1)),
@@ -45,8 +48,10 @@ BY_VERDICT = {
     Verdict.TARGET_DENIED: (SLOT_VM1, ethernet(MAC_PARKED, MAC_VM1)),
     Verdict.REDIRECT_ERROR: (SLOT_FORGER, ethernet(MAC_VM1, MAC_FORGER)),
     Verdict.HAIRPIN: (SLOT_VM1, ethernet(MAC_VM1, MAC_VM1)),
+    Verdict.STORM: (SLOT_NOISY, ethernet(BROADCAST, MAC_NOISY)),
+    Verdict.LOOP: (SLOT_UPLINK, ethernet(MAC_VM2, MAC_VM1)),
 }
-LEFT_TO_TC = {Verdict.FLOODED, Verdict.TO_HOST}
+LEFT_TO_TC = {Verdict.FLOODED, Verdict.TO_HOST, Verdict.STORM}
 
 
 def flat(counters: Counters) -> dict[str, int]:
@@ -78,6 +83,7 @@ def test_every_verdict_has_its_frame_here() -> None:
 @pytest.mark.parametrize("verdict", Verdict, ids=lambda verdict: verdict.label)
 def test_every_verdict_is_counted_once_by_the_program_that_finishes_the_frame(switch: Switch, verdict: Verdict, kind: str) -> None:
     slot, frame = BY_VERDICT[verdict]
+    switch.install({**NETWORK, SLOT_NOISY: vf(SLOT_NOISY, MAC_NOISY, storms=Group)})
     if verdict is not Verdict.REDIRECT_ERROR:
         seen = switch.observe_xdp(slot, frame) if kind == "xdp" else switch.observe_tc(slot, frame)
     else:

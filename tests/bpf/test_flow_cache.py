@@ -150,7 +150,7 @@ def test_a_port_that_goes_takes_its_flows_along(switch: Switch, gone: int, verdi
 OTHERS: dict[str, tuple[int, bytes, Callable[[bytes], Fate]]] = {
     "from another port": (SLOT_PARKED, FRAME, lambda _frame: dropped(Verdict.LINK_DOWN)),
     "from a port whose address it is not": (SLOT_FORGER, FRAME, lambda _frame: dropped(Verdict.SPOOF_MAC)),
-    "from the wire": (SLOT_UPLINK, FRAME, lambda frame: forwarded(SLOT_VM2, frame)),
+    "from the wire": (SLOT_UPLINK, FRAME, lambda _frame: dropped(Verdict.LOOP)),
     "from another source": (SLOT_VM1, ethernet(MAC_VM2, MAC_INVENTED), lambda _frame: dropped(Verdict.FORGED_SOURCE)),
     "to another port": (SLOT_VM1, ethernet(MAC_TENANT, MAC_VM1), lambda frame: forwarded(SLOT_UPLINK, frame)),
     "to another port, in the same place": (SLOT_VM1, SAME_PLACE_OTHER_TARGET, lambda frame: forwarded(SLOT_UPLINK, frame)),

@@ -132,6 +132,24 @@ def test_g18_a_jumbo_frame_enters_a_jumbo_port_up_to_its_mtu(switch: Switch) -> 
     assert dropped(Verdict.OVERSIZE) == switch.xdp(SLOT_VM1, largest + b"\0")
 
 
+@pytest.mark.parametrize(("payload_bytes", "is_taken"), [(3502, True), (3503, False), (8986, False)])
+def test_a_guest_with_an_xdp_program_is_spared_frames_of_several_buffers(
+    switch: Switch, payload_bytes: int, is_taken: bool
+) -> None:
+    """On kernels that such a frame can panic when the guest's end converts it; 3,520 bytes with a tag that may come on."""
+    receiver = vf(SLOT_VM2, MAC_VM2, mtu_bytes=9000, flags=PortFlag.JUMBO | PortFlag.ONE_BUFFER)
+    switch.install({**NETWORK, SLOT_VM1: vf(SLOT_VM1, MAC_VM1, mtu_bytes=9000, flags=PortFlag.JUMBO), SLOT_VM2: receiver})
+    frame = ethernet(MAC_VM2, MAC_VM1, bytes(payload_bytes))
+    assert (forwarded(SLOT_VM2, frame) if is_taken else dropped(Verdict.OVERSIZE)) == switch.xdp(SLOT_VM1, frame)
+
+
+def test_tc_spares_such_a_guest_too(switch: Switch) -> None:
+    receiver = vf(SLOT_VM2, MAC_VM2, mtu_bytes=9000, flags=PortFlag.JUMBO | PortFlag.ONE_BUFFER)
+    switch.install({**NETWORK, SLOT_VM1: vf(SLOT_VM1, MAC_VM1, mtu_bytes=9000, flags=PortFlag.JUMBO), SLOT_VM2: receiver})
+    frame = ethernet(MAC_VM2, MAC_VM1, bytes(3503))
+    assert dropped(Verdict.OVERSIZE) == switch.tc(SLOT_VM1, frame)
+
+
 @pytest.mark.parametrize("tags", [(), (dot1q(WEB),)], ids=["untagged", "tagged"])
 @pytest.mark.parametrize("mtu_bytes", range(ONE_BUFFER_BYTES - 20, ONE_BUFFER_BYTES - 11))
 def test_g18_one_byte_above_the_mtu_is_oversize_where_buffers_end(

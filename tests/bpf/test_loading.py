@@ -56,6 +56,47 @@ def test_the_pins_of_a_build_are_opened_again_without_the_compiler(switch: Switc
     assert len(same) == 1
 
 
+# The same with a probe, behind a tag when argv[1] is 1, of which argv[2] bytes are there.
+CUT_PROBE = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "frame.h"
+
+int main(int count, char **words)
+{
+    unsigned tag_bytes = atoi(words[1]) ? SXDP_TAG_BYTES : 0, length = atoi(words[2]);
+    unsigned char *end = (unsigned char *)mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) + 4096;
+    unsigned char bytes[64] = {};
+    struct sxdp_probe probe = { .magic = SXDP_PROBE_MAGIC };
+    struct sxdp_frame frame = { .in_band = tag_bytes != 0 };
+
+    memcpy(bytes + SXDP_ETH_HEADER_BYTES + tag_bytes, &probe, sizeof(probe));
+    memcpy(end - length, bytes, length);
+    mprotect(end, 4096, PROT_NONE);
+    return printf("%d", frame_parse_probe(&probe, &frame, end - length, end)) < 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def probe_parser(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("probe")
+    (folder / "cut.c").write_text(CUT_PROBE)
+    subprocess.run(["clang", "-O0", "-I", str(source_dir()), "-o", str(folder / "cut"), str(folder / "cut.c")], check=True)
+    return folder / "cut"
+
+
+@pytest.mark.parametrize(("is_tagged", "needed_bytes"), [(0, 38), (1, 42)])
+@pytest.mark.parametrize("length_bytes", range(14, 44))
+def test_a_probe_that_is_cut_off_is_none_and_nothing_behind_it_is_read(
+    probe_parser: Path, length_bytes: int, is_tagged: int, needed_bytes: int
+) -> None:
+    done = subprocess.run([probe_parser, str(is_tagged), str(length_bytes)], capture_output=True, text=True, check=True)
+    assert ("0" if length_bytes >= needed_bytes else "-1") == done.stdout
+
+
 @pytest.fixture(scope="module")
 def parser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("parser")

@@ -229,4 +229,4 @@ def test_a_vlan_is_flooded_by_tc_while_it_has_a_trunk_and_by_xdp_before_and_afte
 
 
 def _mac_of(slot: int) -> bytes:
-    return mac(0)[:4] + slot.to_bytes(2, "big")
+    return mac(0)[:3] + b"\x01" + slot.to_bytes(2, "big")

@@ -7,7 +7,7 @@ from programs import BROADCAST, DEVICES, SHORTEST_FRAME_BYTES, UPLINKS, dot1q, e
 
 from sriov_xdp.datapath import model
 from sriov_xdp.datapath.abi import VLAN_TRUNKS, PortFlag
-from sriov_xdp.datapath.model import Fate, Port, Rule
+from sriov_xdp.datapath.model import PROBE, Fate, Group, Port, Rule
 
 VFS = range(16, 22)
 SLOT_TENANT = 22  # of PF 1
@@ -16,6 +16,7 @@ SHARED_MACS = [bytes([0x02, 0, 0, 0, 1, last]) for last in range(3)]  # each VLA
 UPLINK_MACS = [bytes([0x02, 0, 0, 0, 2, pf]) for pf in UPLINKS]
 STRANGER = bytes.fromhex("020000000301")
 GROUPS = [BROADCAST, *(bytes.fromhex(group) for group in ("01005e010203", "333300000001", "0180c2000000", "0180c200000f"))]
+GROUPS.append(PROBE[0])
 NEARLY_GROUPS = [bytes.fromhex(group) for group in ("0180c2000010", "01000ccccccc", "01000ccccccd", "01000cccccce", "0080c2000000")]
 SMALL_MTU_BYTES = 60
 
@@ -42,6 +43,9 @@ class Case:
 FLAGS = st.sets(st.sampled_from([PortFlag.FORGED_ACCEPT, PortFlag.PEER, PortFlag.NO_CARRIER])).map(
     lambda flags: PortFlag(sum(flags))
 )
+ONE_BUFFER = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.ONE_BUFFER])
+LOOPS = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag(0), PortFlag.LOOP])
+STORMS = st.sampled_from([(), (), (), (), (), (Group.BROADCAST,), (Group.MULTICAST,), tuple(Group)])
 MTUS = st.sampled_from([1500, 1500, 1500, SMALL_MTU_BYTES])
 DRIVERS = [PortFlag.NATIVE_XDP, PortFlag.NATIVE_XDP, PortFlag(0)]
 MOSTLY = st.sampled_from([True] * 7 + [False])
@@ -52,6 +56,7 @@ def uplinks(draw: st.DrawFn) -> Port:
     if not draw(MOSTLY):
         return no_uplink(0)
     flags = draw(st.sampled_from([PortFlag(0), PortFlag.HOST_STACK, PortFlag.NO_CARRIER])) | draw(st.sampled_from(DRIVERS))
+    flags |= draw(st.sampled_from([PortFlag(0), PortFlag.OWN_SOURCE_ACCEPT]))
     return uplink(0, UPLINK_MACS[0], flags=flags, is_up=draw(MOSTLY), mtu_bytes=draw(MTUS))
 
 
@@ -64,7 +69,17 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]]) -> Port:
     macs = [mac for mac in draw(st.permutations(SHARED_MACS))[: draw(st.integers(0, 2))] if (domain, mac) not in taken]
     taken.update((domain, mac) for mac in macs)
     own = macs.pop() if macs and draw(st.booleans()) else mac_of(slot)
-    return vf(slot, own, vlan=vlan, trunk=trunk, more_macs=macs, flags=draw(FLAGS), is_up=draw(MOSTLY), mtu_bytes=draw(MTUS))
+    return vf(
+        slot,
+        own,
+        vlan=vlan,
+        trunk=trunk,
+        more_macs=macs,
+        storms=draw(STORMS),
+        flags=draw(FLAGS) | draw(LOOPS) | draw(ONE_BUFFER),
+        is_up=draw(MOSTLY),
+        mtu_bytes=draw(MTUS),
+    )
 
 
 @st.composite
@@ -78,7 +93,7 @@ def networks(draw: st.DrawFn) -> dict[int, Port]:
 
 
 ORDINARY_TYPES = st.sampled_from([0x0800, 0x88B5, 0x0000, 0x05DC, 0xFFFF])
-ODD_TYPES = st.sampled_from([0x8808, 0x88CC, 0x8100, 0x88A8, 0x9100])
+ODD_TYPES = st.sampled_from([0x8808, 0x88CC, 0x8100, 0x88A8, 0x9100, PROBE[1]])
 PRIORITIES = st.sampled_from([0, 3, 7])
 TAGS = st.builds(lambda vlan, priority: dot1q(vlan, priority=priority), st.sampled_from([*VLANS, 0, 40, 4095]), PRIORITIES)
 SERVICE_TAGS = st.tuples(st.sampled_from([0x88A8, 0x9100]), st.sampled_from([0, *VLANS]))
@@ -112,7 +127,7 @@ def destinations(draw: st.DrawFn, ports: dict[int, Port]) -> bytes:
 
 @st.composite
 def frames(draw: st.DrawFn, ports: dict[int, Port], slot: int) -> bytes:
-    kind = draw(st.sampled_from(["whole"] * 8 + ["cut", "raw"]))
+    kind = draw(st.sampled_from(["whole"] * 8 + ["cut", "raw", "probe"]))
     if kind == "raw":
         return draw(st.binary(min_size=SHORTEST_FRAME_BYTES, max_size=90))
     sender = ports.get(slot)
@@ -120,6 +135,8 @@ def frames(draw: st.DrawFn, ports: dict[int, Port], slot: int) -> bytes:
     source = draw(st.one_of(st.just(own), st.just(own), FOREIGN_SOURCES))
     payload = bytes(index & 0xFF for index in range(draw(st.sampled_from(PAYLOAD_BYTES))))
     ether_type = draw(ORDINARY_TYPES if draw(MOSTLY) else ODD_TYPES)
+    if kind == "probe":
+        return ethernet(PROBE[0], source, payload, tags=draw(taggings(sender)), ether_type=PROBE[1])
     whole = ethernet(draw(destinations(ports)), source, payload, tags=draw(taggings(sender)), ether_type=ether_type)
     return whole if kind == "whole" else whole[: draw(st.integers(SHORTEST_FRAME_BYTES, 24))]
 

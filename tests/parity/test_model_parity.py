@@ -6,15 +6,16 @@ from dataclasses import replace
 import pytest
 from cases import Case, cases
 from hypothesis import HealthCheck, Phase, find, given, settings
-from programs import Switch
+from programs import Switch, without_flags
 
 from sriov_xdp.datapath import model
 from sriov_xdp.datapath.abi import PortFlag, Verdict
-from sriov_xdp.datapath.model import Ethernet, Fate, Rule
+from sriov_xdp.datapath.model import Ethernet, Fate, Group, Port, Rule
 
 MODERATELY = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 THOROUGHLY = settings(deadline=None, max_examples=5000, phases=[Phase.generate], derandomize=True, database=None)
 TO_TC = {Verdict.FLOODED, Verdict.TO_HOST}
+GUARDED = {Verdict.STORM, Verdict.LOOP}
 OUT_OF_REACH = {Verdict.REDIRECT_ERROR}  # every device of the test takes what it is given
 
 Mutant = Callable[[Case], Fate]
@@ -22,10 +23,13 @@ Mutant = Callable[[Case], Fate]
 
 def finished_by_xdp(case: Case) -> list[Fate | None]:
     """What the model expects of XDP alone: None for the host, for a flood that turns out to have no receiver, and for those
-    that are not XDP's. A single receiver may have floods by XDP or by tc, as it had company before or not."""
+    that are not XDP's: group frames of guests. A single receiver may have floods by XDP or by tc, as it had company before or
+    not."""
     wanted = case.fate()
     is_flood = wanted.verdict is Verdict.NO_TARGET and model.is_group(case.frame[:6])
-    is_left = is_flood or (wanted.verdict in TO_TC and not is_flooded_by_xdp(case)) or leaves_by_an_uplink_without_xdp(case, wanted)
+    is_guarded = wanted.verdict in GUARDED and not case.ports[case.slot].is_uplink
+    is_tcs = is_flood or is_guarded or (wanted.verdict in TO_TC and not is_flooded_by_xdp(case))
+    is_left = is_tcs or leaves_by_an_uplink_without_xdp(case, wanted)
     may_be_left = wanted.verdict is Verdict.FLOODED and len(wanted.left) == 1
     return [None] if is_left else [None, wanted] if may_be_left else [wanted]
 
@@ -110,11 +114,30 @@ def lets_the_host_hear_everything(case: Case) -> Fate:
     return replace(case.fate(), reaches_host=True)
 
 
+def with_ports(case: Case, ports: dict[int, Port]) -> Case:
+    return replace(case, ports=ports)
+
+
+def guards_all_alike(case: Case) -> Fate:
+    ports = {slot: replace(port, storms=frozenset(Group) if port.storms else port.storms) for slot, port in case.ports.items()}
+    return with_ports(case, ports).fate()
+
+
+def floods_to_ports_with_a_loop(case: Case) -> Fate:
+    healed = {slot: without_flags(port, PortFlag.LOOP) if slot != case.slot else port for slot, port in case.ports.items()}
+    return with_ports(case, healed).fate()
+
+
 PLANTED = {
     **{f"without {rule.__name__}": without(rule) for rule in model.RULES if rule is not model.headers_are_whole},
     "tags before length": swapped(model.length_fits, model.has_one_tag_at_most),
     "forged before spoofed": swapped(model.source_is_not_taken, model.source_is_own),
     "control frames before sources": swapped(model.source_is_a_station, model.is_no_control_frame),
+    "storms before loops": swapped(model.guest_has_no_loop, model.guest_makes_no_storm),
+    "probes behind sources": swapped(model.is_no_probe, model.source_is_own),
+    "probes before tags": swapped(model.vlan_is_allowed, model.is_no_probe),
+    "every group frame is guarded alike": guards_all_alike,
+    "floods leave to ports with a loop": floods_to_ports_with_a_loop,
     "floods come back": returns_floods_to_the_sender,
     "a receiver is left out": forgets_one_receiver,
     "priorities are lost": forgets_priorities,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sriov_xdp.datapath import abi, fdb, libbpf
+from sriov_xdp.datapath import abi, fdb, libbpf, probes, tables
 from sriov_xdp.datapath.pins import MAP_SHAPES
 from sriov_xdp.datapath.sources import source_dir
 
@@ -17,12 +17,19 @@ LAYOUTS = {
     "sxdp_ports": (abi.PORTS_BYTES, ["at", "epoch", "last_epoch"]),
     "sxdp_fdb": (abi.FDB_BYTES, ["way"]),
     "sxdp_trunk": (abi.TRUNK_LAYOUT.size, ["vlans"]),
+    "sxdp_meter": (abi.GUARD_LAYOUT.size // 2, ["interval_ns", "due_ns"]),
+    "sxdp_guard": (abi.GUARD_LAYOUT.size, ["broadcast", "multicast"]),
+    "sxdp_probe": (abi.PROBE_LAYOUT.size, ["magic", "nonce", "sender", "vlan"]),
+    "sxdp_return": (abi.RETURN_LAYOUT.size, ["nonce", "time_ns", "sender", "vlan"]),
     "sxdp_members": (abi.MEMBERS_LAYOUT.size, ["count", "slots", "trunks"]),
-    "sxdp_counters": (abi.COUNTERS_LAYOUT.size, ["ingress_bytes", "egress_errors", "verdict", "ingress_multicast"]),
+    "sxdp_counters": (
+        abi.COUNTERS_LAYOUT.size,
+        ["ingress_bytes", "egress_errors", "verdict", "ingress_multicast", "ingress_broadcast"],
+    ),
     "sxdp_flow": (abi.FLOW_LAYOUT.size, ["head", "tail", "epoch", "ingress", "longest_bytes", "target_slot"]),
     "sxdp_cpu": (abi.CPU_BYTES, ["of", "flows", "flood_slot", "flood_vlan"]),
 }
-SHAPES = ("sxdp_limit", "sxdp_fdb_shape", "sxdp_flow_shape", "sxdp_place", "sxdp_slot")
+SHAPES = ("sxdp_limit", "sxdp_fdb_shape", "sxdp_flow_shape", "sxdp_place", "sxdp_slot", "sxdp_guard_limit")
 ENUMS = (*SHAPES, "sxdp_vlan", "sxdp_verdict", "sxdp_port_flag")
 
 
@@ -50,13 +57,15 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, in
         "match": f"fdb_match(fdb_word(fdb_scatter({key}), 77), fdb_scatter({key}))",
         "mismatch": f"fdb_match(fdb_word(fdb_scatter({key}), 77), fdb_scatter({key} + 1))",
         "slot": "fdb_slot(sxdp_place(77, 5))",
+        "probe_group": "SXDP_PROBE_GROUP",
+        "probe_type": "SXDP_ETH_LOOPBACK",
+        "probe_magic": "SXDP_PROBE_MAGIC",
     }
     lines.append('printf(",");'.join(f'printf("\\"{name}\\": %llu", (unsigned long long){call});' for name, call in calls.items()))
     folder = tmp_path_factory.mktemp("abi")
     program = "\n".join(lines)
-    source = (
-        f'#include <stddef.h>\n#include <stdio.h>\n#include "fdb.h"\nint main(void) {{ printf("{{"); {program} printf("}}"); }}'
-    )
+    includes = "".join(f"#include {name}\n" for name in ("<stddef.h>", "<stdio.h>", '"fdb.h"', '"frame.h"'))
+    source = f'{includes}int main(void) {{ printf("{{"); {program} printf("}}"); }}'
     (folder / "probe.c").write_text(source)
     subprocess.run(["clang", "-I", str(HEADER.parent), "-o", str(folder / "probe"), str(folder / "probe.c")], check=True)
     return json.loads(subprocess.run([str(folder / "probe")], capture_output=True, text=True, check=True).stdout)
@@ -97,6 +106,7 @@ def test_port_flags_have_the_same_bits(compiled: dict[str, int]) -> None:
         "PLACE_SLOT_BITS",
         "PLACE_GENERATION_BITS",
         "PLACE_BITS",
+        "GUARD_BURST_NS",
     ],
 )
 def test_limits_are_the_same(compiled: dict[str, int], name: str) -> None:
@@ -152,11 +162,51 @@ def test_an_entry_of_the_forwarding_database_is_made_the_same_way(compiled: dict
     assert (compiled["match"], compiled["mismatch"]) == (77, 0)
 
 
+def test_a_guard_puts_each_limit_at_its_offset(compiled: dict[str, int]) -> None:
+    packed = abi.Guard(broadcast_pps=10_000, multicast_pps=100_000).pack()
+    assert {"interval_ns": 0, "due_ns": 8} == {name: compiled[f"sxdp_meter.{name}"] for name in ("interval_ns", "due_ns")}
+    assert packed[compiled["sxdp_guard.broadcast"] :][:16] == (100_000).to_bytes(8, "little") + bytes(8)
+    assert packed[compiled["sxdp_guard.multicast"] :][:16] == (10_000).to_bytes(8, "little") + bytes(8)
+    assert (100_000, 10_000) == abi.Guard.intervals_in(packed)
+
+
+@pytest.mark.parametrize(("pps", "interval_ns"), [(0, 0), (1, 10**9), (3, 333_333_334), (7, 142_857_143), (10_000_000, 100)])
+def test_a_limit_is_never_exceeded_by_what_is_rounded(pps: int, interval_ns: int) -> None:
+    assert (interval_ns, interval_ns) == abi.Guard.intervals_in(abi.Guard(broadcast_pps=pps, multicast_pps=pps).pack())
+
+
+def test_a_return_is_read_from_its_offsets(compiled: dict[str, int]) -> None:
+    wanted = abi.ProbeReturn(nonce=0x1111111111111111, time_ns=0x2222222222222222, sender=0x33, vlan=0x44)
+    packed = bytearray(abi.RETURN_LAYOUT.size)
+    for member, size in (("nonce", 8), ("time_ns", 8), ("sender", 4), ("vlan", 4)):
+        at = compiled[f"sxdp_return.{member}"]
+        packed[at : at + size] = getattr(wanted, member).to_bytes(size, "little")
+    assert wanted == abi.ProbeReturn.unpack(bytes(packed))
+
+
+def test_a_probe_is_recognised_by_the_same_words(compiled: dict[str, int]) -> None:
+    sent = probes.probe(77, 100, 0x0102030405060708, is_tagged=False)
+    payload = sent[14:]
+    assert (compiled["probe_group"], compiled["probe_type"]) == (abi.mac_word(abi.PROBE_GROUP), abi.PROBE_TYPE)
+    assert compiled["probe_magic"] == abi.PROBE_MAGIC
+    words = {"magic": (abi.PROBE_MAGIC, 8), "nonce": (0x0102030405060708, 8), "sender": (77, 4), "vlan": (100, 4)}
+    found = {name: payload[compiled[f"sxdp_probe.{name}"] :][:size] for name, (_value, size) in words.items()}
+    assert {name: value.to_bytes(size, "little") for name, (value, size) in words.items()} == found
+
+
+def test_what_tells_of_group_frames_is_at_its_place_in_the_counters(compiled: dict[str, int]) -> None:
+    storm = compiled["sxdp_counters.verdict"] + 8 * compiled["SXDP_STORM"]
+    wanted = {storm, compiled["sxdp_counters.ingress_multicast"], compiled["sxdp_counters.ingress_broadcast"]}
+    assert wanted == {8 * word for word in tables.GROUP_WORDS}
+
+
 def test_map_shapes_are_those_of_the_program(compiled: dict[str, int]) -> None:
     shapes = {
         "ports": ("sxdp_ports", 1),
         "fdb": ("sxdp_fdb", 1),
         "trunks": ("sxdp_trunk", abi.MAX_PORTS),
+        "guards": ("sxdp_guard", abi.MAX_PORTS),
+        "loops": ("sxdp_return", abi.MAX_PORTS),
         "members": ("sxdp_members", abi.MAX_VLANS),
         "counters": ("sxdp_cpu", libbpf.possible_cpus()),
     }

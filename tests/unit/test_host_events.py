@@ -1,18 +1,21 @@
 """What the PF does about a guest that changes its devices without end: bounded work for each batch, and right once it rests.
 The host's devices, the maps and the mode switch are stand-ins that note what is asked of them."""
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from logging import getLogger
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link
 from sriov_xdp.host.monitor import LinkChange
 from sriov_xdp.pf import events, lifecycle
 from sriov_xdp.pf.events import HostEvents
 from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, PfSpec, VfAddress
-from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction
+from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, Stage
 from sriov_xdp.pf.log_budget import LOG_LINES_A_SECOND, BudgetedLog
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
@@ -35,7 +38,8 @@ def attached(index: int) -> AttachedVf:
         netns_is_ours=False,
         netns_id=(1, index),
     )
-    return AttachedVf(attachment=attachment, device=Device(admin_mac=MAC, effective_mac=MAC), active=Datapath.TCX, active_reason="")
+    device = Device(admin_mac=MAC, effective_mac=MAC)
+    return AttachedVf(attachment=attachment, device=device, active=Datapath.TCX, active_reason="", stage=Stage.IN_SERVICE)
 
 
 @dataclass
@@ -49,9 +53,10 @@ class Host:
     looked_at: list[int] = field(default_factory=list)  # ifindexes
     devices: dict[int, Link] = field(default_factory=dict)
     walks: list[object] = field(default_factory=list)
+    verbs: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.inventory = Inventory()
+        self.inventory = Inventory(JumboXdp(is_allowed=False, because=""))
         self.inventory.pfs["pf0"] = PhysicalFunction(spec=PfSpec(name="pf0", uplink=None, num_vfs=64), number=0)
         group = PortGroup(name="lab", vlan=NO_VLAN)
         self.inventory.switches["s"] = Switch(name="s", pf="pf0", mtu_bytes=1500, policy=PolicySettings(), port_groups=(group,))
@@ -59,13 +64,27 @@ class Host:
             vf = attached(index)
             self.inventory.vfs[vf.address] = vf
             self.devices[vf.attachment.ifindex] = _link(vf)
-        context = SimpleNamespace(inventory=self.inventory, tables=self, links=self)
+        hooks = SimpleNamespace(missing=lambda *_arguments: [])
+        context = SimpleNamespace(
+            inventory=self.inventory,
+            tables=self,
+            links=self,
+            hooks=hooks,
+            start=self.verbs.append,
+            jumbo_xdp=self.inventory.jumbo_xdp,
+            leftovers={},
+            needs_publish=False,
+        )
         clock = SimpleNamespace(now=lambda: self.now_seconds).now
         log = BudgetedLog(getLogger("sriov_xdp.pf"), clock)
-        self.events = HostEvents(context, self, SimpleNamespace(drain=lambda: None), self.walks.append, log, clock)  # type: ignore[arg-type]
+        folder = SimpleNamespace(drain=lambda: None)
+        self.events = HostEvents(context, self, folder, folder, self.walks.append, log, clock)  # type: ignore[arg-type]
 
     def drain(self) -> list[LinkChange] | None:
         return self.batches.pop(0)
+
+    def changing(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def put_port(self, slot: int, _image: object) -> None:
         self.written.append(slot)
@@ -86,8 +105,12 @@ class Host:
         self.now_seconds += 0.01
 
     def settle(self) -> None:
-        for _step in self.events.settle():
-            pass
+        self.events.settle()
+
+    def looks(self) -> Any:
+        """The steps of a look at everything."""
+        self.events.look_at_all()
+        return self.verbs.pop()
 
 
 def _link(vf: AttachedVf) -> Link:
@@ -98,10 +121,16 @@ def _link(vf: AttachedVf) -> Link:
         mtu_bytes=1500,
         is_up=True,
         has_carrier=True,
+        permanent_mac="",
+        is_promiscuous=False,
         kind="veth",
         alias="",
+        group=0,
+        peer_ifindex=2,
         peer_runs_xdp=False,
         runs_generic_xdp=False,
+        xdp_program_id=0,
+        address_mode=0,
     )
 
 
@@ -155,16 +184,16 @@ def test_an_overrun_looks_at_one_device_a_step_whatever_was_lost() -> None:
     host = Host(vfs=40, batches=[None])
     host.devices[host.vf(7).attachment.ifindex] = replace(_link(host.vf(7)), has_carrier=False)
     host.events.on_links()
-    assert [host.events.look_at_all] == host.walks
+    (looks,) = host.verbs
     assert [] == host.looked_at
-    for steps, _step in enumerate(host.events.look_at_all(), start=1):
+    for steps, _step in enumerate(looks, start=1):
         assert steps >= len(host.looked_at)
     assert [False] == [vf.has_carrier for vf in host.inventory.vfs.values() if vf.address.index == 7]
 
 
 def test_what_was_detached_meanwhile_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host()
-    steps = host.events.look_at_all()
+    steps = host.looks()
     next(steps)
     gone = host.inventory.vfs.pop(VfAddress("pf0", 1))
     for _step in steps:
@@ -183,7 +212,7 @@ def test_a_device_that_cannot_be_looked_at_does_not_hide_the_next(monkeypatch: p
 
     host.find = find_but_first  # type: ignore[method-assign]
     host.devices[host.vf(2).attachment.ifindex] = replace(_link(host.vf(2)), has_carrier=False)
-    for _step in host.events.look_at_all():
+    for _step in host.looks():
         pass
     assert not host.vf(2).has_carrier
 
@@ -205,7 +234,9 @@ def test_changes_that_cannot_be_followed_have_a_budget_of_log_lines(
         raise OSError("device busy")
 
     monkeypatch.setattr(lifecycle, "guest_xdp_changed", fails)
-    host.batches = [[_change(replace(_link(host.vf()), peer_runs_xdp=True))] for _time in range(100)]
+    host.devices[host.vf().attachment.ifindex] = replace(_link(host.vf()), peer_runs_xdp=True)
+    host.batches = [[_change(host.devices[host.vf().attachment.ifindex])] for _time in range(100)]
     for _time in range(100):
         host.events.on_links()
-    assert ["pf0vf0: the data path could not follow the guest: device busy"] * LOG_LINES_A_SECOND == caplog.messages
+    line = f"device with ifindex {host.vf().attachment.ifindex}: a change could not be followed: device busy"
+    assert [line] * LOG_LINES_A_SECOND == caplog.messages

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from sriov_xdp.datapath.abi import VLAN_NONE, VLAN_TRUNKS, PortFlag, PortValue
-from sriov_xdp.pf.images import member_lists, slot_of, uplink_image, vf_image, vf_value
-from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, LinkState, PfSpec, VfAddress
+from sriov_xdp.datapath.abi import NO_GUARD, VLAN_NONE, VLAN_TRUNKS, Guard, PortFlag, PortValue
+from sriov_xdp.host.kernel import JumboXdp
+from sriov_xdp.pf.images import member_lists, slot_of, uplink_image, vf_guard, vf_image, vf_value
+from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, LinkState, PfSpec, VfAddress, WireOwnSource
 from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
@@ -21,6 +22,7 @@ MAC_WIRE = MacAddress.parse("02:00:00:00:0f:01")
 MULTICAST = MacAddress.parse("01:00:5e:00:00:05")
 PF_NUMBER = 3
 IFINDEX_BASE = 0x40000
+JUMBO = JumboXdp(is_allowed=False, because="not known to be fixed")
 GROUPS = {
     "plain": NO_VLAN,
     "web": Vlan.access(100),
@@ -29,12 +31,19 @@ GROUPS = {
     "wide": Vlan.trunk(frozenset({100, 200})),
 }
 ORDINARY = PortFlag.LINK_UP | PortFlag.PEER
-UPLINK = UplinkState(ifindex=7, mac=MAC_WIRE, has_carrier=True, serves_host=False, is_silenced=True, xdp_mode=XdpMode.NATIVE)
+UPLINK = UplinkState(
+    ifindex=7,
+    mac=MAC_WIRE,
+    mtu_bytes=1500,
+    has_carrier=True,
+    serves_host=False,
+    xdp_mode=XdpMode.NATIVE,
+)
 
 
 def host(*, mtu_bytes: int = 1500, policy: PolicySettings | None = None, uplink: UplinkState | None = None) -> Inventory:
     """One PF with number 3 whose switch has every group of GROUPS."""
-    inventory = Inventory()
+    inventory = Inventory(JUMBO)
     groups = tuple(
         PortGroup(name=name, vlan=vlan, overrides_allowed=frozenset({Override.VLAN, Override.SECURITY}))
         for name, vlan in GROUPS.items()
@@ -116,7 +125,7 @@ def test_the_vlan_of_the_group_decides_between_access_and_trunk(group: str, vlan
 def test_only_a_disabled_link_is_down(state: LinkState, is_up: bool) -> None:
     inventory = host()
     attached = connect(inventory, 0, "web")
-    attached.attachment = replace(attached.attachment, link_state=state)
+    attached.attachment = replace(attached.attachment, spec=replace(attached.attachment.spec, link_state=state))
     assert is_up == (PortFlag.LINK_UP in vf_value(inventory, attached).flags)
 
 
@@ -136,6 +145,16 @@ def test_frames_do_not_jump_past_the_xdp_program_of_a_guest(active: Datapath, gu
 
 
 @pytest.mark.parametrize(
+    ("mtu_bytes", "guest_runs_xdp", "is_set"), [(3502, True, False), (3503, True, True), (9000, True, True), (9000, False, False)]
+)
+def test_a_guest_with_a_program_gets_one_buffer_where_several_can_panic(mtu_bytes: int, guest_runs_xdp: bool, is_set: bool) -> None:
+    inventory = host(mtu_bytes=mtu_bytes)
+    attached = connect(inventory, 0, "plain")
+    attached.guest_runs_xdp = guest_runs_xdp
+    assert is_set == (PortFlag.ONE_BUFFER in vf_value(inventory, attached).flags)
+
+
+@pytest.mark.parametrize(
     ("mtu_bytes", "is_set"),
     [(1500, False), (3501, False), (3502, True), (9000, True)],
 )
@@ -145,12 +164,34 @@ def test_frames_beyond_one_buffer_are_jumbo(mtu_bytes: int, is_set: bool) -> Non
     assert [is_set, is_set] == [PortFlag.JUMBO in value.flags for value in values]
 
 
+def test_a_port_with_a_loop_takes_no_part_in_floods() -> None:
+    inventory = host()
+    attached = connect(inventory, 1, "web")
+    assert PortFlag.LOOP not in vf_value(inventory, attached).flags
+    attached.cut_for_loop_with = VfAddress("pf0", 0)
+    assert PortFlag.LOOP in vf_value(inventory, attached).flags
+
+
 @pytest.mark.parametrize("has_carrier", [True, False])
 def test_a_guest_end_that_is_down_has_no_carrier(has_carrier: bool) -> None:
     inventory = host()
     attached = connect(inventory, 0, "web")
     attached.has_carrier = has_carrier
     assert has_carrier != (PortFlag.NO_CARRIER in vf_value(inventory, attached).flags)
+
+
+@pytest.mark.parametrize(
+    ("policy", "guard"),
+    [
+        (PolicySettings(), Guard(broadcast_pps=10_000, multicast_pps=100_000)),
+        (PolicySettings(storm_broadcast_pps=7), Guard(broadcast_pps=7, multicast_pps=100_000)),
+        (PolicySettings(storm_broadcast_pps=0, storm_multicast_pps=0), NO_GUARD),
+    ],
+)
+def test_a_guests_port_has_the_guard_of_its_policy(policy: PolicySettings, guard: Guard) -> None:
+    inventory = host(policy=policy)
+    attached = connect(inventory, 0, "web")
+    assert (guard, guard) == (vf_guard(inventory, attached), vf_image(inventory, attached).guard)
 
 
 # How a VF is reached.
@@ -175,7 +216,9 @@ def test_a_port_is_reached_by_its_effective_and_extra_addresses_only() -> None:
 def test_a_ports_own_vlan_takes_the_place_of_its_groups() -> None:
     inventory = host()
     attached = connect(inventory, 1, "web")
-    attached.attachment = replace(attached.attachment, overrides=PortOverrides(vlan=Vlan.access(200)))
+    attached.attachment = replace(
+        attached.attachment, spec=replace(attached.attachment.spec, overrides=PortOverrides(vlan=Vlan.access(200)))
+    )
     image = vf_image(inventory, attached)
     assert ({key(200, MAC_VM1)}, 200) == (image.fdb, image.value.vlan)
     assert {200: (17,)} == member_lists(inventory, inventory.pf("pf0"))
@@ -196,7 +239,7 @@ def test_an_uplink_is_a_port_of_its_pf_that_nothing_is_forwarded_to_by_address()
         mtu_bytes=1500,
         pf=PF_NUMBER,
     )
-    assert (wanted, frozenset(), frozenset()) == (image.value, image.trunk, image.fdb)
+    assert (wanted, frozenset(), frozenset(), NO_GUARD) == (image.value, image.trunk, image.fdb, image.guard)
 
 
 def test_without_an_uplink_the_pfs_port_is_down_and_has_no_address() -> None:
@@ -216,6 +259,17 @@ def test_without_an_uplink_the_pfs_port_is_down_and_has_no_address() -> None:
 def test_an_uplink_says_how_it_is_served(change: dict[str, Any], flag: PortFlag) -> None:
     inventory = host(uplink=replace(UPLINK, **change))
     assert PortFlag.UPLINK | PortFlag.LINK_UP | flag == uplink_image(inventory, inventory.pf("pf0")).value.flags
+
+
+@pytest.mark.parametrize("uplink", [UPLINK, None], ids=["with an uplink", "without"])
+@pytest.mark.parametrize(("own_source", "is_set"), [(WireOwnSource.ACCEPT, True), (WireOwnSource.DROP, False)])
+def test_own_sources_pass_from_the_wire_only_where_the_pf_accepts_them(
+    own_source: WireOwnSource, is_set: bool, uplink: UplinkState | None
+) -> None:
+    inventory = host(uplink=uplink)
+    pf = inventory.pf("pf0")
+    pf.spec = replace(pf.spec, wire_own_source=own_source)
+    assert is_set == (PortFlag.OWN_SOURCE_ACCEPT in uplink_image(inventory, pf).value.flags)
 
 
 @pytest.mark.parametrize(("groups", "is_set"), [((), False), (("plain", "web"), False), (("web", "trunk"), True)])

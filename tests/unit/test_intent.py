@@ -5,14 +5,12 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
+from intents import attachments, groups, policies, switches, vf_addresses, vlans
 
 from sriov_xdp.pf.intent import (
-    PF_NAME,
     AdapterSpec,
     Attachment,
     Datapath,
-    LinkState,
     VfAddress,
     attachment_from_text,
     attachment_to_text,
@@ -26,57 +24,8 @@ from sriov_xdp.pf.intent import (
     vlan_to_json,
 )
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch
+from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, Security, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
-
-names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
-macs = st.binary(min_size=6, max_size=6).map(MacAddress)
-vlan_numbers = st.integers(1, 4094)
-vlans = st.one_of(
-    st.just(NO_VLAN),
-    st.builds(Vlan.access, vlan_numbers),
-    st.builds(Vlan.trunk, st.frozensets(vlan_numbers, min_size=1, max_size=30)),
-)
-security = st.none() | st.sampled_from(Security)
-policies = st.builds(
-    PolicySettings,
-    promiscuous=security,
-    mac_changes=security,
-    forged_transmits=security,
-    deny_reply=st.none() | st.sampled_from(DenyReply),
-)
-groups = st.builds(PortGroup, name=names, vlan=vlans, policy=policies, overrides_allowed=st.frozensets(st.sampled_from(Override)))
-switches = st.builds(
-    Switch,
-    name=names,
-    pf=names,
-    mtu_bytes=st.integers(68, 9216),
-    policy=policies,
-    port_groups=st.lists(groups, max_size=4).map(tuple),
-)
-vf_addresses = st.builds(VfAddress, pf=st.from_regex(PF_NAME, fullmatch=True), index=st.integers(0, 999))
-adapters = st.builds(
-    AdapterSpec,
-    guest=names,
-    netns=names,
-    interface=names,
-    port_group=names,
-    mac=st.none() | macs,
-    datapath=st.sampled_from(Datapath),
-)
-attachments = st.builds(
-    Attachment,
-    vf=vf_addresses,
-    spec=adapters,
-    admin_mac=macs,
-    generation=st.integers(0, 2**32 - 1),
-    representor=names,
-    ifindex=st.integers(1, 2**31 - 1),
-    netns_is_ours=st.booleans(),
-    netns_id=st.tuples(st.integers(0, 2**63), st.integers(0, 2**63)),
-    link_state=st.sampled_from(LinkState),
-    overrides=st.builds(PortOverrides, policy=policies, vlan=st.none() | vlans),
-)
 
 
 def through_json(document: Any) -> Any:
@@ -208,6 +157,9 @@ def test_a_person_writes_a_vlan_as_mode_numbers_and_ranges(written: Any, vlan: V
         {"trunk": ["4000-4095"]},
         {"trunk": ["1-99999999999999999999"]},
         {"trunk": ["²"]},
+        {"trunk": ["010"]},
+        {"trunk": ["010-020"]},
+        {"trunk": ["10-020"]},
         {"trunk": [""]},
         {"Access": 100},
         {"none": None},
@@ -220,10 +172,38 @@ def test_anything_else_is_no_vlan(written: Any) -> None:
         vlan_from_json(written)
 
 
+ROW = Attachment(
+    vf=VfAddress("pf0", 1),
+    spec=AdapterSpec(guest="vm", netns="vm", interface="eth0", port_group="lan", mac=None, datapath=Datapath.AUTO),
+    admin_mac=MacAddress.parse("02:00:00:00:00:01"),
+    generation=1,
+    representor="pf0vf1",
+    ifindex=5000,
+    netns_is_ours=False,
+    netns_id=(4, 7),
+)
+
+
+STORED = json.loads(attachment_to_text(ROW))
+OF_ANOTHER_TYPE = [
+    (key, value)
+    for key in sorted(STORED.keys() - {"mac", "vlan"})
+    for value in (None, "seven", 7.5, ["x"], {})
+    if type(STORED[key]) is not type(value)
+]
+
+
+@pytest.mark.parametrize(("key", "value"), OF_ANOTHER_TYPE)
+def test_a_stored_value_of_another_type_is_damage(key: str, value: Any) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        attachment_from_text(ROW.vf, json.dumps({**STORED, key: value}))
+
+
 def test_a_policy_says_only_what_is_set() -> None:
     policy = PolicySettings(mac_changes=Security.ACCEPT, deny_reply=DenyReply.NACK)
     assert {"security": {"mac_changes": "accept"}, "deny_reply": "nack"} == settings_to_json(policy)
     assert {} == settings_to_json(PolicySettings())
+    assert {"guards": {"storm": {"broadcast_pps": 0}}} == settings_to_json(PolicySettings(storm_broadcast_pps=0))
 
 
 def test_a_group_is_written_as_configuration_files_write_it() -> None:

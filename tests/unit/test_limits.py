@@ -2,11 +2,11 @@
 
 import pytest
 
-from sriov_xdp.api.config import from_content
+from sriov_xdp.api.config import MAX_FINDINGS, from_content
 from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PORTS, MAX_VLANS
 from sriov_xdp.pf.errors import Conflict, Invalid
-from sriov_xdp.pf.representors import choose_ifindex
-from sriov_xdp.pf.validation import MAX_VFS_OF_HOST
+from sriov_xdp.pf.validation import MAX_PORT_GROUPS_OF_HOST, MAX_VFS_OF_HOST
+from sriov_xdp.pf.veth import choose_ifindex
 
 
 class EmptyHost:
@@ -40,11 +40,47 @@ def test_one_vf_too_many_for_the_host_is_said_before_anything_is_touched() -> No
         from_content(host_with(MAX_VFS_OF_HOST + 1))
 
 
+def test_one_port_group_too_many_is_said_with_what_else_is_wrong() -> None:
+    """Before it becomes a value; adapters of a group that was left out are not told that there is none."""
+    document = host_with(5)
+    groups = [{"name": f"g{number}", "vlan": {"trunk": ["1-4094"]}} for number in range(MAX_PORT_GROUPS_OF_HOST - 4)]
+    document["switches"][4]["port_groups"] += groups  # type: ignore[index]
+    document["guests"][4]["adapters"].append({"name": "last", "port_group": groups[-1]["name"]})  # type: ignore[index]
+    document["pfs"][0]["num_vfs"] = 0  # type: ignore[index]
+    with pytest.raises(Invalid) as refusal:
+        from_content(document)
+    assert [
+        "configuration: switches: 1025 port groups; a host has at most 1024; remove port groups",
+        "configuration: pfs[0].num_vfs: 0; expected a number from 1 to 256; write one in this range",
+    ] == str(refusal.value).splitlines()
+    groups.pop()
+    document = host_with(5)
+    document["switches"][4]["port_groups"] += groups  # type: ignore[index]
+    assert MAX_PORT_GROUPS_OF_HOST == sum(len(switch.port_groups) for switch in from_content(document).switches)
+
+
+def test_a_list_of_problems_ends() -> None:
+    with pytest.raises(Invalid) as refusal:
+        from_content({"version": 1, "pfs": ["x"] * (MAX_FINDINGS + 10)})
+    lines = str(refusal.value).splitlines()
+    assert MAX_FINDINGS + 1 == len(lines)
+    assert "configuration: too many problems for one list; mend these first" == lines[-1]
+
+
 def test_the_last_slot_is_given_and_then_no_more() -> None:
     all_slots = frozenset(range(FIRST_VF_SLOT, MAX_PORTS))
-    assert MAX_PORTS - 1 == choose_ifindex(EmptyHost, all_slots - {MAX_PORTS - 1}) % MAX_PORTS  # type: ignore[arg-type]
+    assert MAX_PORTS - 1 == choose_ifindex(EmptyHost, all_slots - {MAX_PORTS - 1}, "0000c0de", 1) % MAX_PORTS  # type: ignore[arg-type]
     with pytest.raises(Conflict, match="VFs: all 1008 slots of this host are in use; detach one first"):
-        choose_ifindex(EmptyHost, all_slots)  # type: ignore[arg-type]
+        choose_ifindex(EmptyHost, all_slots, "0000c0de", 1)  # type: ignore[arg-type]
+
+
+def test_a_number_does_not_come_again_soon() -> None:
+    """A late event of the slot's earlier owner names a device that is not the new one."""
+    numbers = [choose_ifindex(EmptyHost, frozenset(), "0000c0de", generation) for generation in range(1, 5000)]  # type: ignore[arg-type]
+    assert {FIRST_VF_SLOT} == {number % MAX_PORTS for number in numbers}
+    assert len(numbers) == len(set(numbers))
+    last = choose_ifindex(EmptyHost, frozenset(), "ffffffff", 2**40 - 1)  # type: ignore[arg-type]
+    assert 1 << 20 <= last < 1 << 31
 
 
 def test_vlans_cannot_run_out() -> None:

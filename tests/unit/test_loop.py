@@ -51,6 +51,11 @@ class Writer:
             yield
         return name
 
+    def divides(self, numbers: tuple[int, ...]) -> Generator[None, None, None]:
+        for number in numbers:
+            self.note(f"{1 // number}")
+            yield
+
     def close(self) -> None:
         self.loop.close()
         self.selector.close()
@@ -118,7 +123,7 @@ def test_results_and_errors_come_back(writer: Writer) -> None:
     value = writer.loop.submit(lambda: 7)
     text = writer.loop.submit(lambda: writer.steps("a", 2))
     fault = writer.loop.submit(lambda: 1 // 0)
-    late_fault = writer.loop.submit(lambda: (1 // number for number in (1, 0)))
+    late_fault = writer.loop.submit(lambda: writer.divides((1, 0)))
     writer.loop.submit(lambda: (writer.loop.stop() if number == 9 else None for number in range(10)))
     writer.loop.run()
     assert (7, "a") == (value.result(0), text.result(0))

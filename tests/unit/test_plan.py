@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, PfSpec
+from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, LinkState, PfSpec, WireOwnSource
 from sriov_xdp.pf.plan import Action, Step, describe, fields_that_differ, plan
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, Security, Switch
+from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Security, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 MAC_VM1 = MacAddress.parse("02:00:00:00:01:01")
@@ -90,6 +90,8 @@ def test_a_step_carries_what_was_and_what_shall_be() -> None:
     ("change", "kind"),
     [
         ({"pfs": (replace(PF0, uplink=None),)}, "pf"),
+        ({"pfs": (replace(PF0, wire_own_source=WireOwnSource.ACCEPT),)}, "pf"),
+        ({"switches": (replace(SWITCH0, policy=PolicySettings(storm_broadcast_pps=0)),)}, "switch"),
         ({"switches": (replace(SWITCH0, policy=PolicySettings(mac_changes=Security.ACCEPT)),)}, "switch"),
         ({"switches": (replace(SWITCH0, port_groups=(replace(WEB, vlan=Vlan.access(101)),)),)}, "switch"),
         ({"adapters": (replace(VM1, datapath=Datapath.TCX),)}, "adapter"),
@@ -100,21 +102,49 @@ def test_any_field_that_differs_is_a_change(change: dict[str, tuple[object, ...]
     assert [("change", kind)] == [(action, found) for action, found, _name in summary(steps)]
 
 
-@pytest.mark.parametrize("change", [{"mac": None}, {"netns": "other"}, {"port_group": "db"}], ids=str)
-def test_an_adapter_that_changes_in_more_than_its_data_path_is_attached_anew(change: dict[str, object]) -> None:
-    """All removals come first, so two guests can exchange what they have."""
-    steps = plan(SMALL, replace(SMALL, adapters=(replace(VM1, **change),)))
-    assert [("remove", "adapter", "vm1/eth0"), ("add", "adapter", "vm1/eth0")] == summary(steps)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mac": None},
+        {"port_group": "db"},
+        {"link_state": LinkState.DISABLE},
+        {"overrides": PortOverrides(vlan=Vlan.access(7))},
+        {"overrides": PortOverrides(policy=PolicySettings(mac_changes=Security.ACCEPT))},
+    ],
+    ids=str,
+)
+def test_an_adapter_changes_in_place_while_its_namespace_and_its_pf_stay(change: dict[str, object]) -> None:
+    both = replace(SWITCH0, port_groups=(WEB, replace(WEB, name="db")))
+    before = replace(SMALL, switches=(both,))
+    steps = plan(before, replace(before, adapters=(replace(VM1, **change),)))
+    assert [("change", "adapter", "vm1/eth0")] == summary(steps)
+    assert [None] == [step.consequence for step in steps]
 
 
-def test_adapters_of_a_renamed_switch_are_attached_anew() -> None:
-    renamed = replace(SWITCH0, name="vSwitch9")
+@pytest.mark.parametrize("change", [{"netns": "other"}, {"port_group": "db"}], ids=str)
+def test_an_adapter_that_cannot_keep_its_interface_is_named_with_what_its_guest_loses(change: dict[str, object]) -> None:
+    """Group db is on another PF."""
+    elsewhere = replace(SWITCH1, port_groups=(replace(WEB, name="db"),))
+    before = replace(SMALL, pfs=(PF0, PF1), switches=(SWITCH0, elsewhere))
+    steps = plan(before, replace(before, adapters=(replace(VM1, **change),)))
+    assert [("reattach", "adapter", "vm1/eth0")] == summary(steps)
+    assert ["the guest loses the interface, with its addresses, and gets a new one"] == [step.consequence for step in steps]
+
+
+def test_a_removal_says_what_is_lost() -> None:
+    steps = plan(SMALL, HostIntent(pfs=(), switches=(), adapters=()))
     assert [
-        ("remove", "adapter", "vm1/eth0"),
-        ("remove", "switch", "vSwitch0"),
-        ("add", "switch", "vSwitch9"),
-        ("add", "adapter", "vm1/eth0"),
-    ] == summary(plan(SMALL, replace(SMALL, switches=(renamed,))))
+        ("adapter", "the guest loses the interface, with its addresses"),
+        ("switch", None),
+        ("pf", "the uplink goes back to the host"),
+    ] == [(step.kind, step.consequence) for step in steps]
+
+
+def test_adapters_of_a_renamed_switch_keep_their_interfaces() -> None:
+    renamed = replace(SWITCH0, name="vSwitch9")
+    assert [("remove", "switch", "vSwitch0"), ("add", "switch", "vSwitch9")] == summary(
+        plan(SMALL, replace(SMALL, switches=(renamed,)))
+    )
 
 
 def test_another_interface_is_another_adapter() -> None:
@@ -127,6 +157,7 @@ def test_another_interface_is_another_adapter() -> None:
     [
         (PF0, replace(PF0, num_vfs=16), ["num_vfs"]),
         (PF0, replace(PF0, uplink=None), ["uplink"]),
+        (PF0, replace(PF0, wire_own_source=WireOwnSource.ACCEPT), ["wire_own_source"]),
         (SWITCH0, replace(SWITCH0, mtu_bytes=9000), ["mtu"]),
         (SWITCH0, replace(SWITCH0, policy=PolicySettings(mac_changes=Security.ACCEPT)), ["policy"]),
         (SWITCH0, replace(SWITCH0, port_groups=(WEB, LAB)), ["port_groups"]),
@@ -142,16 +173,16 @@ def test_a_change_names_the_fields_that_differ(
 
 
 def test_an_addition_and_a_removal_name_all_fields_that_say_something() -> None:
-    assert ["name", "uplink", "num_vfs"] == fields_that_differ(step_of(None, PF0))
-    assert ["name", "num_vfs"] == fields_that_differ(step_of(PF1, None))
+    assert ["name", "uplink", "num_vfs", "wire_own_source"] == fields_that_differ(step_of(None, PF0))
+    assert ["name", "num_vfs", "wire_own_source"] == fields_that_differ(step_of(PF1, None))
 
 
 @pytest.mark.parametrize(
     ("spec", "document"),
     [
         (None, None),
-        (PF0, {"name": "pf0", "uplink": "wire0", "num_vfs": 8}),
-        (PF1, {"name": "pf1", "uplink": None, "num_vfs": 4}),
+        (PF0, {"name": "pf0", "uplink": "wire0", "num_vfs": 8, "wire_own_source": "drop"}),
+        (PF1, {"name": "pf1", "uplink": None, "num_vfs": 4, "wire_own_source": "drop"}),
         (
             VM1,
             {
@@ -181,5 +212,6 @@ def test_a_side_of_a_step_reads_as_configuration(
     assert document == describe(spec)
 
 
-def test_an_address_that_the_host_chooses_is_none_in_a_document() -> None:
-    assert {"guest": "vm2", "mac": None, "datapath": "xdp"}.items() <= (describe(VM2) or {}).items()
+def test_an_address_that_the_host_chooses_is_not_in_a_document() -> None:
+    document = describe(VM2) or {}
+    assert ("vm2", False, "xdp") == (document["guest"], "mac" in document, document["datapath"])

@@ -1,5 +1,6 @@
 """A port takes what its group says, a group what its switch says, a switch the defaults; and each value knows its origin."""
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -27,6 +28,8 @@ SETTINGS = {
     "mac_changes": (Security.REJECT, Security.ACCEPT, Override.SECURITY),
     "forged_transmits": (Security.REJECT, Security.ACCEPT, Override.SECURITY),
     "deny_reply": (DenyReply.SILENT, DenyReply.NACK, Override.DENY_REPLY),
+    "storm_broadcast_pps": (10_000, 0, Override.GUARDS),
+    "storm_multicast_pps": (100_000, 0, Override.GUARDS),
 }
 every_setting = pytest.mark.parametrize("setting", SETTINGS)
 
@@ -53,6 +56,10 @@ def policy_of_port(
 
 def value_and_origin(policy: Policy, setting: str) -> tuple[Any, str]:
     return getattr(policy, setting), policy.origins[setting]
+
+
+def test_these_are_all_settings() -> None:
+    assert set(SETTINGS) == {item.name for item in fields(PolicySettings)}
 
 
 @every_setting
@@ -94,7 +101,14 @@ def test_a_port_does_not_override_what_its_group_keeps(setting: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "lost"), [("mac_changes", "deny_reply"), ("forged_transmits", "deny_reply"), ("deny_reply", "mac_changes")]
+    ("kept", "lost"),
+    [
+        ("mac_changes", "deny_reply"),
+        ("forged_transmits", "deny_reply"),
+        ("deny_reply", "mac_changes"),
+        ("storm_broadcast_pps", "mac_changes"),
+        ("mac_changes", "storm_multicast_pps"),
+    ],
 )
 def test_an_override_the_group_still_allows_outlives_one_it_withdrew(kept: str, lost: str) -> None:
     """Else withdrawing deny_reply would silently loosen a port's own mac_changes: reject."""
@@ -143,6 +157,7 @@ def test_a_rule_names_setting_value_and_origin() -> None:
     policy = policy_of_port(switch=changed("mac_changes"))
     assert "mac_changes: accept (switch vSwitch0)" == policy.rule("mac_changes")
     assert "deny_reply: silent (default)" == policy.rule("deny_reply")
+    assert "storm_broadcast_pps: 10000 (default)" == policy.rule("storm_broadcast_pps")
 
 
 @pytest.mark.parametrize(("name", "is_there"), [("web", True), ("Web", False), ("lab", False)])

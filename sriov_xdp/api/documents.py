@@ -1,0 +1,238 @@
+"""The schema of the host configuration file: the contract of version 1, and what each part of it is to the PF. What people read
+when something does not fit is in sentences.py. Pure. For config.py and the admin socket's commands.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from sriov_xdp.api.sentences import Form
+from sriov_xdp.pf import validation
+from sriov_xdp.pf.intent import (
+    AdapterSpec,
+    Datapath,
+    HostIntent,
+    LinkState,
+    PfSpec,
+    WireOwnSource,
+    vlan_from_json,
+    vlan_range,
+)
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.policy import (
+    MAX_STORM_PPS,
+    DenyReply,
+    Override,
+    PolicySettings,
+    PortGroup,
+    PortOverrides,
+    Security,
+    Switch,
+)
+from sriov_xdp.vswitch.vlan import FIRST_VLAN, LAST_VLAN, Vlan
+
+_NAME_FORM = Form("a name: a letter or digit, then at most 62 letters, digits, dots, dashes or underscores")
+_NETNS_FORM = Form("a namespace's name (a letter, digit or underscore, then at most 62 of these, dots or dashes) or absolute path")
+_INTERFACE_FORM = Form("an interface name: at most 15 characters, without blanks, slashes, colons and percent signs")
+
+PfName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9]{0,6}$"),
+    Form("a PF's name: a lower-case letter, then at most six lower-case letters or digits"),
+]
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"), _NAME_FORM]
+InterfaceName = Annotated[str, StringConstraints(pattern=r"^[^\s/:%]{1,15}$"), _INTERFACE_FORM]
+NetnsName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,62}|/[!-~]{1,200})$"), _NETNS_FORM]
+StormRate = Annotated[int, Field(strict=True, ge=0, le=MAX_STORM_PPS)]
+
+
+def _parse_mac(value: Any) -> MacAddress:
+    if isinstance(value, MacAddress):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return MacAddress.parse(value)
+
+
+def _require_integer(value: Any) -> Any:
+    """True equals 1 in Python, and 1.0 does; neither is a version."""
+    if type(value) is not int:
+        raise ValueError("no integer")
+    return value
+
+
+def _parse_vlan(value: Any) -> Vlan:
+    if isinstance(value, Vlan):
+        return value
+    if isinstance(value, dict):
+        VlanDocument.model_validate(value)  # names the part that is wrong
+    return vlan_from_json(value)
+
+
+def _check_vlan_range(value: Any) -> Any:
+    vlan_range(value)
+    return value
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+TrunkPart = Annotated[
+    Any,
+    BeforeValidator(_check_vlan_range),
+    Form(f'a VLAN from {FIRST_VLAN} to {LAST_VLAN}, or a range such as "20-29"', is_number=True),
+]
+
+
+class VlanDocument(_Document):
+    """vlan, where it is not none: one of both"""
+
+    access: Annotated[int, Field(strict=True, ge=FIRST_VLAN, le=LAST_VLAN)] | None = None
+    trunk: Annotated[list[TrunkPart], Field(min_length=1), Form('a list of VLANs and ranges, as in [10, "20-29"]')] | None = None
+
+
+MacSetting = Annotated[MacAddress, BeforeValidator(_parse_mac), Form("six hexadecimal bytes, as in 02:00:00:00:01:01")]
+VlanSetting = Annotated[Vlan, BeforeValidator(_parse_vlan), Form('none, {access: N} or {trunk: [N, "A-B"]}', keys=VlanDocument)]
+
+
+class SecurityDocument(_Document):
+    """policy.security"""
+
+    promiscuous: Security | None = None
+    mac_changes: Security | None = None
+    forged_transmits: Security | None = None
+
+
+class StormDocument(_Document):
+    """policy.guards.storm"""
+
+    broadcast_pps: StormRate | None = None
+    multicast_pps: StormRate | None = None
+
+
+class GuardsDocument(_Document):
+    """policy.guards"""
+
+    storm: StormDocument = StormDocument()
+
+
+class PolicyDocument(_Document):
+    """policy of a switch, a port group or a port"""
+
+    security: SecurityDocument = SecurityDocument()
+    deny_reply: DenyReply | None = None
+    guards: GuardsDocument = GuardsDocument()
+
+    def settings(self) -> PolicySettings:
+        """As the vSwitch sees it."""
+        return PolicySettings(
+            promiscuous=self.security.promiscuous,
+            mac_changes=self.security.mac_changes,
+            forged_transmits=self.security.forged_transmits,
+            deny_reply=self.deny_reply,
+            storm_broadcast_pps=self.guards.storm.broadcast_pps,
+            storm_multicast_pps=self.guards.storm.multicast_pps,
+        )
+
+
+class PfDocument(_Document):
+    """pfs[]"""
+
+    name: PfName
+    uplink: InterfaceName | None = None
+    num_vfs: Annotated[int, Field(strict=True, ge=1, le=validation.MAX_VFS_OF_PF)]
+    wire_own_source: WireOwnSource = WireOwnSource.DROP
+
+    def spec(self) -> PfSpec:
+        """As the PF sees it."""
+        return PfSpec(name=self.name, uplink=self.uplink, num_vfs=self.num_vfs, wire_own_source=self.wire_own_source)
+
+
+class PortGroupDocument(_Document):
+    """switches[].port_groups[]"""
+
+    name: ObjectName
+    vlan: VlanSetting = vlan_from_json("none")
+    policy: PolicyDocument = PolicyDocument()
+    overrides_allowed: list[Override] = []
+
+
+class SwitchDocument(_Document):
+    """switches[]"""
+
+    name: ObjectName
+    kind: Literal["standard"] = "standard"
+    pf: PfName
+    mtu: Annotated[int, Field(strict=True, ge=validation.MIN_MTU_BYTES, le=validation.MAX_MTU_BYTES)] = 1500
+    policy: PolicyDocument = PolicyDocument()
+    port_groups: list[PortGroupDocument] = []
+
+
+class AdapterDocument(_Document):
+    """guests[].adapters[]"""
+
+    name: InterfaceName
+    kind: Literal["vf"] = "vf"
+    port_group: ObjectName
+    mac: MacSetting | None = None
+    datapath: Datapath = Datapath.AUTO
+    link_state: LinkState = LinkState.AUTO
+    policy: PolicyDocument = PolicyDocument()
+    vlan: VlanSetting | None = None
+
+
+class GuestDocument(_Document):
+    """guests[]"""
+
+    name: ObjectName
+    netns: NetnsName | None = None
+    adapters: list[AdapterDocument] = []
+
+
+class HostDocument(_Document):
+    """The whole file."""
+
+    version: Annotated[Literal[1], BeforeValidator(_require_integer)]
+    pfs: list[PfDocument] = []
+    switches: list[SwitchDocument] = []
+    guests: list[GuestDocument] = []
+
+    def intent(self) -> HostIntent:
+        """As the PF sees it."""
+        return HostIntent(
+            pfs=tuple(pf.spec() for pf in self.pfs),
+            switches=tuple(_switch(switch) for switch in self.switches),
+            adapters=tuple(_adapter(guest, adapter) for guest in self.guests for adapter in guest.adapters),
+        )
+
+    def adapter_places(self) -> list[tuple[int, int]]:
+        """Of each adapter of the intent: the numbers of its guest and of itself there."""
+        return [(guest, number) for guest, document in enumerate(self.guests) for number in range(len(document.adapters))]
+
+
+def _switch(document: SwitchDocument) -> Switch:
+    groups = tuple(
+        PortGroup(
+            name=group.name,
+            vlan=group.vlan,
+            policy=group.policy.settings(),
+            overrides_allowed=frozenset(group.overrides_allowed),
+        )
+        for group in document.port_groups
+    )
+    settings = document.policy.settings()
+    return Switch(name=document.name, pf=document.pf, mtu_bytes=document.mtu, policy=settings, port_groups=groups)
+
+
+def _adapter(guest: GuestDocument, adapter: AdapterDocument) -> AdapterSpec:
+    return AdapterSpec(
+        guest=guest.name,
+        netns=guest.netns or guest.name,
+        interface=adapter.name,
+        port_group=adapter.port_group,
+        mac=adapter.mac,
+        datapath=adapter.datapath,
+        link_state=adapter.link_state,
+        overrides=PortOverrides(policy=adapter.policy.settings(), vlan=adapter.vlan),
+    )

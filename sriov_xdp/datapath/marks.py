@@ -1,0 +1,45 @@
+"""What bpffs itself knows of its owner: the daemon's instance and the revision of its state, as the names of empty folders.
+
+Pins outlive the state file: a state that is missing, of another instance or older than what bpffs has seen is not an empty one.
+A boot empties bpffs, so that what is said here is always of this boot. Renaming a folder is one step. For the pf package.
+"""
+
+from pathlib import Path
+
+_INSTANCE, _REVISION = "instance-", "revision-"
+MARK_PREFIXES = (_INSTANCE, _REVISION)
+
+
+class Marks:
+    """The two marks of one folder of pins."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def instance(self) -> str | None:
+        """Whose pins these are, None where nobody said so yet."""
+        return self._read(_INSTANCE)
+
+    def revision(self) -> int:
+        """The last revision of the state that was written down here, 0 for none."""
+        return int(self._read(_REVISION) or 0)
+
+    def write_instance(self, instance: str) -> None:
+        """Raises OSError."""
+        self._write(_INSTANCE, instance)
+
+    def write_revision(self, revision: int) -> None:
+        """Raises OSError."""
+        self._write(_REVISION, str(revision))
+
+    def _read(self, prefix: str) -> str | None:
+        found = sorted(self._root.glob(f"{prefix}*")) if self._root.is_dir() else []
+        return found[0].name.removeprefix(prefix) if found else None
+
+    def _write(self, prefix: str, value: str) -> None:
+        wanted = self._root / f"{prefix}{value}"
+        before = self._read(prefix)
+        if before is None:
+            wanted.mkdir(mode=0o700, exist_ok=True)
+        elif before != value:
+            (self._root / f"{prefix}{before}").rename(wanted)

@@ -1,0 +1,42 @@
+"""Namespaces that were made for guests, when the guest goes: removed with its last adapter, unless somebody lives there.
+
+A detach forgets the attachment first, and only then are device and namespace removed; what it is about to remove is written down
+in the same transaction, so that one that does not come to its end is ended by the next start. For the pf package.
+"""
+
+import logging
+
+from sriov_xdp.host import namespaces
+from sriov_xdp.pf import veth
+from sriov_xdp.pf.context import Context
+from sriov_xdp.pf.intent import Attachment, VfAddress, attachment_from_text, attachment_to_text
+
+_log = logging.getLogger("sriov_xdp.pf")
+LEAVING, NOBODY = "leaving", ""
+
+
+def note(attachment: Attachment) -> dict[str, str]:
+    """What to write down with the end of an attachment."""
+    return {LEAVING: f"{attachment.vf} {attachment_to_text(attachment)}"} if attachment.netns_is_ours else {}
+
+
+def remove_namespace(context: Context, attachment: Attachment) -> None:
+    """Of an attachment that is gone. Raises StoreError."""
+    if not attachment.netns_is_ours:
+        return
+    netns = attachment.spec.netns
+    others = [vf.attachment for vf in context.inventory.vfs.values() if vf.attachment.netns_id == attachment.netns_id]
+    if not others and namespaces.identity(netns) == attachment.netns_id:
+        user = veth.user_of(netns)
+        if user:
+            _log.warning("namespace %s: made for guest %s, left as %s", netns, attachment.spec.guest, user)
+        else:
+            namespaces.remove(netns)
+    context.database.write_intent([], [], {LEAVING: NOBODY})
+
+
+def remove_left_namespace(context: Context) -> None:
+    """Of a detach that was cut short in this boot. Raises ValueError, KeyError, TypeError, StoreError."""
+    name, _, body = (context.database.meta(LEAVING) or NOBODY).partition(" ")
+    if name:
+        remove_namespace(context, attachment_from_text(VfAddress.parse(name), body))

@@ -1,0 +1,219 @@
+"""A state that is gone, empty, another's, old or damaged: the start is refused with a remedy, traffic goes on, and recover makes
+it what it was."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from mailbox_wire import ADD_ETH, OK, RawMailbox
+
+from sriov_xdp.bench import traffic as frames
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, wait_until
+
+ADMIN, GRANTED = "02:00:00:00:04:02", "02:00:00:00:04:72"
+ACCEPTS = {"security": {"mac_changes": "accept"}}
+GROUPS = [
+    {"name": "web", "vlan": {"access": 100}, "policy": ACCEPTS, "overrides_allowed": ["security", "deny_reply"]},
+    {"name": "plain"},
+]
+KEPT = ("address", "guest", "netns", "interface", "port_group", "vlan", "admin_mac", "effective_mac", "generation", "representor")
+
+
+class Scene:
+    """one and two are in VLAN 100; two has an address that it was granted, and one overrides its group."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.wire, uplink = lab.wire()
+        self.one: Namespace = lab.namespace("one")
+        self.two: Namespace = lab.namespace("two")
+        self.three: Namespace = lab.namespace("three")
+        guests = [
+            {"guest": self.one.name, "port_group": "web", "mac": "02:00:00:00:04:01", "policy": {"deny_reply": "nack"}},
+            {"guest": self.two.name, "port_group": "web", "mac": ADMIN, "datapath": "xdp"},
+            {"guest": self.three.name, "port_group": "plain", "link_state": "disable"},
+        ]
+        self.daemon: Daemon = lab.daemon(host_config(uplink, guests, GROUPS))
+        self.one.address(1)
+        self.two.address(2)
+        with RawMailbox(self.two, "pf0vf1") as mailbox:
+            assert OK == mailbox.addresses(ADD_ETH, GRANTED)
+        self.two.ip("link", "set", "eth0", "address", GRANTED)
+        self.export = lab.folder / "export.yaml"
+        self.export.write_text(self.daemon.command("export").stdout)
+        self.vfs = self.vf_list()
+        self.ports = self.daemon.ask("port", "list")
+        self.copies = lab.folder / "copies"
+
+    @property
+    def state(self) -> Path:
+        return self.daemon.state_dir / "state.db"
+
+    def vf_list(self) -> list[dict]:
+        return [{key: vf[key] for key in KEPT} for vf in self.daemon.ask("vf", "list") if vf["guest"]]
+
+    def keep_copy(self) -> None:
+        shutil.rmtree(self.copies, ignore_errors=True)
+        shutil.copytree(self.daemon.state_dir, self.copies)
+
+    def recover(self, *options: str) -> subprocess.CompletedProcess[str]:
+        daemon = self.daemon
+        places = ["--state-dir", str(daemon.state_dir), "--run-dir", str(daemon.run_dir), "--bpffs", str(daemon.bpffs)]
+        command = [*daemon.program, "recover", *places, *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    def refused_start(self) -> str:
+        done = subprocess.run(self.daemon._command(), capture_output=True, text=True, check=False, timeout=120)
+        assert (5, False) == (done.returncode, "Traceback" in done.stderr), done.stderr
+        return done.stderr
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Lab("ab") as lab:
+        yield Scene(lab)
+
+
+@pytest.fixture(autouse=True)
+def traffic(scene: Scene) -> Iterator[None]:
+    """Goes on, whatever is done to the state; two sends with the address that it was granted."""
+    assert scene.vfs == scene.vf_list()
+    streams = [frames.Stream(scene.one, scene.two, "10.77.0.2"), frames.Stream(scene.two, scene.one, "10.77.0.1")]
+    wait_until(lambda: streams[0].sent > 100, "the streams run")
+    yield
+    at_end = streams[0].sent
+    wait_until(lambda: streams[0].sent > at_end + 100, "frames go on")
+    assert [[], []] == [stream.stop() for stream in streams]
+
+
+def _delete(scene: Scene) -> None:
+    for path in scene.daemon.state_dir.glob("state.db*"):
+        path.unlink()
+
+
+def _truncate(scene: Scene) -> None:
+    _delete(scene)
+    scene.state.touch()
+
+
+def _replace_by_garbage(scene: Scene) -> None:
+    _delete(scene)
+    scene.state.write_bytes(b"not a database" * 1000)
+
+
+def _give_another_instance(scene: Scene) -> None:
+    with sqlite3.connect(scene.state) as database:
+        database.execute("UPDATE meta SET value = '0badcafe' WHERE key = 'instance'")
+    database.close()
+
+
+def _put_an_older_copy(scene: Scene) -> None:
+    """As where the WAL is lost: a valid file, of before the last thing that the operator said."""
+    for path in scene.copies.iterdir():
+        shutil.copy(path, scene.daemon.state_dir / path.name)
+
+
+DAMAGES = {
+    "deleted": (_delete, "is not there"),
+    "empty": (_truncate, "is empty"),
+    "garbage": (_replace_by_garbage, "file is not a database"),
+    "another's": (_give_another_instance, "is the state of instance 0badcafe"),
+    "older": (_put_an_older_copy, "its WAL is lost, or it is a copy"),
+}
+
+
+def _damage(scene: Scene, name: str, *, while_it_runs: bool = False) -> str:
+    damage, text = DAMAGES[name]
+    scene.daemon.stop()
+    scene.keep_copy()
+    scene.daemon.start()
+    scene.daemon.ask("port-group", "set", "plain", "--deny-reply", "nack")
+    scene.daemon.ask("port-group", "set", "plain", "--deny-reply", "inherit")
+    if not while_it_runs:
+        scene.daemon.stop()
+    damage(scene)
+    if while_it_runs:
+        scene.daemon.kill()
+    return text
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_refused_and_recovered_from_an_export(scene: Scene, damage: str) -> None:
+    text = _damage(scene, damage)
+    said = scene.refused_start()
+    assert text in said
+    assert "sriov-xdp recover" in said
+    done = scene.recover("-f", str(scene.export))
+    assert (0, "") == (done.returncode, done.stderr)
+    scene.daemon.start()
+    assert scene.vfs == scene.vf_list()
+    assert scene.ports == scene.daemon.ask("port", "list")
+    assert yaml.safe_load(scene.export.read_text()) == scene.daemon.ask("export")
+
+
+def test_deleted_under_the_daemon(scene: Scene) -> None:
+    assert _damage(scene, "deleted", while_it_runs=True) in scene.refused_start()
+    assert 0 == scene.recover("-f", str(scene.export)).returncode
+    scene.daemon.start()
+    assert scene.vfs == scene.vf_list()
+
+
+def test_recovered_from_what_works_alone(scene: Scene) -> None:
+    """Without a file: who is where, with which addresses and VLANs. The daemon's file then says the rest again."""
+    _damage(scene, "deleted")
+    done = scene.recover()
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "policy" in done.stdout
+    scene.daemon.start()
+    assert scene.vfs == scene.vf_list()
+    assert "disable" == scene.daemon.ask("vf", "show", "pf0vf2")["link_state"]
+    assert 0 == scene.daemon.command("apply", "-f", str(scene.export)).returncode
+    assert scene.ports == scene.daemon.ask("port", "list")
+
+
+def test_recover_beside_a_daemon_is_refused(scene: Scene) -> None:
+    done = scene.recover("-f", str(scene.export))
+    assert (5, True) == (done.returncode, "another daemon runs" in done.stderr)
+
+
+def _cut(body: str) -> str:
+    return body[:20]
+
+
+def _without_group(body: str) -> str:
+    return json.dumps({**json.loads(body), "port_group": "nowhere"})
+
+
+def _with_another_type(body: str) -> str:
+    return json.dumps({**json.loads(body), "ifindex": "seven"})
+
+
+@pytest.mark.parametrize("mangled", [_cut, _without_group, _with_another_type])
+def test_one_damaged_row_costs_one_vf(scene: Scene, mangled: Callable[[str], str]) -> None:
+    scene.daemon.stop()
+    with sqlite3.connect(scene.state) as database:
+        (body,) = database.execute("SELECT body FROM intent WHERE kind = 'attachment' AND name = 'pf0vf1'").fetchone()
+        database.execute("UPDATE intent SET body = ? WHERE name = 'pf0vf1'", (mangled(body),))
+    database.close()
+    scene.daemon.start()
+    try:
+        _assert_one_is_unmanaged(scene)
+    finally:
+        scene.daemon.stop()
+        with sqlite3.connect(scene.state) as database:
+            database.execute("UPDATE intent SET body = ? WHERE name = 'pf0vf1'", (body,))
+        database.close()
+        scene.daemon.start()
+
+
+def _assert_one_is_unmanaged(scene: Scene) -> None:
+    assert "attachment pf0vf1: its stored form cannot be read" in scene.daemon.log()
+    doctor = scene.daemon.command("doctor")
+    assert (1, True) == (doctor.returncode, "pf0vf1" in doctor.stdout)
+    assert scene.one.can_ping("10.77.0.2")
+    assert "nack" == scene.daemon.ask("port", "set", "pf0vf0", "--deny-reply", "nack")["policy"]["deny_reply"]["value"]

@@ -1,0 +1,139 @@
+"""A daemon that dies between two steps of a verb: no port is open without its programs until the next start, which finishes what
+can be finished and leaves nothing of what cannot."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sriov_xdp.api.client import CommandFailed, call
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run
+from sriov_xdp.host.namespaces import NAMED
+
+LAN = [{"name": "lan"}]
+_DIES = """import importlib, os, signal, sys
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+moment, place = sys.argv.pop(1), sys.argv.pop(1)
+module, _, path = place.partition(":")
+*outer, name = path.split(".")
+owner = importlib.import_module(module)
+for part in outer:
+    owner = getattr(owner, part)
+real = getattr(owner, name)
+def dies(*arguments, **named):
+    if moment == "before":
+        die()
+    real(*arguments, **named)
+    die()
+setattr(owner, name, dies)
+from sriov_xdp.cli.main import run
+run()
+"""
+LIFECYCLE, VETH, HOOKS = "sriov_xdp.pf.lifecycle:", "sriov_xdp.pf.veth:", "sriov_xdp.pf.hooks:Hooks."
+UNDONE = [
+    ("before", f"{LIFECYCLE}commit"),
+    ("after", f"{LIFECYCLE}commit"),
+    ("after", "sriov_xdp.host.namespaces:NewNamespace.give_name"),
+    ("before", f"{VETH}create"),
+]
+DONE = [
+    ("after", f"{VETH}create"),
+    ("before", "sriov_xdp.host.links:Links.silence"),
+    ("after", f"{VETH}prepare"),
+    ("after", "sriov_xdp.pf.mailboxes:Mailboxes.open"),
+    ("before", f"{HOOKS}attach_tc"),
+    ("after", f"{HOOKS}attach_tc"),
+    ("after", f"{VETH}enter_xdp"),
+    ("after", f"{HOOKS}attach_xdp"),
+    ("before", f"{VETH}open_port"),
+    ("after", f"{VETH}open_port"),
+]
+DETACHING = [
+    ("after", f"{LIFECYCLE}commit"),
+    ("after", f"{VETH}remove"),
+    ("after", f"{HOOKS}forget"),
+    ("before", "sriov_xdp.pf.leaving:remove_namespace"),
+    ("after", "sriov_xdp.host.namespaces:remove"),
+]
+
+
+class Scene:
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.host: Namespace = lab.namespace("h")
+        self.daemon: Daemon = lab.daemon(host_config(None, [], LAN), host=self.host)
+        self.guest: Namespace = lab.adopt(lab.name("vm"))
+        self.program = self.daemon.program
+        self.empty = self.leavings()
+
+    def restart(self, *dies: str) -> None:
+        if self.daemon.process.poll() is None:
+            self.daemon.stop()
+        self.daemon.program = [sys.executable, "-c", _DIES, *dies] if dies else self.program
+        self.daemon.start()
+
+    def call(self, verb: str, **document: str) -> None:
+        call(self.daemon.run_dir, verb, {"vf": "pf0vf0", **document})
+
+    def attach(self) -> None:
+        self.call("vf-attach", guest=self.guest.name, port_group="lan", datapath="xdp")
+
+    def leavings(self) -> tuple[list[str], list[str], list[str]]:
+        """Devices of the host, pins of links, namespaces of this lab."""
+        pins = sorted(path.name for path in (self.daemon.bpffs / "links").iterdir())
+        names = sorted(path.name for path in NAMED.iterdir() if path.name.startswith(self.lab.tag))
+        return sorted(link["ifname"] for link in self.links()), pins, names
+
+    def links(self) -> list[dict]:
+        return [link for link in json.loads(run("ip", "-n", self.host.name, "-j", "link")) if link["ifname"] != "lo"]
+
+    def assert_no_open_port(self) -> None:
+        """Up, only with a program that holds what comes in."""
+        for link in self.links():
+            assert "UP" not in link["flags"] or (self.daemon.bpffs / "links" / "pf0vf0_tc").exists()
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Lab("da") as lab:
+        yield Scene(lab)
+
+
+@pytest.mark.parametrize(("moment", "place"), [*UNDONE, *DONE])
+def test_attaching(scene: Scene, moment: str, place: str) -> None:
+    scene.restart(moment, place)
+    with contextlib.suppress(CommandFailed):
+        scene.attach()
+    scene.daemon.process.wait(10)
+    scene.assert_no_open_port()
+    scene.restart()
+    state = scene.daemon.ask("vf", "show", "pf0vf0")["state"]
+    if (moment, place) in UNDONE:
+        assert ("free", scene.empty) == (state, scene.leavings())
+    else:
+        assert "attached" == state
+        assert ["pf0vf0_tc", "pf0vf0_xdp"] == [pin for pin in scene.leavings()[1] if pin.startswith("pf0vf0")]
+        assert ["pf0vf0"] == scene.guest.vf("list")
+        assert scene.guest.vf("status")["agree"]
+        assert 0 == scene.daemon.command("doctor").returncode
+        scene.call("vf-detach")
+    assert scene.empty == scene.leavings()
+
+
+@pytest.mark.parametrize(("moment", "place"), DETACHING)
+def test_detaching(scene: Scene, moment: str, place: str) -> None:
+    scene.restart()
+    scene.attach()
+    scene.restart(moment, place)
+    with contextlib.suppress(CommandFailed):
+        scene.call("vf-detach")
+    scene.daemon.process.wait(10)
+    scene.assert_no_open_port()
+    scene.restart()
+    assert "free" == scene.daemon.ask("vf", "show", "pf0vf0")["state"]
+    assert scene.empty == scene.leavings()
+    assert not Path(NAMED / scene.guest.name).exists()

@@ -1,0 +1,266 @@
+"""What a configuration changes, changes in place; what it would take away, it says first."""
+
+import copy
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+from terminals import on_terminal
+
+from sriov_xdp.bench import traffic as frames
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, wait_until
+from sriov_xdp.host.namespaces import NAMED
+
+MACS = {name: f"02:00:00:00:03:0{number}" for number, name in enumerate("abcd", 1)}
+GROUPS = [
+    {"name": "x", "vlan": {"access": 100}, "overrides_allowed": ["security", "vlan"]},
+    {"name": "y", "vlan": {"access": 200}, "overrides_allowed": ["security", "vlan"]},
+]
+Adapter = dict[str, Any]
+
+
+class Scene:
+    """a, c, d are in x, b is in y; the daemon made a's namespace, in which a process lives."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        names = {name: lab.name(name) for name in "abcd"}
+        self.guests: dict[str, Namespace] = {name: lab.adopt(names[name]) if name == "a" else lab.namespace(name) for name in names}
+        adapters = [{"guest": names[name], "port_group": "y" if name == "b" else "x", "mac": MACS[name]} for name in names]
+        self.config = host_config(None, adapters, GROUPS)
+        self.daemon: Daemon = lab.daemon(self.config)
+        for host, guest in enumerate(self.guests.values(), 1):
+            guest.address(host)
+        self.life: subprocess.Popen[str] = self.guests["a"].start("sleep", "600")
+
+    def close(self) -> None:
+        self.life.kill()
+        self.life.communicate()
+
+    def file(self, document: dict[str, Any]) -> str:
+        path = self.lab.folder / "given.yaml"
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+        return str(path)
+
+    def adapters(self, document: dict[str, Any]) -> dict[str, Adapter]:
+        return dict(zip("abcd", (guest["adapters"][0] for guest in document["guests"]), strict=True))
+
+    def changed(self, *names: str, **settings: Any) -> dict[str, Any]:
+        document = copy.deepcopy(self.config)
+        for name in names or ("a",):
+            self.adapters(document)[name].update(settings)
+        return document
+
+    def apply(self, document: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+        return self.daemon.command("apply", "-f", self.file(document), *options)
+
+    def assert_applied(self, document: dict[str, Any]) -> None:
+        done = self.apply(document)
+        assert (0, "") == (done.returncode, done.stderr)
+        assert 0 == self.daemon.command("diff", "-f", self.file(document)).returncode
+
+    def seen_by_guests(self) -> dict[str, tuple[int, int, str]]:
+        """Of each guest: its namespace, its interface's number and its address."""
+        found = {}
+        for name, guest in self.guests.items():
+            (link,) = json.loads(guest.ip("-j", "addr", "show", "eth0"))
+            addresses = [info["local"] for info in link["addr_info"] if info["family"] == "inet"]
+            found[name] = (os.stat(NAMED / guest.name).st_ino, link["ifindex"], *addresses)  # noqa: PTH116
+        return found
+
+    def reaches(self, name: str) -> dict[str, bool]:
+        """Whom a reaches."""
+        self.guests["a"].ip("neigh", "flush", "all")
+        hosts = {other: f"10.77.0.{number}" for number, other in enumerate("abcd", 1) if other != name}
+        return {other: self.guests[name].can_ping(address) for other, address in hosts.items()}
+
+    def vfs(self) -> list[tuple[str, str, str]]:
+        return [(vf["address"], vf["guest"], vf["port_group"]) for vf in self.daemon.ask("vf", "list") if vf["guest"]]
+
+
+IN_X, IN_Y = {"b": False, "c": True, "d": True}, {"b": True, "c": False, "d": False}
+NOWHERE = {"b": False, "c": False, "d": False}
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Lab("nd") as lab:
+        made = Scene(lab)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@pytest.fixture(autouse=True)
+def nobody_notices(scene: Scene) -> Iterator[None]:
+    """c and d lose no frame, every guest keeps its interface with its address, a's process lives; afterwards all is as before."""
+    before, stream = scene.seen_by_guests(), frames.Stream(scene.guests["c"], scene.guests["d"], "10.77.0.4")
+    yield
+    assert scene.apply(scene.config, "--yes").returncode == 0
+    scene.guests["a"].vf("reset")
+    assert [] == stream.stop()
+    assert before == scene.seen_by_guests()
+    assert scene.life.poll() is None
+    wait_until(lambda: IN_X == scene.reaches("a"), "all is as it was")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reached"),
+    [
+        ({"port_group": "y"}, IN_Y),
+        ({"mac": "02:00:00:00:03:77"}, IN_X),
+        ({"link_state": "disable"}, NOWHERE),
+        ({"link_state": "enable"}, IN_X),
+        ({"datapath": "xdp"}, IN_X),
+        ({"datapath": "tcx"}, IN_X),
+        ({"vlan": {"access": 200}}, IN_Y),
+        ({"policy": {"security": {"mac_changes": "accept", "forged_transmits": "accept"}}}, IN_X),
+        ({"port_group": "y", "mac": "02:00:00:00:03:77", "vlan": {"access": 100}, "datapath": "xdp"}, IN_X),
+    ],
+    ids=str,
+)
+def test_changed_adapter_changes_in_place(scene: Scene, settings: Adapter, reached: dict[str, bool]) -> None:
+    scene.assert_applied(scene.changed(**settings))
+    scene.guests["a"].vf("reset")  # a new admin MAC is the guest's to take
+    assert reached == scene.reaches("a")
+    exported = scene.daemon.ask("export")
+    adapter = next(guest for guest in exported["guests"] if guest["name"] == scene.guests["a"].name)["adapters"][0]
+    kept = {name: value for name, value in settings.items() if value != "auto"}
+    assert kept == {name: adapter.get(name) for name in kept}
+
+
+def test_moved_by_command(scene: Scene) -> None:
+    vf = scene.daemon.vf_of(scene.guests["a"].name)["address"]
+    assert "y" == scene.daemon.ask("vf", "set", vf, "--port-group", "y")["port_group"]
+    assert IN_Y == scene.reaches("a")
+
+
+def test_two_guests_exchange_macs_and_groups(scene: Scene) -> None:
+    document = scene.changed("a", port_group="y", mac=MACS["b"])
+    scene.adapters(document)["b"].update(port_group="x", mac=MACS["a"])
+    scene.assert_applied(document)
+    for name in "ab":
+        scene.guests[name].vf("reset")
+    assert NOWHERE == scene.reaches("a")
+    assert {"a": False, "c": True, "d": True} == scene.reaches("b")
+    scene.assert_applied(scene.config)
+    scene.guests["b"].vf("reset")
+
+
+def without_guests(scene: Scene) -> dict[str, Any]:
+    return {**copy.deepcopy(scene.config), "guests": []}
+
+
+def test_file_without_guests_is_refused_without_a_terminal(scene: Scene) -> None:
+    before = scene.vfs()
+    done = scene.apply(without_guests(scene))
+    assert 4 == done.returncode
+    for guest in scene.guests.values():
+        assert f"remove adapter {guest.name}/eth0: the guest loses the interface" in done.stderr
+    assert "nothing was done, as 4 steps take something away; --yes" in done.stderr
+    assert before == scene.vfs()
+
+
+def test_dry_run_does_nothing_and_says_whether_there_is_something_to_do(scene: Scene) -> None:
+    before = scene.vfs()
+    done = scene.apply(without_guests(scene), "--dry-run")
+    assert 7 == done.returncode
+    assert 4 == done.stdout.count("the guest loses the interface")
+    assert before == scene.vfs()
+    assert 0 == scene.apply(scene.config, "--dry-run").returncode
+
+
+def test_on_a_terminal_it_asks(scene: Scene) -> None:
+    before = scene.vfs()
+    document = copy.deepcopy(scene.config)
+    spare = scene.lab.namespace("spare")
+    vf = scene.daemon.ask("vf", "attach", "--guest", spare.name, "--port-group", "x")["address"]
+    command = [*scene.daemon.program, "--run-dir", str(scene.daemon.run_dir), "apply", "-f", scene.file(document)]
+    refused = on_terminal(command, "n")
+    assert (4, True) == (refused.returncode, "nothing was done" in refused.stderr)
+    assert f"{spare.name}/eth0" in refused.stdout
+    assert spare.name == scene.daemon.ask("vf", "show", vf)["guest"]
+    assert 0 == on_terminal(command, "y").returncode
+    assert before == scene.vfs()
+
+
+def test_what_cannot_change_in_place_is_named(scene: Scene) -> None:
+    other = scene.lab.namespace("other")
+    document = scene.changed()
+    document["guests"][0]["netns"] = other.name
+    done = scene.daemon.command("diff", "-f", scene.file(document), "-j")
+    assert 7 == done.returncode
+    (step,) = json.loads(done.stdout)
+    assert ("reattach", "adapter", f"{scene.guests['a'].name}/eth0") == (step["action"], step["kind"], step["name"])
+    assert "the guest loses the interface, with its addresses, and gets a new one" == step["consequence"]
+    assert 4 == scene.apply(document).returncode
+
+
+def _process(scene: Scene, guest: Namespace) -> tuple[str, Callable[[], None]]:
+    process = guest.start("sleep", "600")
+
+    def end() -> None:
+        process.kill()
+        process.communicate()
+
+    return f"process {process.pid} lives in it", end
+
+
+def _interface(scene: Scene, guest: Namespace) -> tuple[str, Callable[[], None]]:
+    guest.ip("link", "add", "theirs", "type", "veth", "peer", "name", "theirs2")
+    return "interface theirs, theirs2 is in it", lambda: None
+
+
+@pytest.mark.parametrize("use", [_process, _interface])
+def test_namespace_in_use_stays_at_detach(scene: Scene, use: Callable[[Scene, Namespace], tuple[str, Callable[[], None]]]) -> None:
+    guest = scene.lab.adopt(scene.lab.name("used"))
+    vf = scene.daemon.ask("vf", "attach", "--guest", guest.name, "--port-group", "x")["address"]
+    text, end = use(scene, guest)
+    scene.daemon.ask("vf", "detach", vf)
+    end()
+    assert (NAMED / guest.name).exists()
+    assert f"namespace {guest.name}: made for guest {guest.name}, left as {text}" in scene.daemon.log()
+    scene.lab.remove(guest)
+
+
+def test_apply_that_fails_in_the_middle_says_where_it_stands_and_goes_on(scene: Scene) -> None:
+    blocked, free = scene.lab.namespace("blocked"), scene.lab.namespace("free")
+    blocked.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth9")
+    document = copy.deepcopy(scene.config)
+    for guest in (free, blocked):
+        document["guests"].append({"name": guest.name, "adapters": [{"name": "eth0", "port_group": "x"}]})
+    done = scene.apply(document)
+    assert 5 == done.returncode
+    assert (
+        f"add adapter {blocked.name}/eth0: adapter eth0 of guest {blocked.name}: namespace {blocked.name} has a device"
+        in done.stderr
+    )
+    assert f"1 of 2 steps are done (last: add adapter {free.name}/eth0)" in done.stderr
+    assert free.name in {vf[1] for vf in scene.vfs()}
+    blocked.ip("link", "del", "eth0")
+    scene.assert_applied(document)
+    assert {blocked.name, free.name} <= {vf[1] for vf in scene.vfs()}
+
+
+def test_changed_file_that_removes_a_guest_counts_at_a_start_only_with_yes(scene: Scene) -> None:
+    spare = scene.lab.namespace("once")
+    vf = scene.daemon.ask("vf", "attach", "--guest", spare.name, "--port-group", "x")["address"]
+    changed = copy.deepcopy(scene.config)
+    changed["pfs"][0]["num_vfs"] += 1
+    scene.daemon.stop()
+    scene.daemon.config_file.write_text(yaml.safe_dump(changed))
+    scene.daemon.start()
+    assert spare.name == scene.daemon.ask("vf", "show", vf)["guest"]
+    assert f"remove adapter {spare.name}/eth0: the guest loses the interface" in scene.daemon.log()
+    assert "not applied, as it takes something away" in scene.daemon.log()
+    scene.daemon.stop()
+    scene.daemon.options = ["--yes"]
+    scene.daemon.start()
+    scene.daemon.options = []
+    assert "free" == scene.daemon.ask("vf", "show", vf)["state"]
+    assert changed["pfs"][0]["num_vfs"] == scene.daemon.ask("pf", "show", "pf0")["num_vfs"]

@@ -1,0 +1,213 @@
+"""The disk of the state: guests cannot fill it, and when others do, everything but changes goes on, and changes do again when
+there is space. The state removed under the daemon, and a grant that was another guest's."""
+
+import io
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mailbox_wire import ADD_ETH, ADMIN_QUEUE, GET_STATS, OK, PARAM, RawMailbox
+
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run, wait_until
+
+NO_MEMORY = -18
+SPACE_BYTES = 4 << 20
+MAC_ONE, MAC_TWO = "02:00:00:00:01:01", "02:00:00:00:01:02"
+NEW_MACS = ("02:00:00:ab:00:01", "02:00:00:ab:00:02")
+GROUPS = [
+    {"name": "open", "vlan": "none", "policy": {"security": {"mac_changes": "accept"}}},
+    {"name": "told", "vlan": "none", "policy": {"deny_reply": "nack"}},
+]
+
+
+class Scene:
+    """A daemon with its state on a small file system of its own; guest one may change its MAC, guest two may not."""
+
+    def __init__(self, lab: Lab, disk: Path) -> None:
+        self.disk = disk
+        self.one: Namespace = lab.namespace("one")
+        self.two: Namespace = lab.namespace("two")
+        guests = [
+            {"guest": self.one.name, "port_group": "open", "mac": MAC_ONE},
+            {"guest": self.two.name, "port_group": "told", "mac": MAC_TWO},
+        ]
+        self.daemon: Daemon = lab.daemon(host_config(None, guests, GROUPS), "--state-dir", str(disk / "state"))
+        self.daemon.state_dir = disk / "state"
+
+    def state_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.daemon.state_dir.iterdir())
+
+    def fill(self) -> None:
+        with (self.disk / "filler").open("wb", buffering=0) as filler:
+            for size in (65536, 4096, 1):
+                _write_until_full(filler, bytes(size))
+
+    def make_room(self) -> None:
+        (self.disk / "filler").unlink()
+
+    def request_refused(self, mailbox: RawMailbox) -> None:
+        """Asks for changes until the disk refuses one; there is some room in files that are there."""
+        for number in range(500):
+            before = self.daemon.vf_of(self.one.name)["effective_mac"]
+            if mailbox.addresses(ADD_ETH, NEW_MACS[number % 2]) == NO_MEMORY:
+                assert before == self.daemon.vf_of(self.one.name)["effective_mac"]
+                return
+        pytest.fail("no request was refused on a full disk")
+
+
+def _write_until_full(filler: io.FileIO, block: bytes) -> None:
+    while True:
+        try:
+            filler.write(block)
+        except OSError:
+            return
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with Lab("sd") as lab:
+        disk = lab.folder / "disk"
+        disk.mkdir()
+        run("mount", "-t", "tmpfs", "-o", f"size={SPACE_BYTES}", "tmpfs", str(disk))
+        try:
+            yield Scene(lab, disk)
+        finally:
+            lab.first_daemon().teardown()
+            run("umount", str(disk))
+
+
+def told(records: list[dict]) -> int:
+    """How many requests these records tell of, those in sums included."""
+    sums = [re.match(r"suppressed: ([\d,]+) ", record["request"]) for record in records]
+    return sum(int(found[1].replace(",", "")) if found else 1 for found in sums)
+
+
+def test_a_guest_that_is_refused_without_end_does_not_fill_the_disk(scene: Scene) -> None:
+    """Each of these was a transaction of 13 kB once, which is ten times the disk."""
+    with RawMailbox(scene.one, "pf0vf0") as one, RawMailbox(scene.two, "pf0vf1") as two:
+        for _request in range(3000):
+            assert PARAM == one.ask(ADD_ETH, b"")[0]
+        assert scene.state_bytes() < SPACE_BYTES // 2
+        assert OK == one.addresses(ADD_ETH, NEW_MACS[0])
+        assert ADMIN_QUEUE == two.addresses(ADD_ETH, NEW_MACS[1])
+    assert "refused" == scene.daemon.ask("audit", "list", "--vf", "pf0vf1")[-1]["outcome"]
+    records = wait_until(lambda: _with_sum(scene, "pf0vf0"), "the flood is summed up")
+    assert 3000 == told([record for record in records if record["rule"] == "virtchnl" or "refused since" in record["request"]])
+    assert (
+        'sriovxdp_mailbox_requests_total{opcode="add_eth_addr",outcome="invalid",pf="pf0",vf="pf0vf0"} 3000.0'
+        in scene.daemon.metrics()
+    )
+
+
+def _with_sum(scene: Scene, vf: str) -> list[dict] | None:
+    records = scene.daemon.ask("audit", "list", "--vf", vf, "--limit", "10000")
+    return records if "suppressed" in records[-1]["request"] else None
+
+
+def test_a_guest_that_changes_without_end_does_not_fill_the_disk_and_keeps_its_last_grant(scene: Scene) -> None:
+    with RawMailbox(scene.one, "pf0vf0") as one:
+        for number in range(2001):
+            assert OK == one.addresses(ADD_ETH, NEW_MACS[number % 2])
+        assert scene.state_bytes() < SPACE_BYTES // 2
+        scene.daemon.kill()
+    scene.daemon.start()
+    assert NEW_MACS[0] == scene.daemon.vf_of(scene.one.name)["effective_mac"]
+
+
+def test_on_a_full_disk_only_changes_are_refused_and_space_is_all_they_need(scene: Scene) -> None:
+    with RawMailbox(scene.one, "pf0vf0") as one, RawMailbox(scene.two, "pf0vf1") as two:
+        scene.fill()
+        scene.request_refused(one)
+        _everything_else_goes_on(scene, one, two)
+        scene.request_refused(one)
+        scene.make_room()
+        for number in range(4):
+            assert OK == one.addresses(ADD_ETH, NEW_MACS[number % 2])
+        assert NEW_MACS[1] == scene.daemon.vf_of(scene.one.name)["effective_mac"]
+    scene.daemon.ask("vf", "set", "pf0vf1", "--mac", "02:00:00:ab:00:99")
+    wait_until(lambda: 300 <= told(_audit_of_two(scene)), "what was refused meanwhile is in the audit")
+    assert 300 == told(_audit_of_two(scene))
+
+
+def _audit_of_two(scene: Scene) -> list[dict]:
+    records = scene.daemon.ask("audit", "list", "--vf", "pf0vf1", "--limit", "10000")
+    return [record for record in records if record["outcome"] == "refused"]
+
+
+def _everything_else_goes_on(scene: Scene, one: RawMailbox, two: RawMailbox) -> None:
+    lines = scene.daemon.log().count("\n")
+    for _request in range(300):
+        assert ADMIN_QUEUE == two.addresses(ADD_ETH, NEW_MACS[1])
+        assert PARAM == one.ask(ADD_ETH, b"")[0]
+    assert OK == one.ask(GET_STATS, bytes([one.vsi, 0]) + bytes(10))[0]
+    assert [scene.one.name, scene.two.name] == [vf["guest"] for vf in scene.daemon.ask("vf", "list")][:2]
+    assert scene.daemon.ask("audit", "list", "--vf", "pf0vf0")
+    assert 'vf="pf0vf1"' in scene.daemon.metrics()
+    assert scene.daemon.log().count("\n") - lines < 300
+
+
+def test_the_operator_too_is_refused_on_a_full_disk_and_hears_why(scene: Scene) -> None:
+    scene.fill()
+    answers = []
+    while not answers or answers[-1].returncode == 0:
+        assert len(answers) < 100
+        answers.append(scene.daemon.command("vf", "set", "pf0vf0", "--mac", f"02:00:00:ab:00:{len(answers):02x}"))
+    assert 1 == answers[-1].returncode
+    assert "full; nothing was changed; check free space" in answers[-1].stderr
+    expected = f"02:00:00:ab:00:{len(answers) - 2:02x}" if len(answers) > 1 else MAC_ONE
+    assert expected == scene.daemon.vf_of(scene.one.name)["admin_mac"]
+    scene.make_room()
+    scene.daemon.ask("vf", "set", "pf0vf0", "--mac", "02:00:00:ab:00:99")
+
+
+def test_a_stop_and_a_start_on_a_full_disk_keep_what_was_granted(scene: Scene) -> None:
+    with RawMailbox(scene.one, "pf0vf0") as one:
+        assert OK == one.addresses(ADD_ETH, NEW_MACS[0])
+    scene.fill()
+    scene.daemon.kill()
+    scene.daemon.start()
+    assert NEW_MACS[0] == scene.daemon.vf_of(scene.one.name)["effective_mac"]
+
+
+def test_a_state_removed_under_the_daemon_stops_changes_and_nothing_else(scene: Scene) -> None:
+    for path in scene.daemon.state_dir.glob("state.db*"):
+        path.unlink()
+    with RawMailbox(scene.one, "pf0vf0") as one, RawMailbox(scene.two, "pf0vf1") as two:
+        assert NO_MEMORY == one.addresses(ADD_ETH, NEW_MACS[0])
+        _everything_else_goes_on_without_state(scene, one, two)
+    done = scene.daemon.command("vf", "set", "pf0vf0", "--mac", "02:00:00:ab:00:99")
+    assert 1 == done.returncode
+    assert "state.db was removed or replaced under the daemon" in done.stderr
+    assert "sriov-xdp recover" in done.stderr
+    assert [MAC_ONE, MAC_TWO] == [vf["effective_mac"] for vf in scene.daemon.ask("vf", "list")][:2]
+    assert [] == list(scene.daemon.state_dir.glob("state.db*"))
+
+
+def _everything_else_goes_on_without_state(scene: Scene, one: RawMailbox, two: RawMailbox) -> None:
+    assert ADMIN_QUEUE == two.addresses(ADD_ETH, NEW_MACS[1])
+    assert PARAM == one.ask(ADD_ETH, b"")[0]
+    assert scene.daemon.ask("audit", "list")
+    assert json.dumps(MAC_ONE) in json.dumps(scene.daemon.ask("export"))
+
+
+def test_a_grant_of_another_generation_is_nobodys(scene: Scene) -> None:
+    """As a daemon left it that was killed between two transactions, once."""
+    with RawMailbox(scene.one, "pf0vf0") as one:
+        assert OK == one.addresses(ADD_ETH, NEW_MACS[0])
+    scene.daemon.kill()
+    with closing(sqlite3.connect(scene.daemon.state_dir / "state.db")) as state, state:
+        state.execute("UPDATE granted SET generation = generation + 1000")
+    scene.daemon.start()
+    assert MAC_ONE == scene.daemon.vf_of(scene.one.name)["effective_mac"]
+
+
+def test_a_detached_guest_leaves_no_grant(scene: Scene) -> None:
+    with RawMailbox(scene.one, "pf0vf0") as one:
+        assert OK == one.addresses(ADD_ETH, NEW_MACS[0])
+    scene.daemon.ask("vf", "detach", "pf0vf0")
+    with closing(sqlite3.connect(scene.daemon.state_dir / "state.db")) as state:
+        assert [] == state.execute("SELECT * FROM granted").fetchall()

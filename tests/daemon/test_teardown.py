@@ -1,0 +1,130 @@
+"""What goes with a teardown, what stays, and that it needs no state."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mailbox_wire import ADD_ETH, OK, RawMailbox
+from terminals import on_terminal
+
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run
+from sriov_xdp.host.namespaces import NAMED
+
+LAN = [{"name": "lan", "policy": {"security": {"mac_changes": "accept"}}}]
+
+
+class Scene:
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.wire, self.uplink = lab.wire()
+        self.representors: list[int] = []
+        self.before = self.host_as_it_is()
+        self.guest: Namespace = lab.namespace("vm")
+        self.made: Namespace = lab.adopt(lab.name("made"))
+        guests = [{"guest": guest.name, "port_group": "lan"} for guest in (self.guest, self.made)]
+        self.daemon: Daemon = lab.daemon(host_config(self.uplink, guests, LAN))
+
+    def command(self, *options: str) -> list[str]:
+        daemon = self.daemon
+        places = ["--state-dir", str(daemon.state_dir), "--run-dir", str(daemon.run_dir), "--bpffs", str(daemon.bpffs)]
+        return [*daemon.program, "teardown", *places, *options]
+
+    def teardown(self, *options: str) -> str:
+        done = subprocess.run(self.command(*options), capture_output=True, text=True, check=False, timeout=120)
+        assert (0, "") == (done.returncode, done.stderr)
+        return done.stdout
+
+    def host_as_it_is(self) -> list[str]:
+        """Numbers of representors that are there, and all of the uplink."""
+        present = [link["ifindex"] for link in json.loads(run("ip", "-j", "link"))]
+        devices = [str(number) for number in self.representors if number in present]
+        sysctl = Path(f"/proc/sys/net/ipv6/conf/{self.uplink}/disable_ipv6").read_text()
+        link = json.loads(run("ip", "-j", "-d", "link", "show", self.uplink))[0]
+        flags = [str(link.get(key)) for key in ("promiscuity", "inet6_addr_gen_mode", "xdp", "mtu")] + sorted(link["flags"])
+        return [*devices, sysctl, run("ethtool", "-k", self.uplink), *flags]
+
+    def assert_all_is_gone(self) -> None:
+        assert self.before == self.host_as_it_is()
+        assert (False, False) == (self.daemon.bpffs.exists(), self.daemon.run_dir.exists())
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Lab("tt") as lab:
+        yield Scene(lab)
+
+
+@pytest.fixture(autouse=True)
+def stopped_daemon(scene: Scene) -> None:
+    """With both guests attached."""
+    if scene.daemon.process.poll() is not None:
+        scene.daemon.start()
+    vfs = [vf for vf in scene.daemon.ask("vf", "list") if vf["guest"]]
+    assert [scene.guest.name, scene.made.name] == [vf["guest"] for vf in vfs]
+    scene.representors = [json.loads(run("ip", "-j", "link", "show", vf["representor"]))[0]["ifindex"] for vf in vfs]
+    scene.daemon.stop()
+
+
+def test_while_a_daemon_runs_it_is_refused(scene: Scene) -> None:
+    scene.daemon.start()
+    done = subprocess.run(scene.command(), capture_output=True, text=True, check=False, timeout=60)
+    assert (5, True) == (done.returncode, "another daemon runs" in done.stderr)
+    assert [scene.guest.name, scene.made.name] == [vf["guest"] for vf in scene.daemon.ask("vf", "list") if vf["guest"]]
+
+
+def test_on_a_terminal_it_asks(scene: Scene) -> None:
+    refused = on_terminal(scene.command(), "n")
+    assert (1, True) == (refused.returncode, "all guests of this host lose their interfaces" in refused.stdout)
+    assert scene.before != scene.host_as_it_is()
+    assert 0 == on_terminal(scene.command(), "y").returncode
+    scene.assert_all_is_gone()
+    assert not (NAMED / scene.made.name).exists()
+
+
+def test_audit_stays_and_the_next_start_is_as_a_first_one(scene: Scene) -> None:
+    scene.daemon.start()
+    with RawMailbox(scene.guest, "pf0vf0") as mailbox:
+        assert OK == mailbox.addresses(ADD_ETH, "02:00:00:00:0a:01")
+    scene.daemon.ask("vf", "set", "pf0vf1", "--link-state", "disable")
+    records = scene.daemon.ask("audit", "list")
+    scene.daemon.stop()
+    assert "audit and history stay" in scene.teardown()
+    scene.assert_all_is_gone()
+    scene.daemon.start()
+    assert records == scene.daemon.ask("audit", "list")[: len(records)]
+    first, second = (scene.daemon.ask("vf", "show", vf) for vf in ("pf0vf0", "pf0vf1"))
+    assert (first["admin_mac"], "auto") == (first["effective_mac"], second["link_state"])
+    assert 0 == scene.daemon.command("diff", "-f", str(scene.daemon.config_file)).returncode
+
+
+def test_purge_removes_the_audit_too(scene: Scene) -> None:
+    assert f"removed state directory {scene.daemon.state_dir}" in scene.teardown("--purge")
+    scene.assert_all_is_gone()
+    assert not scene.daemon.state_dir.exists()
+
+
+def test_without_state_it_goes_by_marks(scene: Scene) -> None:
+    for path in scene.daemon.state_dir.glob("state.db*"):
+        path.unlink()
+    said = scene.teardown()
+    assert 2 == said.count("removed representor pf0vf")
+    assert f"removed uplink {scene.uplink}, known by its program only: promiscuous off, IPv6 on, offloads as they are" in said
+    run("ethtool", "-K", scene.uplink, "rxvlan", "on", "txvlan", "on")
+    scene.assert_all_is_gone()
+    assert (NAMED / scene.made.name).exists()  # nobody knows any more who made it
+
+
+def test_namespace_with_somebody_in_it_stays_and_is_named(scene: Scene) -> None:
+    scene.lab.remove(scene.made)
+    scene.daemon.start()
+    scene.daemon.ask("vf", "attach", "pf0vf1", "--guest", scene.made.name, "--port-group", "lan")
+    life = scene.made.start("sleep", "600")
+    scene.daemon.stop()
+    said = scene.teardown()
+    life.kill()
+    life.communicate()
+    assert f"namespace {scene.made.name}, which was made for guest {scene.made.name}, as process {life.pid} lives in it" in said
+    assert (NAMED / scene.made.name).exists()
+    scene.assert_all_is_gone()

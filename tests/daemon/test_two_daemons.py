@@ -1,0 +1,83 @@
+"""A second daemon, with folders of its own, on the uplink of the first: refused before anything is touched."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sriov_xdp.bench import traffic as frames
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run, wait_until
+
+LAN = [{"name": "lan"}]
+OTHER = [{"name": "other", "vlan": {"access": 5}}]
+
+
+class Scene:
+    def __init__(self, lab: Lab, kind: str) -> None:
+        self.lab = lab
+        self.wire, self.uplink = lab.wire()
+        if kind == "tc alone":
+            lower, self.uplink = self.uplink, lab.device("m")
+            run("ip", "link", "add", self.uplink, "link", lower, "type", "macvlan", "mode", "passthru")
+            run("ip", "link", "set", self.uplink, "up")
+        self.guest: Namespace = lab.namespace("vm")
+        extra = ["--tc", "clsact"] if kind == "clsact" else []
+        self.first: Daemon = lab.daemon(host_config(self.uplink, [{"guest": self.guest.name, "port_group": "lan"}], LAN), *extra)
+        self.guest.address(1)
+        self.wire.address(99, "w0")
+        folder = lab.folder / "second"
+        folder.mkdir()
+        bpffs = self.first.bpffs.with_name(f"{self.first.bpffs.name}s")
+        self.second = Daemon(folder, bpffs, host_config(None, [], OTHER), *extra)
+
+    def uplink_as_it_is(self) -> list[str]:
+        sysctl = Path(f"/proc/sys/net/ipv6/conf/{self.uplink}/disable_ipv6").read_text()
+        filters = run("tc", "filter", "show", "dev", self.uplink, "ingress", check=False)
+        return [run("ip", "-d", "link", "show", self.uplink), run("ethtool", "-k", self.uplink), sysctl, filters]
+
+
+@pytest.fixture(scope="module", params=["native XDP", "tc alone", "clsact"])
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    with Lab("sd") as lab:
+        made = Scene(lab, request.param)
+        try:
+            yield made
+        finally:
+            made.second.teardown()
+
+
+def test_start_on_the_others_uplink(scene: Scene) -> None:
+    scene.second.config_file.write_text(yaml.safe_dump(host_config(scene.uplink, [], OTHER)))
+    before, stream = scene.uplink_as_it_is(), frames.Stream(scene.guest, scene.wire, "10.77.0.99")
+    done = subprocess.run(scene.second._command(), capture_output=True, text=True, check=False, timeout=120)
+    assert 5 == done.returncode, done.stderr
+    assert f"uplink {scene.uplink}: another daemon serves it, whose program " in done.stderr
+    assert before == scene.uplink_as_it_is()
+    assert [] == stream.stop()
+
+
+def test_apply_on_the_others_uplink(scene: Scene) -> None:
+    scene.second.config_file.write_text(yaml.safe_dump(host_config(None, [], OTHER)))
+    scene.second.start()
+    scene.second.config_file.write_text(yaml.safe_dump(host_config(scene.uplink, [], OTHER)))
+    before, stream = scene.uplink_as_it_is(), frames.Stream(scene.guest, scene.wire, "10.77.0.99")
+    done = scene.second.command("apply", "-f", str(scene.second.config_file))
+    assert 5 == done.returncode, done.stderr
+    assert "another daemon serves it" in done.stderr
+    assert before == scene.uplink_as_it_is()
+    assert [] == stream.stop()
+    scene.second.stop()
+
+
+def test_a_guests_port_of_the_other_is_no_uplink(scene: Scene) -> None:
+    representor = scene.first.ask("vf", "show", "pf0vf0")["representor"]
+    scene.second.config_file.write_text(yaml.safe_dump(host_config(None, [], OTHER)))
+    scene.second.start()
+    scene.second.config_file.write_text(yaml.safe_dump(host_config(representor, [], OTHER)))
+    done = scene.second.command("apply", "-f", str(scene.second.config_file))
+    assert 5 == done.returncode, done.stderr
+    assert "is a representor" in done.stderr
+    wait_until(lambda: scene.guest.can_ping("10.77.0.99"), "the guest goes on")
+    scene.second.stop()

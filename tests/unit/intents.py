@@ -1,0 +1,137 @@
+"""Strategies for what an operator can want: any values, and whole hosts that make sense."""
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from sriov_xdp.pf.intent import (
+    PF_NAME,
+    AdapterSpec,
+    Attachment,
+    Datapath,
+    HostIntent,
+    LinkState,
+    PfSpec,
+    VfAddress,
+    WireOwnSource,
+)
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.policy import (
+    MAX_STORM_PPS,
+    DenyReply,
+    Override,
+    PolicySettings,
+    PortGroup,
+    PortOverrides,
+    Security,
+    Switch,
+)
+from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
+
+names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
+macs = st.binary(min_size=6, max_size=6).map(MacAddress)
+vlan_numbers = st.integers(1, 4094)
+vlans = st.one_of(
+    st.just(NO_VLAN),
+    st.builds(Vlan.access, vlan_numbers),
+    st.builds(Vlan.trunk, st.frozensets(vlan_numbers, min_size=1, max_size=30)),
+)
+security = st.none() | st.sampled_from(Security)
+rates = st.none() | st.integers(0, MAX_STORM_PPS)
+policies = st.builds(
+    PolicySettings,
+    promiscuous=security,
+    mac_changes=security,
+    forged_transmits=security,
+    deny_reply=st.none() | st.sampled_from(DenyReply),
+    storm_broadcast_pps=rates,
+    storm_multicast_pps=rates,
+)
+groups = st.builds(PortGroup, name=names, vlan=vlans, policy=policies, overrides_allowed=st.frozensets(st.sampled_from(Override)))
+switches = st.builds(
+    Switch,
+    name=names,
+    pf=names,
+    mtu_bytes=st.integers(68, 9216),
+    policy=policies,
+    port_groups=st.lists(groups, max_size=4).map(tuple),
+)
+vf_addresses = st.builds(VfAddress, pf=st.from_regex(PF_NAME, fullmatch=True), index=st.integers(0, 999))
+adapters = st.builds(
+    AdapterSpec,
+    guest=names,
+    netns=names,
+    interface=names,
+    port_group=names,
+    mac=st.none() | macs,
+    datapath=st.sampled_from(Datapath),
+    link_state=st.sampled_from(LinkState),
+    overrides=st.builds(PortOverrides, policy=policies, vlan=st.none() | vlans),
+)
+attachments = st.builds(
+    Attachment,
+    vf=vf_addresses,
+    spec=adapters,
+    admin_mac=macs,
+    generation=st.integers(0, 2**32 - 1),
+    representor=names,
+    ifindex=st.integers(1, 2**31 - 1),
+    netns_is_ours=st.booleans(),
+    netns_id=st.tuples(st.integers(0, 2**63), st.integers(0, 2**63)),
+)
+# What YAML would take for something else than a text.
+TRICKY_NAMES = (
+    "on",
+    "no",
+    "yes",
+    "null",
+    "0100",
+    "0x64",
+    "1_500",
+    "1e3",
+    "1.5",
+    "2026-01-01",
+    "true",
+    "NaN",
+    "0",
+    "7",
+    "a.b-c_d",
+    "A",
+)
+
+
+@st.composite
+def hosts(draw: st.DrawFn) -> HostIntent:
+    """A host that validation finds nothing against: unique names and addresses, overrides that groups allow."""
+    pfs = tuple(
+        PfSpec(
+            name=f"pf{number}",
+            uplink=draw(st.none() | st.just(f"up{number}")),
+            num_vfs=draw(st.integers(8, 256)),
+            wire_own_source=draw(st.sampled_from(WireOwnSource)),
+        )
+        for number in range(draw(st.integers(1, 3)))
+    )
+    free_names = iter(draw(st.permutations([*TRICKY_NAMES, *(f"name{number}" for number in range(8))])))
+    switches = tuple(
+        Switch(
+            name=next(free_names),
+            pf=pf.name,
+            mtu_bytes=draw(st.integers(68, 9216)),
+            policy=draw(policies),
+            port_groups=tuple(replace(draw(groups), name=next(free_names)) for _group in range(draw(st.integers(1, 3)))),
+        )
+        for pf in pfs
+    )
+    all_groups = [group for switch in switches for group in switch.port_groups]
+    found = [
+        replace(draw(adapters), guest=next(free_names), interface=f"eth{number}", mac=draw(st.none() | st.just(_mac(number))))
+        for number in range(draw(st.integers(0, 6)))
+    ]
+    chosen = [(spec, draw(st.sampled_from(all_groups))) for spec in found]
+    specs = [replace(spec, port_group=group.name).effective(group) for spec, group in chosen]
+    return HostIntent(pfs=pfs, switches=switches, adapters=tuple(sorted(specs, key=lambda spec: spec.key)))
+
+
+def _mac(number: int) -> MacAddress:
+    return MacAddress(bytes([2, 0, 0, 0, 0, number]))

@@ -1,0 +1,291 @@
+"""Loops through guests: a probe that comes back cuts one port of two, and the port is in again when none comes back any more."""
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from sriov_xdp.datapath.abi import ProbeReturn
+from sriov_xdp.pf.loops import LOOK_SECONDS, SUSPICIOUS_FRAMES, Cut, Findings, GuestPort, Loops, Probe
+
+NONCE, OTHER_NONCE = 0xABCD, 0xDCBA
+LOOK_NS = int(LOOK_SECONDS * 1e9)
+SECOND_NS = 1_000_000_000
+LOW, HIGH, THIRD = 16, 20, 25
+VM1, VM2 = ("pf0", "vm1"), ("pf0", "vm2")
+LAN = frozenset({0})
+
+
+def port(slot: int, *, guest: tuple[str, str] = VM1, vlans: frozenset[int] = LAN, generation: int = 1) -> GuestPort:
+    return GuestPort(slot=slot, generation=generation, guest=guest, vlans=vlans, group_frames=0)
+
+
+@dataclass
+class World:
+    """Guests, the loops in them, and a clock. ways: what leaves by the first slot comes back by the second."""
+
+    ports: dict[int, GuestPort]
+    ways: set[tuple[int, int]] = field(default_factory=set)
+    now_ns: int = 10**12
+    loops: Loops = field(default_factory=lambda: Loops(nonce=NONCE))
+    noted: dict[int, ProbeReturn] = field(default_factory=dict)
+    cut: set[int] = field(default_factory=set)
+    sent: list[Probe] = field(default_factory=list)
+
+    def bridge(self, *slots: int) -> None:
+        self.ways |= {(one, other) for one in slots for other in slots if one != other}
+
+    def look(self, *busy: int, frames: int = SUSPICIOUS_FRAMES) -> Findings:
+        """The next look; so many group frames entered by the busy ports before it."""
+        self.now_ns += LOOK_NS
+        for slot in busy:
+            self.ports[slot] = replace(self.ports[slot], group_frames=self.ports[slot].group_frames + frames)
+        returns = {slot: self.noted[slot] for slot in self.loops.watched() if slot in self.noted}
+        findings = self.loops.look(list(self.ports.values()), returns, self.now_ns)
+        for probe in findings.probes:
+            self.send(probe)
+        self.cut = (self.cut | {cut.slot for cut in findings.cuts}) - set(findings.healed)
+        self.sent += findings.probes
+        return findings
+
+    def send(self, probe: Probe) -> None:
+        """Each entry is the last to come."""
+        for sender, back in self.ways:
+            if sender == probe.sender and probe.vlan in self.ports[back].vlans:
+                self.noted[back] = ProbeReturn(nonce=NONCE, time_ns=self.now_ns + 1, sender=sender, vlan=probe.vlan)
+
+    def looks(self, count: int, *busy: int) -> None:
+        for _look in range(count):
+            self.look(*busy)
+
+
+def world(*ports: GuestPort) -> World:
+    return World(ports={one.slot: one for one in ports})
+
+
+@pytest.fixture
+def pair() -> World:
+    """A guest with two ports, at which was looked once."""
+    made = world(port(LOW), port(HIGH))
+    assert Findings() == made.look()
+    return made
+
+
+# ---- who is probed ----
+
+
+def test_quiet_ports_are_not_probed(pair: World) -> None:
+    pair.bridge(LOW, HIGH)
+    for _look in range(20):
+        assert Findings() == pair.look(LOW, HIGH, frames=SUSPICIOUS_FRAMES - 1)
+
+
+@pytest.mark.parametrize(("busy", "sender"), [(LOW, HIGH), (HIGH, LOW)])
+def test_the_sibling_of_a_busy_port_sends_a_probe(pair: World, busy: int, sender: int) -> None:
+    assert Findings(probes=(Probe(sender=sender, vlan=0),)) == pair.look(busy)
+    assert Findings() == pair.look(), "and no more when it rests"
+
+
+def test_what_a_port_sent_before_it_was_known_makes_nobody_suspicious() -> None:
+    made = world(port(LOW), port(HIGH))
+    assert Findings() == made.look(LOW, HIGH, frames=10**9)
+
+
+def test_a_busy_port_without_a_sibling_is_not_probed() -> None:
+    made = world(port(LOW), port(HIGH, guest=VM2))
+    made.look()
+    assert Findings() == made.look(LOW, HIGH)
+
+
+def test_ports_in_different_vlans_are_no_siblings() -> None:
+    """A guest that bridges two VLANs, as a transparent firewall does, makes no loop."""
+    made = world(port(LOW, vlans=frozenset({100})), port(HIGH, vlans=frozenset({200})))
+    made.bridge(LOW, HIGH)
+    made.look()
+    for _look in range(20):
+        assert Findings() == made.look(LOW, HIGH)
+
+
+def test_trunks_are_probed_in_each_vlan_that_they_share_in_turn() -> None:
+    made = world(port(LOW, vlans=frozenset({10, 20, 30})), port(HIGH, vlans=frozenset({20, 30, 40})))
+    made.look()
+    made.looks(4, LOW)
+    assert {Probe(sender=HIGH, vlan=20), Probe(sender=HIGH, vlan=30)} == set(made.sent)
+    assert 4 == len(made.sent)
+
+
+def test_of_a_guest_with_many_ports_sixteen_send_at_a_time_and_all_in_turn() -> None:
+    made = world(*(port(slot) for slot in range(100, 140)))
+    made.look()
+    sent = [made.look(100).probes for _look in range(3)]
+    assert [16, 16, 16] >= [len(probes) for probes in sent]
+    assert set(range(101, 140)) == {probe.sender for probes in sent for probe in probes}
+
+
+# ---- who is cut ----
+
+
+@pytest.mark.parametrize("busy", [[LOW], [HIGH], [LOW, HIGH]], ids=str)
+def test_of_two_bridged_ports_the_higher_one_is_cut_within_two_looks(pair: World, busy: list[int]) -> None:
+    pair.bridge(LOW, HIGH)
+    assert () == pair.look(*busy).cuts
+    assert (Cut(slot=HIGH, other=LOW),) == pair.look(*busy).cuts
+
+
+@pytest.mark.parametrize("way", [(LOW, HIGH), (HIGH, LOW)])
+def test_a_loop_in_one_direction_cuts_the_same_port(pair: World, way: tuple[int, int]) -> None:
+    pair.ways = {way}
+    pair.look(LOW, HIGH)
+    assert (Cut(slot=HIGH, other=LOW),) == pair.look(LOW, HIGH).cuts
+
+
+def test_busy_ports_without_a_loop_are_never_cut(pair: World) -> None:
+    pair.looks(100, LOW, HIGH)
+    assert set() == pair.cut
+    assert 200 == len(pair.sent)
+
+
+def test_of_three_bridged_ports_one_stays_in_service() -> None:
+    made = world(port(LOW), port(HIGH), port(THIRD))
+    made.bridge(LOW, HIGH, THIRD)
+    made.look()
+    made.looks(2, LOW, HIGH, THIRD)
+    assert {HIGH, THIRD} == made.cut
+
+
+def test_of_many_bridged_ports_one_stays_in_service() -> None:
+    made = world(*(port(slot) for slot in range(100, 116)))
+    made.bridge(*range(100, 116))
+    made.look()
+    made.looks(2, *range(100, 116))
+    assert set(range(101, 116)) == made.cut
+
+
+def test_two_loops_in_a_guest_cut_a_port_each() -> None:
+    made = world(*(port(slot) for slot in (LOW, HIGH, THIRD, THIRD + 1)))
+    made.bridge(LOW, THIRD)
+    made.bridge(HIGH, THIRD + 1)
+    made.look()
+    made.looks(2, LOW, HIGH, THIRD, THIRD + 1)
+    assert {THIRD, THIRD + 1} == made.cut
+
+
+def test_other_guests_are_not_touched() -> None:
+    made = world(port(LOW), port(HIGH), port(THIRD, guest=VM2), port(THIRD + 1, guest=VM2))
+    made.bridge(LOW, HIGH)
+    made.look()
+    made.looks(10, LOW, HIGH, THIRD, THIRD + 1)
+    assert {HIGH} == made.cut
+
+
+def test_trunks_bridged_in_one_of_their_vlans_are_found() -> None:
+    shared = frozenset({10, 20, 30})
+    made = world(port(LOW, vlans=shared), port(HIGH, vlans=shared))
+    made.look()
+    for _look in range(4):
+        if Probe(sender=LOW, vlan=20) in made.look(LOW, HIGH).probes:
+            made.noted[HIGH] = ProbeReturn(nonce=NONCE, time_ns=made.now_ns + 1, sender=LOW, vlan=20)
+    assert {HIGH} == made.cut
+
+
+GENUINE = ProbeReturn(nonce=NONCE, time_ns=0, sender=LOW, vlan=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "age_ns"),
+    [
+        ({"nonce": OTHER_NONCE}, 0),
+        ({"sender": HIGH}, 0),
+        ({"sender": THIRD}, 0),
+        ({"sender": 1023}, 0),
+        ({"sender": 0xFFFFFFFF}, 0),
+        ({"vlan": 7}, 0),
+        ({"vlan": 0xFFFFFFFF}, 0),
+        ({}, 1),
+    ],
+    ids=["another run", "itself", "another guest", "nobody", "no slot", "another VLAN", "no VLAN", "before it was asked"],
+)
+@pytest.mark.parametrize("is_genuine", [True, False])
+def test_what_a_guest_invents_cuts_nobody(change: dict[str, int], age_ns: int, is_genuine: bool) -> None:
+    """Beside each, the genuine one, which does."""
+    made = world(port(LOW), port(HIGH), port(THIRD, guest=VM2))
+    made.look()
+    made.look(HIGH)
+    invented = replace(GENUINE, time_ns=made.now_ns - age_ns, **change)
+    made.noted[HIGH] = replace(GENUINE, time_ns=made.now_ns) if is_genuine else invented
+    assert ((Cut(slot=HIGH, other=LOW),) if is_genuine else ()) == made.look(HIGH).cuts
+
+
+def test_a_return_at_a_port_that_was_not_watched_is_nothing(pair: World) -> None:
+    pair.noted[HIGH] = replace(GENUINE, time_ns=pair.now_ns)
+    assert Findings() == pair.loops.look(list(pair.ports.values()), pair.noted, pair.now_ns + LOOK_NS)
+
+
+# ---- and for how long ----
+
+
+@pytest.fixture
+def looped(pair: World) -> World:
+    """HIGH is cut, and its group frames do not enter any more."""
+    pair.bridge(LOW, HIGH)
+    pair.looks(2, LOW, HIGH)
+    assert {HIGH} == pair.cut
+    return pair
+
+
+def test_a_cut_port_is_probed_each_second_and_stays_cut_while_probes_come_back(looped: World) -> None:
+    looped.sent.clear()
+    looped.looks(40)
+    assert {HIGH} == looped.cut
+    assert 10 == len(looped.sent)
+
+
+def test_a_port_is_in_again_three_seconds_after_the_last_probe_came_back(looped: World) -> None:
+    looped.looks(8)
+    last_ns = max(found.time_ns for found in looped.noted.values())
+    looped.ways.clear()
+    healed_at = [looped.now_ns for _look in range(20) if looped.look().healed]
+    assert set() == looped.cut
+    assert 1 == len(healed_at)
+    assert 3 * SECOND_NS <= healed_at[0] - last_ns < 3 * SECOND_NS + LOOK_NS
+
+
+def test_a_loop_that_comes_again_is_cut_again(looped: World) -> None:
+    looped.ways.clear()
+    looped.looks(20)
+    assert set() == looped.cut
+    looped.bridge(LOW, HIGH)
+    looped.looks(2, LOW)
+    assert {HIGH} == looped.cut
+
+
+def test_a_cut_port_is_in_again_when_the_other_one_is_gone(looped: World) -> None:
+    del looped.ports[LOW]
+    looped.looks(13)
+    assert set() == looped.cut
+
+
+def test_a_cut_port_is_in_again_when_the_other_one_has_another_vlan(looped: World) -> None:
+    looped.ports[LOW] = replace(looped.ports[LOW], vlans=frozenset({5}))
+    looped.looks(13)
+    assert set() == looped.cut
+
+
+def test_the_next_port_in_the_slot_of_a_cut_one_starts_afresh(looped: World) -> None:
+    looped.ports[HIGH] = port(HIGH, generation=2)
+    looped.ways.clear()
+    for _look in range(20):
+        assert () == looped.look().healed, "nobody has to be let in"
+
+
+def test_the_next_port_in_a_slot_is_not_cut_for_what_came_back_to_the_last(pair: World) -> None:
+    pair.bridge(LOW, HIGH)
+    pair.look(HIGH)
+    pair.ports[HIGH] = port(HIGH, generation=2)
+    assert () == pair.look().cuts
+
+
+def test_when_the_clock_is_late_nothing_but_a_probe_comes_of_it(pair: World) -> None:
+    pair.now_ns += 60 * SECOND_NS
+    findings = pair.look(LOW, HIGH)
+    assert () == findings.cuts
+    assert 2 == len(findings.probes)

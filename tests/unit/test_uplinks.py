@@ -1,0 +1,44 @@
+"""What the store keeps of a PF, and what is read that an earlier version kept."""
+
+import json
+
+import pytest
+
+from sriov_xdp.pf.intent import PfSpec, WireOwnSource
+from sriov_xdp.pf.inventory import FoundUplink, PfEntry, PhysicalFunction
+from sriov_xdp.pf.uplink_text import pf_from_text, pf_to_text
+
+FOUND = FoundUplink(
+    boot_id="5c0ffee5",
+    ifindex=7,
+    permanent_mac="02:00:00:00:0f:01",
+    was_up=False,
+    was_promiscuous=True,
+    ipv6_is_disabled="1",
+    ipv6_address_mode=1,
+    features={"rx-vlan-hw-parse": True},
+)
+
+
+@pytest.mark.parametrize("own_source", WireOwnSource)
+@pytest.mark.parametrize("found", [None, FOUND], ids=["no uplink yet", "as it was found"])
+def test_a_pf_comes_back_as_it_was_stored(own_source: WireOwnSource, found: FoundUplink | None) -> None:
+    entry = PfEntry(spec=PfSpec(name="pf0", uplink="wire0", num_vfs=8, wire_own_source=own_source), number=3, found=found)
+    stored = pf_to_text(PhysicalFunction(spec=entry.spec, number=3, found=found))
+    assert entry == pf_from_text("pf0", stored)
+
+
+def test_what_an_earlier_version_stored_is_given_back_by_default() -> None:
+    text = json.dumps({"number": 3, "uplink": "wire0", "num_vfs": 8, "features_before": {"rx-vlan-hw-parse": True}})
+    spec = PfSpec(name="pf0", uplink="wire0", num_vfs=8, wire_own_source=WireOwnSource.DROP)
+    found = FoundUplink(
+        boot_id="",
+        ifindex=0,
+        permanent_mac="",
+        was_up=True,
+        was_promiscuous=False,
+        ipv6_is_disabled="0",
+        ipv6_address_mode=0,
+        features={"rx-vlan-hw-parse": True},
+    )
+    assert PfEntry(spec=spec, number=3, found=found) == pf_from_text("pf0", text)
