@@ -1,9 +1,11 @@
 """The text of a scrape: prometheus-client renders it; what many VFs say and rarely change is kept as text between scrapes.
 
 Rendering is most of a scrape's time. So the lines of a VF in a family of that kind are rendered again only when what they say
-is another. Lives in the writer thread; steps() lets mailbox requests in between.
+is another. Lives in the writer thread; steps() lets mailbox requests in between, after so many samples, as a host may have a
+thousand VFs.
 """
 
+import copy
 import gc
 from collections.abc import Generator, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +18,9 @@ from sriov_xdp.api.metrics import PfCollector, VfFamily
 from sriov_xdp.pf.service import PfService
 
 _HEADER_LINES = 2  # HELP and TYPE
+_SAMPLES_A_STEP = 256
+_VFS_A_STEP = 16
+Parts = Generator[None, None, str]
 
 
 class _Single(Collector):
@@ -30,7 +35,8 @@ class _Single(Collector):
 
 
 def _text_of(family: Metric) -> str:
-    return generate_latest(_Single(family)).decode()
+    with _collector_paused():
+        return generate_latest(_Single(family)).decode()
 
 
 @contextmanager
@@ -52,20 +58,39 @@ class Exposition:
         self._lines: dict[str, dict[str, tuple[Hashable, str]]] = {}  # family → VF → what it says, its lines
 
     def steps(self) -> Generator[None, None, bytes]:
-        """Work for the writer, a family a step; its result is the text."""
+        """Work for the writer; its result is the text."""
         parts: list[str] = []
         for family in PfCollector(self._service, self._refused).families():
-            with _collector_paused():
-                parts.append(self._kept(family) if isinstance(family, VfFamily) else _text_of(family))
+            text = yield from self._kept(family) if isinstance(family, VfFamily) else _rendered(family)
+            parts.append(text)
             yield
         return "".join(parts).encode()
 
-    def _kept(self, family: VfFamily) -> str:
+    def _kept(self, family: VfFamily) -> Parts:
         before, now = self._lines.get(family.name, {}), {}
+        rendered = 0
         for vf, state in family.states.items():
             kept = before.get(vf)
             if kept is None or kept[0] != state:
-                kept = (state, _text_of(family.samples(vf)).split("\n", _HEADER_LINES)[_HEADER_LINES])
+                kept = (state, _without_header(_text_of(family.samples(vf))))
+                rendered += 1
+                if rendered % _VFS_A_STEP == 0:
+                    yield
             now[vf] = kept
         self._lines[family.name] = now
         return _text_of(family.header()) + "".join(lines for _state, lines in now.values())
+
+
+def _rendered(family: Metric) -> Parts:
+    part = copy.copy(family)
+    part.samples = family.samples[:_SAMPLES_A_STEP]
+    text = _text_of(part)
+    for start in range(_SAMPLES_A_STEP, len(family.samples), _SAMPLES_A_STEP):
+        yield
+        part.samples = family.samples[start : start + _SAMPLES_A_STEP]
+        text += _without_header(_text_of(part))
+    return text
+
+
+def _without_header(text: str) -> str:
+    return text.split("\n", _HEADER_LINES)[_HEADER_LINES]

@@ -161,11 +161,9 @@ class _Change:
 
 
 def _decide_add(addresses: tuple[tuple[MacAddress, AddressRole], ...], port: PortView, now_seconds: float) -> Decision:
-    wanted = _Change.of(port.device)
-    for address, role in addresses:
-        wanted.add(address, role, now_seconds)
-    if len(wanted.filters) > MAX_FILTERS:
-        text = f"{len(wanted.filters)} addresses beside the effective MAC; a port holds {MAX_FILTERS}"
+    count = _filters_wanted(addresses, port.device, now_seconds)
+    if count > MAX_FILTERS:
+        text = f"{count} addresses beside the effective MAC; a port holds {MAX_FILTERS}"
         return Deny(rule=f"filter limit: {MAX_FILTERS}", reason=text)
     change, rule, accepted = _Change.of(port.device), "own address: no change", port.policy.rule("mac_changes")
     for address, role in addresses:
@@ -182,6 +180,18 @@ def _decide_add(addresses: tuple[tuple[MacAddress, AddressRole], ...], port: Por
             rule = accepted
         change.add(address, role, now_seconds)
     return Grant(device=change.on(port.device), rule=rule)
+
+
+def _filters_wanted(addresses: tuple[tuple[MacAddress, AddressRole], ...], device: Device, now_seconds: float) -> int:
+    """How many filters the device would have. Where more addresses are new than could ever be granted, in whatever roles, that
+    is their number, and nobody looks closer."""
+    others = {address for address, _role in addresses if address != device.effective_mac and not address.is_broadcast}
+    if len(others - device.filters) > MAX_FILTERS + 1:
+        return len(others | device.filters)
+    change = _Change.of(device)
+    for address, role in addresses:
+        change.add(address, role, now_seconds)
+    return len(change.filters)
 
 
 def _refusal(

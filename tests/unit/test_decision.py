@@ -6,6 +6,7 @@ import pytest
 
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import (
+    MAX_FILTERS,
     AddAddresses,
     AddressRole,
     Decision,
@@ -414,3 +415,54 @@ def test_an_admin_address_is_nobody_elses_in_the_vlan() -> None:
 def test_an_admin_address_that_is_the_ports_own_or_elsewhere_is_fine(asking: str, vlan: Vlan) -> None:
     owners = neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2))
     assert admin_mac_problem(MAC_VM2, asking, vlan, owners) is None
+
+
+# Requests that name hundreds of addresses.
+
+
+def many(count: int, role: AddressRole, first: int = 0x02) -> list[tuple[MacAddress, AddressRole]]:
+    return [(MacAddress(bytes([first, 1, 0, 0, number >> 8, number & 255])), role) for number in range(count)]
+
+
+class Owners(AddressOwners):
+    """Notes how many addresses it was asked about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.questions = 0
+
+    def other_owner(self, asking: str, address: MacAddress, domains: frozenset[int]) -> str | None:
+        self.questions += 1
+        return super().other_owner(asking, address, domains)
+
+
+@every_policy
+@every_role
+@pytest.mark.parametrize("first", [0x02, 0x01])
+def test_more_addresses_than_could_ever_be_granted_are_refused_before_any_is_looked_at(
+    first: int, role: AddressRole, mac_changes: Security
+) -> None:
+    owners = Owners()
+    decision = add(port(owners=owners, mac_changes=mac_changes), *many(510, role, first))
+    reason = "510 addresses beside the effective MAC; a port holds 16"
+    assert Deny(rule=f"filter limit: {MAX_FILTERS}", reason=reason) == decision
+    assert 0 == owners.questions
+
+
+def test_those_that_the_port_has_already_are_counted_once() -> None:
+    device = replace(VM1, filters=filters(10))
+    decision = add(port(device=device), *extras(10), *many(500, AddressRole.EXTRA))
+    assert "510 addresses" in getattr(decision, "reason", "")
+
+
+def test_a_primary_address_among_the_new_ones_is_no_filter() -> None:
+    named = many(MAX_FILTERS + 1, AddressRole.EXTRA)
+    device = device_of(add(port(), *named, (named[3][0], AddressRole.PRIMARY)))
+    assert (named[3][0], MAX_FILTERS) == (device.effective_mac, len(device.filters))
+    assert f"filter limit: {MAX_FILTERS}" == rule_of_denial(add(port(), *named))
+
+
+def test_the_same_address_hundreds_of_times_is_one() -> None:
+    device = device_of(add(port(), *[(MAC_NEW, AddressRole.EXTRA)] * 510))
+    assert {MAC_NEW} == device.filters
+    assert frozenset() == device_of(remove(port(device=device), *[MAC_NEW] * 510)).filters

@@ -5,7 +5,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import CollectorRegistry
 
-from sriov_xdp.api.exposition import Exposition
+from sriov_xdp.api.exposition import Exposition, Parts, _rendered
 from sriov_xdp.api.metrics import VfFamily
 
 LABELS = ("vf", "reason")
@@ -59,7 +59,18 @@ def drops() -> Drops:
 def kept(exposition: Exposition, drops: Drops) -> tuple[str, list[str]]:
     """One scrape's text, and which VFs were rendered for it."""
     drops.rendered.clear()
-    return exposition._kept(drops.family()), list(drops.rendered)
+    return finished(exposition._kept(drops.family()))[0], list(drops.rendered)
+
+
+def finished(parts: Parts) -> tuple[str, int]:
+    """The text, and in how many steps it was made."""
+    steps = 1
+    while True:
+        try:
+            next(parts)
+            steps += 1
+        except StopIteration as end:
+            return end.value, steps
 
 
 def test_what_did_not_change_is_not_rendered_again(drops: Drops) -> None:
@@ -77,3 +88,12 @@ def test_a_vf_that_goes_takes_its_text_along(drops: Drops) -> None:
     assert (drops.fresh(), []) == kept(exposition, drops)
     drops.counts["pf0vf0"] = gone
     assert (drops.fresh(), ["pf0vf0"]) == kept(exposition, drops)
+
+
+def test_thousands_of_samples_are_rendered_in_steps(drops: Drops) -> None:
+    drops.counts = {f"pf0vf{number}": (number, 0) for number in range(1000)}
+    family = drops.collect()[0]
+    assert (drops.fresh(), 8) == finished(_rendered(family))
+    exposition = Exposition(None, {})  # type: ignore[arg-type]
+    assert (drops.fresh(), 63) == finished(exposition._kept(drops.family()))
+    assert (drops.fresh(), 1) == finished(exposition._kept(drops.family()))
