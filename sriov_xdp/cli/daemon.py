@@ -16,8 +16,8 @@ from sriov_xdp.cli.logs import configure_logging
 from sriov_xdp.cli.output import DEFAULT_RUN_DIR, fail
 
 if TYPE_CHECKING:
-    from sriov_xdp.host.kernel import JumboXdp
     from sriov_xdp.api.server import Server
+    from sriov_xdp.host.kernel import JumboXdp
     from sriov_xdp.pf.intent import HostIntent
     from sriov_xdp.pf.service import PfService, Places
 
