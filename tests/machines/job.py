@@ -67,9 +67,9 @@ def jumbo_by_tc(report: Report, lab: Lab) -> None:
         report.put("guest with a program", host.vf("auto1")["datapath"])
         report.put("udp to it", {name: host.udp(name, "auto1", SIZES) for name in ("auto2", "tcx1", "wire")})
         report.put("udp from it", {name: host.udp("auto1", name, SIZES) for name in ("auto2", "tcx1", "wire")})
-        report.put("recipe to it", recipe.run(host.places["tcx1"], host.places["auto1"], ROUNDS))
+        report.put("recipe to it", recipe.run(host.places["tcx1"], host.places["auto1"], ROUNDS, awaited=recipe.ONLY_SHORT))
     with programs.attached(host.namespace("auto1"), "eth0", programs.hairpin()):
-        recipe.run(host.places["tcx1"], host.places["auto1"], ROUNDS, is_returned=True)
+        recipe.run(host.places["tcx1"], host.places["auto1"], ROUNDS, awaited=recipe.NONE)
         report.put("recipe to a guest that sends back", "survived")
     report.put("afterwards", host.udp("wire", "auto1", SIZES))
 

@@ -21,6 +21,7 @@ SHORT_BYTES = 60
 _HEADER_BYTES = 14
 _ROUNDS_AT_ONCE = 10  # what a tap's buffer holds
 _ARRIVAL_SECONDS = 2
+BOTH, ONLY_SHORT, NONE = frozenset({"long", "short"}), frozenset({"short"}), frozenset[str]()  # of the kinds of frames
 
 _SOL_PACKET, _PACKET_VNET_HDR = 263, 15
 _NEEDS_CSUM, _GSO_TCPV4, _GSO_UDP_L4 = 1, 1, 5  # struct virtio_net_hdr, linux/virtio_net.h
@@ -55,9 +56,9 @@ def _marked(target: str, source: str, number: int, size: int) -> bytes:
     return frame(target, source, mark + bytes([number % 251]) * (size - _HEADER_BYTES - 2 * len(mark)) + mark)
 
 
-def run(sender: Place, receiver: Place, rounds: int, *, is_returned: bool = False) -> dict[str, object]:
+def run(sender: Place, receiver: Place, rounds: int, *, awaited: frozenset[str] = BOTH) -> dict[str, object]:
     """Sends a frame of these pieces and a short one, rounds times. sent: by kind of frame, how often send() answered what;
-    arrived: frames that came whole, by kind, and others by length. is_returned: nothing is expected to arrive."""
+    arrived: frames that came whole, by kind, and others by length. awaited: the kinds that are waited for."""
     sent: Sent = {"long": {}, "short": {}}
     arrived = Counter[str]()
     source, target = sender.mac, receiver.mac
@@ -71,7 +72,7 @@ def run(sender: Place, receiver: Place, rounds: int, *, is_returned: bool = Fals
                     sent[kind][answer] = sent[kind].get(answer, 0) + 1
                     if answer == "ok":
                         expected[data] = kind
-            arrived.update(_collect(seen, expected, 0 if is_returned else patient(_ARRIVAL_SECONDS)))
+            arrived.update(_collect(seen, expected, awaited))
     return {"sent": sent, "arrived": dict(arrived)}
 
 
@@ -85,17 +86,16 @@ def flood(sender: Place, receiver: Place, is_over: threading.Event) -> None:
             _answer(tap, short)
 
 
-def _collect(seen: Tap, expected: dict[bytes, str], seconds: float) -> Counter[str]:
-    """What comes until nothing is missing, or the time is over."""
+def _collect(seen: Tap, expected: dict[bytes, str], awaited: frozenset[str]) -> Counter[str]:
+    """What comes until nothing that is awaited is missing, or the time is over."""
     found, missing = Counter[str](), dict(expected)
-    deadline = time.monotonic() + seconds
-    while missing:
+    deadline = time.monotonic() + patient(_ARRIVAL_SECONDS)
+    while True:
         for data in seen.drain():
             if data[12:14] == TEST_TYPE.to_bytes(2):
                 found[missing.pop(data, None) or f"other of {len(data)} bytes"] += 1
-        if time.monotonic() > deadline:
-            break
-    return found
+        if not awaited.intersection(missing.values()) or time.monotonic() > deadline:
+            return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

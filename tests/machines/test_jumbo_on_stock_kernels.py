@@ -17,6 +17,7 @@ JOB = Path(__file__).with_name("job.py")
 LIMIT_SECONDS = 1500  # minutes where nothing else runs
 ROUNDS, GSO_ROUNDS = 3000, 100
 SIZES = [1472, 3464, 3465, 4096, 8000, 8972]
+IN_ONE_BUFFER = SIZES[:3]  # all that reaches a guest that runs XDP while the port is on tc
 BOTH_BY_XDP = {"vm1": "xdp", "vm2": "xdp", "uplink": "native"}
 
 REFUSED_WHERE_IT_IS_LONG = {"sent": {"long": {"ENOBUFS": ROUNDS}, "short": {"ok": ROUNDS}}, "arrived": {"short": ROUNDS}}
@@ -80,9 +81,9 @@ def test_above_3502_a_switch_stays_on_tc_and_carries_jumbo_frames(request: pytes
         "udp": pairs(names, SIZES),
         "tcp": pairs(names, value=True),
         "recipe": ALL_WHOLE,
-        "udp to it": dict.fromkeys(names[1:], SIZES),
+        "udp to it": dict.fromkeys(names[1:], IN_ONE_BUFFER),
         "udp from it": dict.fromkeys(names[1:], SIZES),
-        "recipe to it": ALL_WHOLE,
+        "recipe to it": {**ALL_WHOLE, "arrived": {"short": ROUNDS}},
         "recipe to a guest that sends back": "survived",
         "afterwards": SIZES,
     }
