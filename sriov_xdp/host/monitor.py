@@ -133,7 +133,7 @@ def latest(messages: list[bytes]) -> list[bytes]:
         if kind == _RTM_DELLINK:
             ends[ifindex] = ends.get(ifindex, 0) + 1
         family = next((kinds[0] for kinds in (_ADDRESS_MESSAGES, _FILTER_REMOVALS) if kind in kinds), kind)
-        key = (ifindex, min(family, _FILTER_REMOVALS[0]), ends.get(ifindex, 0))
+        key = (ifindex, family, ends.get(ifindex, 0))
         kept.pop(key, None)
         kept[key] = message
     return list(kept.values())
