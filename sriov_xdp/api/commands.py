@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from sriov_xdp.api.documents import InterfaceName, MacSetting, NetnsName, ObjectName, StormRate, VlanSetting
+from sriov_xdp.api.documents import (
+    INHERIT,
+    InterfaceName,
+    MacOrInherit,
+    MacSetting,
+    NetnsName,
+    ObjectName,
+    StormRate,
+    VlanOrInherit,
+    VlanSetting,
+)
 from sriov_xdp.api.reading import Configuration, Wanted
 from sriov_xdp.api.sentences import Form
 from sriov_xdp.pf import apply as applying
@@ -79,7 +89,7 @@ class SetVf(_Request):
     """What is given changes. mac `inherit`: the host's choice again."""
 
     vf: Vf
-    mac: MacSetting | Literal["inherit"] | None = None
+    mac: MacOrInherit | None = None
     port_group: ObjectName | None = None
     link_state: LinkState | None = None
     datapath: Datapath | None = None
@@ -124,7 +134,7 @@ class SetPort(_Request):
 
     vf: Vf
     policy: SettingsDocument = SettingsDocument()
-    vlan: Literal["inherit"] | VlanSetting | None = None
+    vlan: VlanOrInherit | None = None
 
 
 class ListAudit(_Request):
@@ -190,7 +200,7 @@ def _reset(context: Context, request: OnVf, actor: Actor) -> Any:
 def _set_vf(context: Context, request: SetVf, actor: Actor) -> Steps[Any]:
     asked = operate.VfSettings(
         mac=request.mac if isinstance(request.mac, MacAddress) else None,
-        inherits_mac=request.mac == "inherit",
+        inherits_mac=request.mac == INHERIT,
         link_state=request.link_state,
         datapath=request.datapath,
         port_group=request.port_group,

@@ -2,6 +2,7 @@
 when something does not fit is in sentences.py. Pure. For config.py and the admin socket's commands.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -94,6 +95,18 @@ class VlanDocument(_Document):
 
 MacSetting = Annotated[MacAddress, BeforeValidator(_parse_mac), Form("six hexadecimal bytes, as in 02:00:00:00:01:01")]
 VlanSetting = Annotated[Vlan, BeforeValidator(_parse_vlan), Form('none, {access: N} or {trunk: [N, "A-B"]}', keys=VlanDocument)]
+
+INHERIT = "inherit"  # in commands: what a level says no more
+
+
+def _or_inherit(parse: Callable[[Any], Any]) -> BeforeValidator:
+    return BeforeValidator(lambda value: value if value == INHERIT else parse(value))
+
+
+MacOrInherit = Annotated[Any, _or_inherit(_parse_mac), Form("six hexadecimal bytes, as in 02:00:00:00:01:01, or inherit")]
+VlanOrInherit = Annotated[
+    Any, _or_inherit(_parse_vlan), Form('none, {access: N}, {trunk: [N, "A-B"]} or inherit', keys=VlanDocument)
+]
 
 
 class SecurityDocument(_Document):

@@ -62,6 +62,9 @@ class TooBusy(Exception):
 
 def problems_of(model: type[BaseModel], error: ValidationError) -> str:
     """A line a problem: path, value, what was expected."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return f"request: {first['msg']}"
     return "\n".join(str(finding) for finding in sentences.findings(model, error, None, config.MAX_FINDINGS))
 
 

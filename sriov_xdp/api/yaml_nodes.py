@@ -146,7 +146,6 @@ class _Open:
     anchor: str | None
     expects_key: bool = True
     key: str | None = None
-    key_line: int = 0
     merges: bool = False
     merged: list[Node] = field(default_factory=list)
 
@@ -244,7 +243,7 @@ class Builder:
 
     def _add_key(self, into: _Open, node: Node) -> None:
         into.expects_key = False
-        into.key, into.key_line, into.merges = node.text, node.line, node.is_plain and node.text == "<<"
+        into.key, into.merges = node.text, node.is_plain and node.text == "<<"
         if node.text is None:
             kind = "a list" if isinstance(node.value, list) else "a mapping"
             self._note(node.line, self._path(), f"{kind} as a key; expected a name; remove it or write the key in quotes")
@@ -257,8 +256,6 @@ class Builder:
 
     def _add_value(self, into: _Open, node: Node) -> None:
         into.expects_key = True
-        if node.is_plain and not node.text:
-            node.line = into.key_line  # libyaml sees nothing where the next token is
         if into.merges:
             into.merged += node.value if isinstance(node.value, list) else [node]
         elif into.key is not None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,11 +33,16 @@ class LabError(Exception):
 
 
 def run(*command: str, check: bool = True, timeout_seconds: float = 60) -> str:
-    """Runs a command on the host; returns its output. Raises LabError."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(timeout_seconds))
+    """Runs a command on the host, which finds no terminal to ask; returns its output. Raises LabError."""
+    done = _run(command, timeout_seconds)
     if check and done.returncode:
         raise LabError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
+
+
+def _run(command: Sequence[str], timeout_seconds: float) -> subprocess.CompletedProcess[str]:
+    limit = patient(timeout_seconds)
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=limit)
 
 
 def wait_until(holds: Callable[[], Any], what: str, seconds: float = 10) -> Any:
@@ -136,9 +141,9 @@ class Daemon:
         return [*daemon, *places, *metrics, *self.options]
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs sriov-xdp against this daemon, whatever comes of it."""
+        """Runs sriov-xdp against this daemon, whatever comes of it; it finds no terminal to ask."""
         command = [str(_BIN / "sriov-xdp"), "--run-dir", str(self.run_dir), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(120))
+        return _run(command, 120)
 
     def ask(self, *arguments: str) -> Any:
         """Runs sriov-xdp with -j; its result. Raises LabError."""

@@ -17,6 +17,7 @@ from sriov_xdp.cli.output import DEFAULT_RUN_DIR, fail
 
 if TYPE_CHECKING:
     from sriov_xdp.api.server import Server
+    from sriov_xdp.host.kernel import JumboXdp
     from sriov_xdp.pf.intent import HostIntent
     from sriov_xdp.pf.service import PfService, Places
 
@@ -86,7 +87,6 @@ def daemon(
     from sriov_xdp.datapath.errors import DataPathError
     from sriov_xdp.host import descriptors
     from sriov_xdp.host.errors import HostError
-    from sriov_xdp.host.kernel import JumboXdp
     from sriov_xdp.pf.errors import Conflict, PfError
     from sriov_xdp.pf.service import PfService, Places
     from sriov_xdp.store.errors import StoreError
@@ -94,15 +94,10 @@ def daemon(
     configure_logging()
     descriptors.raise_limit()
     use_tcx = {"auto": None, "tcx": True, "clsact": False}[tc]
-    said_of_jumbo = {
-        "auto": None,
-        "allow": JumboXdp(is_allowed=True, because="--jumbo-xdp allow says so"),
-        "refuse": JumboXdp(is_allowed=False, because="--jumbo-xdp refuse says so"),
-    }[jumbo_xdp]
     places = Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs)
     try:
         intent, fingerprint = config.load(config_file)
-        service = PfService(places, use_tcx=use_tcx, jumbo_xdp=said_of_jumbo)
+        service = PfService(places, use_tcx=use_tcx, jumbo_xdp=_said_of_jumbo(jumbo_xdp))
         service.start()
         _apply_file(service, intent, fingerprint, yes=yes)
         server = _start_server(service, places, metrics)
@@ -114,6 +109,15 @@ def daemon(
     service.loop.abandon()
     server.close()
     service.close()
+
+
+def _said_of_jumbo(option: str) -> "JumboXdp | None":
+    """None: nothing was said, so the kernel's version decides."""
+    from sriov_xdp.host.kernel import JumboXdp
+
+    if option == "auto":
+        return None
+    return JumboXdp(is_allowed=option == "allow", because=f"--jumbo-xdp {option} says so")
 
 
 def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *, yes: bool) -> None:

@@ -14,6 +14,7 @@ from enum import IntEnum
 from functools import cache
 from pathlib import Path
 
+from sriov_xdp.datapath import libbpf_layouts as layouts
 from sriov_xdp.datapath.errors import DataPathError
 
 BPF_F_XDP_HAS_FRAGS = 1 << 5
@@ -48,112 +49,6 @@ class AttachType(IntEnum):
     NONE = 0
     XDP = 37
     TCX_INGRESS = 46
-
-
-class _LoadOptions(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("attempts", ctypes.c_int),
-        ("expected_attach_type", ctypes.c_int),
-        ("prog_btf_fd", ctypes.c_uint32),
-        ("prog_flags", ctypes.c_uint32),
-        ("prog_ifindex", ctypes.c_uint32),
-        ("kern_version", ctypes.c_uint32),
-        ("attach_btf_id", ctypes.c_uint32),
-        ("attach_prog_fd", ctypes.c_uint32),
-        ("attach_btf_obj_fd", ctypes.c_uint32),
-        ("fd_array", ctypes.c_void_p),
-        ("func_info", ctypes.c_void_p),
-        ("func_info_cnt", ctypes.c_uint32),
-        ("func_info_rec_size", ctypes.c_uint32),
-        ("line_info", ctypes.c_void_p),
-        ("line_info_cnt", ctypes.c_uint32),
-        ("line_info_rec_size", ctypes.c_uint32),
-        ("log_level", ctypes.c_uint32),
-        ("log_size", ctypes.c_uint32),
-        ("log_buf", ctypes.c_char_p),
-    ]
-
-
-class _LinkOptions(ctypes.Structure):
-    _fields_ = [("sz", ctypes.c_size_t), ("flags", ctypes.c_uint32), ("rest", ctypes.c_uint8 * 44)]
-
-
-class _MapOptions(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("btf", ctypes.c_uint32 * 4),
-        ("inner_map_fd", ctypes.c_uint32),
-        ("map_flags", ctypes.c_uint32),
-        ("map_extra", ctypes.c_uint64),
-        ("numa_node", ctypes.c_uint32),
-        ("map_ifindex", ctypes.c_uint32),
-    ]
-
-
-class _TestRunOptions(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("data_in", ctypes.c_void_p),
-        ("data_out", ctypes.c_void_p),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_void_p),
-        ("ctx_out", ctypes.c_void_p),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("repeat", ctypes.c_int),
-        ("duration", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-        ("batch_size", ctypes.c_uint32),
-    ]
-
-
-class _QueryOptions(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("query_flags", ctypes.c_uint32),
-        ("attach_flags", ctypes.c_uint32),
-        ("prog_ids", ctypes.c_void_p),
-        ("prog_cnt", ctypes.c_uint32),
-        ("prog_attach_flags", ctypes.c_void_p),
-    ]
-
-
-class _LinkInfo(ctypes.Structure):
-    """struct bpf_link_info up to the fields in use (the union holds more)."""
-
-    _fields_ = [
-        ("type", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-        ("prog_id", ctypes.c_uint32),
-        ("pad", ctypes.c_uint32),
-        ("ifindex", ctypes.c_uint32),  # of XDP and tcx links; 0 when the device is gone
-        ("rest", ctypes.c_uint8 * 108),
-    ]
-
-
-class _ProgInfo(ctypes.Structure):
-    _fields_ = [
-        ("type", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-        ("head", ctypes.c_uint8 * 56),
-        ("name", ctypes.c_char * 16),
-        ("rest", ctypes.c_uint8 * 144),
-    ]
-
-
-class _MapInfo(ctypes.Structure):
-    _fields_ = [
-        ("type", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-        ("key_size", ctypes.c_uint32),
-        ("value_size", ctypes.c_uint32),
-        ("max_entries", ctypes.c_uint32),
-        ("rest", ctypes.c_uint8 * 68),
-    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +105,7 @@ def error_number(error: DataPathError) -> int | None:
 def load_program(kind: ProgramType, name: str, code: bytes, *, attach: AttachType, flags: int = 0) -> int:
     """Loads bytecode whose map references are fds of this process; returns a program fd. The verifier's last words are
     in the error."""
-    options = _LoadOptions(sz=ctypes.sizeof(_LoadOptions), expected_attach_type=attach, prog_flags=flags)
+    options = layouts.LoadOptions(sz=ctypes.sizeof(layouts.LoadOptions), expected_attach_type=attach, prog_flags=flags)
     result = _lib.bpf_prog_load(kind, name.encode()[:15], b"GPL", code, len(code) // 8, ctypes.byref(options))
     if result >= 0:
         return int(result)
@@ -235,14 +130,14 @@ def create_map(
     kind: MapType, name: str, key_bytes: int, value_bytes: int, entries: int, *, flags: int = 0, inner_map: int = 0
 ) -> int:
     """A map outside of any program's file; returns its fd. inner_map: of a map of maps, one like those that it will hold."""
-    options = _MapOptions(sz=ctypes.sizeof(_MapOptions), map_flags=flags, inner_map_fd=inner_map)
+    options = layouts.MapOptions(sz=ctypes.sizeof(layouts.MapOptions), map_flags=flags, inner_map_fd=inner_map)
     result = _lib.bpf_map_create(kind, name.encode()[:15], key_bytes, value_bytes, entries, ctypes.byref(options))
     return _checked(result, f"map {name}: create")
 
 
 def map_info(fd: int) -> MapInfo:
     """Shape of an open map."""
-    info = _MapInfo()
+    info = layouts.MapInfo()
     size = ctypes.c_uint32(ctypes.sizeof(info))
     _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "map info")
     return MapInfo(type=info.type, key_bytes=info.key_size, value_bytes=info.value_size, max_entries=info.max_entries)
@@ -262,7 +157,7 @@ def possible_cpus() -> int:
 
 def program_id(fd: int) -> int:
     """The kernel's id of an open program."""
-    info = _ProgInfo()
+    info = layouts.ProgInfo()
     size = ctypes.c_uint32(ctypes.sizeof(info))
     _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "program info")
     return int(info.id)
@@ -274,7 +169,7 @@ def program_name(number: int) -> str | None:
     if fd < 0:
         return None
     try:
-        info = _ProgInfo()
+        info = layouts.ProgInfo()
         size = ctypes.c_uint32(ctypes.sizeof(info))
         _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "program info")
         return bytes(info.name).decode(errors="replace")
@@ -286,7 +181,7 @@ def attached_programs_if_any(ifindex: int, attach: AttachType) -> list[int]:
     """Ids of the programs on a device's tcx hook, whoever attached them; none where the kernel has no such hook, or the device
     is gone. Raises DataPathError."""
     ids = (ctypes.c_uint32 * _MOST_PROGRAMS)()
-    options = _QueryOptions(sz=ctypes.sizeof(_QueryOptions), prog_ids=ctypes.addressof(ids), prog_cnt=_MOST_PROGRAMS)
+    options = layouts.QueryOptions(sz=ctypes.sizeof(layouts.QueryOptions), prog_ids=ctypes.addressof(ids), prog_cnt=_MOST_PROGRAMS)
     result = _lib.bpf_prog_query_opts(ifindex, attach, ctypes.byref(options))
     if result < 0 and ctypes.get_errno() in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
         return []
@@ -296,7 +191,7 @@ def attached_programs_if_any(ifindex: int, attach: AttachType) -> list[int]:
 
 def link_info(fd: int) -> LinkInfo:
     """What an open link does."""
-    info = _LinkInfo()
+    info = layouts.LinkInfo()
     size = ctypes.c_uint32(ctypes.sizeof(info))
     _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "link info")
     return LinkInfo(program_id=info.prog_id, ifindex=info.ifindex)
@@ -304,7 +199,7 @@ def link_info(fd: int) -> LinkInfo:
 
 def create_link(program: int, ifindex: int, attach: AttachType, *, flags: int = 0) -> int:
     """Attaches a program to a device by a bpf_link; returns its fd."""
-    options = _LinkOptions(sz=ctypes.sizeof(_LinkOptions), flags=flags)
+    options = layouts.LinkOptions(sz=ctypes.sizeof(layouts.LinkOptions), flags=flags)
     return _checked(_lib.bpf_link_create(program, ifindex, attach, ctypes.byref(options)), f"attach to ifindex {ifindex}")
 
 
@@ -376,7 +271,7 @@ def run_program(program: int, frame: bytes, context: bytes, *, repeat: int = 1, 
     out = ctypes.create_string_buffer(max(len(frame) + 256, 4096))
     data = ctypes.create_string_buffer(frame, len(frame))
     ctx = ctypes.create_string_buffer(context, len(context))
-    options = _TestRunOptions(sz=ctypes.sizeof(_TestRunOptions), repeat=repeat, flags=flags)
+    options = layouts.TestRunOptions(sz=ctypes.sizeof(layouts.TestRunOptions), repeat=repeat, flags=flags)
     options.data_in, options.data_size_in = ctypes.addressof(data), len(frame)
     if not flags:
         options.data_out, options.data_size_out = ctypes.addressof(out), len(out)

@@ -18,9 +18,10 @@ from dataclasses import replace
 from sriov_xdp.datapath.abi import SLOT_MASK
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, boot_id
-from sriov_xdp.pf import leaving, lifecycle, uplinks, veth
+from sriov_xdp.pf import leaving, lifecycle, live, uplinks, veth
 from sriov_xdp.pf.commit import commit, device_from_text
 from sriov_xdp.pf.context import SELF, Context, Steps, group_of, is_group_of
+from sriov_xdp.pf.errors import FAULTS
 from sriov_xdp.pf.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.intent import Datapath, VfAddress, attachment_from_text, switch_from_json
 from sriov_xdp.pf.inventory import AttachedVf, Change, Stage
@@ -29,7 +30,7 @@ from sriov_xdp.pf.turns import finish
 from sriov_xdp.pf.uplink_text import pf_from_text
 
 _log = logging.getLogger("sriov_xdp.pf")
-_ROW_FAULTS = (*lifecycle.FAULTS, ValueError, KeyError, TypeError)
+_ROW_FAULTS = (*FAULTS, ValueError, KeyError, TypeError)
 TC_KIND, TCX, CLSACT = "tc", "tcx", "clsact"  # how tc programs are attached, for the next start and for teardown
 
 
@@ -138,7 +139,7 @@ def _know_devices(context: Context) -> list[AttachedVf]:
             continue
         vf.stage = Stage.CHANGING
         vf.has_carrier, vf.guest_runs_xdp = link.has_carrier, link.peer_runs_xdp
-        vf.active, vf.active_reason = lifecycle.mode_of(context, vf)
+        vf.active, vf.active_reason = live.mode_of(context, vf)
         take_up_name(context, vf, link)
     return stale
 
@@ -163,7 +164,7 @@ def take_uplink(context: Context, name: str) -> None:
             uplinks.take_up_name(context, pf, link.name)
         context.hooks.leave_other_tc_kind(uplinks.link_name(pf), link.ifindex)
         uplinks.connect(context, pf, link)
-    except lifecycle.FAULTS as error:
+    except FAULTS as error:
         _log.error("uplink %s of %s: %s", pf.spec.uplink, name, error)
         pf.is_awaited = False
         publish_uplink(context, pf)
@@ -174,7 +175,7 @@ def serve(context: Context, vf: AttachedVf) -> bool:
     tried again."""
     try:
         finish(resume(context, vf))
-    except lifecycle.FAULTS as error:
+    except FAULTS as error:
         _log.error("%s: not in service yet: %s", vf.address, error)
         return False
     return True
@@ -190,7 +191,7 @@ def resume(context: Context, vf: AttachedVf) -> Steps[None]:
         context.mailboxes.open(vf.address, attachment.spec.netns)
     link = context.links.find(attachment.ifindex)
     if link and not veth.is_prepared(link, context.instance, attachment):
-        yield from lifecycle.prepare(context, vf)
+        yield from live.prepare(context, vf)
     yield from enforce(context, vf)
     context.hooks.leave_other_tc_kind(str(vf.address), attachment.ifindex)
 
@@ -207,7 +208,7 @@ def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
     if missing:
         vf.stage = Stage.CHANGING
     if missing or vf.stage is not Stage.IN_SERVICE:
-        yield from lifecycle.put_in_service(context, vf)
+        yield from live.put_in_service(context, vf)
 
 
 def missing_hooks(context: Context, vf: AttachedVf) -> list[str]:

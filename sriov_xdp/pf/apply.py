@@ -12,10 +12,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sriov_xdp.pf import lifecycle, operate, uplinks
+from sriov_xdp.pf import lifecycle, live, operate, uplinks
 from sriov_xdp.pf.commit import commit
 from sriov_xdp.pf.context import Actor, Context, Steps, record_of
-from sriov_xdp.pf.errors import Conflict, Invalid, PfError
+from sriov_xdp.pf.errors import FAULTS, Conflict, Invalid, PfError
 from sriov_xdp.pf.intent import AdapterSpec, Attachment, HostIntent, PfSpec, VfAddress
 from sriov_xdp.pf.inventory import Change, PfEntry
 from sriov_xdp.pf.modes import pinned_problem
@@ -67,7 +67,7 @@ def apply(context: Context, wanted: HostIntent, actor: Actor) -> Steps[list[Step
         for part in parts_of(steps):
             try:
                 yield from context.turns.take(_carry_out(context, part, actor))
-            except lifecycle.FAULTS as error:
+            except FAULTS as error:
                 raise _explained(error, done, part, len(steps)) from error
             done += part
             yield None
@@ -147,7 +147,7 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     for vf in attachments:
         attached = context.inventory.vfs.get(vf)
         if attached:
-            yield from lifecycle.change_live(context, attached, former[vf])
+            yield from live.change_live(context, attached, former[vf])
 
 
 def _changed_attachments(context: Context, steps: list[Step], switches: Mapping[str, Switch | None]) -> dict[VfAddress, Attachment]:
@@ -199,7 +199,7 @@ def _put_pf(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
         yield None
         if link:
             uplinks.connect(context, inventory.pf(spec.name), link)
-    except lifecycle.FAULTS:
+    except FAULTS:
         undone = record_of("", "", actor, f"{request}: undone", Outcome.FAILED)
         commit(context, Change(pfs={spec.name: former}), [undone])
         _return_uplink(context, former)

@@ -30,7 +30,7 @@ from sriov_xdp.pf.context import Actor, Context, record_of
 from sriov_xdp.pf.errors import PfError
 from sriov_xdp.pf.images import slot_of
 from sriov_xdp.pf.inventory import AttachedVf
-from sriov_xdp.pf.lifecycle import link_event
+from sriov_xdp.pf.live import link_event
 from sriov_xdp.pf.metrics import RequestMetrics
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.errors import StoreError

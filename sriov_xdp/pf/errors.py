@@ -1,6 +1,10 @@
 """Why an operator's command was not carried out. The class tells the kind of failure, the text subject, observation and
 remedy."""
 
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.host.errors import HostError
+from sriov_xdp.store.errors import StoreError
+
 
 class PfError(Exception):
     """Base; by itself: the host or the data path failed."""
@@ -20,3 +24,7 @@ class Conflict(PfError):
 
 class Invalid(PfError):
     """The command itself makes no sense."""
+
+
+FAULTS = (HostError, DataPathError, PfError, StoreError, OSError)
+"""What may go wrong with one object while the others are served on."""

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link
 from sriov_xdp.host.monitor import Change, FilterRemoval, FolderMonitor, LinkChange, LinkMonitor
-from sriov_xdp.pf import adoption, lifecycle, uplinks
+from sriov_xdp.pf import adoption, lifecycle, live, uplinks
 from sriov_xdp.pf.context import Context, Steps
+from sriov_xdp.pf.errors import FAULTS
 from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.inventory import AttachedVf, Stage
 from sriov_xdp.pf.log_budget import BudgetedLog, LogKind
@@ -67,7 +68,7 @@ class HostEvents:
         for change in changes:
             try:
                 self._on_change(change)
-            except lifecycle.FAULTS as error:  # of one device; the others' changes were read too and come only once
+            except FAULTS as error:  # of one device; the others' changes were read too and come only once
                 self._complain(f"device with ifindex {change.ifindex}", "a change could not be followed", error)
 
     def on_names(self) -> None:
@@ -123,13 +124,13 @@ class HostEvents:
             for vf in self._attached():
                 try:
                     yield from self._look_at(vf)
-                except lifecycle.FAULTS as error:
+                except FAULTS as error:
                     self._complain(str(vf.address), "its device could not be looked at", error)
                 yield None
             for pf in list(self._context.inventory.pfs.values()):
                 try:
                     self._look_at_uplink(pf.spec.name)
-                except lifecycle.FAULTS as error:
+                except FAULTS as error:
                     self._complain(pf.spec.name, "its uplink could not be looked at", error)
                 yield None
             yield from lifecycle.remove_leftovers(self._context)
@@ -144,7 +145,7 @@ class HostEvents:
         elif vf.stage is Stage.IN_SERVICE:
             self._follow(vf, link)
             if link.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf):
-                yield from lifecycle.follow_mtu(self._context, vf)
+                yield from live.follow_mtu(self._context, vf)
 
     def _look_at_uplink(self, name: str) -> None:
         pf = self._context.inventory.pfs[name]
@@ -161,7 +162,7 @@ class HostEvents:
             try:
                 if vf.stage is Stage.IN_SERVICE:
                     yield from adoption.enforce(self._context, vf)
-            except lifecycle.FAULTS as error:
+            except FAULTS as error:
                 self._complain(str(vf.address), "its programs could not be put back yet", error)
             if number % _VFS_A_STEP == 0:
                 yield None
@@ -169,7 +170,7 @@ class HostEvents:
             try:
                 if pf.uplink:
                     uplinks.enforce(self._context, pf)
-            except lifecycle.FAULTS as error:
+            except FAULTS as error:
                 self._complain(pf.spec.name, "the programs of its uplink could not be put back yet", error)
 
     def _resume(self, vf: AttachedVf) -> Steps[None]:
@@ -177,7 +178,7 @@ class HostEvents:
             return
         try:
             yield from adoption.resume(self._context, vf)
-        except lifecycle.FAULTS as error:
+        except FAULTS as error:
             self._complain(str(vf.address), "not in service yet", error)
 
     def _follow_rested(self) -> None:
@@ -190,7 +191,7 @@ class HostEvents:
             link = self._context.links.find(vf.attachment.ifindex) if vf else None
             if vf and link:
                 vf.is_restless = False
-                vf.active_reason = lifecycle.mode_of(self._context, vf)[1]
+                vf.active_reason = live.mode_of(self._context, vf)[1]
                 self._follow(vf, link)
         guests = frozenset(vf.attachment.spec.guest for vf in self._context.inventory.vfs.values())
         self._program_changes.forget_all_but(guests)
@@ -231,7 +232,7 @@ class HostEvents:
             return
         self._follow(vf, link)
         if link.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf):
-            self._context.start(lifecycle.follow_mtu(self._context, vf))  # the representor's MTU is what holds a guest to its own
+            self._context.start(live.follow_mtu(self._context, vf))  # the representor's MTU is what holds a guest to its own
 
     def _check_namespace(self, vf: AttachedVf) -> None:
         attachment = vf.attachment
@@ -259,9 +260,9 @@ class HostEvents:
         if not guest_runs_xdp and self._program_changes.is_restless(guest, now):
             self._waiting.add(vf.address)
             vf.is_restless = True
-            vf.active_reason = lifecycle.mode_of(self._context, vf)[1]
+            vf.active_reason = live.mode_of(self._context, vf)[1]
             return
-        lifecycle.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
+        live.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
 
     def _complain(self, subject: str, text: str, error: Exception) -> None:
         self._budgeted.write(logging.ERROR, subject, LogKind.EVENTS, "%s: %s: %s", subject, text, error)

@@ -14,11 +14,8 @@ _READ = (features.GRO, features.TX_CHECKSUM, features.TX_VLAN)
 
 
 def guest_ends(context: Context) -> list[dict[str, Any]]:
-    """A document a VF: its problems, each with a remedy; and one of each stored object that could not be taken up."""
-    remedy = "stop the daemon and mend the state with `sriov-xdp recover`, the object works on unmanaged until then"
-    damaged = [{"vf": name, "problems": [f"{why}; {remedy}"]} for name, why in sorted(context.damaged.items())]
-    found = [{"vf": str(vf.address), "problems": _problems(context, vf)} for _address, vf in sorted(context.inventory.vfs.items())]
-    return [*found, *damaged]
+    """A document a VF: its problems, each with a remedy."""
+    return [{"vf": str(vf.address), "problems": _problems(context, vf)} for _address, vf in sorted(context.inventory.vfs.items())]
 
 
 def host(context: Context) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The life of a VF: attach, detach, moved between kinds of program, and adopted after a restart.
+"""The life of a VF: attach, detach, unplugged, and made anew after a boot.
 
 Verbs are steps: what makes the kernel wait runs beside the writer, and one verb at a time (Turns). Intent is stored before
 anything is made, what is made is marked in the same call, and a port comes up last; so a process that dies anywhere leaves what
@@ -8,60 +8,30 @@ beside it.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from sriov_xdp.datapath.abi import MAX_FDB_ENTRIES
-from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
 from sriov_xdp.host.namespaces import NewNamespace
-from sriov_xdp.mailbox.messages import Event, EventCode
-from sriov_xdp.pf import leaving, veth
+from sriov_xdp.pf import leaving, live, veth
 from sriov_xdp.pf.commit import commit
 from sriov_xdp.pf.context import SELF, Actor, Context, Steps, group_of, record_of
-from sriov_xdp.pf.errors import Conflict, Invalid, PfError, Refused
-from sriov_xdp.pf.hooks import VF_TC, VF_XDP
+from sriov_xdp.pf.errors import Conflict, Invalid, Refused
 from sriov_xdp.pf.images import slot_of
-from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, LinkState, VfAddress
+from sriov_xdp.pf.intent import AdapterSpec, Attachment, VfAddress
 from sriov_xdp.pf.inventory import AttachedVf, Change, Stage
-from sriov_xdp.pf.modes import active_datapath, pinned_problem, xdp_problem
+from sriov_xdp.pf.modes import pinned_problem
 from sriov_xdp.pf.publish import publish_pfs, publish_ports, start_counters
 from sriov_xdp.store.audit import Outcome
-from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import address_form_problem
 
 _log = logging.getLogger("sriov_xdp.pf")
-LINK_SPEED_MBPS = 10_000
 _MACHINE_ID = Path("/etc/machine-id")
-FAULTS = (HostError, DataPathError, PfError, StoreError, OSError)
-T = TypeVar("T")
-
-
-def beside(context: Context, work: Callable[[Links], T]) -> Steps[T]:
-    """A step that waits beside the writer. Raises what work raises."""
-    future: Future[T] = context.beside.submit(work)
-    yield future
-    return future.result()
-
-
-def mode_of(context: Context, attached: AttachedVf) -> tuple[Datapath, str]:
-    """The program kind that the VF should have now, and why."""
-    mode = attached.attachment.spec.datapath
-    active, reason = active_datapath(
-        mode,
-        guest_runs_xdp=attached.guest_runs_xdp,
-        mtu_bytes=context.inventory.mtu_bytes(attached.address.pf),
-        jumbo=context.jumbo_xdp,
-    )
-    if attached.is_restless and mode is Datapath.AUTO and active is Datapath.XDP:
-        reason = "auto: the guest's XDP program comes and goes"
-    return active, reason
 
 
 def default_mac(spec: AdapterSpec) -> MacAddress:
@@ -181,56 +151,14 @@ def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace
         veth.prepare(links, attachment, context.instance, vlan)
 
     undo.callback(_remove_pair, context, attachment)
-    yield from beside(context, make)
+    yield from live.beside(context, make)
     attached.stage = Stage.CHANGING
     start_counters(context, attached.address)
     publish_ports(context, [attached])
     publish_pfs(context, [attached.address.pf])
     context.mailboxes.open(attached.address, attachment.spec.netns)
     undo.callback(context.mailboxes.close, attached.address)
-    yield from put_in_service(context, attached)
-
-
-def prepare(context: Context, attached: AttachedVf) -> Steps[None]:
-    """Both ends of a pair that was made, but perhaps not made ready."""
-    vlan = context.inventory.vlan(attached)
-    yield from beside(context, lambda links: veth.prepare(links, attached.attachment, context.instance, vlan))
-
-
-def put_in_service(context: Context, attached: AttachedVf) -> Steps[None]:
-    """Programs, then up. May be done again. Raises HostError, DataPathError; then the port is down or as it was."""
-    attached.stage = Stage.CHANGING
-    active, reason = mode_of(context, attached)
-    attachment, hooks = attached.attachment, context.hooks
-    name, before = str(attached.address), dict(attached.guest_features_before)
-
-    def attach_and_open(links: Links) -> dict[str, bool]:
-        hooks.attach_tc(name, VF_TC, attachment.ifindex)
-        changed = _enter_xdp(context, links, attachment, before) if active is Datapath.XDP else before
-        if active is not Datapath.XDP:
-            hooks.detach_xdp(name)
-        veth.open_port(links, attachment, is_up=attachment.spec.link_state is not LinkState.DISABLE)
-        return changed
-
-    attached.guest_features_before = yield from beside(context, attach_and_open)
-    attached.active, attached.active_reason = active, reason
-    attached.stage = Stage.IN_SERVICE
-
-
-def _enter_xdp(context: Context, links: Links, attachment: Attachment, before: dict[str, bool]) -> dict[str, bool]:
-    """Refuses while the representor's MTU, which is what keeps longer frames out, is still too large for it, and when the guest
-    end cannot be made fit for it."""
-    link = links.find(attachment.ifindex)
-    problem = xdp_problem(link.mtu_bytes, context.jumbo_xdp) if link else None
-    if problem:
-        raise HostError(f"representor {attachment.representor}: no XDP yet: {problem}")
-    changed = veth.enter_xdp(links, attachment)
-    try:
-        context.hooks.attach_xdp(str(attachment.vf), VF_XDP, attachment.ifindex)
-    except DataPathError:
-        veth.leave_xdp(links, attachment, {**changed, **before})
-        raise
-    return {**changed, **before}
+    yield from live.put_in_service(context, attached)
 
 
 def _forget(context: Context, vf: VfAddress, actor: Actor) -> None:
@@ -256,7 +184,7 @@ def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach
     commit(context, Change(attachments={vf: None}), [record], leaving.note(attachment))
     context.mailboxes.close(vf)
     try:
-        yield from beside(context, lambda links: veth.remove(links, attachment))
+        yield from live.beside(context, lambda links: veth.remove(links, attachment))
     except HostError as error:  # nothing enters by it any more; it is tried again
         _log.error("%s: %s", vf, error)
         context.leftovers[attachment.ifindex] = attachment
@@ -268,7 +196,7 @@ def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach
 def remove_leftovers(context: Context) -> Steps[None]:
     """Pairs of former VFs that the kernel would not let go."""
     for attachment in list(context.leftovers.values()):
-        yield from beside(context, lambda links, attachment=attachment: veth.remove(links, attachment))  # type: ignore[misc]
+        yield from live.beside(context, lambda links, attachment=attachment: veth.remove(links, attachment))  # type: ignore[misc]
         del context.leftovers[attachment.ifindex]
         _end(context, attachment)
 
@@ -293,105 +221,6 @@ def is_plugged(context: Context, attached: AttachedVf) -> bool:
     attachment = attached.attachment
     link = context.links.find(attachment.ifindex)
     return link is not None and link.kind == "veth" and namespaces.identity(attachment.spec.netns) == attachment.netns_id
-
-
-def apply_link_state(context: Context, attached: AttachedVf) -> None:
-    """A disabled VF's guest sees no carrier. One that is not yet in service stays down whatever was said."""
-    if attached.stage is Stage.IN_SERVICE:
-        is_up = attached.attachment.spec.link_state is not LinkState.DISABLE
-        veth.open_port(context.links, attached.attachment, is_up=is_up)
-    context.mailboxes.push(attached.address, link_event(attached))
-
-
-def link_event(attached: AttachedVf) -> Event:
-    """The VF's link as its driver hears of it."""
-    is_up = attached.attachment.spec.link_state is not LinkState.DISABLE
-    return Event(code=EventCode.LINK_CHANGE, link_is_up=is_up, link_speed_mbps=LINK_SPEED_MBPS if is_up else 0)
-
-
-def follow_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
-    """Both ends of a working VF take the switch's MTU. A guest that cannot (its own XDP program may forbid it) keeps the
-    others from nothing; it is asked again when all devices are looked at. XDP goes before a larger MTU comes."""
-    mtu_bytes = context.inventory.mtu_bytes(attached.address.pf)
-    if attached.active is Datapath.XDP and xdp_problem(mtu_bytes, context.jumbo_xdp):
-        yield from set_active(context, attached)
-    try:
-        yield from beside(context, lambda links: veth.set_mtu(links, attached.attachment, mtu_bytes))
-    except HostError as error:
-        _log.warning("%s: MTU %d cannot be set yet: %s", attached.address, mtu_bytes, error)
-    yield from set_active(context, attached)
-
-
-def leave_xdp_for(context: Context, attached: AttachedVf, mtu_bytes: int) -> Steps[None]:
-    """Before a PF's MTU becomes mtu_bytes: a port that must not run XDP with it leaves it."""
-    spec = attached.attachment.spec
-    coming = active_datapath(spec.datapath, guest_runs_xdp=attached.guest_runs_xdp, mtu_bytes=mtu_bytes, jumbo=context.jumbo_xdp)
-    if coming[0] is Datapath.TCX:
-        yield from set_active(context, attached, coming)
-
-
-def show_vlan(context: Context, attached: AttachedVf) -> Steps[None]:
-    """The guest reads its port's VLAN from the alias."""
-    vlan = context.inventory.vlan(attached)
-    yield from beside(context, lambda links: veth.set_guest_alias(links, attached.attachment, vlan))
-
-
-def guest_xdp_changed(context: Context, attached: AttachedVf, *, guest_runs_xdp: bool) -> None:
-    """The guest attached a program to its end, or took it off. First of all its frames must pass through the program, in
-    every mode; then an automatic VF changes its own, when it is its turn."""
-    attached.guest_runs_xdp = guest_runs_xdp
-    publish_ports(context, [attached])
-    veth.set_checksum_for_guest_program(context.links, attached.attachment, is_needed=guest_runs_xdp)
-    context.start(_follow_guest(context, attached))
-
-
-def _follow_guest(context: Context, attached: AttachedVf) -> Steps[None]:
-    if context.inventory.vfs.get(attached.address) is not attached:
-        return
-    try:
-        yield from set_active(context, attached)
-    except FAULTS as error:
-        attached.active_reason = f"{attached.attachment.spec.datapath}: {error}"
-        _log.error("%s: the data path could not follow the guest: %s", attached.address, error)
-
-
-def set_active(context: Context, attached: AttachedVf, wanted: tuple[Datapath, str] | None = None) -> Steps[None]:
-    """Moves a working VF to the kind of program that it should have now. The tc program stays throughout, so no frame finds the
-    port without a policy; at most those in flight are lost. Raises HostError, DataPathError; then it is as it was."""
-    active, reason = wanted or mode_of(context, attached)
-    if attached.active is active or attached.stage is not Stage.IN_SERVICE:
-        attached.active_reason = reason if attached.active is active else attached.active_reason
-        return
-    attachment, before = attached.attachment, dict(attached.guest_features_before)
-
-    def move(links: Links) -> dict[str, bool]:
-        if active is Datapath.XDP:
-            return _enter_xdp(context, links, attachment, before)
-        context.hooks.detach_xdp(str(attachment.vf))
-        veth.leave_xdp(links, attachment, before)
-        return {}
-
-    attached.stage = Stage.CHANGING
-    try:
-        attached.guest_features_before = yield from beside(context, move)
-        attached.active, attached.active_reason = active, reason
-    finally:
-        attached.stage = Stage.IN_SERVICE
-    context.mode_switches[attached.address] = context.mode_switches.get(attached.address, 0) + 1
-    _log.info("%s: data path is %s now: %s", attached.address, active, reason)
-
-
-def change_live(context: Context, attached: AttachedVf, former: Attachment) -> Steps[None]:
-    """What a changed adapter needs beside maps: alias, address, link, kind of data path. The guest keeps its interface."""
-    spec = attached.attachment.spec
-    alias = veth.host_alias(context.instance, attached.attachment)
-    yield from show_vlan(context, attached)
-    yield from beside(context, lambda links: links.change(attached.attachment.ifindex, ifalias=alias))
-    if attached.attachment.admin_mac != former.admin_mac:
-        yield from beside(context, lambda links: veth.set_guest_mac(links, attached.attachment))
-    if spec.link_state is not former.spec.link_state:
-        apply_link_state(context, attached)
-    yield from set_active(context, attached)
 
 
 def restored(attachment: Attachment, fresh: Attachment) -> Attachment:

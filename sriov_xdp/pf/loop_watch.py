@@ -11,8 +11,8 @@ from collections import Counter
 from sriov_xdp.datapath.probes import probe
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.probe import ProbeSocket
-from sriov_xdp.pf import lifecycle
 from sriov_xdp.pf.context import Context
+from sriov_xdp.pf.errors import FAULTS
 from sriov_xdp.pf.images import slot_of
 from sriov_xdp.pf.inventory import AttachedVf, Stage
 from sriov_xdp.pf.loops import GuestPort, Loops, Probe
@@ -101,7 +101,7 @@ class LoopWatch:
     def _publish(self, vf: AttachedVf) -> None:
         try:
             publish_ports(self._context, [vf])
-        except lifecycle.FAULTS as error:  # of one port; others are to be cut as well
+        except FAULTS as error:  # of one port; others are to be cut as well
             _log.error("%s: its part in floods could not be changed: %s", vf.address, error)
 
     def _send(self, socket: ProbeSocket, vf: AttachedVf, wanted: Probe) -> None:

@@ -7,10 +7,10 @@ Verbs in steps, as in lifecycle. For the pf package and the admin API.
 import json
 from dataclasses import dataclass, field, replace
 
-from sriov_xdp.pf import lifecycle
+from sriov_xdp.pf import lifecycle, live
 from sriov_xdp.pf.commit import commit
 from sriov_xdp.pf.context import Actor, Context, Steps, record_of
-from sriov_xdp.pf.errors import Conflict, NotFound, Refused
+from sriov_xdp.pf.errors import FAULTS, Conflict, NotFound, Refused
 from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, LinkState, VfAddress, attachment_to_text, switch_to_json
 from sriov_xdp.pf.inventory import AttachedVf, Change
 from sriov_xdp.pf.modes import pinned_problem
@@ -67,7 +67,7 @@ def leave_xdp_for(context: Context, switches: list[Switch]) -> Steps[None]:
     for switch in switches:
         for vf in context.inventory.vfs_of_pf(switch.pf):
             if vf.active is Datapath.XDP:
-                yield from lifecycle.leave_xdp_for(context, vf, switch.mtu_bytes)
+                yield from live.leave_xdp_for(context, vf, switch.mtu_bytes)
 
 
 def settle_ports(context: Context, vlans: dict[VfAddress, Vlan], mtus: dict[str, int | None]) -> Steps[None]:
@@ -76,9 +76,9 @@ def settle_ports(context: Context, vlans: dict[VfAddress, Vlan], mtus: dict[str,
         if context.inventory.vfs.get(address) is not vf:
             continue
         if vlans.get(address) != context.inventory.vlan(vf):
-            yield from lifecycle.show_vlan(context, vf)
+            yield from live.show_vlan(context, vf)
         if address.pf in mtus and mtus[address.pf] != context.inventory.mtu_bytes(address.pf):
-            yield from lifecycle.follow_mtu(context, vf)
+            yield from live.follow_mtu(context, vf)
 
 
 def set_switch(context: Context, name: str, change: SettingsChange, actor: Actor) -> Steps[Switch]:
@@ -150,8 +150,8 @@ def change_adapter(context: Context, attached: AttachedVf, spec: AdapterSpec, ac
     changed = changed_attachment(context, attached, spec)
     commit(context, Change(attachments={attached.address: changed}), [adapter_record(former, changed, actor, request)])
     try:
-        yield from lifecycle.change_live(context, attached, former)
-    except lifecycle.FAULTS:
+        yield from live.change_live(context, attached, former)
+    except FAULTS:
         if spec.datapath is not former.spec.datapath and attached.attachment == changed:
             back = replace(changed, spec=replace(changed.spec, datapath=former.spec.datapath))
             undone = adapter_record(changed, back, actor, f"{request}: undone, the data path could not change")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from host_example import ADAPTER, EXAMPLE, WEB, example, guests, problems
 
-from sriov_xdp.api import config
+from sriov_xdp.api import documents
 from sriov_xdp.api.config import from_content, parse
 from sriov_xdp.api.sentences import one_of
 from sriov_xdp.pf.errors import Invalid
@@ -25,7 +25,7 @@ class Mistake:
 
 
 def _keys(found: re.Match[str]) -> str:
-    names = one_of(list(getattr(config, found["model"]).model_fields))
+    names = one_of(list(getattr(documents, found["model"]).model_fields))
     return names.replace(" or ", " and ") if found["and"] else names
 
 
@@ -84,7 +84,7 @@ def test_a_key_given_twice_is_named_with_both_lines_and_alone(old: str, new: str
 def test_mistakes_of_every_kind_are_reported_at_once_by_line() -> None:
     text = example("num_vfs: 8", "num_vfs: 0100").replace("deny_reply: silent", "deny_reply: loud").replace("kind: vf", "king: vf")
     text = text.replace("    pf: pf0", "    pf: pf9").replace("mtu: 1500", "mtu: 10").replace("port_group: web", "port_group: www")
-    keys = one_of(list(config.AdapterDocument.model_fields))
+    keys = one_of(list(documents.AdapterDocument.model_fields))
     assert [
         "host.yaml:5: pfs[0].num_vfs: 0100; expected a number from 1 to 256; 0100 is octal for some readers: write 100 or 64",
         "host.yaml:9: switches[0].pf: pf9: no such PF; expected pf0; correct it or add the PF",
@@ -140,6 +140,13 @@ CERTAINTIES = {
         "port_group: web",
         "port_group: www",
         "24: guests[0].adapters[0].port_group: www: no such port group; expected lab, web;",
+    ),
+    "a group's ports meet whatever its VLAN is": (
+        "vlan: {access: 100}",
+        "vlan: {access: 0}",
+        ADAPTER,
+        WEB_TWICE,
+        SAME_MAC,
     ),
     "a guest without its namespace has its name": (
         "netns: vm1 ",

@@ -12,7 +12,7 @@ import pytest
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link
 from sriov_xdp.host.monitor import LinkChange
-from sriov_xdp.pf import events, lifecycle
+from sriov_xdp.pf import events, live
 from sriov_xdp.pf.events import HostEvents
 from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, PfSpec, VfAddress
 from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, Stage
@@ -233,7 +233,7 @@ def test_changes_that_cannot_be_followed_have_a_budget_of_log_lines(
     def fails(*_arguments: object, **_options: object) -> None:
         raise OSError("device busy")
 
-    monkeypatch.setattr(lifecycle, "guest_xdp_changed", fails)
+    monkeypatch.setattr(live, "guest_xdp_changed", fails)
     host.devices[host.vf().attachment.ifindex] = replace(_link(host.vf()), peer_runs_xdp=True)
     host.batches = [[_change(host.devices[host.vf().attachment.ifindex])] for _time in range(100)]
     for _time in range(100):

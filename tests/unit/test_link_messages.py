@@ -8,7 +8,7 @@ import pytest
 from sriov_xdp.host.monitor import AddressChange, FilterRemoval, LinkChange, latest, parse
 
 NEWLINK, DELLINK, NEWADDR, DELADDR = 16, 17, 20, 21
-DELQDISC, NEWTFILTER, DELTFILTER = 37, 44, 45
+DELQDISC, DELTFILTER, DELCHAIN = 37, 45, 101
 UP, LOWER_UP = 1, 0x10000
 ADDRESS, IFNAME, MTU, MAX_MTU = 1, 3, 4, 51
 MAC = bytes.fromhex("020000000101")
@@ -30,21 +30,20 @@ def address(kind: int, ifindex: int) -> bytes:
     return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
 
 
-def filters(kind: int, ifindex: int) -> bytes:
-    body = struct.pack("=BxHiIII", socket.AF_UNSPEC, 0, ifindex, 0, 0, 0)
+def traffic_control(kind: int, ifindex: int) -> bytes:
+    body = struct.pack("=BBHiIII", 0, 0, 0, ifindex, 0, 0, 0)
     return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
 
 
 def seen(messages: list[bytes]) -> list[str]:
-    """What is left of a batch, a word a change: +a is device a with carrier, -a without, !a its end, ~a an IP address, xa a filter
-    taken off."""
+    """What is left of a batch, a word a change: +a is device a with carrier, -a without, !a its end, ~a an address, %a a filter."""
     words = []
     for message in latest(messages):
         change = parse(message)
         if isinstance(change, LinkChange):
             words.append(("!" if change.is_gone else "+" if change.has_carrier else "-") + chr(change.ifindex))
         elif change is not None:
-            words.append(("x" if isinstance(change, FilterRemoval) else "~") + chr(change.ifindex))
+            words.append(("%" if isinstance(change, FilterRemoval) else "~") + chr(change.ifindex))
     return words
 
 
@@ -56,9 +55,9 @@ def batch(text: str) -> list[bytes]:
         "!": lambda ifindex: link(DELLINK, ifindex),
         "~": lambda ifindex: address(NEWADDR, ifindex),
         "^": lambda ifindex: address(DELADDR, ifindex),
-        "x": lambda ifindex: filters(DELTFILTER, ifindex),
-        "q": lambda ifindex: filters(DELQDISC, ifindex),
-        "y": lambda ifindex: filters(NEWTFILTER, ifindex),
+        "%": lambda ifindex: traffic_control(DELTFILTER, ifindex),
+        "&": lambda ifindex: traffic_control(DELQDISC, ifindex),
+        "?": lambda ifindex: traffic_control(DELCHAIN, ifindex),
     }
     return [made[word[0]](ord(word[1])) for word in text.split()]
 
@@ -112,8 +111,8 @@ def test_attributes_that_make_no_sense_end_the_reading() -> None:
         ("!a !a", "!a !a"),
         ("~a +a ^a +a ~a", "+a ~a"),  # addresses are another matter than the link
         ("+a ~a -a", "~a -a"),
-        ("xa +a xa qa", "+a xa"),
-        ("xa ya", "xa"),  # one of somebody else in its place does not hide that ours went
+        ("%a &a +a", "%a +a"),  # a removed qdisc takes its filters along
+        ("&a ?a", "%a"),  # what nobody asked for stands for nothing
     ],
 )
 def test_the_last_change_of_a_device_stands_for_those_before(sent: str, left: str) -> None:

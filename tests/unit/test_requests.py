@@ -56,7 +56,7 @@ MODELS = sorted({model for model, _run in COMMANDS.values()}, key=lambda model: 
 def test_wrong_values_are_problems_of_one_short_line_each(model: type, document: dict) -> None:
     with pytest.raises(ValidationError) as failed:
         model.model_validate_json(json.dumps(document))
-    text = problems_of(failed.value)
+    text = problems_of(model, failed.value)
     assert [True] * len(text.splitlines()) == [0 < len(line) < 400 for line in text.splitlines()]
 
 
@@ -76,7 +76,7 @@ def test_any_document_is_a_request_or_a_problem(model: type, data: st.DataObject
     try:
         model.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        text = problems_of(error)
+        text = problems_of(model, error)
     assert text
 
 

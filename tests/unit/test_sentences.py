@@ -7,7 +7,7 @@ from typing import Any, get_origin
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from sriov_xdp.api import commands, config
+from sriov_xdp.api import commands, documents
 from sriov_xdp.api.findings import Path
 from sriov_xdp.api.sentences import declared, expected, findings
 
@@ -26,7 +26,7 @@ JARGON = (
     "None",
     "<class",
 )
-MODELS = {model.__name__: model for model in [config.HostDocument, *(model for model, _run in commands.COMMANDS.values())]}
+MODELS = {model.__name__: model for model in [documents.HostDocument, *(model for model, _run in commands.COMMANDS.values())]}
 
 
 def models_below(model: type[BaseModel], path: Path = ()) -> Iterator[tuple[Path, type[BaseModel]]]:
@@ -68,7 +68,7 @@ def test_every_wrong_value_of_every_field_has_a_sentence(model: type[BaseModel],
                 observed, wanted, remedy = finding.text.split("; ", 2)
                 assert observed
                 assert wanted.startswith("expected ")
-                assert wanted != "expected a text" or model is not config.HostDocument, "a field needs a Form"
+                assert wanted != "expected a text" or model is not documents.HostDocument, "a field needs a Form"
                 assert remedy
                 assert not [word for word in JARGON if word in finding.text], finding.text
 
@@ -82,7 +82,7 @@ def test_every_field_says_what_it_expects(model: type[BaseModel], path: Path) ->
 
 def test_what_stands_where_nothing_is_declared_is_not_declared() -> None:
     paths: list[Path] = [("x",), ("pfs", "x"), ("pfs", 0, "x"), ("version", 0), ("version", "x"), ("pfs", 0, "name", "x")]
-    assert [None] * len(paths) == [declared(config.HostDocument, path).kind for path in paths]
+    assert [None] * len(paths) == [declared(documents.HostDocument, path).kind for path in paths]
 
 
 def test_a_request_that_is_wrong_is_told_as_a_configuration_is() -> None:
@@ -90,6 +90,6 @@ def test_a_request_that_is_wrong_is_told_as_a_configuration_is() -> None:
         commands.SetVf.model_validate({"vf": "pf0", "mac": "junk", "link_stat": "up"})
     assert [
         'vf: "pf0"; expected a PF\'s name, vf and a number, as in pf0vf3; correct it',
-        'mac: "junk"; expected six hexadecimal bytes, as in 02:00:00:00:01:01; correct it',
-        "link_stat: unknown key; expected vf, mac, link_state or datapath; write link_state, or remove it",
+        'mac: "junk"; expected six hexadecimal bytes, as in 02:00:00:00:01:01, or inherit; correct it',
+        "link_stat: unknown key; expected vf, mac, port_group, link_state or datapath; write link_state, or remove it",
     ] == [str(finding) for finding in findings(commands.SetVf, refusal.value, None, 100)]

@@ -55,7 +55,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 mkfifo /run/never
 trap 'sync; echo o > /proc/sysrq-trigger; read nothing < /run/never' EXIT
 ip link set lo up
-/bin/sh {OUT}/{COMMAND_FILE} > {OUT}/{LOG_FILE} 2>&1
+/bin/sh {OUT}/{COMMAND_FILE} < /dev/null > {OUT}/{LOG_FILE} 2>&1
 echo $? > {OUT}/{EXIT_FILE}
 """
 
