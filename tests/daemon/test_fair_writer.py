@@ -123,10 +123,10 @@ def test_what_a_flapping_link_says_is_read_in_small_parts(scene: Scene) -> None:
     before = scene.metric(turns)
     os.kill(scene.daemon.process.pid, signal.SIGSTOP)
     try:
-        scene.bad.run(sys.executable, "-c", FLAP, "80")
+        scene.bad.run(sys.executable, "-c", FLAP, "200")
     finally:
         os.kill(scene.daemon.process.pid, signal.SIGCONT)
-    wait_until(lambda: scene.metric(turns) - before >= 80 * 4 // MOST_MESSAGES, "the messages are read")
+    wait_until(lambda: scene.metric(turns) - before >= 300 // MOST_MESSAGES, "some 400 messages are read")
 
 
 def test_a_guest_that_flaps_its_link_keeps_nobody_waiting(scene: Scene) -> None:
