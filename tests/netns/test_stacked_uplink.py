@@ -57,8 +57,8 @@ def test_that_tc_serves_it_alone_is_shown_and_survives_a_restart(scene: Scene) -
 
 def test_generic_xdp_that_an_earlier_version_left_is_taken_off(scene: Scene) -> None:
     scene.daemon.kill()
-    build = next(path for path in scene.daemon.bpffs.iterdir() if path.name != "links")
-    program = libbpf.open_pin(build / "progs" / "xdp_uplink_0")
+    [programs_of_build] = scene.daemon.bpffs.glob("*/progs")
+    program = libbpf.open_pin(programs_of_build / "xdp_uplink_0")
     ifindex = int(Path(f"/sys/class/net/{scene.uplink}/ifindex").read_text())
     link = libbpf.create_link(program, ifindex, AttachType.XDP, flags=XDP_FLAGS_SKB_MODE)
     libbpf.pin(link, scene.daemon.bpffs / "links" / "uplink0_xdp")
