@@ -167,7 +167,9 @@ def require_consent(steps: list[Step]) -> None:
     losses = [f"{step.action} {step.kind} {step.name}: {step.consequence}" for step in steps if step.consequence]
     if losses:
         text = "\n".join(losses)
-        raise Refused(f"{text}\napply: nothing was done, as {len(losses)} steps take something away; --yes says that it is meant")
+        raise Refused(
+            f"{text}\napply: nothing was done; steps that take something away: {len(losses)}; --yes says that they are meant"
+        )
 
 
 def _diff(context: Context, wanted: Wanted, _actor: Actor) -> Any:

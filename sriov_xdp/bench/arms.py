@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sriov_xdp.bench import ovs, programs
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, run
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.libbpf import AttachType, ProgramType
 from sriov_xdp.host import kernel
@@ -171,13 +171,3 @@ def _without_bridge_filters() -> Iterator[None]:
     finally:
         if before is not None:
             path.write_text(before)
-
-
-def ifindex_of(guest: Namespace, device: str = "eth0") -> int:
-    """Inside the guest."""
-    with entered(guest):
-        links = Links()
-        try:
-            return links.by_name(device).ifindex
-        finally:
-            links.close()

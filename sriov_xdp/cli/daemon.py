@@ -135,7 +135,9 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
             _log.error("configuration %s: %s %s %s: %s", fingerprint, step.action, step.kind, step.name, step.consequence)
         text = "configuration %s: not applied, as it takes something away; `sriov-xdp apply -f FILE --yes` or `daemon --yes` does"
         _log.error(text, fingerprint)
-        service.context.unapplied = f"{fingerprint} of the start is not applied: {len(losses)} steps would take something away"
+        service.context.unapplied = (
+            f"{fingerprint} of the start is not applied: steps that would take something away: {len(losses)}"
+        )
         return
     steps = finish(apply.apply(service.context, intent, SELF))
     service.context.database.write_intent([], [], {"configuration": fingerprint})

@@ -10,6 +10,7 @@ from sriov_xdp.cli.benchmark import bench
 from sriov_xdp.cli.configuration import FILE, request_of, validate
 from sriov_xdp.cli.daemon import daemon, recover, teardown
 from sriov_xdp.cli.demo import demo
+from sriov_xdp.cli.differences import differences
 from sriov_xdp.cli.doctor import doctor
 from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ask, exits_cleanly, fail, json_option, show_json
 
@@ -31,10 +32,9 @@ def main(run_dir: str | None) -> None:
 
 def _show_steps(steps: list[dict[str, Any]]) -> None:
     for step in steps:
-        before, after = step["before"] or {}, step["after"] or {}
-        changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-        detail = "; ".join(f"{key}: {before.get(key)} -> {after.get(key)}" for key in changed) if before and after else ""
-        click.echo(f"{step['action']:<8} {step['kind']:<8} {step['name']}{'  ' + detail if detail else ''}")
+        click.echo(f"{step['action']:<8} {step['kind']:<8} {step['name']}")
+        for line in differences(step["before"], step["after"]) if step["before"] and step["after"] else ():
+            click.echo(f"{'':<8} {'':<8} {line}")
         if step["consequence"]:
             click.echo(f"{'':<8} {'':<8} {step['consequence']}")
 
@@ -66,7 +66,7 @@ def _ask_consent(steps: list[dict[str, Any]]) -> bool:
     if not losses:
         return False
     _show_steps(losses)
-    if not click.confirm(f"apply: {len(losses)} steps take something away; go on?"):
+    if not click.confirm(f"apply: steps that take something away: {len(losses)}; go on?"):
         fail(REFUSED, "apply: nothing was done")
     return True
 

@@ -248,24 +248,6 @@ def iterate_keys(fd: int, key_bytes: int) -> Iterator[bytes]:
         yield current
 
 
-def lookup_batch(fd: int, count: int, key_bytes: int, value_bytes: int) -> tuple[bytes, bytes, int]:
-    """Reads up to count elements in one system call: keys, values, how many."""
-    keys = ctypes.create_string_buffer(count * key_bytes)
-    values = ctypes.create_string_buffer(count * value_bytes)
-    position = ctypes.create_string_buffer(max(8, key_bytes))
-    got = ctypes.c_uint32(count)
-    result = _lib.bpf_map_lookup_batch(fd, None, position, keys, values, ctypes.byref(got), None)
-    if result < 0 and ctypes.get_errno() != 2:  # ENOENT: the end of the map was reached
-        _checked(result, "map batch lookup")
-    return keys.raw, values.raw, got.value
-
-
-def update_batch(fd: int, keys: bytes, values: bytes, count: int) -> None:
-    """Writes count elements in one system call."""
-    done = ctypes.c_uint32(count)
-    _checked(_lib.bpf_map_update_batch(fd, keys, values, ctypes.byref(done), None), "map batch update")
-
-
 def run_program(program: int, frame: bytes, context: bytes, *, repeat: int = 1, flags: int = 0) -> ProgramRun:
     """Runs a program on one frame (BPF_PROG_TEST_RUN). With repeat, duration_ns is the mean of a run."""
     out = ctypes.create_string_buffer(max(len(frame) + 256, 4096))

@@ -115,11 +115,6 @@ class VfDriver:
         """One event, when the socket is readable."""
         return self._take(self._receive(), None)
 
-    @property
-    def must_negotiate(self) -> bool:
-        """A reset was announced and not yet followed up."""
-        return self._reset_seen
-
     def _ask_negotiated(self, request: Request, opcode: Opcode) -> Answer:
         if self._reset_seen:
             self.negotiate()

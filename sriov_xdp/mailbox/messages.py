@@ -171,5 +171,6 @@ class Event:
     link_speed_mbps: int = 0
 
 
-Request = Version | GetResources | AddAddressList | DelAddressList | GetStats | Reset
+DeviceRequest = AddAddressList | DelAddressList | Reset  # those that would change the device
+Request = Version | GetResources | GetStats | DeviceRequest
 Reply = Version | Resources | Stats

@@ -20,9 +20,10 @@ from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, boot_id
 from sriov_xdp.pf import leaving, lifecycle, live, uplinks, veth
 from sriov_xdp.pf.commit import commit, device_from_text
-from sriov_xdp.pf.context import SELF, Context, Steps, group_of, is_group_of
+from sriov_xdp.pf.context import SELF, Context, Steps
+from sriov_xdp.pf.device_marks import group_of, is_group_of, is_of, vf_of
 from sriov_xdp.pf.errors import FAULTS
-from sriov_xdp.pf.hooks import VF_TC, VF_XDP
+from sriov_xdp.pf.hooks import TC_KIND, VF_TC, VF_XDP
 from sriov_xdp.pf.intent import Datapath, VfAddress, attachment_from_text, switch_from_json
 from sriov_xdp.pf.inventory import AttachedVf, Change, Stage
 from sriov_xdp.pf.publish import publish_all, publish_uplink
@@ -31,7 +32,6 @@ from sriov_xdp.pf.uplink_text import pf_from_text
 
 _log = logging.getLogger("sriov_xdp.pf")
 _ROW_FAULTS = (*FAULTS, ValueError, KeyError, TypeError)
-TC_KIND, TCX, CLSACT = "tc", "tcx", "clsact"  # how tc programs are attached, for the next start and for teardown
 
 
 def adopt(context: Context) -> None:
@@ -56,8 +56,7 @@ def adopt(context: Context) -> None:
     if not is_after_boot:
         _finish_leaving(context)
     context.pins.remove_other_builds()
-    kind = TCX if context.hooks.has_tcx else CLSACT
-    known = {"boot_id": boot_id(), "instance": context.instance, TC_KIND: kind, leaving.LEAVING: leaving.NOBODY}
+    known = {"boot_id": boot_id(), "instance": context.instance, TC_KIND: context.hooks.tc_kind, leaving.LEAVING: leaving.NOBODY}
     if known != {key: database.meta(key) for key in known}:  # a restart says nothing new, and needs no space then
         database.write_intent([], [], known)
     context.marks.write_instance(context.instance)
@@ -84,13 +83,12 @@ def _read_state(context: Context) -> None:
         if generation == found.generation:
             inventory.install(Change(devices={found.vf: device_from_text(found.admin_mac, text)}))
 
+    def pf(name: str, body: str) -> None:
+        inventory.install(Change(pfs={name: pf_from_text(name, body)}))
+
     _read_rows(context, "switch", switch)
-    _read_rows(context, "pf", lambda name, body: _drop(inventory.install(Change(pfs={name: pf_from_text(name, body)}))))
+    _read_rows(context, "pf", pf)
     _read_rows(context, "attachment", attachment)
-
-
-def _drop(_value: object) -> None:
-    """A result that nobody needs."""
 
 
 def _read_rows(context: Context, kind: str, take: Callable[[str, str], None]) -> None:
@@ -99,12 +97,7 @@ def _read_rows(context: Context, kind: str, take: Callable[[str, str], None]) ->
             take(name, body)
         except _ROW_FAULTS as error:
             context.damaged[name] = f"{kind} {name}: its stored form cannot be read: {error!r}"
-            _log.error(
-                "%s %s: its stored form cannot be read: %r; it stays as it is, unmanaged; `sriov-xdp recover` mends the state",
-                kind,
-                name,
-                error,
-            )
+            _log.error("%s; it stays as it is, unmanaged; `sriov-xdp recover` mends the state", context.damaged[name])
 
 
 def slots_of_damaged(context: Context) -> list[int]:
@@ -115,18 +108,7 @@ def slots_of_damaged(context: Context) -> list[int]:
 def _damaged_devices(context: Context) -> list[Link]:
     if not context.damaged:
         return []
-    return [link for link in context.links.dump() if is_ours(context, link) and vf_of(link) in context.damaged]
-
-
-def is_ours(context: Context, link: Link) -> bool:
-    """Whether a device is marked as this instance's: by its group from its first moment, or by the alias (earlier versions)."""
-    return is_group_of(context.instance, link.group) or link.alias.startswith(f"sriov-xdp {context.instance} ")
-
-
-def vf_of(link: Link) -> str:
-    """The VF that a representor's alias names, "" when it names none."""
-    words = link.alias.split()
-    return words[2] if len(words) > 2 and words[0] == "sriov-xdp" else ""
+    return [link for link in context.links.dump() if is_of(context.instance, link) and vf_of(link) in context.damaged]
 
 
 def _know_devices(context: Context) -> list[AttachedVf]:
@@ -134,7 +116,11 @@ def _know_devices(context: Context) -> list[AttachedVf]:
     stale = []
     for vf in context.inventory.vfs.values():
         link = context.links.find(vf.attachment.ifindex)
-        if link is None or not is_ours(context, link) or namespaces.identity(vf.attachment.spec.netns) != vf.attachment.netns_id:
+        if (
+            link is None
+            or not is_of(context.instance, link)
+            or namespaces.identity(vf.attachment.spec.netns) != vf.attachment.netns_id
+        ):
             stale.append(vf)
             continue
         vf.stage = Stage.CHANGING
@@ -176,7 +162,8 @@ def serve(context: Context, vf: AttachedVf) -> bool:
     try:
         finish(resume(context, vf))
     except FAULTS as error:
-        _log.error("%s: not in service yet: %s", vf.address, error)
+        vf.active_reason = f"not in service yet: {error}"
+        _log.error("%s: %s", vf.address, vf.active_reason)
         return False
     return True
 
@@ -233,7 +220,7 @@ def sweep(context: Context) -> set[int]:
     for device in context.links.dump():
         if device.ifindex in used and not is_group_of(context.instance, device.group):
             unmarked.add(device.ifindex)
-        if is_ours(context, device) and device.ifindex not in used:
+        if is_of(context.instance, device) and device.ifindex not in used:
             _log.warning("device %s: is marked as ours and belongs to no VF; removed", device.name)
             context.links.delete(device.ifindex)
     for link in context.pins.link_names():

@@ -9,7 +9,7 @@ of a reset. For the pf package; writer thread only.
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sriov_xdp.datapath.errors import DataPathError
@@ -19,7 +19,7 @@ from sriov_xdp.pf.intent import VfAddress, attachment_to_text, switch_to_json
 from sriov_xdp.pf.inventory import AttachedVf, Change, Former, fresh_device
 from sriov_xdp.pf.publish import publish, publish_again
 from sriov_xdp.pf.uplink_text import pf_to_text
-from sriov_xdp.store.audit import AuditRecord
+from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.store.database import Change as Document
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
@@ -29,7 +29,7 @@ from sriov_xdp.vswitch.policy import Security
 _log = logging.getLogger("sriov_xdp.pf")
 
 
-def commit(context: Context, change: Change, records: Iterable[AuditRecord], meta: dict[str, str] | None = None) -> None:
+def commit(context: Context, change: Change, records: Sequence[AuditRecord], meta: dict[str, str] | None = None) -> None:
     """The operator's word: survives power loss when this returns. Raises Conflict, StoreError, DataPathError; then nothing
     changed."""
     change = _with_withdrawals(context, change)
@@ -43,7 +43,7 @@ def commit(context: Context, change: Change, records: Iterable[AuditRecord], met
     try:
         publish(context, former)
     except DataPathError:
-        _take_back(context, change, former)
+        _take_back(context, change, former, records)
         raise
     for vf in change.devices:
         if vf in former.vfs and former.vfs[vf] and vf in context.inventory.vfs:
@@ -58,7 +58,6 @@ def _require_no_objection(context: Context, former: Former) -> None:
 
 def commit_grant(context: Context, vf: AttachedVf, device: Device, record: AuditRecord) -> None:
     """What a guest was granted: survives this process, not the host. Raises StoreError, DataPathError; then nothing changed."""
-    before = vf.device
     former = context.inventory.install(Change(devices={vf.address: device}))
     generation = vf.attachment.generation
     try:
@@ -70,7 +69,7 @@ def commit_grant(context: Context, vf: AttachedVf, device: Device, record: Audit
         publish(context, former)
     except DataPathError:
         context.inventory.restore(former)
-        context.database.write_granted(str(vf.address), generation, device_to_text(before), None)
+        context.records.granted(generation, _granted_text(vf), _undone(record))
         publish_again(context, former)
         raise
 
@@ -107,7 +106,7 @@ def _changes_admin_mac(change: Change, vf: VfAddress, before: MacAddress) -> boo
     return attachment is not None and attachment.admin_mac != before
 
 
-def _write(context: Context, change: Change, records: Iterable[AuditRecord], meta: dict[str, str] | None = None) -> None:
+def _write(context: Context, change: Change, records: Sequence[AuditRecord], meta: dict[str, str] | None = None) -> None:
     gone = [vf for vf, attachment in change.attachments.items() if attachment is None]
     revoked = [str(vf) for vf in {*gone, *change.devices}]
     context.database.write_intent(_documents(context, change), records, meta, revoked=revoked)
@@ -131,17 +130,21 @@ def _documents(context: Context, change: Change) -> list[Document]:
     return found
 
 
-def _take_back(context: Context, change: Change, former: Former) -> None:
-    """The maps would not have it: memory and store as before, maps as far as they go."""
+def _take_back(context: Context, change: Change, former: Former, records: Sequence[AuditRecord]) -> None:
+    """The maps would not have it: memory and store as before, the audit says so, maps as far as they go."""
     context.inventory.restore(former)
     try:
-        context.database.write_intent(_documents(context, change), [])
+        context.database.write_intent(_documents(context, change), [_undone(record) for record in records])
         for vf, kept in former.vfs.items():
             if kept and kept[2].unicast != {kept[2].admin_mac}:
                 context.database.write_granted(str(vf), kept[1].generation, device_to_text(kept[2]), None)
     except StoreError as error:
         _log.error("state: what could not be programmed could not be taken back either: %s", error)
     publish_again(context, former)
+
+
+def _undone(record: AuditRecord) -> AuditRecord:
+    return replace(record, request=f"{record.request}: undone", outcome=Outcome.FAILED, after=record.before)
 
 
 def _granted_text(vf: AttachedVf) -> str | None:

@@ -52,8 +52,6 @@ class Actor:
     uid: int
 
 
-_GROUP_BASE, _GROUP_PF_BITS = 1 << 30, 4
-_GROUP_INSTANCE = (1 << 30 - _GROUP_PF_BITS) - 1
 SELF = Actor(pid=0, uid=0)  # the PF itself: adoption, an unplugged guest
 
 
@@ -99,14 +97,3 @@ def record_of(
         before=before,
         after=after,
     )
-
-
-def group_of(instance: str, pf_number: int) -> int:
-    """The device group of a PF's pairs, which marks both ends from their first moment: bit 30, then the instance, then the PF.
-    Known to sweeps when nothing else is."""
-    return _GROUP_BASE | (int(instance, 16) & _GROUP_INSTANCE) << _GROUP_PF_BITS | pf_number
-
-
-def is_group_of(instance: str, group: int) -> bool:
-    """Whether a device of this group is the instance's, of whichever PF."""
-    return group >> _GROUP_PF_BITS == group_of(instance, 0) >> _GROUP_PF_BITS

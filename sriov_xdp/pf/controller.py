@@ -17,12 +17,13 @@ from sriov_xdp.mailbox.messages import (
     AddAddressList,
     AddressType,
     DelAddressList,
+    DeviceRequest,
     GetResources,
     GetStats,
-    Request,
     Reset,
     Stats,
     Status,
+    Version,
 )
 from sriov_xdp.mailbox.session import Ask, Session
 from sriov_xdp.pf.commit import commit_grant, commit_reset
@@ -71,13 +72,15 @@ class Controller:
             case GetStats():
                 counted = self._context.tables.counters_of(slot_of(vf))
                 answers, outcome = [codec.encode_reply(ask.opcode, Status.SUCCESS, stats_of(counted))], "accepted"
-            case _:
+            case Version():
+                raise ValueError("VERSION: the session answers it itself")
+            case AddAddressList() | DelAddressList() | Reset():
                 status, outcome = self.configure(vf, request, actor)
                 answers = [] if isinstance(request, Reset) else [codec.encode_reply(ask.opcode, status)]
         self._metrics.count_request(vf.address, ask.opcode, outcome, time.perf_counter() - started)
         return answers
 
-    def configure(self, vf: AttachedVf, request: Request, actor: Actor) -> tuple[Status, str]:
+    def configure(self, vf: AttachedVf, request: DeviceRequest, actor: Actor) -> tuple[Status, str]:
         """Steps 3 to 5 for a request that would change the device. Returns what the guest hears, and the outcome."""
         asked = _to_vswitch(request)
         try:
@@ -166,13 +169,13 @@ def stats_of(counted: Counters) -> Stats:
     )
 
 
-def _to_vswitch(request: Request) -> ConfigurationRequest:
+def _to_vswitch(request: DeviceRequest) -> ConfigurationRequest:
     match request:
         case AddAddressList(addresses=addresses):
             return AddAddresses(tuple((MacAddress(entry.mac), _ROLES[entry.type]) for entry in addresses))
         case DelAddressList(addresses=addresses):
             return RemoveAddresses(tuple(MacAddress(entry.mac) for entry in addresses))
-        case _:
+        case Reset():
             return ResetDevice()
 
 

@@ -178,8 +178,11 @@ class HostEvents:
             return
         try:
             yield from adoption.resume(self._context, vf)
-        except FAULTS as error:
-            self._complain(str(vf.address), "not in service yet", error)
+        except FAULTS as error:  # it is tried every few seconds, and said when it is another one
+            reason = f"not in service yet: {error}"
+            if vf.active_reason != reason:
+                vf.active_reason = reason
+                self._complain(str(vf.address), "not in service yet", error)
 
     def _follow_rested(self) -> None:
         """Guests that were restless and rest now are followed again."""

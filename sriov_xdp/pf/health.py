@@ -49,7 +49,7 @@ def _problem(subject: str, observed: str, remedy: str) -> dict[str, Any]:
 def _problems(context: Context, vf: AttachedVf) -> list[str]:
     spec = vf.attachment.spec
     if vf.stage is not Stage.IN_SERVICE:
-        return [f"{vf.address} is not in service yet; the daemon's log says why, and it is tried again"]
+        return [f"{vf.active_reason}; it is tried again"]
     missing = adoption.missing_hooks(context, vf)
     if missing:
         return [f"{' and '.join(missing)} is not on its representor; it is attached again soon; find out who takes it off"]

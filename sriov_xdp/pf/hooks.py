@@ -11,6 +11,8 @@ from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.host import clsact
 
 VF_TC, VF_XDP = "tc_vf", "xdp_vf"
+_UPLINK_PROGRAMS = ("tc_uplink", "xdp_uplink")
+TC_KIND, TCX, CLSACT = "tc", "tcx", "clsact"  # how tc programs are attached, as the state says it to the next start
 
 
 class Hooks:
@@ -19,6 +21,11 @@ class Hooks:
     def __init__(self, pins: Pins, *, has_tcx: bool) -> None:
         self._pins = pins
         self.has_tcx = has_tcx
+
+    @property
+    def tc_kind(self) -> str:
+        """How tc programs are attached, in a word."""
+        return TCX if self.has_tcx else CLSACT
 
     def attach_tc(self, name: str, program: str, ifindex: int) -> None:
         """The tc program on a device. Raises DataPathError, HostError."""
@@ -88,6 +95,3 @@ class Hooks:
     def _on_device(ifindex: int, xdp_program_id: int) -> list[tuple[str, int]]:
         numbers = [xdp_program_id, *libbpf.attached_programs_if_any(ifindex, AttachType.TCX_INGRESS)]
         return [*((libbpf.program_name(number) or "", number) for number in numbers), *clsact.program_ids(ifindex).items()]
-
-
-_UPLINK_PROGRAMS = ("tc_uplink", "xdp_uplink")

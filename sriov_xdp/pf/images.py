@@ -5,13 +5,13 @@ from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
 from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.intent import LinkState, WireOwnSource
 from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, XdpMode
-from sriov_xdp.pf.modes import xdp_problem
+from sriov_xdp.pf.modes import LARGEST_XDP_MTU_BYTES, xdp_problem
 from sriov_xdp.vswitch.policy import Security
 from sriov_xdp.vswitch.vlan import VlanMode
 
-# An XDP buffer holds 3520 bytes (page less headroom and skb_shared_info). Up to here a frame that is one byte too long still
-# shows its excess in the first buffer; above, its whole length must be asked for. 3520 - Ethernet header - tag - 1.
-LARGEST_SINGLE_BUFFER_MTU_BYTES = 3501
+# Up to here a frame that is one byte too long still shows its excess in the first XDP buffer; above, its whole length must be
+# asked for.
+LARGEST_SINGLE_BUFFER_MTU_BYTES = LARGEST_XDP_MTU_BYTES - 1
 _NO_MAC = bytes(6)
 
 

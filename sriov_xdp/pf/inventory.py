@@ -45,6 +45,20 @@ class FoundUplink:
     ipv6_address_mode: int
     features: Mapping[str, bool]
 
+    @classmethod
+    def unknown(cls, features: Mapping[str, bool]) -> "FoundUplink":
+        """Where nobody knows any more: it will be given back as devices are by default, and is known again by its name."""
+        return cls(
+            boot_id="",
+            ifindex=0,
+            permanent_mac="",
+            was_up=True,
+            was_promiscuous=False,
+            ipv6_is_disabled="0",
+            ipv6_address_mode=0,
+            features=features,
+        )
+
 
 @dataclass(slots=True)
 class UplinkState:
@@ -223,7 +237,7 @@ class Inventory:
         attached = self.vfs.get(vf)
         if attached is None:
             self.vfs[vf] = AttachedVf(
-                attachment=attachment, device=fresh_device(attachment), active=Datapath.TCX, active_reason="not yet in service"
+                attachment=attachment, device=fresh_device(attachment), active=Datapath.TCX, active_reason="not in service yet"
             )
             return
         attached.attachment = attachment

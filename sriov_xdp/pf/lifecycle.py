@@ -19,7 +19,8 @@ from sriov_xdp.host.links import Links
 from sriov_xdp.host.namespaces import NewNamespace
 from sriov_xdp.pf import leaving, live, veth
 from sriov_xdp.pf.commit import commit
-from sriov_xdp.pf.context import SELF, Actor, Context, Steps, group_of, record_of
+from sriov_xdp.pf.context import SELF, Actor, Context, Steps, record_of
+from sriov_xdp.pf.device_marks import group_of
 from sriov_xdp.pf.errors import Conflict, Invalid, Refused
 from sriov_xdp.pf.images import slot_of
 from sriov_xdp.pf.intent import AdapterSpec, Attachment, VfAddress

@@ -15,6 +15,7 @@ from sriov_xdp.host.links import Links
 from sriov_xdp.mailbox.messages import Event, EventCode
 from sriov_xdp.pf import veth
 from sriov_xdp.pf.context import Context, Steps
+from sriov_xdp.pf.device_marks import host_alias
 from sriov_xdp.pf.errors import FAULTS
 from sriov_xdp.pf.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.intent import Attachment, Datapath, LinkState
@@ -159,7 +160,7 @@ def leave_xdp_for(context: Context, attached: AttachedVf, mtu_bytes: int) -> Ste
 def change_live(context: Context, attached: AttachedVf, former: Attachment) -> Steps[None]:
     """What a changed adapter needs beside maps: alias, address, link, kind of data path. The guest keeps its interface."""
     spec = attached.attachment.spec
-    alias = veth.host_alias(context.instance, attached.attachment)
+    alias = host_alias(context.instance, attached.attachment)
     yield from show_vlan(context, attached)
     yield from beside(context, lambda links: links.change(attached.attachment.ifindex, ifalias=alias))
     if attached.attachment.admin_mac != former.admin_mac:

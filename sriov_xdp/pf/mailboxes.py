@@ -24,7 +24,7 @@ from sriov_xdp.mailbox.sockets import MAX_CONNECTIONS, Connection
 from sriov_xdp.pf.context import Actor
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.intent import VfAddress
-from sriov_xdp.pf.loop import Source, TurnKind
+from sriov_xdp.pf.writer import Source, TurnKind
 
 _log = logging.getLogger("sriov_xdp.mailbox")
 Serve = Callable[[VfAddress, Session, Ask, Actor], list[bytes]]

@@ -5,10 +5,11 @@ survive it (host/kernel.py). The MTU of a representor is the enforcement point: 
 the representor before anything converts it, whatever MTU the guest gave its own end (is_skb_forwardable()).
 """
 
+from sriov_xdp.datapath.abi import BUFFER_BYTES
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.intent import Datapath
 
-LARGEST_XDP_MTU_BYTES = 3502  # one buffer of 3,520 bytes less Ethernet header and tag
+LARGEST_XDP_MTU_BYTES = BUFFER_BYTES - 18  # less Ethernet header and tag: 3502
 
 
 def xdp_problem(mtu_bytes: int, jumbo: JumboXdp) -> str | None:

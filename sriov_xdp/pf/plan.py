@@ -113,9 +113,3 @@ def describe(spec: PfSpec | Switch | AdapterSpec | None) -> dict[str, Any] | Non
             document = {**head, **adapter_to_json(spec)}
             del document["kind"]
             return document
-
-
-def fields_that_differ(step: Step) -> list[str]:
-    """Names of what changes, for people."""
-    before, after = describe(step.before) or {}, describe(step.after) or {}
-    return [key for key in {**before, **after} if before.get(key) != after.get(key)]

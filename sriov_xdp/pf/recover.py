@@ -1,6 +1,6 @@
 """Rebuilds a state that is lost from what still works: devices, their marks, the maps, and a configuration or an export.
 
-Devices say which VF they are, whose, in which namespace and group (veth.host_alias()); ports of the maps say what the data
+Devices say which VF they are, whose, in which namespace and group (device_marks.py); ports of the maps say what the data
 path does for them now. A configuration says what neither can: policy, uplinks, what is inherited. Without one, switches and
 groups come out with the strict defaults, but for what their ports use already, and the VLANs that are in force. Guests notice
 nothing; the next start adopts. For a host where no daemon runs with the damaged state.
@@ -19,9 +19,10 @@ from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.features import RX_VLAN, TX_VLAN
 from sriov_xdp.host.links import Link, Links, boot_id
-from sriov_xdp.pf.adoption import CLSACT, TC_KIND, TCX
 from sriov_xdp.pf.commit import device_to_text
+from sriov_xdp.pf.device_marks import HostMark, read_host_mark
 from sriov_xdp.pf.errors import Conflict, Invalid
+from sriov_xdp.pf.hooks import CLSACT, TC_KIND, TCX
 from sriov_xdp.pf.intent import (
     AdapterSpec,
     Attachment,
@@ -29,7 +30,6 @@ from sriov_xdp.pf.intent import (
     HostIntent,
     LinkState,
     PfSpec,
-    VfAddress,
     attachment_to_text,
     switch_to_json,
 )
@@ -52,12 +52,7 @@ class _Marked:
     """What one representor and its port say."""
 
     link: Link
-    vf: VfAddress
-    guest: str
-    interface: str
-    group: str
-    admin_mac: MacAddress
-    netns: str
+    mark: HostMark
     port: PortValue
     trunk: frozenset[int]
 
@@ -76,7 +71,8 @@ def recover(places: Places, wanted: HostIntent | None) -> list[str]:
         attachments = [_attachment(entry, intent) for entry in found]
         lines = _set_aside(places)
         _write(places, instance, intent, found, attachments)
-        return [*lines, *(f"{entry.vf}: guest {entry.guest}, {entry.interface} in {entry.netns}" for entry in found)]
+        marks = [entry.mark for entry in found]
+        return [*lines, *(f"{mark.vf}: guest {mark.guest}, {mark.interface} in {mark.netns}" for mark in marks)]
     finally:
         links.close()
         for fd in held:
@@ -90,40 +86,23 @@ def _marked_devices(places: Places, links: Links, instance: str) -> list[_Marked
     tables.adopt()
     found = []
     for link in links.dump():
-        words = link.alias.split(" ")
-        if words[:2] != ["sriov-xdp", instance] or len(words) != 8:  # as host_alias() writes it
-            continue
-        known = tables.port(link.ifindex & SLOT_MASK)
-        if known is None or known[0].ifindex != link.ifindex:
-            continue
-        _product, _instance, vf, guest, interface, group, mac, netns = words
-        admin_mac = MacAddress.parse(mac)
-        entry = _Marked(
-            link=link,
-            vf=VfAddress.parse(vf),
-            guest=guest,
-            interface=interface,
-            group=group,
-            admin_mac=admin_mac,
-            netns=netns,
-            port=known[0],
-            trunk=known[1],
-        )
-        found.append(entry)
+        mark, known = read_host_mark(instance, link), tables.port(link.ifindex & SLOT_MASK)
+        if mark and known and known[0].ifindex == link.ifindex:
+            found.append(_Marked(link=link, mark=mark, port=known[0], trunk=known[1]))
     pins.close()
-    return sorted(found, key=lambda entry: entry.vf)
+    return sorted(found, key=lambda entry: entry.mark.vf)
 
 
 def _intent_of(found: list[_Marked], uplinks: dict[int, str]) -> HostIntent:
     """From marks and maps alone."""
-    numbers = {entry.vf.pf: entry.port.pf for entry in found}
+    numbers = {entry.mark.vf.pf: entry.port.pf for entry in found}
     pfs = {name: PfSpec(name=name, uplink=uplinks.get(number), num_vfs=MAX_VFS_OF_PF) for name, number in numbers.items()}
     switches = []
     for name in sorted(pfs):
-        ports = [entry for entry in found if entry.vf.pf == name]
+        ports = [entry for entry in found if entry.mark.vf.pf == name]
         groups = {
-            entry.group: PortGroup(name=entry.group, vlan=_vlan_of(entry), policy=_policy_in_force(entry.group, ports))
-            for entry in ports
+            name: PortGroup(name=name, vlan=_vlan_of(entry), policy=_policy_in_force(name, ports))
+            for name, entry in ((entry.mark.port_group, entry) for entry in ports)
         }
         mtu_bytes = ports[0].port.mtu_bytes
         switches.append(
@@ -136,8 +115,8 @@ def _intent_of(found: list[_Marked], uplinks: dict[int, str]) -> HostIntent:
 
 def _policy_in_force(group: str, ports: list[_Marked]) -> PolicySettings:
     """What a port of the group has already was allowed to it: the strict default would take it away at the next start."""
-    here = [entry for entry in ports if entry.group == group]
-    has_granted_mac = any(MacAddress(entry.port.mac) != entry.admin_mac for entry in here)
+    here = [entry for entry in ports if entry.mark.port_group == group]
+    has_granted_mac = any(MacAddress(entry.port.mac) != entry.mark.admin_mac for entry in here)
     may_forge = any(entry.port.flags & PortFlag.FORGED_ACCEPT for entry in here)
     return PolicySettings(
         mac_changes=Security.ACCEPT if has_granted_mac else None, forged_transmits=Security.ACCEPT if may_forge else None
@@ -152,29 +131,29 @@ def _vlan_of(entry: _Marked) -> Vlan:
 
 def _attachment(entry: _Marked, intent: HostIntent) -> Attachment:
     """Raises Invalid."""
-    said = next((spec for spec in intent.adapters if spec.key == (entry.guest, entry.interface)), None)
+    said = next((spec for spec in intent.adapters if spec.key == (entry.mark.guest, entry.mark.interface)), None)
     spec = said or AdapterSpec(
-        guest=entry.guest,
-        netns=entry.netns,
-        interface=entry.interface,
-        port_group=entry.group,
-        mac=entry.admin_mac,
+        guest=entry.mark.guest,
+        netns=entry.mark.netns,
+        interface=entry.mark.interface,
+        port_group=entry.mark.port_group,
+        mac=entry.mark.admin_mac,
         datapath=Datapath.AUTO,
         link_state=LinkState.AUTO if entry.port.flags & PortFlag.LINK_UP else LinkState.DISABLE,
     )
     home = next((switch.pf for switch in intent.switches if switch.group(spec.port_group)), None)
-    if home != entry.vf.pf:
-        text = f"{entry.vf}: guest {entry.guest} is connected in port group {spec.port_group}, which the configuration"
-        raise Invalid(f"{text} {'does not have' if home is None else f'has on {home}'}; name one that has it on {entry.vf.pf}")
+    if home != entry.mark.vf.pf:
+        text = f"{entry.mark.vf}: guest {entry.mark.guest} is connected in port group {spec.port_group}, which the configuration"
+        raise Invalid(f"{text} {'does not have' if home is None else f'has on {home}'}; name one that has it on {entry.mark.vf.pf}")
     return Attachment(
-        vf=entry.vf,
-        spec=replace(spec, netns=entry.netns),
-        admin_mac=entry.admin_mac,
+        vf=entry.mark.vf,
+        spec=replace(spec, netns=entry.mark.netns),
+        admin_mac=entry.mark.admin_mac,
         generation=entry.port.generation,
         representor=entry.link.name,
         ifindex=entry.link.ifindex,
         netns_is_ours=False,  # nobody knows any more, so it is not ours to remove
-        netns_id=namespaces.identity(entry.netns) or (0, 0),
+        netns_id=namespaces.identity(entry.mark.netns) or (0, 0),
     )
 
 
@@ -193,14 +172,14 @@ def _set_aside(places: Places) -> list[str]:
 
 def _write(places: Places, instance: str, intent: HostIntent, found: list[_Marked], attachments: list[Attachment]) -> None:
     marks, database = Marks(places.bpffs), Database(places.state_dir)
-    numbers = {entry.vf.pf: entry.port.pf for entry in found}
+    numbers = {entry.mark.vf.pf: entry.port.pf for entry in found}
     free = iter(sorted(set(range(MAX_PFS)) - set(numbers.values())))
     documents = [Change(kind="switch", name=switch.name, body=json.dumps(switch_to_json(switch))) for switch in intent.switches]
     for spec in intent.pfs:
         number = numbers[spec.name] if spec.name in numbers else next(free)
         documents.append(Change(kind="pf", name=spec.name, body=pf_to_text(_pf(spec, number))))
     documents += [Change(kind="attachment", name=str(one.vf), body=attachment_to_text(one)) for one in attachments]
-    has_tcx = any((places.bpffs / "links").glob("*_tc"))
+    has_tcx = any((places.bpffs / LINKS).glob("*_tc"))
     meta = {
         "instance": instance,
         "boot_id": boot_id(),
@@ -210,26 +189,17 @@ def _write(places: Places, instance: str, intent: HostIntent, found: list[_Marke
     database.write_intent(documents, [], meta)
     for entry in found:
         effective = MacAddress(entry.port.mac)
-        if effective != entry.admin_mac:
-            granted = Device(admin_mac=entry.admin_mac, effective_mac=effective)
-            database.write_granted(str(entry.vf), entry.port.generation, device_to_text(granted), None)
+        if effective != entry.mark.admin_mac:
+            granted = Device(admin_mac=entry.mark.admin_mac, effective_mac=effective)
+            database.write_granted(str(entry.mark.vf), entry.port.generation, device_to_text(granted), None)
     marks.write_revision(database.revision())
     database.close()
 
 
 def _pf(spec: PfSpec, number: int) -> PhysicalFunction:
-    """Nobody knows any more how its uplink was found: it will be given back as devices are by default."""
-    found = FoundUplink(
-        boot_id="",
-        ifindex=0,
-        permanent_mac="",
-        was_up=True,
-        was_promiscuous=False,
-        ipv6_is_disabled="0",
-        ipv6_address_mode=0,
-        features={RX_VLAN: True, TX_VLAN: True},
+    return PhysicalFunction(
+        spec=spec, number=number, found=FoundUplink.unknown({RX_VLAN: True, TX_VLAN: True}) if spec.uplink else None
     )
-    return PhysicalFunction(spec=spec, number=number, found=found if spec.uplink else None)
 
 
 def _uplinks(places: Places, links: Links) -> dict[int, str]:

@@ -37,12 +37,12 @@ from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.inventory import Inventory
 from sriov_xdp.pf.lasting_fault import LastingFault
 from sriov_xdp.pf.log_budget import LogKind
-from sriov_xdp.pf.loop import Source, TurnKind, WriterLoop
 from sriov_xdp.pf.loop_watch import LoopWatch
 from sriov_xdp.pf.loops import LOOK_SECONDS
 from sriov_xdp.pf.mailboxes import Complain, Mailboxes, Serve
 from sriov_xdp.pf.metrics import RequestMetrics
 from sriov_xdp.pf.presence import open_own_state, require_state
+from sriov_xdp.pf.writer import Source, TurnKind, WriterLoop
 from sriov_xdp.store.errors import StoreError
 
 _log = logging.getLogger("sriov_xdp.pf")

@@ -15,11 +15,11 @@ from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS, remove_tree
 from sriov_xdp.host import clsact, namespaces
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.links import Ipv6State, Link, Links
+from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf import uplinks, veth
-from sriov_xdp.pf.context import is_group_of
+from sriov_xdp.pf.device_marks import is_of
 from sriov_xdp.pf.intent import Attachment, VfAddress, attachment_from_text
-from sriov_xdp.pf.inventory import PhysicalFunction
+from sriov_xdp.pf.inventory import FoundUplink, PhysicalFunction
 from sriov_xdp.pf.presence import stored_instance
 from sriov_xdp.pf.service import Places, lock
 from sriov_xdp.pf.uplink_text import pf_from_text
@@ -60,10 +60,7 @@ def _remove_devices(places: Places, links: Links) -> list[str]:
 
 def _is_ours(places: Places, device: Link) -> bool:
     instances = {Marks(places.bpffs).instance(), _instance_of_state(places)} - {None, ""}
-    return any(
-        instance and (is_group_of(instance, device.group) or device.alias.startswith(f"sriov-xdp {instance} "))
-        for instance in instances
-    )
+    return any(is_of(instance, device) for instance in instances if instance)
 
 
 def _instance_of_state(places: Places) -> str | None:
@@ -107,8 +104,7 @@ def _give_uplinks_back(places: Places, links: Links, pfs: list[PhysicalFunction]
         link = links.find(ifindex)
         if link:
             with contextlib.suppress(HostError):
-                links.set_promiscuous(link.ifindex, is_on=False)
-                links.restore_ipv6(link.name, link.ifindex, Ipv6State(is_disabled="0", address_mode=0))
+                uplinks.restore(links, link, FoundUplink.unknown({}))
             done.append(f"uplink {link.name}, known by its program only: promiscuous off, IPv6 on, offloads as they are")
     return done
 

@@ -21,17 +21,15 @@ def pf_from_text(name: str, text: str) -> PfEntry:
     require_type(str, document["uplink"] or "")
     own_source = WireOwnSource(document.get("wire_own_source", WireOwnSource.DROP))  # earlier versions did not say
     spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"], wire_own_source=own_source)
+    return PfEntry(spec=spec, number=document["number"], found=_found_from_json(document))
+
+
+def _found_from_json(document: dict[str, Any]) -> FoundUplink | None:
     found = document.get("found")
-    if found is None and "features_before" in document and spec.uplink:
-        found = _of_an_earlier_version(document["features_before"])
-    return PfEntry(spec=spec, number=document["number"], found=FoundUplink(**found) if found else None)
-
-
-def _of_an_earlier_version(features: dict[str, bool]) -> dict[str, Any]:
-    """Which kept the offloads only; the rest is as it is by default, and the device is known by its name."""
-    nobody = {"boot_id": "", "ifindex": 0, "permanent_mac": ""}
-    flags = {"was_up": True, "was_promiscuous": False}
-    return {**nobody, **flags, "ipv6_is_disabled": "0", "ipv6_address_mode": 0, "features": features}
+    if found:
+        return FoundUplink(**found)
+    is_of_an_earlier_version = "features_before" in document and document["uplink"]  # which kept the offloads only
+    return FoundUplink.unknown(document["features_before"]) if is_of_an_earlier_version else None
 
 
 def _found_to_json(found: FoundUplink | None) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from sriov_xdp.host.errors import HostError, LinkMissing
 from sriov_xdp.host.links import Ipv6State, Link, Links, boot_id
 from sriov_xdp.pf.commit import commit
 from sriov_xdp.pf.context import Context
+from sriov_xdp.pf.device_marks import is_marked
 from sriov_xdp.pf.errors import Conflict, PfError
 from sriov_xdp.pf.intent import PfSpec
 from sriov_xdp.pf.inventory import Change, FoundUplink, PhysicalFunction, UplinkState, XdpMode
@@ -60,7 +61,7 @@ def check(context: Context, spec: PfSpec, mtu_bytes: int) -> str | None:
 
 def _foreign_owner(context: Context, name: str, link: Link) -> str | None:
     """Another daemon's uplink, or a port of a switch, whoever's: proved by what is on the device, before anything is touched."""
-    if link.alias.startswith("sriov-xdp "):
+    if is_marked(link):
         return f"uplink {link.name}: is a representor ({link.alias[:60]}); use another device"
     program = context.hooks.foreign_owner(name, link.ifindex, link.xdp_program_id)
     if program is None:

@@ -17,6 +17,7 @@ from sriov_xdp.datapath import abi
 from sriov_xdp.host import features, namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links, VethPair, links_of
+from sriov_xdp.pf.device_marks import guest_alias, host_alias
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.intent import Attachment, VfAddress
 from sriov_xdp.vswitch.vlan import Vlan
@@ -24,21 +25,8 @@ from sriov_xdp.vswitch.vlan import Vlan
 T = TypeVar("T")
 _CHECKSUMS = (features.TX_CHECKSUM, features.TX_CHECKSUM_SCTP)
 _OFF_IN_XDP = (*_CHECKSUMS, features.TX_VLAN)
-_ALIAS_BYTES = 255  # IFALIASZ without its end
 _FIRST_BLOCK = 1 << 10  # far above what the kernel hands out, so nobody else's device lands on a slot
 _BLOCKS = (1 << 21) - _FIRST_BLOCK  # an ifindex has 31 bits, the slot ten of them
-
-
-def host_alias(instance: str, attachment: Attachment) -> str:
-    """Says whose representor this is, and all that is needed to know its attachment again when the state is lost."""
-    spec = attachment.spec
-    words = (instance, str(attachment.vf), spec.guest, spec.interface, spec.port_group, str(attachment.admin_mac), spec.netns)
-    return f"sriov-xdp {' '.join(words)}"[:_ALIAS_BYTES]
-
-
-def guest_alias(vf: VfAddress, vlan: Vlan) -> str:
-    """Tells the VF driver in the guest which netdev is which VF, and its port's VLAN, which virtchnl has no word for."""
-    return f"sriov-xdp {vf} vlan {vlan}"[:_ALIAS_BYTES]
 
 
 def choose_ifindex(links: Links, used_slots: frozenset[int], instance: str, generation: int) -> int:

@@ -228,14 +228,3 @@ def address_form_problem(address: MacAddress) -> str | None:
     if address.is_zero or address.is_multicast:
         return f"{address} is not a unicast address; choose one whose first byte is even, as 02:00:00:00:01:01"
     return None
-
-
-def admin_mac_problem(address: MacAddress, port: str, vlan: Vlan, owners: AddressOwners) -> str | None:
-    """Why an address cannot be a port's admin MAC; None when it can."""
-    problem = address_form_problem(address)
-    if problem:
-        return problem
-    owner = owners.other_owner(port, address, vlan.domains)
-    if owner is not None:
-        return f"{address} belongs to {owner} in this VLAN; choose another or release it first"
-    return None

@@ -162,7 +162,7 @@ def test_file_without_guests_is_refused_without_a_terminal(scene: Scene) -> None
     assert 4 == done.returncode
     for guest in scene.guests.values():
         assert f"remove adapter {guest.name}/eth0: the guest loses the interface" in done.stderr
-    assert "nothing was done, as 4 steps take something away; --yes" in done.stderr
+    assert "nothing was done; steps that take something away: 4; --yes" in done.stderr
     assert before == scene.vfs()
 
 

@@ -29,7 +29,7 @@ LAYOUTS = {
     "sxdp_flow": (abi.FLOW_LAYOUT.size, ["head", "tail", "epoch", "ingress", "longest_bytes", "target_slot"]),
     "sxdp_cpu": (abi.CPU_BYTES, ["of", "flows", "flood_slot", "flood_vlan"]),
 }
-SHAPES = ("sxdp_limit", "sxdp_fdb_shape", "sxdp_flow_shape", "sxdp_place", "sxdp_slot", "sxdp_guard_limit")
+SHAPES = ("sxdp_limit", "sxdp_fdb_shape", "sxdp_flow_shape", "sxdp_place", "sxdp_slot", "sxdp_guard_limit", "sxdp_buffer")
 ENUMS = (*SHAPES, "sxdp_vlan", "sxdp_verdict", "sxdp_port_flag")
 
 
@@ -107,6 +107,7 @@ def test_port_flags_have_the_same_bits(compiled: dict[str, int]) -> None:
         "PLACE_GENERATION_BITS",
         "PLACE_BITS",
         "GUARD_BURST_NS",
+        "BUFFER_BYTES",
     ],
 )
 def test_limits_are_the_same(compiled: dict[str, int], name: str) -> None:

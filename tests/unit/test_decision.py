@@ -16,7 +16,6 @@ from sriov_xdp.vswitch.decision import (
     PortView,
     RemoveAddresses,
     ResetDevice,
-    admin_mac_problem,
     decide,
 )
 from sriov_xdp.vswitch.owners import UPLINK_OWNER, AddressOwners
@@ -393,28 +392,6 @@ def test_a_reset_is_always_granted_and_leaves_only_the_operators_address(mac_cha
     used = Device(admin_mac=MAC_VM1, effective_mac=MAC_NEW, filters=filters(16), legacy_added=(MAC_OTHER, NOW))
     decision = decide(ResetDevice(), port(mac_changes=mac_changes, device=used), NOW)
     assert Grant(device=VM1, rule="reset: always granted") == decision
-
-
-# The operator's address.
-
-
-@pytest.mark.parametrize("address", [ZERO, GROUP, BROADCAST])
-def test_an_admin_address_is_unicast(address: MacAddress) -> None:
-    problem = admin_mac_problem(address, PORT_WEB, VLAN_WEB, AddressOwners())
-    assert f"{address} is not a unicast address; choose one whose first byte is even, as 02:00:00:00:01:01" == problem
-
-
-def test_an_admin_address_is_nobody_elses_in_the_vlan() -> None:
-    owners = neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_NEW))
-    problems = [admin_mac_problem(address, PORT_WEB, VLAN_WEB, owners) for address in (MAC_VM2, MAC_NEW)]
-    remedy = "choose another or release it first"
-    assert [f"{mac} belongs to {PORT_NEIGHBOUR} in this VLAN; {remedy}" for mac in (MAC_VM2, MAC_NEW)] == problems
-
-
-@pytest.mark.parametrize(("asking", "vlan"), [(PORT_NEIGHBOUR, VLAN_WEB), (PORT_WEB, VLAN_DB)], ids=["its own", "another VLAN"])
-def test_an_admin_address_that_is_the_ports_own_or_elsewhere_is_fine(asking: str, vlan: Vlan) -> None:
-    owners = neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2))
-    assert admin_mac_problem(MAC_VM2, asking, vlan, owners) is None
 
 
 # Requests that name hundreds of addresses.

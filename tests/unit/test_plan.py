@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, LinkState, PfSpec, WireOwnSource
-from sriov_xdp.pf.plan import Action, Step, describe, fields_that_differ, plan
+from sriov_xdp.pf.plan import Action, Step, describe, plan
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Security, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
@@ -150,31 +150,6 @@ def test_adapters_of_a_renamed_switch_keep_their_interfaces() -> None:
 def test_another_interface_is_another_adapter() -> None:
     steps = plan(SMALL, replace(SMALL, adapters=(replace(VM1, interface="eth1"),)))
     assert [("remove", "adapter", "vm1/eth0"), ("add", "adapter", "vm1/eth1")] == summary(steps)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "names"),
-    [
-        (PF0, replace(PF0, num_vfs=16), ["num_vfs"]),
-        (PF0, replace(PF0, uplink=None), ["uplink"]),
-        (PF0, replace(PF0, wire_own_source=WireOwnSource.ACCEPT), ["wire_own_source"]),
-        (SWITCH0, replace(SWITCH0, mtu_bytes=9000), ["mtu"]),
-        (SWITCH0, replace(SWITCH0, policy=PolicySettings(mac_changes=Security.ACCEPT)), ["policy"]),
-        (SWITCH0, replace(SWITCH0, port_groups=(WEB, LAB)), ["port_groups"]),
-        (VM1, replace(VM1, datapath=Datapath.TCX), ["datapath"]),
-        (VM1, replace(VM1, mac=None, netns="other"), ["netns", "mac"]),
-        (PF0, PF0, []),
-    ],
-)
-def test_a_change_names_the_fields_that_differ(
-    before: PfSpec | Switch | AdapterSpec, after: PfSpec | Switch | AdapterSpec, names: list[str]
-) -> None:
-    assert names == fields_that_differ(step_of(before, after))
-
-
-def test_an_addition_and_a_removal_name_all_fields_that_say_something() -> None:
-    assert ["name", "uplink", "num_vfs", "wire_own_source"] == fields_that_differ(step_of(None, PF0))
-    assert ["name", "num_vfs", "wire_own_source"] == fields_that_differ(step_of(PF1, None))
 
 
 @pytest.mark.parametrize(
