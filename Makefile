@@ -9,7 +9,7 @@ demo: setup
 	.venv/bin/sriov-xdp demo
 
 test: setup
-	.venv/bin/python -m pytest tests
+	.venv/bin/python -m pytest -n 2 --dist loadfile tests
 
 test-machines:
 	@deploy/setup machines

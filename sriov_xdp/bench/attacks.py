@@ -5,6 +5,7 @@ fight for a CPU. Each attack is judged against the quiet guest's own p99 just be
 """
 
 import contextlib
+import mmap
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from sriov_xdp.api.client import call
 from sriov_xdp.bench import programs
 from sriov_xdp.bench.control import pin_all_threads, pinned, timed
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, run
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, run, wait_until
 from sriov_xdp.bench.targets import UNDER_ATTACK
 from sriov_xdp.guest.driver import VfDriver
 from sriov_xdp.guest.errors import VfDriverError
@@ -28,6 +29,7 @@ _ALLOWED_US, _ALLOWED_TIMES = 5000.0, 10.0
 _REQUESTS_A_BLOCK = 200
 _GUEST_CPU, _ATTACKER_CPU = 0, 1
 _MANY_DEVICES = 1000
+_ROUND_SECONDS = 60
 _MACS_IN_A_MESSAGE = 500
 _ACCEPT = {"security": {"mac_changes": "accept"}}
 
@@ -58,6 +60,12 @@ def _granted_changes(scene: Scene) -> None:
     with _driver(scene) as driver:
         for number in range(200):
             driver.add_address(bytes([2, 0, 0, 0xAA, 0, number % 2]), AddressType.PRIMARY)
+
+
+def _resets(scene: Scene) -> None:
+    for _reset in range(50):
+        with _driver(scene) as driver:
+            driver.reset()
 
 
 def _huge_messages(scene: Scene) -> None:
@@ -119,6 +127,7 @@ def _attachments(scene: Scene) -> None:
 ATTACKS: dict[str, Attack] = {
     "invalid messages": _invalid_messages,
     "granted changes of MAC": _granted_changes,
+    "resets": _resets,
     f"messages of {_MACS_IN_A_MESSAGE} addresses": _huge_messages,
     "connects to its mailbox": _connects,
     "a link that flaps": _flapping_link,
@@ -153,7 +162,7 @@ def _scene(tag: str) -> Iterator[Scene]:
         guests = [{"guest": place.name, "port_group": "lan"} for place in (quiet, attacker)]
         config = host_config(None, guests, [{"name": "lan", "vlan": "none"}], policy=_ACCEPT)
         daemon = lab.daemon(config)
-        lines = "".join(f"link add d{number} type dummy\n" for number in range(_MANY_DEVICES))
+        lines = "".join(f"link add d{number} type veth\n" for number in range(_MANY_DEVICES // 2))
         run("ip", "-n", attacker.name, "-batch", _file(lab, lines))
         pin_all_threads(daemon.process.pid, _GUEST_CPU)
         yield Scene(lab=lab, daemon=daemon, quiet=quiet, attacker=attacker, vf=daemon.vf_of(attacker.name)["address"])
@@ -167,19 +176,23 @@ def _file(lab: Lab, text: str) -> str:
 
 @contextlib.contextmanager
 def _running(scene: Scene, attack: Attack) -> Iterator[None]:
-    """The attack, over and over, in a process on the other CPU."""
-    child = os.fork()
-    if child == 0:
-        os.sched_setaffinity(0, {_ATTACKER_CPU})
-        while True:
-            with contextlib.suppress(Exception):
-                attack(scene)
-    try:
-        time.sleep(0.2)
-        yield
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+    """The attack, over and over, in a process on the other CPU. Raises LabError when not one round of it works."""
+    with mmap.mmap(-1, mmap.PAGESIZE) as begun, mmap.mmap(-1, mmap.PAGESIZE) as done:
+        child = os.fork()
+        if child == 0:
+            os.sched_setaffinity(0, {_ATTACKER_CPU})
+            while True:
+                begun[0] = 1
+                with contextlib.suppress(Exception):
+                    attack(scene)
+                    done[0] = 1
+        try:
+            wait_until(lambda: begun[0] == 1, "the attack begins")
+            yield
+            wait_until(lambda: done[0] == 1, f"a round of {attack.__name__.strip('_')} comes to its end", _ROUND_SECONDS)
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def _p99_us(driver: VfDriver, seconds: float) -> float:

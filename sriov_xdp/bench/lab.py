@@ -262,12 +262,15 @@ class Lab:
         wire.run("ethtool", "-K", "w0", "gro", "on", "tx", "off", "txvlan", "off")
         return wire, uplink
 
-    def daemon(self, config: dict[str, Any], *extra: str, host: Namespace | None = None) -> Daemon:
+    def daemon(
+        self, config: dict[str, Any], *extra: str, host: Namespace | None = None, environment: dict[str, str] | None = None
+    ) -> Daemon:
         """Starts a daemon with its own directories, on this host or in a namespace that stands for one."""
         folder = self.folder / f"d{len(self._daemons)}"
         folder.mkdir()
         bpffs = Path("/sys/fs/bpf") / f"{self.tag}d{len(self._daemons)}"
         daemon = Daemon(folder, bpffs, config, *extra, host=host)
+        daemon.environment.update(environment or {})
         self._daemons.append(daemon)
         daemon.start()
         return daemon

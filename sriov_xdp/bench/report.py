@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sriov_xdp.bench.arms import AUTO, BARE, BRIDGE, CABLE, NOISE, TCX, XDP
+from sriov_xdp.bench.builds import Comparison
 from sriov_xdp.bench.runner import Results
 from sriov_xdp.bench.targets import TARGETS, Target, is_met
 
@@ -67,6 +68,15 @@ def _target_table(results: Results) -> Table:
             outcome = "met" if is_met(target, value) else "[bold red]MISSED"
             table.add_row(target.text, bound, f"{value:.3g} {target.unit}{remark}", outcome)
     return table
+
+
+def show_builds(found: list[Comparison], console: Console) -> None:
+    """Another build beside this one. A change within the noise is none that this run can tell."""
+    table = Table("this build, by the former", "change", "95 %", "noise", "95 %", box=None, pad_edge=False)
+    for row in found:
+        columns = (f"{part.median:.3f}|{part.low:.3f} - {part.high:.3f}" for part in (row.change, row.noise))
+        table.add_row(row.workload, *(text for column in columns for text in column.split("|")))
+    console.print(table)
 
 
 def draw(results: Results, path: Path) -> None:

@@ -16,8 +16,8 @@ from sriov_xdp.datapath.libbpf import AttachType, MapType, ProgramType
 from sriov_xdp.host.links import Links
 
 
-def _wire_end(lab: Lab, number: int) -> tuple[Namespace, str]:
-    """A wire of an arm of its own, and the device on the host that it is plugged into."""
+def wire_end(lab: Lab, number: int) -> tuple[Namespace, str]:
+    """A wire of its own, and the device on the host that it is plugged into."""
     wire, device = lab.namespace(f"{number}w"), lab.device(f"{number}u")
     run("ip", "link", "add", device, "type", "veth", "peer", "name", "w0", "netns", wire.name)
     run("ip", "link", "set", device, "up")
@@ -42,7 +42,7 @@ def _cable(lab: Lab, number: int) -> Arm:
 
 
 def _macvlan(lab: Lab, number: int) -> Arm:
-    wire, device = _wire_end(lab, number)
+    wire, device = wire_end(lab, number)
     guest, temporary = lab.namespace(f"{number}g"), lab.name(f"{number}t")
     run("ip", "link", "add", temporary, "link", device, "type", "macvlan", "mode", "bridge")
     run("ip", "link", "set", temporary, "netns", guest.name)
@@ -51,7 +51,7 @@ def _macvlan(lab: Lab, number: int) -> Arm:
 
 
 def _bridge(lab: Lab, number: int) -> Arm:
-    (wire, uplink), (guest, representor) = _wire_end(lab, number), _guest_end(lab, number)
+    (wire, uplink), (guest, representor) = wire_end(lab, number), _guest_end(lab, number)
     bridge = lab.device(f"{number}b")
     run("ip", "link", "add", bridge, "type", "bridge", "stp_state", "0")
     run("ip", "link", "set", bridge, "up")
@@ -62,7 +62,7 @@ def _bridge(lab: Lab, number: int) -> Arm:
 
 def _bare(lab: Lab, number: int) -> Arm:
     """Attached as ours is, tc towards the wire and XDP on the uplink, and nothing but a redirect in both."""
-    (wire, uplink), (guest, representor) = _wire_end(lab, number), _guest_end(lab, number)
+    (wire, uplink), (guest, representor) = wire_end(lab, number), _guest_end(lab, number)
     guest.ip("link", "set", "eth0", "up")
     guest.run("ethtool", "-K", "eth0", "gro", "on")  # which makes it a target of XDP redirects
     arm = Arm(name=BARE, one=guest, two=wire, address="")
@@ -90,7 +90,7 @@ def _ours(lab: Lab) -> list[Arm]:
     config.update(pfs=[], switches=[], guests=[])
     arms = []
     for number, name in enumerate(OURS):
-        wire, uplink = _wire_end(lab, 60 + number)
+        wire, uplink = wire_end(lab, 60 + number)
         guest = lab.namespace(f"{60 + number}g")
         group, mode = f"lan{number}", name.removeprefix("vf ")
         config["pfs"].append({"name": f"pf{number}", "uplink": uplink, "num_vfs": 1})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sriov_xdp.bench import programs
 from sriov_xdp.bench.arms import AUTO, BARE, BRIDGE, OURS
-from sriov_xdp.bench.lab import Lab, Namespace, entered, host_config, run, wait_until
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, run, wait_until
 from sriov_xdp.bench.traffic import frame, octets
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.libbpf import AttachType, MapType, ProgramType
@@ -21,7 +21,7 @@ from sriov_xdp.host.links import Links
 LIVE_FRAMES = 1 << 1
 STACK, DROPPING, HAIRPIN = "stack guest", "dropping XDP guest", "hairpin XDP guest"
 KINDS = (STACK, DROPPING, HAIRPIN)
-_GUEST_CODE = {DROPPING: programs.constant(programs.XDP_DROP), HAIRPIN: programs.hairpin()}
+GUEST_CODE = {DROPPING: programs.constant(programs.XDP_DROP), HAIRPIN: programs.hairpin()}
 _MAX_BATCH = 64
 
 
@@ -73,13 +73,13 @@ def built(tag: str, kind: str) -> Iterator[dict[str, WireArm]]:
         arms = {BRIDGE: _bridge(lab), BARE: _bare(lab, stack, kind), **_ours(lab)}
         for name in (BRIDGE, BARE):
             stack.callback(os.close, _park(lab, arms[name].program))
-        if kind in _GUEST_CODE:
+        if kind in GUEST_CODE:
             for arm in arms.values():
-                stack.enter_context(programs.attached(arm.guest, "eth0", _GUEST_CODE[kind]))
+                stack.enter_context(programs.attached(arm.guest, "eth0", GUEST_CODE[kind]))
         if kind == HAIRPIN:
             for wire in {arm.wire.name: arm.wire for arm in arms.values()}.values():
                 stack.enter_context(programs.attached(wire, "w0", programs.swap_and_drop()))
-        if kind in _GUEST_CODE:
+        if kind in GUEST_CODE:
             daemon = lab.first_daemon()
             wait_until(lambda: daemon.vf_of(arms[AUTO].guest.name)["datapath"]["active"] == "xdp", "the VF follows its guest")
         yield arms
@@ -90,7 +90,7 @@ def _park(lab: Lab, program: int) -> int:
     dispatcher and taken out again by every run, which costs it tens of milliseconds that an attached one does not pay."""
     name = lab.device(f"k{program}")
     run("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p")
-    return libbpf.create_link(program, _index(name), AttachType.XDP)
+    return libbpf.create_link(program, index_of(name), AttachType.XDP)
 
 
 def _ours(lab: Lab) -> dict[str, WireArm]:
@@ -98,12 +98,18 @@ def _ours(lab: Lab) -> dict[str, WireArm]:
     places = {name: lab.namespace(f"g{number}") for number, name in enumerate(OURS)}
     guests = [{"guest": place.name, "port_group": "lan", "datapath": name.removeprefix("vf ")} for name, place in places.items()]
     daemon = lab.daemon(host_config(uplink, guests, [{"name": "lan"}]))
-    build = next(path for path in daemon.bpffs.iterdir() if path.name != "links")
-    program = libbpf.open_pin(build / "progs" / "xdp_uplink_0")
-    return {name: WireArm(name, wire, place, _index(uplink), program, place.mac()) for name, place in places.items()}
+    program = uplink_program(daemon)
+    return {name: WireArm(name, wire, place, index_of(uplink), program, place.mac()) for name, place in places.items()}
 
 
-def _index(device: str) -> int:
+def uplink_program(daemon: Daemon) -> int:
+    """The XDP program of a daemon's first uplink, as a descriptor to close."""
+    (pin,) = daemon.bpffs.glob("*/progs/xdp_uplink_0")
+    return libbpf.open_pin(pin)
+
+
+def index_of(device: str) -> int:
+    """The ifindex of a device of this namespace."""
     links = Links()
     try:
         return links.by_name(device).ifindex
@@ -131,13 +137,13 @@ def _bridge(lab: Lab) -> WireArm:
     for place, device in ((wire, "w0"), (guest, "eth0")):
         run("bridge", "fdb", "replace", place.mac(device), "dev", ends[0] if device == "w0" else ends[1], "master", "static")
     passes = libbpf.load_program(ProgramType.XDP, "pass", programs.constant(programs.XDP_PASS), attach=AttachType.XDP)
-    return WireArm(BRIDGE, wire, guest, _index(ends[0]), passes, guest.mac())
+    return WireArm(BRIDGE, wire, guest, index_of(ends[0]), passes, guest.mac())
 
 
 def _bare(lab: Lab, stack: contextlib.ExitStack, kind: str) -> WireArm:
     """One call on the uplink, and one on the representor for what comes back."""
     wire, guest = lab.namespace("rw"), lab.namespace("rg")
-    ends = [_index(_veth(lab, "r0", wire, "w0")), _index(_veth(lab, "r1", guest, "eth0"))]
+    ends = [index_of(_veth(lab, "r0", wire, "w0")), index_of(_veth(lab, "r1", guest, "eth0"))]
     devices = libbpf.create_map(MapType.DEVMAP, "devices", 4, 4, 2)
     stack.callback(os.close, devices)
     for slot, ifindex in enumerate(ends):
@@ -181,6 +187,5 @@ def _flooding(lab: Lab, name: str, receivers: int) -> tuple[WireArm, list[str]]:
     config["pfs"][0]["num_vfs"] = 256
     config["guests"] = [{"name": guest.name, "adapters": [{"name": device, "port_group": "lan"} for device in devices]}]
     daemon = lab.daemon(config)
-    build = next(path for path in daemon.bpffs.iterdir() if path.name != "links")
-    program = libbpf.open_pin(build / "progs" / "xdp_uplink_0")
-    return WireArm(AUTO, wire, guest, _index(uplink), program, guest.mac(devices[0])), devices
+    program = uplink_program(daemon)
+    return WireArm(AUTO, wire, guest, index_of(uplink), program, guest.mac(devices[0])), devices

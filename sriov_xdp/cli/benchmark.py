@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -13,8 +14,14 @@ from sriov_xdp.cli.output import fail, json_option, show_json
 @click.option("--quick", is_flag=True, help="Under a minute: fewer workloads, fewer rounds.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draws the result as PNG or SVG.")
 @click.option("--soak", type=float, help="Only watches the daemon's memory for so many seconds.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="CHECKOUT",
+    help="Only compares this build's plain paths with those of another checkout of it, in pairs.",
+)
 @json_option
-def bench(quick: bool, picture: Path | None, soak: float | None, as_json: bool) -> None:
+def bench(quick: bool, picture: Path | None, soak: float | None, against: Path | None, as_json: bool) -> None:
     """Measures this product against a cable, macvlan, the Linux bridge and a bare redirect, in pairs, on this machine.
 
     Everything lives in throw-away namespaces. Run it on an otherwise idle machine.
@@ -24,7 +31,7 @@ def bench(quick: bool, picture: Path | None, soak: float | None, as_json: bool) 
     from rich.console import Console
     from rich.progress import Progress
 
-    from sriov_xdp.bench import control, report, runner
+    from sriov_xdp.bench import builds, control, report, runner
 
     if soak is not None:
         show_json(control.soak("bnk", soak))
@@ -32,7 +39,16 @@ def bench(quick: bool, picture: Path | None, soak: float | None, as_json: bool) 
     plan = runner.QUICK if quick else runner.FULL
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("building", total=None)
-        results = runner.run(plan, lambda name: bar.update(task, description=name))
+        if against is not None:
+            found = builds.compare(against.resolve(), plan, lambda name: bar.update(task, description=name))
+        else:
+            results = runner.run(plan, lambda name: bar.update(task, description=name))
+    if against is not None:
+        if as_json:
+            show_json([asdict(row) for row in found])
+        else:
+            report.show_builds(found, Console(width=None if sys.stdout.isatty() else 140))
+        return
     if picture:
         report.draw(results, picture)
     if as_json:

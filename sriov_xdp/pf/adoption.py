@@ -13,7 +13,6 @@ For the pf package, before the writer runs.
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 
 from sriov_xdp.datapath.abi import SLOT_MASK
 from sriov_xdp.host import namespaces
@@ -126,17 +125,8 @@ def _know_devices(context: Context) -> list[AttachedVf]:
         vf.stage = Stage.CHANGING
         vf.has_carrier, vf.guest_runs_xdp = link.has_carrier, link.peer_runs_xdp
         vf.active, vf.active_reason = live.mode_of(context, vf)
-        take_up_name(context, vf, link)
+        lifecycle.take_up_name(context, vf, link.name)
     return stale
-
-
-def take_up_name(context: Context, vf: AttachedVf, link: Link) -> None:
-    """A representor that somebody renamed is still the representor."""
-    former = vf.attachment
-    if link.name == former.representor:
-        return
-    _log.warning("representor %s of %s: is called %s now; the VF follows", former.representor, vf.address, link.name)
-    commit(context, Change(attachments={vf.address: replace(former, representor=link.name)}), [])
 
 
 def take_uplink(context: Context, name: str) -> None:
@@ -186,7 +176,7 @@ def resume(context: Context, vf: AttachedVf) -> Steps[None]:
 def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
     """Holds a port to its programs: one that lacks any is closed, and opened again when they are back. At a start programs of an
     earlier build hold it until they are replaced."""
-    missing = missing_hooks(context, vf)
+    missing = yield from live.beside(context, lambda _links: missing_hooks(context, vf))
     if missing and vf.stage is Stage.IN_SERVICE:
         text = "%s: %s was not on its representor any more; the port is closed until it is attached again"
         _log.error(text, vf.address, " and ".join(missing))

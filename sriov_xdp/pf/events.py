@@ -2,8 +2,9 @@
 
 An event is news, not truth: it only says where to look. What is done about it is decided by what the kernel says of this
 generation's device when it is looked at. A guest can make events as fast as it likes, so a turn takes a bounded batch of them,
-what looks at many objects goes in steps, and who changes something again and again is followed when it rests. For the pf
-package; writer thread only.
+what looks at many objects goes in steps, and who changes something again and again is followed when it rests. The kernel is
+asked beside the writer: a guest that keeps its lock of all devices (rtnl) busy, as by attaching programs, would make everybody
+wait. For the pf package; writer thread only.
 """
 
 import logging
@@ -54,6 +55,7 @@ class HostEvents:
         self._program_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
         self._carrier_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
         self._waiting: set[VfAddress] = set()
+        self._news: dict[VfAddress, None] = {}  # VFs whose device an event named, in its order
         self._must_check_hooks = False
         self._is_looking = False
 
@@ -139,13 +141,47 @@ class HostEvents:
         yield from self._enforce_all()
 
     def _look_at(self, vf: AttachedVf) -> Steps[None]:
-        link = self._context.links.find(vf.attachment.ifindex)
+        link = yield from self._device_of(vf)
+        if not self._is_attached(vf):
+            return
         if link is None:
             yield from lifecycle.unplugged(self._context, vf, "interface deleted")
         elif vf.stage is Stage.IN_SERVICE:
-            self._follow(vf, link)
+            yield from self._follow(vf, link)
             if link.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf):
                 yield from live.follow_mtu(self._context, vf)
+
+    def _device_of(self, vf: AttachedVf) -> Steps[Link | None]:
+        ifindex = vf.attachment.ifindex
+        return (yield from live.beside(self._context, lambda links: links.find(ifindex)))
+
+    def _is_attached(self, vf: AttachedVf) -> bool:
+        """Whether it is still, and was ever plugged: what is planned has no device yet."""
+        return self._context.inventory.vfs.get(vf.address) is vf and vf.stage is not Stage.PLANNED
+
+    def look_at_news(self) -> Steps[None]:
+        """The devices that events named, each as it is now, however many events there were."""
+        while self._news:
+            address = next(iter(self._news))
+            del self._news[address]
+            vf = self._context.inventory.vfs.get(address)
+            try:
+                if vf:
+                    yield from self._look_at_named(vf)
+            except FAULTS as error:
+                self._complain(str(address), "a change of its device could not be followed", error)
+
+    def _look_at_named(self, vf: AttachedVf) -> Steps[None]:
+        """No verb: what takes more than a look waits for its turn."""
+        link = yield from self._device_of(vf)
+        if not self._is_attached(vf):
+            return
+        if link is None:
+            self._context.start(lifecycle.unplugged(self._context, vf, "interface deleted"))
+            return
+        yield from self._follow(vf, link)
+        if link.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf):
+            self._context.start(live.follow_mtu(self._context, vf))  # the representor's MTU is what holds a guest to its own
 
     def _look_at_uplink(self, name: str) -> None:
         pf = self._context.inventory.pfs[name]
@@ -191,11 +227,10 @@ class HostEvents:
             if vf and self._is_restless(vf):
                 continue
             self._waiting.discard(address)
-            link = self._context.links.find(vf.attachment.ifindex) if vf else None
-            if vf and link:
+            if vf:
                 vf.is_restless = False
                 vf.active_reason = live.mode_of(self._context, vf)[1]
-                self._follow(vf, link)
+                self._look_soon(vf)
         guests = frozenset(vf.attachment.spec.guest for vf in self._context.inventory.vfs.values())
         self._program_changes.forget_all_but(guests)
         self._carrier_changes.forget_all_but(guests)
@@ -218,7 +253,7 @@ class HostEvents:
     def _on_link(self, change: LinkChange) -> None:
         vf = self._context.inventory.vf_with_ifindex(change.ifindex)
         if vf:
-            self._on_representor(vf)
+            self._look_soon(vf)
             return
         for pf in list(self._context.inventory.pfs.values()):
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
@@ -226,25 +261,18 @@ class HostEvents:
             elif pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone:
                 adoption.take_uplink(self._context, pf.spec.name)
 
-    def _on_representor(self, vf: AttachedVf) -> None:
-        if vf.stage is Stage.PLANNED:
-            return
-        link = self._context.links.find(vf.attachment.ifindex)
-        if link is None:
-            self._context.start(lifecycle.unplugged(self._context, vf, "interface deleted"))
-            return
-        self._follow(vf, link)
-        if link.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf):
-            self._context.start(live.follow_mtu(self._context, vf))  # the representor's MTU is what holds a guest to its own
+    def _look_soon(self, vf: AttachedVf) -> None:
+        self._news[vf.address] = None
+        self._walk(self.look_at_news)
 
     def _check_namespace(self, vf: AttachedVf) -> None:
         attachment = vf.attachment
         if vf.stage is not Stage.PLANNED and namespaces.identity(attachment.spec.netns) != attachment.netns_id:
             self._context.start(lifecycle.unplugged(self._context, vf, "namespace removed"))
 
-    def _follow(self, vf: AttachedVf, link: Link) -> None:
-        adoption.take_up_name(self._context, vf, link)
-        self._follow_program(vf, guest_runs_xdp=link.peer_runs_xdp)
+    def _follow(self, vf: AttachedVf, link: Link) -> Steps[None]:
+        lifecycle.take_up_name(self._context, vf, link.name)
+        yield from self._follow_program(vf, guest_runs_xdp=link.peer_runs_xdp)
         if vf.has_carrier == link.has_carrier:
             return
         now, guest = self._clock(), vf.attachment.spec.guest
@@ -255,7 +283,7 @@ class HostEvents:
         vf.has_carrier = link.has_carrier
         publish_ports(self._context, [vf])
 
-    def _follow_program(self, vf: AttachedVf, *, guest_runs_xdp: bool) -> None:
+    def _follow_program(self, vf: AttachedVf, *, guest_runs_xdp: bool) -> Steps[None]:
         if vf.guest_runs_xdp == guest_runs_xdp:
             return
         now, guest = self._clock(), vf.attachment.spec.guest
@@ -265,7 +293,7 @@ class HostEvents:
             vf.is_restless = True
             vf.active_reason = live.mode_of(self._context, vf)[1]
             return
-        live.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
+        yield from live.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
 
     def _complain(self, subject: str, text: str, error: Exception) -> None:
         self._budgeted.write(logging.ERROR, subject, LogKind.EVENTS, "%s: %s: %s", subject, text, error)

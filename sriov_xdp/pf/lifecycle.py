@@ -147,12 +147,13 @@ def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace
     vlan, mtu_bytes = inventory.vlan(attached), inventory.mtu_bytes(attached.address.pf)
     group = group_of(context.instance, inventory.pf(attached.address.pf).number)
 
-    def make(links: Links) -> None:
-        veth.create(links, attachment, group, mtu_bytes)
+    def make(links: Links) -> str:
+        name = veth.create(links, attachment, group, mtu_bytes)
         veth.prepare(links, attachment, context.instance, vlan)
+        return name
 
     undo.callback(_remove_pair, context, attachment)
-    yield from live.beside(context, make)
+    take_up_name(context, attached, (yield from live.beside(context, make)))
     attached.stage = Stage.CHANGING
     start_counters(context, attached.address)
     publish_ports(context, [attached])
@@ -160,6 +161,15 @@ def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace
     context.mailboxes.open(attached.address, attachment.spec.netns)
     undo.callback(context.mailboxes.close, attached.address)
     yield from live.put_in_service(context, attached)
+
+
+def take_up_name(context: Context, attached: AttachedVf, name: str) -> None:
+    """A representor with another name than the one that is stored is still the representor. Raises StoreError."""
+    former = attached.attachment
+    if name == former.representor:
+        return
+    _log.warning("representor %s of %s: is called %s now; the VF follows", former.representor, attached.address, name)
+    commit(context, Change(attachments={attached.address: replace(former, representor=name)}), [])
 
 
 def _forget(context: Context, vf: VfAddress, actor: Actor) -> None:

@@ -117,12 +117,13 @@ def _enter_xdp(context: Context, links: Links, attachment: Attachment, before: d
     return {**changed, **before}
 
 
-def guest_xdp_changed(context: Context, attached: AttachedVf, *, guest_runs_xdp: bool) -> None:
+def guest_xdp_changed(context: Context, attached: AttachedVf, *, guest_runs_xdp: bool) -> Steps[None]:
     """The guest attached a program to its end, or took it off. First of all its frames must pass through the program, in
     every mode; then an automatic VF changes its own, when it is its turn."""
     attached.guest_runs_xdp = guest_runs_xdp
     publish_ports(context, [attached])
-    veth.set_checksum_for_guest_program(context.links, attached.attachment, is_needed=guest_runs_xdp)
+    attachment = attached.attachment
+    yield from beside(context, lambda links: veth.set_checksum_for_guest_program(links, attachment, is_needed=guest_runs_xdp))
     context.start(_follow_guest(context, attached))
 
 
@@ -166,7 +167,7 @@ def change_live(context: Context, attached: AttachedVf, former: Attachment) -> S
     if attached.attachment.admin_mac != former.admin_mac:
         yield from beside(context, lambda links: veth.set_guest_mac(links, attached.attachment))
     if spec.link_state is not former.spec.link_state:
-        apply_link_state(context, attached)
+        yield from apply_link_state(context, attached)
     yield from set_active(context, attached)
 
 
@@ -176,11 +177,11 @@ def show_vlan(context: Context, attached: AttachedVf) -> Steps[None]:
     yield from beside(context, lambda links: veth.set_guest_alias(links, attached.attachment, vlan))
 
 
-def apply_link_state(context: Context, attached: AttachedVf) -> None:
+def apply_link_state(context: Context, attached: AttachedVf) -> Steps[None]:
     """A disabled VF's guest sees no carrier. One that is not yet in service stays down whatever was said."""
     if attached.stage is Stage.IN_SERVICE:
         is_up = attached.attachment.spec.link_state is not LinkState.DISABLE
-        veth.open_port(context.links, attached.attachment, is_up=is_up)
+        yield from beside(context, lambda links: veth.open_port(links, attached.attachment, is_up=is_up))
     context.mailboxes.push(attached.address, link_event(attached))
 
 

@@ -49,11 +49,20 @@ def choose_name(links: Links, vf: VfAddress) -> str:
     raise Conflict(f"representor of {vf}: {vf} and {vf}a to {vf}z are all taken by other devices; remove one")
 
 
-def create(links: Links, attachment: Attachment, group: int, mtu_bytes: int) -> None:
-    """Makes the pair, both ends down. Raises HostError, Conflict."""
+def create(links: Links, attachment: Attachment, group: int, mtu_bytes: int) -> str:
+    """Makes the pair, both ends down. Returns the representor's name: another one than planned when somebody, as a second daemon,
+    was quicker. Raises HostError, Conflict."""
+    name = attachment.representor
+    while not _is_made(links, attachment, name, group, mtu_bytes):
+        name = choose_name(links, attachment.vf)
+    return name
+
+
+def _is_made(links: Links, attachment: Attachment, name: str, group: int, mtu_bytes: int) -> bool:
+    """False when the representor's name is taken. Raises HostError, Conflict."""
     spec = attachment.spec
     pair = VethPair(
-        host_name=attachment.representor,
+        host_name=name,
         host_ifindex=attachment.ifindex,
         guest_namespace=spec.netns,
         guest_name=spec.interface,
@@ -64,10 +73,15 @@ def create(links: Links, attachment: Attachment, group: int, mtu_bytes: int) -> 
     try:
         links.create_pair(pair)
     except HostError as error:
-        if isinstance(error.__cause__, FileExistsError):
-            text = f"adapter {spec.interface} of guest {spec.guest}: namespace {spec.netns} has a device of that name"
-            raise Conflict(f"{text}; choose another with --ifname") from error
-        raise
+        if not isinstance(error.__cause__, FileExistsError):
+            raise
+        if links.exists(name):
+            return False
+        if links.find(attachment.ifindex):
+            raise Conflict(f"VF {attachment.vf}: ifindex {attachment.ifindex} was taken meanwhile; try again") from error
+        text = f"adapter {spec.interface} of guest {spec.guest}: namespace {spec.netns} has a device of that name"
+        raise Conflict(f"{text}; choose another with --ifname") from error
+    return True
 
 
 def prepare(links: Links, attachment: Attachment, instance: str, vlan: Vlan) -> None:

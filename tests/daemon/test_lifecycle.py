@@ -289,7 +289,9 @@ def test_teardown_leaves_the_host_as_it_was() -> None:
         config = host_config(uplink, [{"guest": made, "port_group": "lan"}], LAN)
         daemon = lab.daemon(config)
         lab.adopt(made)
-        assert before != _host_state(uplink)
+        [mark] = daemon.bpffs.glob("instance-*")
+        instance = mark.name.removeprefix("instance-")
+        assert (1, True) == (len(_devices_of(instance)), before != _host_state(uplink))
         daemon.stop()
         assert (
             daemon.command(
@@ -297,15 +299,19 @@ def test_teardown_leaves_the_host_as_it_was() -> None:
             ).returncode
             == 0
         )
-        assert before == _host_state(uplink)
+        assert ([], before) == (_devices_of(instance), _host_state(uplink))
         assert not Path(f"/run/netns/{made}").exists()
         assert [True, False, False] == [path.exists() for path in (daemon.state_dir, daemon.run_dir, daemon.bpffs)]
         assert wire.name in run("ip", "netns")
 
 
-def _host_state(uplink: str) -> tuple[list[str], str, list[str]]:
-    devices = sorted(link["ifname"] for link in json.loads(run("ip", "-j", "link")))
+def _devices_of(instance: str) -> list[str]:
+    """Of this daemon alone, as others may run on the host meanwhile."""
+    return [link["ifname"] for link in json.loads(run("ip", "-j", "link")) if f"sriov-xdp {instance} " in link.get("ifalias", "")]
+
+
+def _host_state(uplink: str) -> tuple[str, list[str]]:
     features = run("ethtool", "-k", uplink)
     flags = json.loads(run("ip", "-j", "-d", "link", "show", uplink))[0]
     ipv6 = Path(f"/proc/sys/net/ipv6/conf/{uplink}/disable_ipv6").read_text()
-    return devices, features, [str(flags.get("promiscuity")), str("xdp" in flags), str(flags.get("inet6_addr_gen_mode")), ipv6]
+    return features, [str(flags.get("promiscuity")), str("xdp" in flags), str(flags.get("inet6_addr_gen_mode")), ipv6]

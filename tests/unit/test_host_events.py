@@ -2,6 +2,8 @@
 The host's devices, the maps and the mode switch are stand-ins that note what is asked of them."""
 
 import contextlib
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from logging import getLogger
 from types import SimpleNamespace
@@ -52,7 +54,7 @@ class Host:
     written: list[int] = field(default_factory=list)  # slots
     looked_at: list[int] = field(default_factory=list)  # ifindexes
     devices: dict[int, Link] = field(default_factory=dict)
-    walks: list[object] = field(default_factory=list)
+    walks: list[Callable[[], Any]] = field(default_factory=list)
     verbs: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ class Host:
             links=self,
             hooks=hooks,
             start=self.verbs.append,
+            beside=SimpleNamespace(submit=self.submit),
             jumbo_xdp=self.inventory.jumbo_xdp,
             leftovers={},
             needs_publish=False,
@@ -93,6 +96,26 @@ class Host:
         self.looked_at.append(ifindex)
         return self.devices.get(ifindex)
 
+    def submit(self, work: Callable[[Any], Any]) -> Future[Any]:
+        """Work beside the writer, done at once."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(self))
+        except OSError as error:
+            future.set_exception(error)
+        return future
+
+    def read(self) -> None:
+        """The writer reads a batch, and does what it sets off."""
+        self.events.on_links()
+        self.walk()
+
+    def walk(self) -> None:
+        for run in self.walks:
+            for _step in run():
+                pass
+        self.walks.clear()
+
     def vf(self, index: int = 0) -> AttachedVf:
         return self.inventory.vfs[VfAddress("pf0", index)]
 
@@ -101,11 +124,12 @@ class Host:
         vf = self.vf(index)
         link = self.devices[vf.attachment.ifindex] = replace(_link(vf), has_carrier=has_carrier)
         self.batches.append([_change(link)])
-        self.events.on_links()
+        self.read()
         self.now_seconds += 0.01
 
     def settle(self) -> None:
         self.events.settle()
+        self.walk()
 
     def looks(self) -> Any:
         """The steps of a look at everything."""
@@ -237,6 +261,18 @@ def test_changes_that_cannot_be_followed_have_a_budget_of_log_lines(
     host.devices[host.vf().attachment.ifindex] = replace(_link(host.vf()), peer_runs_xdp=True)
     host.batches = [[_change(host.devices[host.vf().attachment.ifindex])] for _time in range(100)]
     for _time in range(100):
-        host.events.on_links()
-    line = f"device with ifindex {host.vf().attachment.ifindex}: a change could not be followed: device busy"
+        host.read()
+    line = "pf0vf0: a change of its device could not be followed: device busy"
     assert [line] * LOG_LINES_A_SECOND == caplog.messages
+
+
+def test_a_batch_of_events_is_one_look_beside_the_writer() -> None:
+    host = Host()
+    link = host.devices[host.vf().attachment.ifindex] = replace(_link(host.vf()), has_carrier=False)
+    host.batches = [[_change(link)] * 8, [_change(link)] * 8]
+    for _batch in range(2):
+        host.events.on_links()
+    assert [] == host.looked_at
+    host.walk()
+    assert [link.ifindex] == host.looked_at
+    assert not host.vf().has_carrier
