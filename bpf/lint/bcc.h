@@ -1,21 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What bcc gives a program, as plain C declarations, so that clang alone can check vswitch.c. Only for `make lint`: the real
- * definitions are inside bcc. A call of a map method is a call through a function pointer here; bcc rewrites it. */
+/* The helpers that bcc declares, so that clang alone can check the programs. Only for `make lint`. */
 #ifndef SXDP_LINT_BCC_H
 #define SXDP_LINT_BCC_H
 
 #include <linux/bpf.h>
 #include <linux/types.h>
-
-#define BPF_MAP_METHODS(key_type, leaf_type) \
-	leaf_type *(*lookup)(key_type *); \
-	int (*redirect_map)(key_type, __u64); \
-	void (*call)(void *, key_type)
-
-#define BPF_ARRAY(name, leaf_type, size) struct { BPF_MAP_METHODS(__u32, leaf_type); } name
-#define BPF_HASH(name, key_type, leaf_type, size) struct { BPF_MAP_METHODS(key_type, leaf_type); } name
-#define BPF_DEVMAP(name, size) struct { BPF_MAP_METHODS(__u32, int); } name
-#define BPF_PROG_ARRAY(name, size) struct { BPF_MAP_METHODS(__u32, int); } name
 
 void *bpf_map_lookup_elem(void *map, void *key);
 __u32 bpf_get_smp_processor_id(void);

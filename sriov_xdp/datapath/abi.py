@@ -1,7 +1,7 @@
 """The data path's limits, numbers and layouts as Python sees them.
 
-bpf/abi.h is the truth; this file repeats it and tests/unit/test_abi.py compiles the header and compares every number, size
-and offset. Pure: no IO. For the datapath package and for readers of its values.
+bpf/abi/ is the truth; this file repeats it, and tests/unit/test_abi.py compiles the headers and compares every number, size and
+offset. Pure: no IO. For the datapath package and for readers of its values.
 """
 
 import struct
@@ -28,28 +28,83 @@ FIRST_VF_SLOT = MAX_PFS
 VLAN_NONE = 0
 VLAN_TRUNKS = 4095
 VLAN_MASK = 0x0FFF
-VERDICT_ROOM = 24
+VERDICT_ROOM = 32
+STAGES = 8  # room
 GUARD_BURST_NS = 100_000_000
 BUFFER_BYTES = 3520  # of an XDP buffer
 PROBE_GROUP = bytes.fromhex("cf0000000000")
 PROBE_TYPE = 0x9000  # SXDP_ETH_LOOPBACK
 PROBE_MAGIC = 0x7064787300010000
 
-PORT_LAYOUT = struct.Struct("<IIQIHHHHI")
-EPOCH_AT_BYTES = PORT_LAYOUT.size * MAX_PORTS
-PORTS_BYTES = EPOCH_AT_BYTES + 16
-TRUNK_LAYOUT = struct.Struct("<64Q")
-GUARD_LAYOUT = struct.Struct("<QQQQ")
-PROBE_LAYOUT = struct.Struct("<QQII")
-RETURN_LAYOUT = struct.Struct("<QQII")
+# Every member of every struct that both sides know, with its format in Python's struct; what Python only passes over is "x".
+_PORT_BYTES, _COUNTERS_BYTES, _FLOW_BYTES = 64, 8 * (VERDICT_ROOM + 8), 32
+LAYOUTS: dict[str, dict[str, str]] = {
+    "sxdp_port": {
+        "ifindex": "I",
+        "generation": "I",
+        "mac": "Q",
+        "flags": "I",
+        "vlan": "H",
+        "mtu_bytes": "H",
+        "pf": "H",
+        "pad0": "H",
+        "place": "I",
+        "room": "32x",
+    },
+    "sxdp_ports": {"at": f"{_PORT_BYTES * MAX_PORTS}x", "epoch": "Q", "last_epoch": "Q"},
+    "sxdp_trunk": {"vlans": "64Q"},
+    "sxdp_meter": {"interval_ns": "Q", "due_ns": "Q"},
+    "sxdp_guard": {"broadcast": "QQ", "multicast": "QQ"},
+    "sxdp_probe": {"magic": "Q", "nonce": "Q", "sender": "I", "vlan": "I"},
+    "sxdp_return": {"nonce": "Q", "time_ns": "Q", "sender": "I", "vlan": "I"},
+    "sxdp_fdb": {"way": f"{8 * FDB_WAYS * FDB_BUCKETS}x"},
+    "sxdp_members": {"count": "I", "slots": f"{MAX_MEMBERS + FLOOD_CHUNK}H", "trunks": "I"},
+    "sxdp_counters": {
+        "ingress_bytes": "Q",
+        "egress_frames": "Q",
+        "egress_bytes": "Q",
+        "egress_errors": "Q",
+        "verdict": f"{VERDICT_ROOM}Q",
+        "ingress_multicast": "Q",
+        "ingress_broadcast": "Q",
+        "egress_multicast": "Q",
+        "egress_broadcast": "Q",
+    },
+    "sxdp_flow": {"head": "Q", "tail": "Q", "epoch": "Q", "ingress": "I", "longest_bytes": "H", "target_slot": "H"},
+    "sxdp_cpu": {
+        "of": f"{_COUNTERS_BYTES * MAX_PORTS}x",
+        "flows": f"{_FLOW_BYTES * FLOWS}x",
+        "handed_slot": "I",
+        "handed_vlan": "I",
+    },
+}
+
+
+def _layout(name: str) -> struct.Struct:
+    return struct.Struct("<" + "".join(LAYOUTS[name].values()))
+
+
+def offset_bytes(name: str, member: str) -> int:
+    """Where a member stands in its struct."""
+    members = LAYOUTS[name]
+    before = list(members)[: list(members).index(member)]
+    return struct.calcsize("<" + "".join(members[other] for other in before))
+
+
+STRUCT_BYTES = {name: _layout(name).size for name in LAYOUTS}
+PORT_LAYOUT = _layout("sxdp_port")
+TRUNK_LAYOUT = _layout("sxdp_trunk")
+GUARD_LAYOUT = _layout("sxdp_guard")
+PROBE_LAYOUT = _layout("sxdp_probe")
+RETURN_LAYOUT = _layout("sxdp_return")
+MEMBERS_LAYOUT = _layout("sxdp_members")
+COUNTERS_LAYOUT = _layout("sxdp_counters")
+FLOW_LAYOUT = _layout("sxdp_flow")
+EPOCH_AT_BYTES = offset_bytes("sxdp_ports", "epoch")
+FLOWS_AT_BYTES = offset_bytes("sxdp_cpu", "flows")
+CPU_BYTES = STRUCT_BYTES["sxdp_cpu"]
 FDB_KEY_LAYOUT = struct.Struct("<Q")
 PLACE_LAYOUT = struct.Struct("<I")
-FDB_BYTES = 8 * FDB_WAYS * FDB_BUCKETS
-MEMBERS_LAYOUT = struct.Struct(f"<I{MAX_MEMBERS + FLOOD_CHUNK}HI")
-COUNTERS_LAYOUT = struct.Struct(f"<{VERDICT_ROOM + 8}Q")
-FLOW_LAYOUT = struct.Struct("<QQQIHH")
-FLOOD_LAYOUT = struct.Struct("<II")
-CPU_BYTES = COUNTERS_LAYOUT.size * MAX_PORTS + FLOW_LAYOUT.size * FLOWS + FLOOD_LAYOUT.size
 SLOT_LAYOUT = struct.Struct("<I")
 
 
@@ -74,6 +129,7 @@ class Verdict(IntEnum):
     HAIRPIN = 15
     STORM = 16
     LOOP = 17
+    MISSED_STAGE = 18
 
     @property
     def label(self) -> str:
@@ -101,6 +157,13 @@ class PortFlag(IntFlag):
     OWN_SOURCE_ACCEPT = 1 << 10
     LOOP = 1 << 11
     ONE_BUFFER = 1 << 12
+
+
+class Stage(IntEnum):
+    """enum sxdp_stage: programs that others jump to, by their place in a hook's array."""
+
+    LONG = 0
+    FLOOD = 1
 
 
 def mac_word(mac: bytes) -> int:

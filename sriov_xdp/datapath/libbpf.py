@@ -38,7 +38,9 @@ class ProgramType(IntEnum):
 class MapType(IntEnum):
     """enum bpf_map_type, those that are made here."""
 
+    HASH = 1
     ARRAY = 2
+    PROG_ARRAY = 3
     HASH_OF_MAPS = 13
     DEVMAP = 14
 

@@ -3,8 +3,8 @@
     ROOT/<build id>/maps/*, ROOT/<build id>/progs/*    made by the loader; one folder a build of the C sources
     ROOT/links/*                                       attachments; they hold programs to devices when nobody runs
 
-A restart opens what is there. A new build is loaded beside the old one and the links are moved over one by one, each move
-atomic; nothing is detached.
+A restart opens what is there. Uplinks' programs are added when they are needed (uplink_programs). A new build is loaded beside the
+old one and the links are moved over one by one, each move atomic; nothing is detached.
 """
 
 import contextlib
@@ -14,10 +14,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sriov_xdp.datapath import abi, libbpf
+from sriov_xdp.datapath import libbpf, uplink_programs
 from sriov_xdp.datapath.errors import CompileError, DataPathError
 from sriov_xdp.datapath.libbpf import AttachType, MapInfo
+from sriov_xdp.datapath.maps import all_maps
 from sriov_xdp.datapath.marks import MARK_PREFIXES
+from sriov_xdp.datapath.programs import SINGLE_PROGRAMS
 from sriov_xdp.datapath.sources import build_id
 from sriov_xdp.patience import patient
 
@@ -25,27 +27,6 @@ LINKS = "links"
 TRACEPOINTS = {"on_devmap_xmit": "xdp_devmap_xmit", "on_redirect_error": "xdp_redirect_err"}
 _LOADER_SECONDS = 60
 _NO_SUCH_IFINDEX = 0x7FFFFFFF
-
-MAP_SHAPES: dict[str, tuple[int, int, int]] = {
-    "ports": (4, abi.PORTS_BYTES, 1),
-    "fdb": (4, abi.FDB_BYTES, 1),
-    "fdb_overflow": (8, abi.PLACE_LAYOUT.size, abi.MAX_FDB_ENTRIES),
-    "trunks": (4, abi.TRUNK_LAYOUT.size, abi.MAX_PORTS),
-    "guards": (4, abi.GUARD_LAYOUT.size, abi.MAX_PORTS),
-    "loops": (4, abi.RETURN_LAYOUT.size, abi.MAX_PORTS),
-    "members": (4, abi.MEMBERS_LAYOUT.size, abi.MAX_VLANS),
-    "counters": (4, abi.CPU_BYTES, libbpf.possible_cpus()),
-    "floods": (4, 4, abi.MAX_VLANS),
-    "devices": (4, 4, abi.MAX_PORTS),
-}
-PROGRAMS = (
-    "xdp_vf",
-    "xdp_flood",
-    "tc_vf",
-    "tc_flood",
-    *TRACEPOINTS,
-    *(f"{kind}_uplink_{pf}" for kind in ("xdp", "tc") for pf in range(abi.MAX_PFS)),
-)
 
 
 class Pins:
@@ -67,18 +48,18 @@ class Pins:
         if is_compiled:
             remove_tree(self.build)
             _run_loader(self.build)
-        for name, shape in MAP_SHAPES.items():
+        for name, spec in all_maps().items():
             fd = libbpf.open_pin(self.build / "maps" / name)
             info = libbpf.map_info(fd)
-            if (info.key_bytes, info.value_bytes, info.max_entries) != shape:
-                raise DataPathError(_shape_text(self.build / "maps" / name, info, shape))
+            if (info.key_bytes, info.value_bytes, info.max_entries) != spec.shape:
+                raise DataPathError(_shape_text(self.build / "maps" / name, info, spec.shape))
             self._maps[name] = fd
         (self.root / LINKS).mkdir(mode=0o700, exist_ok=True)
         return is_compiled
 
     def _is_whole(self) -> bool:
-        wanted = [self.build / "maps" / name for name in MAP_SHAPES] + [self.build / "progs" / name for name in PROGRAMS]
-        return all(path.exists() for path in wanted)
+        maps = [self.build / "maps" / name for name in (*all_maps(), uplink_programs.BYTECODE)]
+        return all(path.exists() for path in [*maps, *(self.build / "progs" / spec.name for spec in SINGLE_PROGRAMS)])
 
     def map_fd(self, name: str) -> int:
         """An open map."""
@@ -87,14 +68,16 @@ class Pins:
     def words(self, name: str) -> memoryview:
         """The values of a map that is also memory of ours, as 64-bit words; a store is seen by the next frame."""
         if name not in self._words:
-            _key_bytes, value_bytes, entries = MAP_SHAPES[name]
-            self._words[name] = memoryview(libbpf.map_memory(self._maps[name], value_bytes * entries)).cast("Q")
+            spec = all_maps()[name]
+            self._words[name] = memoryview(libbpf.map_memory(self._maps[name], spec.value_bytes * spec.entries)).cast("Q")
         return self._words[name]
 
     def program_fd(self, name: str) -> int:
-        """An open program; opened at the first use."""
+        """An open program; opened at the first use, and an uplink's copy made then."""
         if name not in self._programs:
-            self._programs[name] = libbpf.open_pin(self.build / "progs" / name)
+            path = self.build / "progs" / name
+            is_new = uplink_programs.is_copy(name) and not path.exists()
+            self._programs[name] = uplink_programs.load_copy(name, self.build, self._maps) if is_new else libbpf.open_pin(path)
         return self._programs[name]
 
     def attach(self, link: str, program: str, ifindex: int, kind: AttachType, *, flags: int = 0) -> None:

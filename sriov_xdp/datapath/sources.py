@@ -9,7 +9,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2] / "bpf"
 
 
 def source_dir() -> Path:
-    """The folder with vswitch.c: inside an installed package, else beside it in a checkout."""
+    """The folder with the C programs: inside an installed package, else beside it in a checkout."""
     return _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 
 

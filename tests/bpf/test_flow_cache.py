@@ -44,7 +44,7 @@ def remembered(switch: Switch) -> dict[bytes, int]:
     epoch = switch.pins.words("ports")[abi.EPOCH_AT_BYTES // WORD]
     flows = {}
     for cpu in range(libbpf.possible_cpus()):
-        start = (cpu * abi.CPU_BYTES + abi.COUNTERS_LAYOUT.size * abi.MAX_PORTS) // WORD
+        start = (cpu * abi.CPU_BYTES + abi.FLOWS_AT_BYTES) // WORD
         found = switch.pins.words("counters")[start : start + abi.FLOW_LAYOUT.size * abi.FLOWS // WORD].tobytes()
         for head, tail, of_epoch, _ingress, longest, target in abi.FLOW_LAYOUT.iter_unpack(found):
             if longest and of_epoch == epoch:

@@ -7,11 +7,11 @@ import pytest
 from programs import Switch
 
 from sriov_xdp.datapath import libbpf
-from sriov_xdp.datapath.abi import MAX_PFS
-from sriov_xdp.datapath.loader import SINGLE_PROGRAMS, UPLINK_PROGRAMS
+from sriov_xdp.datapath.programs import SINGLE_PROGRAMS, UPLINK_PROGRAMS, copy_of
 from sriov_xdp.datapath.sources import source_dir
 
-PROGRAMS = [*SINGLE_PROGRAMS, *(f"{name}_{pf}" for name in UPLINK_PROGRAMS for pf in range(MAX_PFS))]
+PROGRAMS = [spec.name for spec in SINGLE_PROGRAMS]
+COPIES = [copy_of(spec, pf) for spec in UPLINK_PROGRAMS for pf in (0, 7)]
 
 # Puts argv[2] bytes, of which the type at offset 12 is argv[1], right before a page that may not be read.
 CUT_FRAME = """
@@ -19,7 +19,7 @@ CUT_FRAME = """
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include "frame.h"
+#include "rules/frame.h"
 
 int main(int count, char **words)
 {
@@ -42,9 +42,19 @@ int main(int count, char **words)
 
 
 def test_the_verifier_takes_every_program(switch: Switch) -> None:
-    assert sorted(PROGRAMS) == sorted(path.name for path in (switch.pins.build / "progs").iterdir())
-    ids = {libbpf.program_id(switch.pins.program_fd(name)) for name in PROGRAMS}
-    assert len(PROGRAMS) == len(ids)
+    ids = {libbpf.program_id(switch.pins.program_fd(name)) for name in (*PROGRAMS, *COPIES)}
+    assert len(PROGRAMS) + len(COPIES) == len(ids)
+    pinned = {path.name for path in (switch.pins.build / "progs").iterdir()}
+    assert {*PROGRAMS, *COPIES} <= pinned
+
+
+def test_an_uplink_that_nobody_took_has_no_program(switch: Switch) -> None:
+    """They are made when the uplink is taken, without the compiler."""
+    unused = [switch.pins.build / "progs" / copy_of(spec, 11) for spec in UPLINK_PROGRAMS]
+    assert [] == [path for path in unused if path.exists()]
+    for path in unused:
+        switch.pins.program_fd(path.name)
+    assert unused == [path for path in unused if path.exists()]
 
 
 def test_the_pins_of_a_build_are_opened_again_without_the_compiler(switch: Switch) -> None:
@@ -62,7 +72,7 @@ CUT_PROBE = """
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include "frame.h"
+#include "rules/frame.h"
 
 int main(int count, char **words)
 {

@@ -89,9 +89,10 @@ def test_guest_that_deletes_its_interface_frees_the_vf(scene: Scene) -> None:
     assert stream.stop() == []
     with pytest.raises(ConnectionRefusedError):
         RawMailbox(guest, vf)
-    assert representor not in {link["ifname"] for link in json.loads(run("ip", "-j", "link"))}
-    assert not [path for path in (scene.daemon.bpffs / "links").iterdir() if path.name.startswith(f"{vf}_")]
     assert scene.daemon.ask("audit", "list", "--vf", vf)[-1]["request"] == "unplugged: interface deleted"
+    assert representor not in {link["ifname"] for link in json.loads(run("ip", "-j", "link"))}
+    pins = scene.daemon.bpffs / "links"
+    wait_until(lambda: not [path for path in pins.iterdir() if path.name.startswith(f"{vf}_")], "its pins are gone")
 
     assert vf == scene.attach(guest)
     guest.address(7)

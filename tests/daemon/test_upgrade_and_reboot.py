@@ -45,7 +45,7 @@ def test_new_build_takes_over_without_a_lost_frame(scene: Scene, tmp_path: Path)
     """The same product with one byte changed in its C sources, started on the state of the old one."""
     shutil.copytree(ROOT / "sriov_xdp", tmp_path / "sriov_xdp", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "bpf", tmp_path / "bpf")
-    with (tmp_path / "bpf" / "vswitch.c").open("a") as source:
+    with (tmp_path / "bpf" / "xdp.c").open("a") as source:
         source.write("/* another build */\n")
     with RawMailbox(scene.two, "pf0vf1") as mailbox:
         assert OK == mailbox.addresses(ADD_ETH, "02:00:00:aa:00:02", kind=2)

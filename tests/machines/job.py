@@ -71,6 +71,7 @@ def jumbo_by_tc(report: Report, lab: Lab) -> None:
     with programs.attached(host.namespace("auto1"), "eth0", programs.hairpin()):
         recipe.run(host.places["tcx1"], host.places["auto1"], ROUNDS, awaited=recipe.NONE)
         report.put("recipe to a guest that sends back", "survived")
+    wait_until(lambda: not host.vf("auto1")["datapath"]["guest_runs_xdp"], "the PF sees that the program is gone")
     report.put("afterwards", host.udp("wire", "auto1", SIZES))
 
 

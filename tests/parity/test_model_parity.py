@@ -16,7 +16,7 @@ MODERATELY = settings(deadline=None, max_examples=150, suppress_health_check=[He
 THOROUGHLY = settings(deadline=None, max_examples=5000, phases=[Phase.generate], derandomize=True, database=None)
 TO_TC = {Verdict.FLOODED, Verdict.TO_HOST}
 GUARDED = {Verdict.STORM, Verdict.LOOP}
-OUT_OF_REACH = {Verdict.REDIRECT_ERROR}  # every device of the test takes what it is given
+OUT_OF_REACH = {Verdict.REDIRECT_ERROR, Verdict.MISSED_STAGE}  # devices take what they are given, and no program is missing
 
 Mutant = Callable[[Case], Fate]
 

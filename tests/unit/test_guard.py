@@ -15,7 +15,7 @@ from sriov_xdp.datapath.sources import source_dir
 # Reads "interval_ns frames now_ns" a line and answers with a verdict and the due time a line; the meter is kept between lines.
 DRIVER = """
 #include <stdio.h>
-#include "guard.h"
+#include "rules/guard.h"
 
 int main(void)
 {
@@ -31,7 +31,7 @@ int main(void)
 }
 """
 START_NS = 10**15
-ADMITTED = 254
+ADMITTED = 0x100
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@
 #ifndef SXDP_SOURCE_H
 #define SXDP_SOURCE_H
 
-#include "abi.h"
-#include "fdb.h"
-#include "frame.h"
+#include "abi/types.h"
+#include "rules/answer.h"
+#include "rules/fdb.h"
+#include "rules/frame.h"
 
 /* Of a guest's frame. */
 static __always_inline int source_is_foreign(const struct sxdp_port *port, const struct sxdp_frame *frame)
@@ -17,7 +18,7 @@ static __always_inline int source_is_foreign(const struct sxdp_port *port, const
 }
 
 /* owner: the place of the source in this VLAN, or 0; uplink: the PF's own port. */
-static __always_inline enum sxdp_verdict source_judge(const struct sxdp_port *port, __u64 slot,
+static __always_inline sxdp_answer source_judge(const struct sxdp_port *port, __u64 slot,
 						      const struct sxdp_frame *frame,
 						      __u64 owner,
 						      const struct sxdp_port *uplink)
@@ -36,7 +37,7 @@ static __always_inline int source_is_judged_from_wire(const struct sxdp_port *up
 }
 
 /* If it does. owner: as above. */
-static __always_inline enum sxdp_verdict source_judge_from_wire(const struct sxdp_port *uplink, const struct sxdp_frame *frame,
+static __always_inline sxdp_answer source_judge_from_wire(const struct sxdp_port *uplink, const struct sxdp_frame *frame,
 								__u64 owner)
 {
 	return owner || uplink->mac == frame->source ? SXDP_LOOP : SXDP_ADMITTED;

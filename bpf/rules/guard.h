@@ -12,8 +12,9 @@
 #ifndef SXDP_GUARD_H
 #define SXDP_GUARD_H
 
-#include "abi.h"
-#include "frame.h"
+#include "abi/types.h"
+#include "rules/answer.h"
+#include "rules/frame.h"
 
 static __always_inline struct sxdp_meter *guard_meter(struct sxdp_guard *guard, __u64 destination)
 {
@@ -21,7 +22,7 @@ static __always_inline struct sxdp_meter *guard_meter(struct sxdp_guard *guard, 
 }
 
 /* frames: segments of a super-frame, which enter together or not at all. Only for a meter with an interval. */
-static __always_inline enum sxdp_verdict guard_admit(struct sxdp_meter *meter, __u64 frames, __u64 now_ns)
+static __always_inline sxdp_answer guard_admit(struct sxdp_meter *meter, __u64 frames, __u64 now_ns)
 {
 	__u64 due_ns = meter->due_ns;
 

@@ -7,8 +7,8 @@
 #ifndef SXDP_FLOW_H
 #define SXDP_FLOW_H
 
-#include "abi.h"
-#include "fdb.h"
+#include "abi/types.h"
+#include "rules/fdb.h"
 
 /* Lives in registers only. */
 struct sxdp_flow_key {

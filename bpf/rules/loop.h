@@ -5,8 +5,9 @@
 #ifndef SXDP_LOOP_H
 #define SXDP_LOOP_H
 
-#include "abi.h"
-#include "frame.h"
+#include "abi/types.h"
+#include "rules/answer.h"
+#include "rules/frame.h"
 
 /* Of a guest's frame: it ends here, whoever made it. From the wire it is a frame like any other. */
 static __always_inline int loop_is_probe(const struct sxdp_frame *frame)
@@ -15,7 +16,7 @@ static __always_inline int loop_is_probe(const struct sxdp_frame *frame)
 }
 
 /* Of a group frame that enters. Where copies may leave is target.h's business. */
-static __always_inline enum sxdp_verdict loop_judge(const struct sxdp_port *port)
+static __always_inline sxdp_answer loop_judge(const struct sxdp_port *port)
 {
 	return port->flags & SXDP_PORT_LOOP ? SXDP_LOOP : SXDP_ADMITTED;
 }

@@ -3,10 +3,11 @@
 #ifndef SXDP_TARGET_H
 #define SXDP_TARGET_H
 
-#include "abi.h"
-#include "vlan.h"
+#include "abi/types.h"
+#include "rules/answer.h"
+#include "rules/vlan.h"
 
-static __always_inline enum sxdp_verdict target_judge(const struct sxdp_port *target, const struct sxdp_trunk *trunk,
+static __always_inline sxdp_answer target_judge(const struct sxdp_port *target, const struct sxdp_trunk *trunk,
 						      __u64 vlan)
 {
 	if (!(target->flags & SXDP_PORT_LINK_UP) || !vlan_is_member(target, trunk, vlan))
@@ -14,8 +15,14 @@ static __always_inline enum sxdp_verdict target_judge(const struct sxdp_port *ta
 	return SXDP_ADMITTED;
 }
 
+/* Whether a fast way may end there with a frame of this VLAN: no rule objects, and no tag changes. An uplink is in VLAN 0 here. */
+static __always_inline int target_is_plain(const struct sxdp_port *target, __u64 vlan)
+{
+	return (target->flags & ~SXDP_PLAIN_TARGET) == SXDP_PORT_LINK_UP && target->vlan == vlan;
+}
+
 /* A copy of a flood: a port that was cut because of a loop gets none. */
-static __always_inline enum sxdp_verdict target_judge_copy(const struct sxdp_port *target, const struct sxdp_trunk *trunk,
+static __always_inline sxdp_answer target_judge_copy(const struct sxdp_port *target, const struct sxdp_trunk *trunk,
 							   __u64 vlan)
 {
 	return target->flags & SXDP_PORT_LOOP ? SXDP_TARGET_DENIED : target_judge(target, trunk, vlan);

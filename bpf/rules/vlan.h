@@ -5,8 +5,9 @@
 #ifndef SXDP_VLAN_H
 #define SXDP_VLAN_H
 
-#include "abi.h"
-#include "frame.h"
+#include "abi/types.h"
+#include "rules/answer.h"
+#include "rules/frame.h"
 
 static __always_inline int vlan_is_listed(const struct sxdp_trunk *trunk, __u64 vlan)
 {
@@ -14,7 +15,7 @@ static __always_inline int vlan_is_listed(const struct sxdp_trunk *trunk, __u64 
 }
 
 /* The rules of frames with a tag. A priority tag (VLAN 0) counts as untagged on the uplink and is refused from guests. */
-static __always_inline enum sxdp_verdict vlan_admit_tagged(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
+static __always_inline sxdp_answer vlan_admit_tagged(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
 							   const struct sxdp_frame *frame, __u64 *vlan)
 {
 	__u64 tag = frame->tci & SXDP_VLAN_MASK;
@@ -30,7 +31,7 @@ static __always_inline enum sxdp_verdict vlan_admit_tagged(const struct sxdp_por
 }
 
 /* Sets *vlan, or objects. */
-static __always_inline enum sxdp_verdict vlan_admit(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
+static __always_inline sxdp_answer vlan_admit(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
 						    const struct sxdp_frame *frame, __u64 *vlan)
 {
 	*vlan = port->vlan;

@@ -8,7 +8,7 @@
 #ifndef SXDP_FDB_H
 #define SXDP_FDB_H
 
-#include "abi.h"
+#include "abi/types.h"
 
 #define SXDP_FDB_FACTOR 0x9e3779b97f4a7c15ULL         /* 2^64 / golden ratio: Knuth, TAOCP 3, 6.4, Fibonacci hashing */
 

@@ -5,8 +5,8 @@
 #ifndef SXDP_CONTROL_H
 #define SXDP_CONTROL_H
 
-#include "abi.h"
-#include "frame.h"
+#include "abi/types.h"
+#include "rules/frame.h"
 
 #define SXDP_RESERVED_GROUP 0x00000000c28001ULL       /* 01:80:c2:00:00:0x */
 #define SXDP_RESERVED_GROUP_MASK 0xf0ffffffffffULL
@@ -25,9 +25,14 @@ static __always_inline int control_is_group(__u64 destination)
 	       (last == SXDP_CISCO_LAST_BYTE_CDP || last == SXDP_CISCO_LAST_BYTE_PVST);
 }
 
+static __always_inline int control_is_type(__u64 type)
+{
+	return type == SXDP_ETH_PAUSE || type == SXDP_ETH_LLDP;
+}
+
 static __always_inline int control_is_link_local(const struct sxdp_frame *frame)
 {
-	if (frame->type == SXDP_ETH_PAUSE || frame->type == SXDP_ETH_LLDP)
+	if (control_is_type(frame->type))
 		return 1;
 	return frame_is_multicast(frame->destination) && control_is_group(frame->destination);
 }

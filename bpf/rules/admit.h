@@ -4,12 +4,13 @@
 #ifndef SXDP_ADMIT_H
 #define SXDP_ADMIT_H
 
-#include "abi.h"
-#include "control.h"
-#include "frame.h"
+#include "abi/types.h"
+#include "rules/answer.h"
+#include "rules/control.h"
+#include "rules/frame.h"
 
 /* Before the frame is looked at: what enters a port that is down is not even parsed. ifindex: of the device it came in by. */
-static __always_inline enum sxdp_verdict admit_port(const struct sxdp_port *port, __u64 ifindex)
+static __always_inline sxdp_answer admit_port(const struct sxdp_port *port, __u64 ifindex)
 {
 	if (port->ifindex != ifindex)
 		return SXDP_UNKNOWN_PORT;
@@ -23,8 +24,14 @@ static __always_inline int admit_length_fits(const struct sxdp_port *port, const
 	return frame->length_bytes <= header_bytes + port->mtu_bytes;
 }
 
+/* What a fast way asks of the port where the frame enters; as admit_port() and more. */
+static __always_inline int admit_port_is_plain(const struct sxdp_port *port, __u64 ifindex)
+{
+	return port->ifindex == ifindex && (port->flags & ~SXDP_PLAIN_INGRESS) == SXDP_PORT_LINK_UP;
+}
+
 /* length_fits: the caller's answer, as a super-frame's (tc) is a matter of its segments. */
-static __always_inline enum sxdp_verdict admit_frame(const struct sxdp_frame *frame, int length_fits)
+static __always_inline sxdp_answer admit_frame(const struct sxdp_frame *frame, int length_fits)
 {
 	if (frame_is_multicast(frame->source) || !frame->source)
 		return SXDP_MALFORMED;

@@ -4,7 +4,7 @@
 #ifndef SXDP_FRAME_H
 #define SXDP_FRAME_H
 
-#include "abi.h"
+#include "abi/types.h"
 
 enum sxdp_ethernet {
 	SXDP_ETH_HEADER_BYTES = 14,
@@ -50,6 +50,13 @@ static __always_inline int frame_is_tag(__u64 type)
 static __always_inline int frame_is_multicast(__u64 mac)
 {
 	return (int)(mac & 1);
+}
+
+/* A frame from one station to another, without a tag. What control.h knows by its type is another rule's. */
+static __always_inline int frame_is_plain(const struct sxdp_frame *frame)
+{
+	return !frame_is_tag(frame->type) && !frame_is_multicast(frame->destination) && !frame_is_multicast(frame->source) &&
+	       frame->source;
 }
 
 /* The Ethernet header as two words that overlap: bytes 0 to 7, and 6 to 13. Returns 0, or -1 when it is cut off. */

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Frames as tc sees them: skbs, perhaps super-frames, with a tag in band or beside the bytes. tc finishes everything. carrier/xdp.h
+ * has the same names for xdp_buffs. */
+#ifndef SXDP_CARRIER_H
+#define SXDP_CARRIER_H
+
+#include "abi/types.h"
+#include "rules/admit.h"
+#include "rules/answer.h"
+#include "rules/frame.h"
+#include "switch/count.h"
+#include "switch/handles.h"
+#include "switch/helpers.h"
+#include "switch/lookup.h"
+#include "switch/transit.h"
+
+enum tc_action {
+	TC_PASS = -1,               /* TCX_NEXT, TC_ACT_UNSPEC: whoever follows on the device, then the stack */
+	TC_DROP = 2,
+	TC_REDIRECT = 7,
+};
+
+enum tc_segment {
+	TC_MOST_HEADER_BYTES = 192, /* Ethernet, a tag, IPv6 with some extensions, TCP with all options */
+};
+
+typedef struct __sk_buff carrier;
+
+static __always_inline __u64 skb_frames(const carrier *ctx)
+{
+	return ctx->gso_segs ? ctx->gso_segs : 1;
+}
+
+/* A tag that the device took off stands beside the bytes. Returns 0, or -1 when a header is cut off. */
+static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, const struct sxdp_port *port)
+{
+	__u32 needed = SXDP_ETH_HEADER_BYTES + SXDP_TAG_BYTES;
+	struct sxdp_frame *frame = &transit->frame;
+
+	if ((void *)(long)ctx->data + needed > (void *)(long)ctx->data_end && ctx->len >= needed && bpf_skb_pull_data(ctx, needed))
+		return -1;
+	if (frame_parse(frame, (void *)(long)ctx->data, (void *)(long)ctx->data_end))
+		return -1;
+	frame->length_bytes = ctx->len;
+	transit->frames = skb_frames(ctx);
+	if (!ctx->vlan_present)
+		return frame_is_tag(frame->type) ?
+			       frame_parse_tag(frame, (void *)(long)ctx->data, (void *)(long)ctx->data_end) :
+			       0;
+	frame->tpid = __builtin_bswap16((__u16)ctx->vlan_proto);
+	frame->tci = ctx->vlan_tci;
+	return 0;
+}
+
+/* A super-frame is as long as its segments; the kernel knows how to measure them against a device's MTU. */
+static __always_inline int carrier_length_fits(carrier *ctx, const struct sxdp_port *port, const struct transit *transit)
+{
+	__u32 mtu_bytes = 0;
+
+	if (!ctx->gso_size)
+		return admit_length_fits(port, &transit->frame);
+	return !bpf_check_mtu(ctx, 0, &mtu_bytes, 0, BPF_MTU_CHK_SEGS);
+}
+
+/* Of what leaves: a super-frame becomes segments, whose headers are shorter than this. */
+static __always_inline __u64 carrier_longest_bytes(const carrier *ctx, const struct transit *transit)
+{
+	return ctx->gso_size ? ctx->gso_size + TC_MOST_HEADER_BYTES : ctx->len;
+}
+
+/* Makes the frame's tag what the target wants. Returns 0 when that worked. */
+static __always_inline int carrier_retag(carrier *ctx, const struct transit *transit, int tagged)
+{
+	if (tagged == (transit->frame.tpid != 0))
+		return 0;
+	if (!tagged)
+		return bpf_skb_vlan_pop(ctx);
+	return bpf_skb_vlan_push(ctx, __builtin_bswap16(SXDP_TPID_8021Q), (__u16)transit->vlan);
+}
+
+static __always_inline int carrier_reaches(const struct sxdp_port *target)
+{
+	return 1;
+}
+
+/* Returns 0 when the frame is on its way. To a target seen without carrier a copy goes, as its failure is told. */
+static __always_inline int carrier_send(carrier *ctx, struct transit *transit, const struct sxdp_port *target)
+{
+	if (target->flags & SXDP_PORT_NO_CARRIER)
+		return bpf_clone_redirect(ctx, target->ifindex, 0) != 0;
+	if (target->flags & SXDP_PORT_PEER)
+		transit->action = bpf_redirect_peer(target->ifindex, 0);
+	else
+		transit->action = bpf_redirect(target->ifindex, 0);
+	if (transit->action == TC_REDIRECT)
+		return 0;
+	transit->action = TC_DROP;
+	return -1;
+}
+
+/* Notes it for the daemon. What has the form of a probe but is none is dropped as well, without a note. */
+static __always_inline sxdp_answer carrier_take_probe(carrier *ctx, const struct transit *transit)
+{
+	__u32 needed = SXDP_ETH_HEADER_BYTES + SXDP_TAG_BYTES + sizeof(struct sxdp_probe);
+	__u32 key = (__u32)transit->slot;
+	struct sxdp_return *noted = bpf_map_lookup_elem(loops_handle(), &key);
+	struct sxdp_probe probe;
+
+	if (!noted || ctx->len < needed)
+		return SXDP_LOOP;
+	if ((void *)(long)ctx->data + needed > (void *)(long)ctx->data_end && bpf_skb_pull_data(ctx, needed))
+		return SXDP_LOOP;
+	if (frame_parse_probe(&probe, &transit->frame, (void *)(long)ctx->data, (void *)(long)ctx->data_end))
+		return SXDP_LOOP;
+	noted->nonce = probe.nonce;
+	noted->sender = probe.sender;
+	noted->vlan = probe.vlan;
+	noted->time_ns = bpf_ktime_get_ns();
+	return SXDP_LOOP;
+}
+
+static __always_inline sxdp_answer carrier_pass_to_host(struct transit *transit)
+{
+	transit->action = TC_PASS;
+	return SXDP_TO_HOST;
+}
+
+/* The one exit. */
+static __always_inline int carrier_finish(const struct transit *transit, sxdp_answer answer)
+{
+	if (answer != SXDP_COUNTED)
+		count_finished(transit, answer);
+	return transit->action;
+}
+
+#endif

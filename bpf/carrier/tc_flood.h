@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Floods by tc: a copy for each member of the VLAN, in a program of its own that calls itself for every SXDP_FLOOD_CHUNK receivers,
+ * as one loop over all of them is too much for the verifier. First the receivers that take the frame as it is, then, with the
+ * tag changed once, the others.
+ *
+ * What a flood knows is in skb->cb: it goes along from run to run, and a copy reads it from there, as what is kept in variables over
+ * the loop multiplies the verifier's paths.
+ */
+#ifndef SXDP_CARRIER_FLOOD_H
+#define SXDP_CARRIER_FLOOD_H
+
+#include "carrier/tc.h"
+#include "rules/guard.h"
+#include "rules/loop.h"
+#include "rules/target.h"
+
+enum flood_word {
+	FLOOD_SLOT,
+	FLOOD_VLAN,
+	FLOOD_PROGRESS,
+	FLOOD_NEXT,
+};
+
+enum flood_progress {
+	FLOOD_IS_COPIED = 1 << 0,
+	FLOOD_IS_MISMATCHED = 1 << 1,   /* a receiver wants the other tagging */
+	FLOOD_IS_RETAGGED = 1 << 2,     /* second round */
+	FLOOD_IS_TAGGED = 1 << 3,       /* the frame as it is now */
+	FLOOD_IS_BROADCAST = 1 << 4,
+};
+
+/* Comes back only when the program is not there. */
+static __always_inline sxdp_answer flood_from(carrier *ctx, __u32 next)
+{
+	ctx->cb[FLOOD_NEXT] = next;
+	tail_call(ctx, tc_stages_handle(), SXDP_STAGE_FLOOD);
+	return SXDP_MISSED_STAGE;
+}
+
+/* Of a group frame of a guest. The uplink's port has no guard, and is never cut. */
+static __always_inline sxdp_answer admit_flood(const struct sxdp_port *port, const struct transit *transit)
+{
+	__u32 key = (__u32)transit->slot;
+	struct sxdp_guard *guard = bpf_map_lookup_elem(guards_handle(), &key);
+	sxdp_answer answer = loop_judge(port);
+	struct sxdp_meter *meter;
+
+	if (answer != SXDP_ADMITTED)
+		return answer;
+	if (!guard)
+		return SXDP_STORM;
+	meter = guard_meter(guard, transit->frame.destination);
+	return meter->interval_ns ? guard_admit(meter, transit->frames, bpf_ktime_get_ns()) : SXDP_ADMITTED;
+}
+
+static __always_inline sxdp_answer carrier_flood(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
+{
+	sxdp_answer answer = transit->is_from_wire ? SXDP_ADMITTED : admit_flood(port, transit);
+
+	if (answer != SXDP_ADMITTED)
+		return answer;
+	ctx->cb[FLOOD_SLOT] = (__u32)transit->slot;
+	ctx->cb[FLOOD_VLAN] = (__u32)transit->vlan;
+	ctx->cb[FLOOD_PROGRESS] = (transit->frame.tpid ? FLOOD_IS_TAGGED : 0) |
+				  (transit->frame.destination == SXDP_MAC_BROADCAST ? FLOOD_IS_BROADCAST : 0);
+	return flood_from(ctx, 0);
+}
+
+static __always_inline void copy_to(carrier *ctx, __u64 slot)
+{
+	struct sxdp_port *target = port_at(slot);
+	__u64 vlan = ctx->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
+	__u32 progress = ctx->cb[FLOOD_PROGRESS];
+	struct sxdp_counters *counted;
+	struct sxdp_cpu *here;
+	__u64 frames;
+	int has_failed;
+
+	if (!target->ifindex || slot == ctx->cb[FLOOD_SLOT])
+		return;
+	if (target_judge_copy(target, trunk_of(target, slot), vlan) != SXDP_ADMITTED ||
+	    !target_takes(target, carrier_longest_bytes(ctx, 0)))
+		return;
+	if (vlan_leaves_tagged(target, vlan) != ((progress & FLOOD_IS_TAGGED) != 0)) {
+		ctx->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_MISMATCHED;
+		return;
+	}
+	has_failed = bpf_clone_redirect(ctx, target->ifindex, 0) != 0;
+	ctx->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_COPIED;
+	frames = skb_frames(ctx);
+	here = this_cpu();
+	if (!here)
+		return;
+	counted = count_egress(here, slot, frames, ctx->len);
+	counted->egress_errors += has_failed ? frames : 0;
+	count_copy(counted, frames, progress & FLOOD_IS_BROADCAST);
+}
+
+/* Returns where the next chunk starts. The empty asm keeps the compiler from proving the mask away, which the verifier
+ * needs to see. */
+static __always_inline __u32 copy_to_chunk(carrier *ctx, const struct sxdp_members *list, __u32 next)
+{
+	__u32 i;
+
+	asm volatile("" : "+r"(next));
+	next &= SXDP_MAX_MEMBERS - 1;
+	for (i = 0; i < SXDP_FLOOD_CHUNK; i++) {
+		if (next + i >= list->count)
+			break;
+		copy_to(ctx, list->slots[next + i]);
+	}
+	return next + SXDP_FLOOD_CHUNK;
+}
+
+static __always_inline struct sxdp_members *members_of(const struct sxdp_port *port, __u64 vlan)
+{
+	__u32 domain = (__u32)sxdp_domain(port->pf, vlan);
+
+	return bpf_map_lookup_elem(members_handle(), &domain);
+}
+
+static __always_inline sxdp_answer flood_some(carrier *ctx, struct transit *transit, const struct sxdp_port *port, __u32 next)
+{
+	struct sxdp_members *list = members_of(port, transit->vlan);
+
+	if (!list)
+		list = members_of(port, SXDP_VLAN_TRUNKS);
+	if (port->flags & SXDP_PORT_HOST_STACK && transit->vlan == SXDP_VLAN_NONE)
+		transit->action = TC_PASS;
+	if (next == 0)
+		copy_to(ctx, port->pf);
+	if (list && next < SXDP_MAX_MEMBERS) {
+		next = copy_to_chunk(ctx, list, next);
+		if (next < list->count && next < SXDP_MAX_MEMBERS)
+			return flood_from(ctx, next);
+	}
+	if ((ctx->cb[FLOOD_PROGRESS] & (FLOOD_IS_MISMATCHED | FLOOD_IS_RETAGGED)) == FLOOD_IS_MISMATCHED) {
+		if (carrier_retag(ctx, transit, transit->frame.tpid == 0))
+			return SXDP_REDIRECT_ERROR;
+		ctx->cb[FLOOD_PROGRESS] = (ctx->cb[FLOOD_PROGRESS] | FLOOD_IS_RETAGGED) ^ FLOOD_IS_TAGGED;
+		return flood_from(ctx, 0);
+	}
+	return ctx->cb[FLOOD_PROGRESS] & FLOOD_IS_COPIED || transit->action == TC_PASS ? SXDP_FLOODED : SXDP_NO_TARGET;
+}
+
+/* What it must know of the frame is in skb->cb; the bytes were looked at before. */
+static __always_inline int flood(carrier *ctx)
+{
+	struct transit transit = { .frames = skb_frames(ctx), .action = TC_DROP };
+	__u32 progress = ctx->cb[FLOOD_PROGRESS];
+	struct sxdp_cpu *here;
+	sxdp_answer answer;
+
+	transit.slot = ctx->cb[FLOOD_SLOT] & SXDP_SLOT_MASK;
+	transit.vlan = ctx->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
+	transit.frame.tpid = progress & FLOOD_IS_TAGGED;
+	transit.frame.length_bytes = ctx->len;
+	answer = flood_some(ctx, &transit, port_at(transit.slot), ctx->cb[FLOOD_NEXT]);
+	here = this_cpu();
+	if (answer == SXDP_FLOODED && here)
+		count_group(here, &transit, progress & FLOOD_IS_BROADCAST);
+	return carrier_finish(&transit, answer);
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Frames as XDP sees them: xdp_buffs of one buffer or several, tags in band, redirected by devmap. What XDP cannot finish alone it
+ * leaves to the tc program on the same device (SXDP_DEFERRED). carrier/tc.h has the same names for skbs. */
+#ifndef SXDP_CARRIER_H
+#define SXDP_CARRIER_H
+
+#include "abi/types.h"
+#include "rules/admit.h"
+#include "rules/answer.h"
+#include "rules/frame.h"
+#include "switch/count.h"
+#include "switch/handles.h"
+#include "switch/helpers.h"
+#include "switch/transit.h"
+
+typedef struct xdp_md carrier;
+
+/* All of the frame, unless it has several buffers. */
+static __always_inline __u64 carrier_first_bytes(const carrier *ctx)
+{
+	return (void *)(long)ctx->data_end - (void *)(long)ctx->data;
+}
+
+/* Returns 0, or -1 when a header is cut off. */
+static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, const struct sxdp_port *port)
+{
+	const void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	struct sxdp_frame *frame = &transit->frame;
+
+	if (frame_parse(frame, data, data_end) || (frame_is_tag(frame->type) && frame_parse_tag(frame, data, data_end)))
+		return -1;
+	frame->length_bytes = port->flags & SXDP_PORT_JUMBO ? bpf_xdp_get_buff_len(ctx) : carrier_first_bytes(ctx);
+	return 0;
+}
+
+static __always_inline int carrier_length_fits(carrier *ctx, const struct sxdp_port *port, const struct transit *transit)
+{
+	return admit_length_fits(port, &transit->frame);
+}
+
+static __always_inline __u64 carrier_longest_bytes(const carrier *ctx, const struct transit *transit)
+{
+	return transit->frame.length_bytes;
+}
+
+/* Makes the frame's tag what the target wants. A tag that stays keeps its priority bits. Returns 0 when that worked. */
+static __always_inline int carrier_retag(carrier *ctx, const struct transit *transit, int tagged)
+{
+	if (tagged == (transit->frame.tpid != 0))
+		return 0;
+	if (!tagged) {
+		if (frame_close_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end))
+			return -1;
+		return bpf_xdp_adjust_head(ctx, SXDP_TAG_BYTES);
+	}
+	if (bpf_xdp_adjust_head(ctx, -SXDP_TAG_BYTES))
+		return -1;
+	return frame_open_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, (__u16)transit->vlan);
+}
+
+/* An uplink whose driver runs no XDP takes no redirects. */
+static __always_inline int carrier_reaches(const struct sxdp_port *target)
+{
+	return (target->flags & (SXDP_PORT_UPLINK | SXDP_PORT_NATIVE_XDP)) != SXDP_PORT_UPLINK;
+}
+
+/* To target_slot; returns 0 when the frame is on its way. */
+static __always_inline int carrier_send_plain(carrier *ctx, const struct transit *transit)
+{
+	return bpf_redirect_map(devices_handle(), (__u32)transit->target_slot, XDP_DROP) != XDP_REDIRECT;
+}
+
+static __always_inline int carrier_send(carrier *ctx, const struct transit *transit, const struct sxdp_port *target)
+{
+	return carrier_send_plain(ctx, transit);
+}
+
+/* tc notes it. */
+static __always_inline sxdp_answer carrier_take_probe(carrier *ctx, const struct transit *transit)
+{
+	return SXDP_DEFERRED;
+}
+
+/* tc hands it over. */
+static __always_inline sxdp_answer carrier_pass_to_host(const struct transit *transit)
+{
+	return SXDP_DEFERRED;
+}
+
+/* To another program, with what it must know. Comes back only when that is not there. */
+static __always_inline void carrier_jump(carrier *ctx, const struct transit *transit, __u32 stage)
+{
+	struct sxdp_cpu *here = this_cpu();
+
+	if (!here)
+		return;
+	here->handed_slot = (__u32)transit->slot;
+	here->handed_vlan = (__u32)transit->vlan;
+	tail_call(ctx, xdp_stages_handle(), stage);
+}
+
+/* The one exit. */
+static __always_inline int carrier_finish(const struct transit *transit, sxdp_answer answer)
+{
+	if (answer == SXDP_COUNTED)
+		return XDP_REDIRECT;
+	if (answer == SXDP_DEFERRED)
+		return XDP_PASS;
+	count_finished(transit, answer);
+	return XDP_DROP;
+}
+
+#endif

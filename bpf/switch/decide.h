@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The long way: every rule, for every frame that no fast way took. Behind a carrier's headers. */
+#ifndef SXDP_DECIDE_H
+#define SXDP_DECIDE_H
+
+#include "rules/admit.h"
+#include "rules/answer.h"
+#include "switch/enter.h"
+#include "switch/leave.h"
+#include "switch/lookup.h"
+#include "switch/route.h"
+#include "switch/transit.h"
+
+static __always_inline sxdp_answer decide(carrier *ctx, struct transit *transit)
+{
+	struct sxdp_port *port = port_at(transit->slot);
+	sxdp_answer answer = admit_port(port, transit->ingress);
+	struct route route = {};
+
+	if (answer != SXDP_ADMITTED)
+		return answer;
+	if (carrier_parse(ctx, transit, port))
+		return SXDP_MALFORMED;
+	answer = enter(port, transit, carrier_length_fits(ctx, port, transit));
+	if (answer == SXDP_LOOP && !transit->is_from_wire)
+		return carrier_take_probe(ctx, transit);
+	if (answer != SXDP_ADMITTED)
+		return answer;
+	if (frame_is_multicast(transit->frame.destination))
+		return carrier_flood(ctx, transit, port);
+	answer = find_route(port, transit, &route);
+	if (answer == SXDP_TO_HOST)
+		return carrier_pass_to_host(transit);
+	return answer == SXDP_ADMITTED ? leave(ctx, transit, &route) : answer;
+}
+
+#endif

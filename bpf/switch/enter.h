@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* May it enter? All rules of the port where it comes in, in the order of the design. */
+#ifndef SXDP_ENTER_H
+#define SXDP_ENTER_H
+
+#include "abi/types.h"
+#include "rules/admit.h"
+#include "rules/answer.h"
+#include "rules/loop.h"
+#include "rules/source.h"
+#include "rules/vlan.h"
+#include "switch/lookup.h"
+#include "switch/transit.h"
+
+/* The place of the frame's source address in its VLAN, or 0. */
+static __always_inline __u64 source_owner(const struct sxdp_port *port, const struct sxdp_port *uplink,
+					  const struct transit *transit)
+{
+	__u64 owner = fdb_find(port->pf, transit->vlan, transit->frame.source);
+
+	if (!owner && uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
+		owner = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.source);
+	return owner;
+}
+
+static __always_inline sxdp_answer enter_from_wire(const struct sxdp_port *uplink, const struct transit *transit)
+{
+	if (!source_is_judged_from_wire(uplink))
+		return SXDP_ADMITTED;
+	return source_judge_from_wire(uplink, &transit->frame, source_owner(uplink, uplink, transit));
+}
+
+static __always_inline sxdp_answer enter_from_guest(const struct sxdp_port *port, const struct transit *transit)
+{
+	struct sxdp_port *uplink = port_at(port->pf);
+
+	if (loop_is_probe(&transit->frame))
+		return SXDP_LOOP;
+	if (!source_is_foreign(port, &transit->frame))
+		return SXDP_ADMITTED;
+	return source_judge(port, transit->slot, &transit->frame, source_owner(port, uplink, transit), uplink);
+}
+
+/* Sets the frame's VLAN. length_fits: the carrier's answer. */
+static __always_inline sxdp_answer enter(const struct sxdp_port *port, struct transit *transit, int length_fits)
+{
+	sxdp_answer answer = admit_frame(&transit->frame, length_fits);
+
+	if (answer == SXDP_ADMITTED)
+		answer = vlan_admit(port, trunk_of(port, transit->slot), &transit->frame, &transit->vlan);
+	if (answer != SXDP_ADMITTED)
+		return answer;
+	return transit->is_from_wire ? enter_from_wire(port, transit) : enter_from_guest(port, transit);
+}
+
+#endif

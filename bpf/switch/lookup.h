@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Ports, the tags of trunk ports, and who has an address. */
+#ifndef SXDP_LOOKUP_H
+#define SXDP_LOOKUP_H
+
+#include "abi/types.h"
+#include "rules/fdb.h"
+#include "switch/handles.h"
+#include "switch/helpers.h"
+
+enum fdb_answer {
+	FDB_BUCKET_IS_FULL = 1 << SXDP_PLACE_BITS,  /* above all places: what is not in the table may be in the overflow */
+};
+
+/* The empty asm keeps the compiler from computing the address anew at each access. */
+static __always_inline struct sxdp_port *port_at(__u64 slot)
+{
+	struct sxdp_ports *ports = ports_handle();
+	struct sxdp_port *port = &ports->at[slot & SXDP_SLOT_MASK];
+
+	asm volatile("" : "+r"(port));
+	return port;
+}
+
+static __always_inline __u64 slot_of_vf(__u64 ifindex)
+{
+	return ifindex & SXDP_SLOT_MASK;
+}
+
+static __always_inline struct sxdp_trunk *trunk_of(const struct sxdp_port *port, __u64 slot)
+{
+	__u32 key = (__u32)slot;
+
+	return port->flags & SXDP_PORT_TRUNK ? bpf_map_lookup_elem(trunks_handle(), &key) : 0;
+}
+
+/* The place of an address by the table alone: one cache line. 0 = nobody has it. */
+static __always_inline __u64 fdb_find_in_table(__u64 pf, __u64 vlan, __u64 mac)
+{
+	__u64 scattered = fdb_scatter(sxdp_fdb_key(sxdp_domain(pf, vlan), mac));
+	struct sxdp_fdb *table = fdb_handle();
+	const __u64 *words = table->way[fdb_bucket(scattered)];
+	int i;
+
+#pragma unroll
+	for (i = 0; i < SXDP_FDB_WAYS; i++) {
+		__u64 place = fdb_match(words[i], scattered);
+
+		if (place)
+			return place;
+	}
+	return words[0] && words[1] && words[2] && words[3] ? FDB_BUCKET_IS_FULL : 0;
+}
+
+/* The place of an address, or 0. */
+static __always_inline __u64 fdb_find(__u64 pf, __u64 vlan, __u64 mac)
+{
+	__u64 key = sxdp_fdb_key(sxdp_domain(pf, vlan), mac);
+	__u64 place = fdb_find_in_table(pf, vlan, mac);
+	__u32 *overflow;
+
+	if (place != FDB_BUCKET_IS_FULL)
+		return place;
+	overflow = bpf_map_lookup_elem(fdb_overflow_handle(), &key);
+	return overflow ? *overflow : 0;
+}
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Where does it go? One frame for one station. */
+#ifndef SXDP_ROUTE_H
+#define SXDP_ROUTE_H
+
+#include "abi/types.h"
+#include "rules/answer.h"
+#include "rules/target.h"
+#include "switch/lookup.h"
+#include "switch/transit.h"
+
+/* To a port that an entry of the forwarding database leads to. */
+static __always_inline sxdp_answer route_to(__u64 place, const struct transit *transit, struct route *route)
+{
+	route->slot = fdb_slot(place);
+	if (route->slot == transit->slot)
+		return SXDP_HAIRPIN;
+	route->target = port_at(route->slot);
+	if (!target_is_current(route->target, place))
+		return SXDP_NO_TARGET;
+	return target_judge(route->target, trunk_of(route->target, route->slot), transit->vlan);
+}
+
+/* No entry in the frame's VLAN: the host, a trunk port, the uplink, or nobody. */
+static __always_inline sxdp_answer route_unknown(const struct sxdp_port *port, const struct transit *transit, struct route *route)
+{
+	struct sxdp_port *uplink = port_at(port->pf);
+	__u64 place = 0;
+
+	if (uplink->ifindex && transit->frame.destination == uplink->mac) {
+		if (!transit->is_from_wire)
+			return SXDP_TARGET_DENIED;
+		return transit->vlan == SXDP_VLAN_NONE ? SXDP_TO_HOST : SXDP_NO_TARGET;
+	}
+	if (uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
+		place = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.destination);
+	if (place)
+		return route_to(place, transit, route);
+	if (transit->is_from_wire || !uplink->ifindex)
+		return SXDP_NO_TARGET;
+	route->target = uplink;
+	route->slot = port->pf;
+	return target_judge(uplink, 0, transit->vlan);
+}
+
+static __always_inline sxdp_answer find_route(const struct sxdp_port *port, const struct transit *transit, struct route *route)
+{
+	__u64 place = fdb_find(port->pf, transit->vlan, transit->frame.destination);
+
+	return place ? route_to(place, transit, route) : route_unknown(port, transit, route);
+}
+
+#endif
