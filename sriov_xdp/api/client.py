@@ -1,4 +1,4 @@
-"""Talks to the admin socket. Standard library only, so that commands start fast.
+"""Talks to the admin socket. Without any library, so that commands start fast.
 
 No command waits for ever. The daemon has CONNECT_SECONDS to take the connection (and to find room for a command, when it is
 busy), and ANSWER_SECONDS to answer. Only `apply` may take longer, as whole hosts are made by it: while it runs, the daemon
@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-ADMIN_SOCKET = "admin.sock"
+from sriov_xdp.pf.places import ADMIN_SOCKET
+
 UNREACHABLE = 6
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 120.0

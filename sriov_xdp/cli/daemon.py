@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from sriov_xdp.api.server import Server
     from sriov_xdp.host.kernel import JumboXdp
     from sriov_xdp.pf.intent import HostIntent
-    from sriov_xdp.pf.service import PfService, Places
+    from sriov_xdp.pf.places import Places
+    from sriov_xdp.pf.service import PfService
 
 DEFAULT_STATE_DIR = "/var/lib/sriov-xdp"
 DEFAULT_BPFFS = "/sys/fs/bpf/sriov-xdp"
@@ -88,7 +89,8 @@ def daemon(
     from sriov_xdp.host import descriptors
     from sriov_xdp.host.errors import HostError
     from sriov_xdp.pf.errors import Conflict, PfError
-    from sriov_xdp.pf.service import PfService, Places
+    from sriov_xdp.pf.places import Places
+    from sriov_xdp.pf.service import PfService
     from sriov_xdp.store.errors import StoreError
 
     configure_logging()
@@ -145,9 +147,9 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
 
 
 def _start_server(service: "PfService", places: "Places", metrics: tuple[str, int] | None) -> "Server":
-    from sriov_xdp.api.client import ADMIN_SOCKET
     from sriov_xdp.api.exposition import Exposition
     from sriov_xdp.api.server import Endpoints, Server
+    from sriov_xdp.pf.places import ADMIN_SOCKET
 
     endpoints = Endpoints(admin_socket=places.run_dir / ADMIN_SOCKET, metrics=metrics)
     refused: Counter[tuple[str, str]] = Counter()
@@ -187,8 +189,8 @@ def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | Non
     from sriov_xdp.api import config
     from sriov_xdp.datapath.errors import DataPathError
     from sriov_xdp.pf.errors import Conflict, PfError
+    from sriov_xdp.pf.places import Places
     from sriov_xdp.pf.recover import recover as rebuild
-    from sriov_xdp.pf.service import Places
     from sriov_xdp.store.errors import StoreError
 
     try:
@@ -214,7 +216,7 @@ def teardown(state_dir: Path, run_dir: Path | None, bpffs: Path, purge: bool, ye
     """Removes all that a daemon made: programs, devices, namespaces it created, and pins. Guests lose their interfaces."""
     from sriov_xdp.host.errors import HostError
     from sriov_xdp.pf.errors import PfError
-    from sriov_xdp.pf.service import Places
+    from sriov_xdp.pf.places import Places
     from sriov_xdp.pf.teardown import teardown as remove_all
 
     if not yes and sys.stdin.isatty():

@@ -96,7 +96,13 @@ def status(vf: str, interface: str | None, as_json: bool) -> None:
         return
     show_object(document)
     if not document["agree"]:
-        click.echo(f"guest and device disagree: frames from {link.mac} are dropped; `sriov-vf reset` brings {device_mac} back")
+        click.echo(_disagreement(link.mac))
+
+
+def _disagreement(guest_mac: str) -> str:
+    dropped = f"frames to {guest_mac} do not arrive, and those from it are dropped unless the port accepts forged transmits"
+    remedies = f"`sriov-vf set-mac {guest_mac}` asks the PF for it, `sriov-vf reset` goes back to the operator's"
+    return f"guest and device disagree: {dropped}; {remedies}"
 
 
 @main.command("set-mac")

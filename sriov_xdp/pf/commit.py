@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sriov_xdp.datapath.errors import DataPathError
-from sriov_xdp.pf.context import Context
+from sriov_xdp.pf.context import SELF, Context, record_of
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.intent import VfAddress, attachment_to_text, switch_to_json
 from sriov_xdp.pf.inventory import AttachedVf, Change, Former, fresh_device
@@ -32,7 +32,8 @@ _log = logging.getLogger("sriov_xdp.pf")
 def commit(context: Context, change: Change, records: Sequence[AuditRecord], meta: dict[str, str] | None = None) -> None:
     """The operator's word: survives power loss when this returns. Raises Conflict, StoreError, DataPathError; then nothing
     changed."""
-    change = _with_withdrawals(context, change)
+    change, withdrawn = _with_withdrawals(context, change)
+    records = [*records, *withdrawn]
     former = context.inventory.install(change)
     try:
         _require_no_objection(context, former)
@@ -80,21 +81,30 @@ def commit_reset(context: Context, vf: AttachedVf, record: AuditRecord) -> None:
     context.mailboxes.reset(vf.address)
 
 
-def _with_withdrawals(context: Context, change: Change) -> Change:
-    """Looks at the change in memory to see which grants it ends, and takes it back."""
+def _with_withdrawals(context: Context, change: Change) -> tuple[Change, list[AuditRecord]]:
+    """Looks at the change in memory to see which grants it ends, and takes it back. Returns it with their ends, and a record of
+    each."""
     former = context.inventory.install(change)
     try:
         ended: dict[VfAddress, None] = {}
+        records = []
         for address in former.ports:
             vf = context.inventory.vfs.get(address)
             if vf and vf.device.unicast != {vf.device.admin_mac} and _accepts_no_grants(context, vf):
                 ended[address] = None
                 text = "%s: mac_changes is reject now: %s goes back to %s"
                 _log.warning(text, address, vf.device.effective_mac, vf.device.admin_mac)
+                records.append(_withdrawal(vf))
     finally:
         context.inventory.restore(former)
     resets = {vf: None for vf, kept in former.vfs.items() if kept and _changes_admin_mac(change, vf, kept[1].admin_mac)}
-    return replace(change, devices={**resets, **ended, **change.devices})
+    return replace(change, devices={**resets, **ended, **change.devices}), records
+
+
+def _withdrawal(vf: AttachedVf) -> AuditRecord:
+    rule, guest = "mac_changes: reject", vf.attachment.spec.guest
+    before, after = f"{vf.device.effective_mac}, {len(vf.device.filters)} more", str(vf.device.admin_mac)
+    return record_of(str(vf.address), guest, SELF, "grants withdrawn", Outcome.GRANTED, rule=rule, before=before, after=after)
 
 
 def _accepts_no_grants(context: Context, vf: AttachedVf) -> bool:

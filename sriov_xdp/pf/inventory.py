@@ -355,13 +355,13 @@ class Inventory:
             pf.owners.release(UPLINK_OWNER)
 
     def intent(self) -> HostIntent:
-        """What is there, as a configuration."""
+        """What is there, as a configuration. Adapters in the order of their VFs, in which a new host gives them out."""
         specs = [self.vfs[vf].attachment.spec for vf in sorted(self.vfs)]
         adapters = [spec.effective(self.group(spec.port_group)[1]) for spec in specs]
         return HostIntent(
             pfs=tuple(pf.spec for _name, pf in sorted(self.pfs.items())),
             switches=tuple(switch for _name, switch in sorted(self.switches.items())),
-            adapters=tuple(sorted(adapters, key=lambda spec: spec.key)),
+            adapters=tuple(adapters),
         )
 
 

@@ -34,7 +34,7 @@ from sriov_xdp.pf.intent import (
     switch_to_json,
 )
 from sriov_xdp.pf.inventory import FoundUplink, PhysicalFunction
-from sriov_xdp.pf.service import Places, lock
+from sriov_xdp.pf.places import Places, lock
 from sriov_xdp.pf.uplink_text import pf_to_text
 from sriov_xdp.pf.validation import MAX_VFS_OF_PF
 from sriov_xdp.store.database import Change, Database

@@ -4,15 +4,12 @@ start() returns when frames flow; run() blocks until stop(). stop() leaves progr
 on. Removing everything is teardown.
 """
 
-import fcntl
 import logging
 import os
 import secrets
 import selectors
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sriov_xdp.datapath.marks import Marks
@@ -29,7 +26,6 @@ from sriov_xdp.pf import adoption
 from sriov_xdp.pf.beside import Beside
 from sriov_xdp.pf.context import Actor, Context, Steps
 from sriov_xdp.pf.controller import Controller
-from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.events import HostEvents
 from sriov_xdp.pf.guest_records import GuestRecords
 from sriov_xdp.pf.hooks import Hooks
@@ -41,6 +37,7 @@ from sriov_xdp.pf.loop_watch import LoopWatch
 from sriov_xdp.pf.loops import LOOK_SECONDS
 from sriov_xdp.pf.mailboxes import Complain, Mailboxes, Serve
 from sriov_xdp.pf.metrics import RequestMetrics
+from sriov_xdp.pf.places import Places, lock
 from sriov_xdp.pf.presence import open_own_state, require_state
 from sriov_xdp.pf.writer import Source, TurnKind, WriterLoop
 from sriov_xdp.store.errors import StoreError
@@ -51,15 +48,6 @@ _SUM_SECONDS = 1.0
 _RETRY_SECONDS = 2.0
 _SETTLE_SECONDS = 1.0
 _LOOK_SECONDS = 60.0  # a look at every device, in case an event was missed without notice
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where a daemon keeps things."""
-
-    state_dir: Path
-    run_dir: Path
-    bpffs: Path
 
 
 class PfService:
@@ -186,22 +174,3 @@ class PfService:
         self.loop.close()
         for fd in self._lock_fds:
             os.close(fd)
-
-
-def lock(places: Places) -> list[int]:
-    """One daemon a state directory, and one a folder of pins: two writers of the same maps would undo each other. Raises
-    Conflict."""
-    places.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = places.state_dir / "lock"
-    state = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    fds = [state]
-    if places.bpffs.is_dir():
-        fds.append(os.open(places.bpffs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-    for fd, what in zip(fds, ("state directory", "bpffs folder"), strict=False):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            for held in fds:
-                os.close(held)
-            raise Conflict(f"{path}: another daemon runs with this {what}; stop it first or use another") from error
-    return fds

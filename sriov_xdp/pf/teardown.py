@@ -8,6 +8,8 @@ not know, the other does.
 import contextlib
 import os
 import shutil
+import socket
+from pathlib import Path
 
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.errors import DataPathError
@@ -18,10 +20,11 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf import uplinks, veth
 from sriov_xdp.pf.device_marks import is_of
+from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.intent import Attachment, VfAddress, attachment_from_text
 from sriov_xdp.pf.inventory import FoundUplink, PhysicalFunction
+from sriov_xdp.pf.places import ADMIN_SOCKET, Places, lock
 from sriov_xdp.pf.presence import stored_instance
-from sriov_xdp.pf.service import Places, lock
 from sriov_xdp.pf.uplink_text import pf_from_text
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StoreError
@@ -33,17 +36,30 @@ def teardown(places: Places, *, purge: bool) -> list[str]:
     """What was removed, a line each. Raises Conflict while a daemon runs."""
     if not places.state_dir.exists() and not places.bpffs.exists() and not places.run_dir.exists():
         return []
+    _require_nobody_answers(places.run_dir)
+    is_new = not places.state_dir.exists()
     held = lock(places)
     links = Links()
     try:
-        return [*_remove_devices(places, links), *_remove_files(places, purge=purge)]
+        done = [*_remove_devices(places, links, purge=purge), *_remove_files(places, purge=purge)]
+        if is_new:
+            shutil.rmtree(places.state_dir, ignore_errors=True)  # the lock's
+        return done
     finally:
         links.close()
         for fd in held:
             os.close(fd)
 
 
-def _remove_devices(places: Places, links: Links) -> list[str]:
+def _require_nobody_answers(run_dir: Path) -> None:
+    """A daemon that runs with this run directory, whatever its other folders are. Raises Conflict."""
+    path = run_dir / ADMIN_SOCKET
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+        probe.connect(str(path))
+        raise Conflict(f"{path}: another daemon runs with this run directory; stop it first, and name its --state-dir and --bpffs")
+
+
+def _remove_devices(places: Places, links: Links, *, purge: bool) -> list[str]:
     done: list[str] = []
     attachments, pfs, has_state = _read_state(places)
     done += _give_uplinks_back(places, links, pfs)
@@ -53,7 +69,7 @@ def _remove_devices(places: Places, links: Links) -> list[str]:
             done.append(f"representor {device.name}")
     for attachment in attachments:
         done += _remove_namespace(attachment)
-    if has_state:
+    if has_state and not purge:
         done += _forget_intent(places)
     return done
 

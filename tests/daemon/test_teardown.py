@@ -74,6 +74,24 @@ def test_while_a_daemon_runs_it_is_refused(scene: Scene) -> None:
     assert [scene.guest.name, scene.made.name] == [vf["guest"] for vf in scene.daemon.ask("vf", "list") if vf["guest"]]
 
 
+def test_one_who_names_its_run_directory_only_is_refused_too_and_nothing_is_made(scene: Scene, tmp_path: Path) -> None:
+    scene.daemon.start()
+    other = [str(tmp_path / "state"), "--bpffs", str(scene.daemon.bpffs.with_name("none"))]
+    command = [*scene.daemon.program, "teardown", "--run-dir", str(scene.daemon.run_dir), "--state-dir", *other]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (5, True) == (done.returncode, "another daemon runs with this run directory" in done.stderr)
+    assert [] == list(tmp_path.iterdir())
+    assert [scene.guest.name, scene.made.name] == [vf["guest"] for vf in scene.daemon.ask("vf", "list") if vf["guest"]]
+
+
+def test_a_run_directory_that_is_left_goes_and_no_state_is_made(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    places = ["--run-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"), "--bpffs", str(tmp_path / "bpffs")]
+    done = subprocess.run([*scene.daemon.program, "teardown", *places], capture_output=True, text=True, check=True, timeout=60)
+    assert f"removed run directory {tmp_path / 'run'}\n" == done.stdout
+    assert [] == list(tmp_path.iterdir())
+
+
 def test_on_a_terminal_it_asks(scene: Scene) -> None:
     refused = on_terminal(scene.command(), "n")
     assert (1, True) == (refused.returncode, "all guests of this host lose their interfaces" in refused.stdout)
@@ -100,7 +118,9 @@ def test_audit_stays_and_the_next_start_is_as_a_first_one(scene: Scene) -> None:
 
 
 def test_purge_removes_the_audit_too(scene: Scene) -> None:
-    assert f"removed state directory {scene.daemon.state_dir}" in scene.teardown("--purge")
+    said = scene.teardown("--purge")
+    assert f"removed state directory {scene.daemon.state_dir}" in said
+    assert "audit and history stay" not in said
     scene.assert_all_is_gone()
     assert not scene.daemon.state_dir.exists()
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sriov_xdp.api import client
-from sriov_xdp.api.client import ADMIN_SOCKET, CommandFailed, call
+from sriov_xdp.api.client import CommandFailed, call
+from sriov_xdp.pf.places import ADMIN_SOCKET
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]"
 

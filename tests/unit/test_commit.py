@@ -134,3 +134,21 @@ def test_an_address_of_a_neighbour_in_the_vlan_is_refused_before_anything_is_wri
 def test_an_address_that_is_free_in_the_vlan_is_taken(context: Any, mac: MacAddress, group: str) -> None:
     commit(context, Change(attachments={TWO: attachment(TWO, mac, group)}), [])
     assert mac == context.inventory.vfs[TWO].device.effective_mac
+
+
+def test_a_grant_that_a_tightened_policy_ends_has_a_record(context: Any) -> None:
+    vf = context.inventory.vfs[ONE]
+    commit_grant(context, vf, Device(admin_mac=MAC_ONE, effective_mac=MAC_NEW, filters=frozenset({MAC_TWO})), COMMAND)
+    reject = PolicySettings(mac_changes=Security.REJECT)
+    tight = replace(SWITCH, port_groups=tuple(replace(group, policy=reject) for group in GROUPS))
+    commit(context, Change(switches={"s": tight}), [COMMAND])
+    assert MAC_ONE == context.inventory.vfs[ONE].device.effective_mac
+    record = context.database.audit(str(ONE), 10)[-1]
+    assert (str(ONE), "grants withdrawn", Outcome.GRANTED, "mac_changes: reject", f"{MAC_NEW}, 1 more", str(MAC_ONE)) == (
+        record.vf,
+        record.request,
+        record.outcome,
+        record.rule,
+        record.before,
+        record.after,
+    )
