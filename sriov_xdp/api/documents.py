@@ -2,10 +2,11 @@
 when something does not fit is in sentences.py. Pure. For config.py and the admin socket's commands.
 """
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from sriov_xdp.api.sentences import Form
 from sriov_xdp.pf import validation
@@ -43,7 +44,21 @@ PfName = Annotated[
 ]
 ObjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"), _NAME_FORM]
 InterfaceName = Annotated[str, StringConstraints(pattern=r"^[^\s/:%]{1,15}$"), _INTERFACE_FORM]
-NetnsName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,62}|/[!-~]{1,200})$"), _NETNS_FORM]
+_NAMED_NETNS = re.compile(r"/run/netns/([A-Za-z0-9_][A-Za-z0-9_.-]{0,62})")
+
+
+def _netns_by_name(value: str) -> str:
+    """One namespace shall have one name: what `ip netns` knows by a name has that one."""
+    named = _NAMED_NETNS.fullmatch(value)
+    return named[1] if named else value
+
+
+NetnsName = Annotated[
+    str,
+    StringConstraints(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,62}|/[!-~]{1,200})$"),
+    AfterValidator(_netns_by_name),
+    _NETNS_FORM,
+]
 StormRate = Annotated[int, Field(strict=True, ge=0, le=MAX_STORM_PPS)]
 
 

@@ -42,10 +42,11 @@ class Configuration(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a request with a configuration asks for. The request comes without its text."""
+    """What a request with a configuration asks for. The request comes without its text, of which fingerprint remains."""
 
     request: Configuration
     intent: HostIntent
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,11 @@ def main() -> None:
 def _result_of(body: bytes) -> Wanted | Unusable:
     try:
         request = Configuration.model_validate_json(body)
-        return Wanted(request=request.model_copy(update={"text": ""}), intent=config.parse(request.text, request.file))
+        return Wanted(
+            request=request.model_copy(update={"text": ""}),
+            intent=config.parse(request.text, request.file),
+            fingerprint=config.fingerprint(request.text),
+        )
     except ValidationError as error:
         return Unusable(code=_USAGE, text=problems_of(Configuration, error))
     except Invalid as error:

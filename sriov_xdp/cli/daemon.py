@@ -123,27 +123,47 @@ def _said_of_jumbo(option: str) -> "JumboXdp | None":
 
 
 def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *, yes: bool) -> None:
-    """The file counts when it is new or was changed since a start applied it; what was set by command stays otherwise. One that
-    would take something from a guest does not count at a start unless that is said: the host goes on as it was."""
-    from sriov_xdp.pf import apply
+    """The file counts when it is new or was changed since it was applied; what was set by command stays otherwise. One that
+    would take something from a guest does not count at a start unless that is said, nor one that cannot be had on a host that has
+    guests: the host goes on as it was."""
+    from sriov_xdp.pf import apply, files
     from sriov_xdp.pf.context import SELF
+    from sriov_xdp.pf.errors import PfError
     from sriov_xdp.pf.turns import finish
 
-    if service.context.database.meta("configuration") == fingerprint:
+    database = service.context.database
+    if files.counts_already(database, fingerprint):
         return
-    losses = [step for step in apply.check(service.context, intent) if step.consequence]
+    if files.is_recovered(database) and not yes:
+        _leave(service, fingerprint, "the state was rebuilt since a file was applied; `sriov-xdp diff -f FILE` shows what differs")
+        return
+    try:
+        losses = [step for step in apply.check(service.context, intent) if step.consequence]
+    except PfError as error:
+        if service.is_first_start or not service.context.inventory.vfs:
+            raise
+        _leave(service, fingerprint, f"it cannot be had: {error}")
+        return
     if losses and not yes:
         for step in losses:
             _log.error("configuration %s: %s %s %s: %s", fingerprint, step.action, step.kind, step.name, step.consequence)
-        text = "configuration %s: not applied, as it takes something away; `sriov-xdp apply -f FILE --yes` or `daemon --yes` does"
-        _log.error(text, fingerprint)
-        service.context.unapplied = (
-            f"{fingerprint} of the start is not applied: steps that would take something away: {len(losses)}"
-        )
+        _leave(service, fingerprint, f"steps that would take something away: {len(losses)}; `daemon --yes` takes it")
         return
-    steps = finish(apply.apply(service.context, intent, SELF))
-    service.context.database.write_intent([], [], {"configuration": fingerprint})
+    try:
+        steps = finish(apply.apply(service.context, intent, SELF))
+    except PfError as error:
+        if service.is_first_start or not service.context.inventory.vfs:
+            raise
+        _leave(service, fingerprint, str(error))
+        return
+    files.note_start(database, fingerprint)
     _log.info("configuration %s applied, %d steps", fingerprint, len(steps))
+
+
+def _leave(service: "PfService", fingerprint: str, why: str) -> None:
+    """The host goes on as it was; log and doctor say so."""
+    _log.error("configuration %s: not applied: %s; `sriov-xdp apply -f FILE` applies it when it is meant", fingerprint, why)
+    service.context.unapplied = f"{fingerprint} of the start is not applied: {why}"
 
 
 def _start_server(service: "PfService", places: "Places", metrics: tuple[str, int] | None) -> "Server":
@@ -181,7 +201,8 @@ def _serve(service: "PfService") -> None:
 @click.command()
 @_with_places
 @click.option("-f", "--file", type=click.Path(path_type=Path), help="Host configuration or an export: policy, uplinks, groups.")
-def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | None) -> None:
+@click.option("--yes", is_flag=True, help="Also when the state is sound, which then goes aside.")
+def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | None, yes: bool) -> None:
     """Rebuilds a state that is lost from devices, maps and marks, and from a configuration; guests notice nothing.
 
     For a stopped daemon whose start says that guests are served and the state is not there. What is damaged is kept aside.
@@ -194,8 +215,9 @@ def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | Non
     from sriov_xdp.store.errors import StoreError
 
     try:
-        wanted = config.load(file)[0] if file else None
-        lines = rebuild(Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs), wanted)
+        wanted, fingerprint = config.load(file) if file else (None, "")
+        places = Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs)
+        lines = rebuild(places, wanted, fingerprint, is_meant=yes)
     except Conflict as error:
         fail(5, str(error))
     except (PfError, DataPathError, StoreError) as error:

@@ -20,7 +20,7 @@ def _rate(context: click.Context, parameter: click.Parameter, value: str | None)
     """Frames in a second, or inherit."""
     if value is None or value == "inherit":
         return value
-    if not value.isdigit() or int(value) > MAX_STORM_PPS:
+    if not NUMBER.fullmatch(value) or int(value) > MAX_STORM_PPS:
         raise click.BadParameter(f"{value!r}: expected 0 to {MAX_STORM_PPS}, or inherit", context, parameter)
     return int(value)
 

@@ -84,6 +84,7 @@ class Pins:
         """Makes the pinned link run this program on this device: adopts it, moves it to this build's program, or makes it
         new. Raises DataPathError."""
         path = self.root / LINKS / link
+        path.parent.mkdir(mode=0o700, exist_ok=True)  # whoever removed it closed every port; they come back
         wanted = self.program_fd(program)
         if path.exists():
             fd = libbpf.open_pin(path)

@@ -41,7 +41,7 @@ def _flags_of(port: bytes) -> int:
     return int(abi.PORT_LAYOUT.unpack(port)[3])
 
 
-def _flood_place(port: bytes) -> tuple[int, int] | None:
+def flood_place(port: bytes) -> tuple[int, int] | None:
     """Domain and ifindex of a port that XDP's floods reach: an access port whose link is up, and which is not cut."""
     ifindex, _generation, _mac, flags, vlan, _mtu, pf, _pad, _place = abi.PORT_LAYOUT.unpack(port)
     is_reached = flags & PortFlag.LINK_UP and not flags & (PortFlag.TRUNK | PortFlag.UPLINK | PortFlag.LOOP)
@@ -144,7 +144,7 @@ class Tables:
             if device:
                 self._devices[slot] = struct.unpack("<I", device)[0]
         floods: dict[int, list[int]] = {}
-        for of_domain, ifindex in filter(None, map(_flood_place, self._ports.values())):
+        for of_domain, ifindex in filter(None, map(flood_place, self._ports.values())):
             floods.setdefault(of_domain, []).append(ifindex)
         self._floods.read()
         self._floods.mend(floods)
@@ -160,6 +160,10 @@ class Tables:
         if packed is None:
             return None
         return PortValue.unpack(packed), abi.unpack_trunk(self._trunks.get(slot, _NO_TRUNK))
+
+    def storm_ns(self, slot: int) -> tuple[int, int]:
+        """The intervals of a port's guard: of broadcast and of multicast; 0 = no limit."""
+        return self._guards.get(slot, (0, 0))
 
     def slots(self) -> frozenset[int]:
         """Slots with a port."""
@@ -260,7 +264,7 @@ class Tables:
 
     def _join_floods(self, slot: int) -> None:
         """After the port is written. Done again each time, as it may have failed before."""
-        place = _flood_place(self._ports.get(slot, abi.EMPTY_PORT))
+        place = flood_place(self._ports.get(slot, abi.EMPTY_PORT))
         if place:
             self._floods.add(*place)
 
@@ -309,9 +313,9 @@ class Tables:
         before = self._ports.get(slot, abi.EMPTY_PORT)
         if before == packed:
             return
-        place = _flood_place(before)
+        place = flood_place(before)
         try:
-            if place and place != _flood_place(packed):
+            if place and place != flood_place(packed):
                 self._floods.remove(*place)
         finally:
             self._store_port(slot, packed)

@@ -20,6 +20,7 @@ ADDRGENMODE_NONE = 1
 _IFF_UP = 1
 _IFF_PROMISC = 0x100
 _VETH_MAX_MTU_BYTES = 65535
+_IFF_LOOPBACK = 1 << 3
 _IFF_LOWER_UP = 1 << 16
 # Devices that the kernel makes by itself in each new namespace, where their modules are loaded (fb_tunnels_only_for_init_net).
 _MADE_BY_THE_KERNEL = frozenset(
@@ -39,6 +40,7 @@ class Link:
     mtu_bytes: int
     is_up: bool
     is_promiscuous: bool
+    is_loopback: bool
     has_carrier: bool
     kind: str
     alias: str
@@ -100,6 +102,7 @@ def _parse(message: Any) -> Link:
         mtu_bytes=message.get_attr("IFLA_MTU") or 0,
         is_up=bool(flags & _IFF_UP),
         is_promiscuous=bool(flags & _IFF_PROMISC),
+        is_loopback=bool(flags & _IFF_LOOPBACK),
         has_carrier=bool(flags & _IFF_LOWER_UP),
         kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
         alias=message.get_attr("IFLA_IFALIAS") or "",

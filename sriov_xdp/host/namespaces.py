@@ -100,6 +100,16 @@ def create(name: str) -> None:
         made.close()
 
 
+def has_interface(name: str, interface: str) -> bool:
+    """Whether a namespace has a device of that name. Raises HostError."""
+    with in_namespace(name):
+        try:
+            socket.if_nametoindex(interface)
+        except OSError:
+            return False
+    return True
+
+
 def remove(name: str) -> None:
     """Removes a name, as `ip netns del` does; the namespace goes when its last user does. Absent is fine."""
     path = NAMED / name

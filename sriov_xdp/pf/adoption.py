@@ -20,7 +20,7 @@ from sriov_xdp.host.links import Link, boot_id
 from sriov_xdp.pf import leaving, lifecycle, live, uplinks, veth
 from sriov_xdp.pf.commit import commit, device_from_text
 from sriov_xdp.pf.context import SELF, Context, Steps
-from sriov_xdp.pf.device_marks import group_of, is_group_of, is_of, vf_of
+from sriov_xdp.pf.device_marks import group_of, is_group_of, is_of
 from sriov_xdp.pf.errors import FAULTS
 from sriov_xdp.pf.hooks import TC_KIND, VF_TC, VF_XDP
 from sriov_xdp.pf.intent import Datapath, VfAddress, attachment_from_text, switch_from_json
@@ -105,9 +105,11 @@ def slots_of_damaged(context: Context) -> list[int]:
 
 
 def _damaged_devices(context: Context) -> list[Link]:
+    """While any row cannot be read, every device that is marked as ours and that no other row names may be that row's."""
     if not context.damaged:
         return []
-    return [link for link in context.links.dump() if is_of(context.instance, link) and vf_of(link) in context.damaged]
+    used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()}
+    return [link for link in context.links.dump() if is_of(context.instance, link) and link.ifindex not in used]
 
 
 def _know_devices(context: Context) -> list[AttachedVf]:
@@ -164,18 +166,40 @@ def resume(context: Context, vf: AttachedVf) -> Steps[None]:
     if vf.stage is Stage.PLANNED:
         yield from lifecycle.restore(context, attachment)
         return
-    if not context.mailboxes.is_open(vf.address):
-        context.mailboxes.open(vf.address, attachment.spec.netns)
-    link = context.links.find(attachment.ifindex)
-    if link and not veth.is_prepared(link, context.instance, attachment):
-        yield from live.prepare(context, vf)
-    yield from enforce(context, vf)
+    try:
+        link = context.links.find(attachment.ifindex)
+        if link and not veth.is_prepared(link, context.instance, attachment):
+            yield from live.prepare(context, vf)
+        yield from enforce(context, vf)
+    except FAULTS:
+        yield from _close_unless_enforced(context, vf)
+        raise
     context.hooks.leave_other_tc_kind(str(vf.address), attachment.ifindex)
+    open_mailbox(context, vf)
+
+
+def open_mailbox(context: Context, vf: AttachedVf) -> None:
+    """After the programs: somebody else's socket of that name, which may be the guest's own, must not keep a port from them. Raises
+    PfError, HostError; then it is tried again."""
+    if not context.mailboxes.is_open(vf.address):
+        context.mailboxes.open(vf.address, vf.attachment.spec.netns)
+
+
+def _close_unless_enforced(context: Context, vf: AttachedVf) -> Steps[None]:
+    """What an earlier build's programs let through must not go on because this one's could not be attached."""
+    missing = yield from live.beside(context, lambda _links: missing_hooks(context, vf))
+    if missing:
+        yield from live.beside(context, lambda links: veth.open_port(links, vf.attachment, is_up=False))
+        _log.error("%s: the port is closed until %s can be attached", vf.address, " and ".join(missing))
 
 
 def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
     """Holds a port to its programs: one that lacks any is closed, and opened again when they are back. At a start programs of an
     earlier build hold it until they are replaced."""
+    ifindex = vf.attachment.ifindex
+    is_there = yield from live.beside(context, lambda links: links.find(ifindex) is not None)
+    if not is_there:  # its end is about to be noticed
+        return
     missing = yield from live.beside(context, lambda _links: missing_hooks(context, vf))
     if missing and vf.stage is Stage.IN_SERVICE:
         text = "%s: %s was not on its representor any more; the port is closed until it is attached again"
@@ -202,7 +226,7 @@ def _withdraw_grants(context: Context) -> None:
 def sweep(context: Context) -> set[int]:
     """Devices and pins that are marked as ours and belong to nothing: of a run that died between two steps. Returns those that are
     in use and not marked by their group."""
-    known = {str(vf) for vf in context.inventory.vfs} | set(context.damaged)
+    known = {str(vf) for vf in context.inventory.vfs}
     known |= {uplinks.link_name(pf) for pf in context.inventory.pfs.values()}
     used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()}
     used |= {link.ifindex for link in _damaged_devices(context)}
@@ -215,14 +239,14 @@ def sweep(context: Context) -> set[int]:
             context.links.delete(device.ifindex)
     for link in context.pins.link_names():
         owner, _, kind = link.rpartition("_")
-        if kind in ("tc", "xdp") and owner not in known:
+        if kind in ("tc", "xdp") and owner not in known and not context.damaged:
             context.pins.detach(link)
     return unmarked
 
 
 def _finish_leaving(context: Context) -> None:
     try:
-        leaving.remove_left_namespace(context)
+        finish(leaving.remove_left_namespace(context))
     except _ROW_FAULTS as error:
         _log.error("namespace of a guest that was detached: what was written down of it cannot be read: %r", error)
 

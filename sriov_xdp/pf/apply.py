@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
+from sriov_xdp.host import namespaces
 from sriov_xdp.pf import lifecycle, live, operate, uplinks
 from sriov_xdp.pf.commit import commit
 from sriov_xdp.pf.context import Actor, Context, Steps, record_of
@@ -26,17 +27,49 @@ from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.vswitch.policy import Switch
 
 _log = logging.getLogger("sriov_xdp.pf")
+_LEAVING = (Action.REMOVE, Action.REATTACH)
 
 
 def check(context: Context, wanted: HostIntent) -> list[Step]:
-    """The steps that wanted needs. Raises Invalid with all problems when it cannot be had, Conflict when another daemon is in the
-    way."""
+    """The steps that wanted needs. Raises Invalid with all problems when it cannot be had, Conflict when something that is there
+    is in the way: what can be foreseen is, before anything is taken away."""
     found = problems(wanted)
     if not found:
         found = [*_uplink_problems(context, wanted), *_pinned_problems(context, wanted)]
     if found:
         raise Invalid("\n".join(found))
-    return plan(context.inventory.intent(), wanted)
+    steps = plan(context.inventory.intent(), wanted)
+    in_the_way = [*_shrink_problems(context, wanted, steps), *_name_problems(context, steps)]
+    if in_the_way:
+        raise Conflict("\n".join(in_the_way))
+    return steps
+
+
+def _shrink_problems(context: Context, wanted: HostIntent, steps: list[Step]) -> list[str]:
+    """VFs that stay attached and that their PF would have no more."""
+    going = {step.before.key for step in steps if isinstance(step.before, AdapterSpec) and step.action in _LEAVING}
+    staying = [vf for vf in context.inventory.vfs.values() if vf.attachment.spec.key not in going]
+    return [
+        f"PF {pf.name}: num_vfs {pf.num_vfs}: {vf.address} is attached to guest {vf.attachment.spec.guest}; detach it first"
+        for pf in wanted.pfs
+        for vf in staying
+        if vf.address.pf == pf.name and vf.address.index >= pf.num_vfs
+    ]
+
+
+def _name_problems(context: Context, steps: list[Step]) -> list[str]:
+    """Interfaces that their namespaces have already, of others."""
+    ours = {(vf.attachment.netns_id, vf.attachment.spec.interface) for vf in context.inventory.vfs.values()}
+    found = []
+    for step in steps:
+        spec = step.after
+        if not isinstance(spec, AdapterSpec) or step.action not in (Action.ADD, Action.REATTACH):
+            continue
+        place = namespaces.identity(spec.netns)
+        if place and (place, spec.interface) not in ours and namespaces.has_interface(spec.netns, spec.interface):
+            text = f"guests: {spec.guest}: adapter {spec.interface}: namespace {spec.netns} has a device of that name"
+            found.append(f"{text}; choose another name")
+    return found
 
 
 def _uplink_problems(context: Context, wanted: HostIntent) -> list[str]:

@@ -119,12 +119,15 @@ def _changes_admin_mac(change: Change, vf: VfAddress, before: MacAddress) -> boo
 def _write(context: Context, change: Change, records: Sequence[AuditRecord], meta: dict[str, str] | None = None) -> None:
     gone = [vf for vf, attachment in change.attachments.items() if attachment is None]
     revoked = [str(vf) for vf in {*gone, *change.devices}]
-    context.database.write_intent(_documents(context, change), records, meta, revoked=revoked)
-    context.marks.write_revision(context.database.revision())
+    context.database.write_intent(documents(context, change), records, meta, revoked=revoked)
+    try:
+        context.marks.write_revision(context.database.revision())
+    except OSError as error:  # a mark that is behind accuses nobody; the next one catches up
+        _log.error("bpffs: the revision of the state could not be marked: %s", error)
 
 
-def _documents(context: Context, change: Change) -> list[Document]:
-    """As the inventory says it now."""
+def documents(context: Context, change: Change) -> list[Document]:
+    """What is stored of all that a change names, as the inventory says it now."""
     inventory = context.inventory
     found = []
     for name in change.pfs:
@@ -144,7 +147,7 @@ def _take_back(context: Context, change: Change, former: Former, records: Sequen
     """The maps would not have it: memory and store as before, the audit says so, maps as far as they go."""
     context.inventory.restore(former)
     try:
-        context.database.write_intent(_documents(context, change), [_undone(record) for record in records])
+        context.database.write_intent(documents(context, change), [_undone(record) for record in records])
         for vf, kept in former.vfs.items():
             if kept and kept[2].unicast != {kept[2].admin_mac}:
                 context.database.write_granted(str(vf), kept[1].generation, device_to_text(kept[2]), None)

@@ -73,9 +73,3 @@ def is_of(instance: str, link: Link) -> bool:
 def is_marked(link: Link) -> bool:
     """Whether a device is a pair's of this product, of whichever instance."""
     return link.alias.startswith(f"{_PRODUCT} ")
-
-
-def vf_of(link: Link) -> str:
-    """The VF that a representor's alias names, "" when it names none."""
-    words = link.alias.split()
-    return words[2] if len(words) > 2 and words[0] == _PRODUCT else ""

@@ -30,6 +30,7 @@ _RESTLESS_SECONDS = 5.0
 # The same holds for its carrier: a port whose link flaps stays seen as without, which is right either way (tc_forward()).
 _NETLINK = "netlink"
 _VFS_A_STEP, _NAMES_A_STEP = 16, 64
+_HOOKS_CHECK_SECONDS = 1.0
 
 
 class HostEvents:
@@ -57,6 +58,7 @@ class HostEvents:
         self._waiting: set[VfAddress] = set()
         self._news: dict[VfAddress, None] = {}  # VFs whose device an event named, in its order
         self._must_check_hooks = False
+        self._hooks_checked_at = -_HOOKS_CHECK_SECONDS
         self._is_looking = False
 
     def on_links(self) -> None:
@@ -94,7 +96,7 @@ class HostEvents:
     def on_pins(self) -> None:
         """A pin came or went, by us or by somebody else: a port without its programs must not stay open. Looked at soon."""
         self._pins.drain()
-        self._must_check_hooks = True
+        self._check_hooks_soon()
 
     def settle(self) -> None:
         """Each second: what waited, and what no event tells."""
@@ -106,13 +108,23 @@ class HostEvents:
             self._context.needs_publish = False
             publish_all(self._context, adoption.slots_of_damaged(self._context))
         if self._must_check_hooks:
-            self._must_check_hooks = False
-            self._context.start(self._enforce_all())
+            self._check_hooks()
+
+    def _check_hooks_soon(self) -> None:
+        """At once, or, where that was done within a second, with the next settle(): our own work on hooks tells of itself too."""
+        self._must_check_hooks = True
+        if self._clock() - self._hooks_checked_at >= _HOOKS_CHECK_SECONDS:
+            self._check_hooks()
+
+    def _check_hooks(self) -> None:
+        self._must_check_hooks, self._hooks_checked_at = False, self._clock()
+        self._context.start(self._enforce_all())
 
     def retry(self) -> None:
         """VFs and uplinks that could not be put into service: what is in the way is somebody else's to remove."""
         for vf in self._context.inventory.vfs.values():
-            if vf.stage is not Stage.IN_SERVICE and not self._context.turns.is_taken:
+            is_whole = vf.stage is Stage.IN_SERVICE and self._context.mailboxes.is_open(vf.address)
+            if not is_whole and not self._context.turns.is_taken:
                 self._context.start(self._resume(vf))
 
     def look_at_all(self) -> None:
@@ -210,10 +222,14 @@ class HostEvents:
                 self._complain(pf.spec.name, "the programs of its uplink could not be put back yet", error)
 
     def _resume(self, vf: AttachedVf) -> Steps[None]:
-        if self._context.inventory.vfs.get(vf.address) is not vf or vf.stage is Stage.IN_SERVICE:
+        if self._context.inventory.vfs.get(vf.address) is not vf:
             return
         try:
-            yield from adoption.resume(self._context, vf)
+            if vf.stage is not Stage.IN_SERVICE:
+                yield from adoption.resume(self._context, vf)
+            elif not self._context.mailboxes.is_open(vf.address):
+                adoption.open_mailbox(self._context, vf)
+                vf.active_reason = live.mode_of(self._context, vf)[1]
         except FAULTS as error:  # it is tried every few seconds, and said when it is another one
             reason = f"not in service yet: {error}"
             if vf.active_reason != reason:
@@ -244,7 +260,7 @@ class HostEvents:
             self._on_link(change)
             return
         if isinstance(change, FilterRemoval):
-            self._must_check_hooks = True
+            self._check_hooks_soon()
             return
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == change.ifindex:

@@ -5,8 +5,8 @@ from typing import Any
 
 from sriov_xdp.host import features, namespaces
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.pf import adoption, uplinks, veth
-from sriov_xdp.pf.context import Context
+from sriov_xdp.pf import adoption, invariants, uplinks, veth
+from sriov_xdp.pf.context import Context, Steps
 from sriov_xdp.pf.intent import Datapath
 from sriov_xdp.pf.inventory import AttachedVf, PhysicalFunction, Stage
 
@@ -18,8 +18,9 @@ def guest_ends(context: Context) -> list[dict[str, Any]]:
     return [{"vf": str(vf.address), "problems": _problems(context, vf)} for _address, vf in sorted(context.inventory.vfs.items())]
 
 
-def host(context: Context) -> list[dict[str, Any]]:
-    """A document a problem of the host's side: subject, observed, remedy. Empty when all is well."""
+def host(context: Context) -> Steps[list[dict[str, Any]]]:
+    """A document a problem of the host's side: subject, observed, remedy. Empty when all is well. Raises StoreError,
+    DataPathError, HostError."""
     found = [_problem(subject, why, "stop the daemon and run `sriov-xdp recover`") for subject, why in context.damaged.items()]
     if context.unapplied:
         found.append(_problem("configuration", context.unapplied, "`sriov-xdp apply -f FILE --yes` if it is meant"))
@@ -28,7 +29,7 @@ def host(context: Context) -> list[dict[str, Any]]:
         found.append(_problem(attachment.representor, text, f"`ip link del {attachment.representor}`"))
     for name, pf in sorted(context.inventory.pfs.items()):
         found += _uplink_problems(context, name, pf)
-    return found
+    return found or (yield from invariants.breaches(context))
 
 
 def _uplink_problems(context: Context, name: str, pf: PhysicalFunction) -> list[dict[str, Any]]:
@@ -48,7 +49,7 @@ def _problem(subject: str, observed: str, remedy: str) -> dict[str, Any]:
 
 def _problems(context: Context, vf: AttachedVf) -> list[str]:
     spec = vf.attachment.spec
-    if vf.stage is not Stage.IN_SERVICE:
+    if vf.stage is not Stage.IN_SERVICE or not context.mailboxes.is_open(vf.address):
         return [f"{vf.active_reason}; it is tried again"]
     missing = adoption.missing_hooks(context, vf)
     if missing:

@@ -7,8 +7,8 @@ in the same transaction, so that one that does not come to its end is ended by t
 import logging
 
 from sriov_xdp.host import namespaces
-from sriov_xdp.pf import veth
-from sriov_xdp.pf.context import Context
+from sriov_xdp.pf import live, veth
+from sriov_xdp.pf.context import Context, Steps
 from sriov_xdp.pf.intent import Attachment, VfAddress, attachment_from_text, attachment_to_text
 
 _log = logging.getLogger("sriov_xdp.pf")
@@ -20,23 +20,24 @@ def note(attachment: Attachment) -> dict[str, str]:
     return {LEAVING: f"{attachment.vf} {attachment_to_text(attachment)}"} if attachment.netns_is_ours else {}
 
 
-def remove_namespace(context: Context, attachment: Attachment) -> None:
-    """Of an attachment that is gone. Raises StoreError."""
+def remove_namespace(context: Context, attachment: Attachment) -> Steps[None]:
+    """Of an attachment that is gone. Whoever lives there is looked for beside the writer: how much there is to look through is the
+    guest's choice. Raises StoreError."""
     if not attachment.netns_is_ours:
         return
     netns = attachment.spec.netns
     others = [vf.attachment for vf in context.inventory.vfs.values() if vf.attachment.netns_id == attachment.netns_id]
     if not others and namespaces.identity(netns) == attachment.netns_id:
-        user = veth.user_of(netns)
+        user = yield from live.beside(context, lambda _links: veth.user_of(netns))
         if user:
             _log.warning("namespace %s: made for guest %s, left as %s", netns, attachment.spec.guest, user)
-        else:
+        elif namespaces.identity(netns) == attachment.netns_id:
             namespaces.remove(netns)
     context.database.write_intent([], [], {LEAVING: NOBODY})
 
 
-def remove_left_namespace(context: Context) -> None:
+def remove_left_namespace(context: Context) -> Steps[None]:
     """Of a detach that was cut short in this boot. Raises ValueError, KeyError, TypeError, StoreError."""
     name, _, body = (context.database.meta(LEAVING) or NOBODY).partition(" ")
     if name:
-        remove_namespace(context, attachment_from_text(VfAddress.parse(name), body))
+        yield from remove_namespace(context, attachment_from_text(VfAddress.parse(name), body))

@@ -200,7 +200,7 @@ def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach
         _log.error("%s: %s", vf, error)
         context.leftovers[attachment.ifindex] = attachment
         return
-    _end(context, attachment)
+    yield from _end(context, attachment)
     _log.info("%s detached from guest %s: %s", vf, spec.guest, request)
 
 
@@ -209,14 +209,14 @@ def remove_leftovers(context: Context) -> Steps[None]:
     for attachment in list(context.leftovers.values()):
         yield from live.beside(context, lambda links, attachment=attachment: veth.remove(links, attachment))  # type: ignore[misc]
         del context.leftovers[attachment.ifindex]
-        _end(context, attachment)
+        yield from _end(context, attachment)
 
 
-def _end(context: Context, attachment: Attachment) -> None:
+def _end(context: Context, attachment: Attachment) -> Steps[None]:
     """What goes after a pair."""
     if attachment.vf not in context.inventory.vfs:
         context.hooks.forget(str(attachment.vf))
-    leaving.remove_namespace(context, attachment)
+    yield from leaving.remove_namespace(context, attachment)
 
 
 def unplugged(context: Context, attached: AttachedVf, why: str) -> Steps[None]:

@@ -21,19 +21,27 @@ class Places:
 
 
 def lock(places: Places) -> list[int]:
-    """One daemon a state directory, and one a folder of pins: two writers of the same maps would undo each other. Raises
-    Conflict."""
-    places.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = places.state_dir / "lock"
-    state = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    fds = [state]
-    if places.bpffs.is_dir():
-        fds.append(os.open(places.bpffs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-    for fd, what in zip(fds, ("state directory", "bpffs folder"), strict=False):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            for held in fds:
-                os.close(held)
-            raise Conflict(f"{path}: another daemon runs with this {what}; stop it first or use another") from error
-    return fds
+    """One daemon a run directory (its commands would go to another), a state directory, and a folder of pins (two writers of the
+    same maps would undo each other). Returns what holds the locks. Raises Conflict."""
+    held: list[int] = []
+    try:
+        places.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        _hold(held, places.run_dir, os.O_DIRECTORY, f"run directory {places.run_dir}")
+        places.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _hold(held, places.state_dir / "lock", os.O_CREAT | os.O_NOFOLLOW, f"state directory {places.state_dir}")
+        if places.bpffs.is_dir():
+            _hold(held, places.bpffs, os.O_DIRECTORY, f"bpffs folder {places.bpffs}")
+    except Conflict:
+        for fd in held:
+            os.close(fd)
+        raise
+    return held
+
+
+def _hold(held: list[int], path: Path, flags: int, what: str) -> None:
+    access = os.O_RDONLY if flags & os.O_DIRECTORY else os.O_RDWR
+    held.append(os.open(path, access | os.O_CLOEXEC | flags, 0o600))
+    try:
+        fcntl.flock(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Conflict(f"another daemon runs with this {what}; stop it first or use another") from error

@@ -44,7 +44,15 @@ class Step:
                 return "the guest loses the interface, with its addresses, and gets a new one"
             case "pf", Action.REMOVE:
                 return "the uplink goes back to the host"
+            case "pf", Action.CHANGE if self._loses_its_uplink():
+                return "its guests lose the wire that they have, and the uplink goes back to the host"
         return None
+
+    def _loses_its_uplink(self) -> bool:
+        before, after = self.before, self.after
+        return (
+            isinstance(before, PfSpec) and isinstance(after, PfSpec) and before.uplink is not None and before.uplink != after.uplink
+        )
 
 
 def plan(current: HostIntent, wanted: HostIntent) -> list[Step]:

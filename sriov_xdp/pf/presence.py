@@ -8,13 +8,17 @@
 For the pf package and the commands that work without a daemon.
 """
 
+import json
 from pathlib import Path
 
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS
 from sriov_xdp.pf.errors import Conflict
+from sriov_xdp.pf.intent import VfAddress, attachment_from_text, switch_from_json
+from sriov_xdp.pf.places import Places
+from sriov_xdp.pf.uplink_text import pf_from_text
 from sriov_xdp.store.database import Database
-from sriov_xdp.store.errors import StateDamaged
+from sriov_xdp.store.errors import StateDamaged, StoreError
 from sriov_xdp.store.files import STATE_FILE
 
 _REMEDY = (
@@ -57,6 +61,27 @@ def open_own_state(state_dir: Path, bpffs: Path, marks: Marks) -> Database:
         database.close()
         raise Conflict(f"{_subject(bpffs, marks)}, but {text}; {_REMEDY}")
     return database
+
+
+def is_sound(places: Places, vfs: set[str]) -> bool:
+    """Whether a start would take up the state whole. vfs: those that devices are marked with."""
+    marks = Marks(places.bpffs)
+    try:
+        require_state(places.state_dir, places.bpffs, marks)
+        database = open_own_state(places.state_dir, places.bpffs, marks)
+    except (Conflict, StoreError):
+        return False
+    try:
+        for name, body in database.documents("pf").items():
+            pf_from_text(name, body)
+        switches = [switch_from_json(json.loads(body)) for body in database.documents("switch").values()]
+        documents = database.documents("attachment")
+        specs = [attachment_from_text(VfAddress.parse(name), body).spec for name, body in documents.items()]
+    except (StoreError, ValueError, KeyError, TypeError):
+        return False
+    finally:
+        database.close()
+    return vfs <= set(documents) and all(any(switch.group(spec.port_group) for switch in switches) for spec in specs)
 
 
 def _subject(bpffs: Path, marks: Marks) -> str:

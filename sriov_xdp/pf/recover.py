@@ -1,28 +1,30 @@
 """Rebuilds a state that is lost from what still works: devices, their marks, the maps, and a configuration or an export.
 
 Devices say which VF they are, whose, in which namespace and group (device_marks.py); ports of the maps say what the data
-path does for them now. A configuration says what neither can: policy, uplinks, what is inherited. Without one, switches and
-groups come out with the strict defaults, but for what their ports use already, and the VLANs that are in force. Guests notice
-nothing; the next start adopts. For a host where no daemon runs with the damaged state.
+path does for them now (in_force.py). Both hold whatever a configuration says: it says what neither can, as policies, uplinks, and
+what is inherited; where it differs, ports override their groups. Guests notice nothing; the next start adopts, and applies no file
+that this one is not made from until the operator does. For a host where no daemon runs with the damaged state.
 """
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from sriov_xdp.datapath import libbpf
-from sriov_xdp.datapath.abi import MAX_PFS, SLOT_MASK, PortFlag, PortValue
+from sriov_xdp.datapath.abi import MAX_PFS, SLOT_MASK
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS, Pins
 from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.features import RX_VLAN, TX_VLAN
-from sriov_xdp.host.links import Link, Links, boot_id
+from sriov_xdp.host.links import Links, boot_id
+from sriov_xdp.pf import files
 from sriov_xdp.pf.commit import device_to_text
-from sriov_xdp.pf.device_marks import HostMark, read_host_mark
+from sriov_xdp.pf.device_marks import read_host_mark
 from sriov_xdp.pf.errors import Conflict, Invalid
 from sriov_xdp.pf.hooks import CLSACT, TC_KIND, TCX
+from sriov_xdp.pf.in_force import MarkedPort, group_of, overrides_of
 from sriov_xdp.pf.intent import (
     AdapterSpec,
     Attachment,
@@ -34,32 +36,24 @@ from sriov_xdp.pf.intent import (
     switch_to_json,
 )
 from sriov_xdp.pf.inventory import FoundUplink, PhysicalFunction
+from sriov_xdp.pf.lifecycle import default_mac
 from sriov_xdp.pf.places import Places, lock
+from sriov_xdp.pf.presence import is_sound
 from sriov_xdp.pf.uplink_text import pf_to_text
 from sriov_xdp.pf.validation import MAX_VFS_OF_PF
 from sriov_xdp.store.database import Change, Database
 from sriov_xdp.store.files import STATE_FILE
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
-from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, Security, Switch
-from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
+from sriov_xdp.vswitch.policy import Override, PolicySettings, PortOverrides, Switch
 
 _FILES = (STATE_FILE, f"{STATE_FILE}-wal", f"{STATE_FILE}-shm")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Marked:
-    """What one representor and its port say."""
-
-    link: Link
-    mark: HostMark
-    port: PortValue
-    trunk: frozenset[int]
-
-
-def recover(places: Places, wanted: HostIntent | None) -> list[str]:
-    """Lines of what was found and done. Raises Conflict while a daemon runs or where nothing is left to recover from, Invalid
-    when the configuration has no place for a guest that is there."""
+def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_meant: bool) -> list[str]:
+    """Lines of what was found and done. fingerprint: of the configuration. is_meant: also where the state is sound. Raises
+    Conflict while a daemon runs, where nothing is left to recover from or nothing needs it, Invalid when the configuration has no
+    place for a guest that is there."""
     held = lock(places)
     links = Links()
     try:
@@ -67,10 +61,12 @@ def recover(places: Places, wanted: HostIntent | None) -> list[str]:
         if instance is None:
             raise Conflict(f"{places.bpffs}: no pins of a daemon are there, so there is nothing to rebuild; start the daemon")
         found = _marked_devices(places, links, instance)
-        intent = wanted or _intent_of(found, _uplinks(places, links))
-        attachments = [_attachment(entry, intent) for entry in found]
+        if not is_meant and is_sound(places, {str(entry.mark.vf) for entry in found}):
+            text = f"{places.state_dir}: the state is sound, a start needs no recovery"
+            raise Conflict(f"{text}; --yes rebuilds it all the same, without policies, overrides and audit")
+        intent, attachments = _held_to_what_is_in_force(found, wanted or _intent_of(found, _uplinks(places, links)))
         lines = _set_aside(places)
-        _write(places, instance, intent, found, attachments)
+        _write(places, instance, intent, found, attachments, fingerprint)
         marks = [entry.mark for entry in found]
         return [*lines, *(f"{mark.vf}: guest {mark.guest}, {mark.interface} in {mark.netns}" for mark in marks)]
     finally:
@@ -79,7 +75,7 @@ def recover(places: Places, wanted: HostIntent | None) -> list[str]:
             os.close(fd)
 
 
-def _marked_devices(places: Places, links: Links, instance: str) -> list[_Marked]:
+def _marked_devices(places: Places, links: Links, instance: str) -> list[MarkedPort]:
     pins = Pins(places.bpffs)
     pins.load()
     tables = Tables(pins)
@@ -88,22 +84,22 @@ def _marked_devices(places: Places, links: Links, instance: str) -> list[_Marked
     for link in links.dump():
         mark, known = read_host_mark(instance, link), tables.port(link.ifindex & SLOT_MASK)
         if mark and known and known[0].ifindex == link.ifindex:
-            found.append(_Marked(link=link, mark=mark, port=known[0], trunk=known[1]))
+            found.append(
+                MarkedPort(link=link, mark=mark, port=known[0], trunk=known[1], storm_ns=tables.storm_ns(link.ifindex & SLOT_MASK))
+            )
     pins.close()
     return sorted(found, key=lambda entry: entry.mark.vf)
 
 
-def _intent_of(found: list[_Marked], uplinks: dict[int, str]) -> HostIntent:
+def _intent_of(found: list[MarkedPort], uplinks: dict[int, str]) -> HostIntent:
     """From marks and maps alone."""
     numbers = {entry.mark.vf.pf: entry.port.pf for entry in found}
     pfs = {name: PfSpec(name=name, uplink=uplinks.get(number), num_vfs=MAX_VFS_OF_PF) for name, number in numbers.items()}
     switches = []
     for name in sorted(pfs):
         ports = [entry for entry in found if entry.mark.vf.pf == name]
-        groups = {
-            name: PortGroup(name=name, vlan=_vlan_of(entry), policy=_policy_in_force(name, ports))
-            for name, entry in ((entry.mark.port_group, entry) for entry in ports)
-        }
+        names = dict.fromkeys(entry.mark.port_group for entry in ports)
+        groups = {name: group_of(name, [entry for entry in ports if entry.mark.port_group == name]) for name in names}
         mtu_bytes = ports[0].port.mtu_bytes
         switches.append(
             Switch(
@@ -113,41 +109,54 @@ def _intent_of(found: list[_Marked], uplinks: dict[int, str]) -> HostIntent:
     return HostIntent(pfs=tuple(pfs[name] for name in sorted(pfs)), switches=tuple(switches), adapters=())
 
 
-def _policy_in_force(group: str, ports: list[_Marked]) -> PolicySettings:
-    """What a port of the group has already was allowed to it: the strict default would take it away at the next start."""
-    here = [entry for entry in ports if entry.mark.port_group == group]
-    has_granted_mac = any(MacAddress(entry.port.mac) != entry.mark.admin_mac for entry in here)
-    may_forge = any(entry.port.flags & PortFlag.FORGED_ACCEPT for entry in here)
-    return PolicySettings(
-        mac_changes=Security.ACCEPT if has_granted_mac else None, forged_transmits=Security.ACCEPT if may_forge else None
+def _held_to_what_is_in_force(found: list[MarkedPort], intent: HostIntent) -> tuple[HostIntent, list[Attachment]]:
+    """The intent with groups that let their ports say what they must, and the attachments. Raises Invalid."""
+    attachments, kinds = [], dict[str, frozenset[Override]]()
+    for entry in found:
+        attachment, needed = _attachment(entry, intent)
+        attachments.append(attachment)
+        name = entry.mark.port_group
+        kinds[name] = kinds.get(name, frozenset()) | needed
+    switches = tuple(
+        replace(
+            switch,
+            port_groups=tuple(
+                replace(group, overrides_allowed=group.overrides_allowed | kinds.get(group.name, frozenset()))
+                for group in switch.port_groups
+            ),
+        )
+        for switch in intent.switches
     )
+    return replace(intent, switches=switches), attachments
 
 
-def _vlan_of(entry: _Marked) -> Vlan:
-    if entry.port.flags & PortFlag.TRUNK:
-        return Vlan.trunk(entry.trunk)
-    return Vlan.access(entry.port.vlan) if entry.port.vlan else NO_VLAN
-
-
-def _attachment(entry: _Marked, intent: HostIntent) -> Attachment:
+def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, frozenset[Override]]:
     """Raises Invalid."""
-    said = next((spec for spec in intent.adapters if spec.key == (entry.mark.guest, entry.mark.interface)), None)
-    spec = said or AdapterSpec(
-        guest=entry.mark.guest,
-        netns=entry.mark.netns,
-        interface=entry.mark.interface,
-        port_group=entry.mark.port_group,
-        mac=entry.mark.admin_mac,
-        datapath=Datapath.AUTO,
-        link_state=LinkState.AUTO if entry.port.flags & PortFlag.LINK_UP else LinkState.DISABLE,
+    mark = entry.mark
+    switch = next((switch for switch in intent.switches if switch.group(mark.port_group)), None)
+    if switch is None or switch.pf != mark.vf.pf:
+        text = f"{mark.vf}: guest {mark.guest} is connected in port group {mark.port_group}, which the configuration"
+        where = f"has on {switch.pf}" if switch else "does not have"
+        raise Invalid(f"{text} {where}; name one that has it on {mark.vf.pf}")
+    group = switch.group(mark.port_group)
+    assert group is not None
+    said = next((spec for spec in intent.adapters if spec.key == (mark.guest, mark.interface)), None)
+    overrides, needed = overrides_of(entry, switch, group, said.overrides if said else PortOverrides())
+    spec = AdapterSpec(
+        guest=mark.guest,
+        netns=mark.netns,
+        interface=mark.interface,
+        port_group=mark.port_group,
+        mac=said.mac if said else mark.admin_mac,
+        datapath=said.datapath if said else Datapath.AUTO,
+        link_state=entry.link_state(said.link_state if said else LinkState.AUTO),
+        overrides=overrides,
     )
-    home = next((switch.pf for switch in intent.switches if switch.group(spec.port_group)), None)
-    if home != entry.mark.vf.pf:
-        text = f"{entry.mark.vf}: guest {entry.mark.guest} is connected in port group {spec.port_group}, which the configuration"
-        raise Invalid(f"{text} {'does not have' if home is None else f'has on {home}'}; name one that has it on {entry.mark.vf.pf}")
-    return Attachment(
+    if (spec.mac or default_mac(spec)) != mark.admin_mac:
+        spec = replace(spec, mac=mark.admin_mac)
+    attachment = Attachment(
         vf=entry.mark.vf,
-        spec=replace(spec, netns=entry.mark.netns),
+        spec=spec,
         admin_mac=entry.mark.admin_mac,
         generation=entry.port.generation,
         representor=entry.link.name,
@@ -155,11 +164,12 @@ def _attachment(entry: _Marked, intent: HostIntent) -> Attachment:
         netns_is_ours=False,  # nobody knows any more, so it is not ours to remove
         netns_id=namespaces.identity(entry.mark.netns) or (0, 0),
     )
+    return attachment, needed
 
 
 def _set_aside(places: Places) -> list[str]:
     """The damaged files are kept, under another name."""
-    stamp = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
+    stamp = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     lines = []
     for name in _FILES:
         path = places.state_dir / name
@@ -170,7 +180,14 @@ def _set_aside(places: Places) -> list[str]:
     return lines
 
 
-def _write(places: Places, instance: str, intent: HostIntent, found: list[_Marked], attachments: list[Attachment]) -> None:
+def _write(
+    places: Places,
+    instance: str,
+    intent: HostIntent,
+    found: list[MarkedPort],
+    attachments: list[Attachment],
+    fingerprint: str,
+) -> None:
     marks, database = Marks(places.bpffs), Database(places.state_dir)
     numbers = {entry.mark.vf.pf: entry.port.pf for entry in found}
     free = iter(sorted(set(range(MAX_PFS)) - set(numbers.values())))
@@ -185,6 +202,8 @@ def _write(places: Places, instance: str, intent: HostIntent, found: list[_Marke
         "boot_id": boot_id(),
         TC_KIND: TCX if has_tcx else CLSACT,
         "generation": str(max([0, *(one.generation for one in attachments)])),
+        files.STARTED_WITH: files.RECOVERED,
+        files.APPLIED: fingerprint,
     }
     database.write_intent(documents, [], meta)
     for entry in found:

@@ -8,7 +8,6 @@ not know, the other does.
 import contextlib
 import os
 import shutil
-import socket
 from pathlib import Path
 
 from sriov_xdp.datapath import libbpf
@@ -20,10 +19,9 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf import uplinks, veth
 from sriov_xdp.pf.device_marks import is_of
-from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.intent import Attachment, VfAddress, attachment_from_text
 from sriov_xdp.pf.inventory import FoundUplink, PhysicalFunction
-from sriov_xdp.pf.places import ADMIN_SOCKET, Places, lock
+from sriov_xdp.pf.places import Places, lock
 from sriov_xdp.pf.presence import stored_instance
 from sriov_xdp.pf.uplink_text import pf_from_text
 from sriov_xdp.store.database import Database
@@ -36,27 +34,18 @@ def teardown(places: Places, *, purge: bool) -> list[str]:
     """What was removed, a line each. Raises Conflict while a daemon runs."""
     if not places.state_dir.exists() and not places.bpffs.exists() and not places.run_dir.exists():
         return []
-    _require_nobody_answers(places.run_dir)
-    is_new = not places.state_dir.exists()
+    is_new, has_run_dir = not places.state_dir.exists(), places.run_dir.exists()
     held = lock(places)
     links = Links()
     try:
         done = [*_remove_devices(places, links, purge=purge), *_remove_files(places, purge=purge)]
         if is_new:
             shutil.rmtree(places.state_dir, ignore_errors=True)  # the lock's
-        return done
+        return [line for line in done if has_run_dir or not line.startswith("run directory")]
     finally:
         links.close()
         for fd in held:
             os.close(fd)
-
-
-def _require_nobody_answers(run_dir: Path) -> None:
-    """A daemon that runs with this run directory, whatever its other folders are. Raises Conflict."""
-    path = run_dir / ADMIN_SOCKET
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
-        probe.connect(str(path))
-        raise Conflict(f"{path}: another daemon runs with this run directory; stop it first, and name its --state-dir and --bpffs")
 
 
 def _remove_devices(places: Places, links: Links, *, purge: bool) -> list[str]:
@@ -115,7 +104,8 @@ def _give_uplinks_back(places: Places, links: Links, pfs: list[PhysicalFunction]
             _take_programs_off(places, pf.number, link.ifindex)
             with contextlib.suppress(HostError):
                 uplinks.restore(links, link, pf.found)
-            done.append(f"uplink {link.name} of {pf.spec.name}, as it was before")
+            how = "as it was before" if pf.found.boot_id else "as devices are by default: how it was is not known any more"
+            done.append(f"uplink {link.name} of {pf.spec.name}, {how}")
     for ifindex in _pinned_uplinks(places) - known:
         link = links.find(ifindex)
         if link:
@@ -170,10 +160,23 @@ def _remove_files(places: Places, *, purge: bool) -> list[str]:
     if places.bpffs.exists():
         remove_tree(places.bpffs)
         done.append(f"pins under {places.bpffs}")
-    if places.run_dir.exists():
-        shutil.rmtree(places.run_dir)
-        done.append(f"run directory {places.run_dir}")
-    if purge and places.state_dir.exists():
-        shutil.rmtree(places.state_dir)
-        done.append(f"state directory {places.state_dir}")
+    done += _remove_folder(places.run_dir, "run directory")
+    if purge:
+        done += _remove_folder(places.state_dir, "state directory")
     return done
+
+
+def _remove_folder(folder: Path, what: str) -> list[str]:
+    """With what is in it; one that somebody mounted stays, empty."""
+    if not folder.exists():
+        return []
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    try:
+        folder.rmdir()
+    except OSError as error:
+        return [f"what was in {what} {folder}, which stays: {error.strerror}"]
+    return [f"{what} {folder}"]

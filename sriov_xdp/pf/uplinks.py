@@ -50,6 +50,8 @@ def check(context: Context, spec: PfSpec, mtu_bytes: int) -> str | None:
     for other in context.inventory.pfs.values():
         if other.spec.uplink == spec.uplink and other.spec.name != spec.name:
             return f"PF {spec.name}: uplink {spec.uplink} already belongs to PF {other.spec.name}; use another device"
+    if link.is_loopback:
+        return f"PF {spec.name}: uplink {spec.uplink} is the host's loopback; use a device that leads to a wire"
     owner = _foreign_owner(context, link_name(present) if present else "", link)
     if owner:
         raise Conflict(f"PF {spec.name}: {owner}")

@@ -158,7 +158,7 @@ class Database:
         with self._transaction(self._operator):
             self._operator.execute("DELETE FROM granted")
             self._operator.execute("DELETE FROM intent")
-            self._operator.execute("DELETE FROM meta WHERE key IN ('configuration', 'boot_id')")
+            self._operator.execute("DELETE FROM meta WHERE key IN ('configuration', 'applied', 'boot_id')")
             self._operator.execute(_NEXT_REVISION, (_REVISION,))
 
     def documents(self, kind: str) -> dict[str, str]:

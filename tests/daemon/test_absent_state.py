@@ -176,6 +176,67 @@ def test_recovered_from_what_works_alone(scene: Scene) -> None:
     assert scene.ports == scene.daemon.ask("port", "list")
 
 
+@pytest.mark.parametrize("has_file", [True, False], ids=["with an older export", "without a file"])
+def test_what_is_in_force_stays_whatever_the_file_says(scene: Scene, has_file: bool) -> None:
+    """Set by command since the file was written."""
+    ask = scene.daemon.ask
+    ask("port-group", "set", "plain", "--forged-transmits", "accept")
+    group_before = yaml.safe_load(scene.export.read_text())
+    group_before["switches"][0]["port_groups"][0]["overrides_allowed"] = ["security", "deny_reply", "vlan", "guards"]
+    given = scene.lab.folder / "given.yaml"
+    given.write_text(yaml.safe_dump(group_before))
+    assert 0 == scene.daemon.command("apply", "-f", str(given)).returncode
+    ask("vf", "set", "pf0vf2", "--mac", "02:00:00:00:04:93")
+    ask("vf", "set", "pf0vf2", "--port-group", "web")
+    ask("port", "set", "pf0vf2", "--vlan", "access:77", "--forged-transmits", "reject", "--storm-broadcast-pps", "7")
+    seen = ("vlan", "admin_mac", "effective_mac", "port_group", "link_state")
+    before = [{key: vf[key] for key in seen} for vf in ask("vf", "list") if vf["guest"]]
+    policies = [_in_force(port) for port in ask("port", "list")]
+    scene.daemon.kill()
+    _delete(scene)
+    done = scene.recover(*(["-f", str(scene.export)] if has_file else []))
+    assert (0, "") == (done.returncode, done.stderr)
+    scene.daemon.start()
+    try:
+        assert before == [{key: vf[key] for key in seen} for vf in ask("vf", "list") if vf["guest"]]
+        assert policies == [_in_force(port) for port in ask("port", "list")]
+        assert "the state was rebuilt since a file was applied" in scene.daemon.command("doctor").stdout
+        assert 7 == scene.daemon.command("diff", "-f", str(scene.export)).returncode
+    finally:
+        assert 0 == scene.daemon.command("apply", "-f", str(scene.export), "--yes").returncode
+    assert scene.ports == ask("port", "list")
+
+
+def _in_force(port: dict) -> list:
+    settings = ("forged_transmits", "storm_broadcast_pps", "storm_multicast_pps")
+    return [port["vlan"], *(port["policy"][name]["value"] for name in settings)]
+
+
+def test_a_sound_state_is_not_rebuilt_unasked(scene: Scene) -> None:
+    scene.daemon.stop()
+    files = sorted(path.name for path in scene.daemon.state_dir.iterdir())
+    done = scene.recover()
+    assert (5, True) == (done.returncode, "the state is sound" in done.stderr), done.stderr
+    assert files == sorted(path.name for path in scene.daemon.state_dir.iterdir())
+    scene.daemon.start()
+
+
+def test_a_row_whose_name_is_damaged_costs_no_guest_its_interface(scene: Scene) -> None:
+    def rename(before: str, after: str) -> None:
+        with sqlite3.connect(scene.state) as database:
+            database.execute("UPDATE intent SET name = ? WHERE name = ?", (after, before))
+        database.close()
+
+    scene.daemon.stop()
+    rename("pf0vf1", "pf0vfx")
+    scene.daemon.start()
+    assert GRANTED == scene.two.mac()
+    assert scene.one.can_ping("10.77.0.2")
+    scene.daemon.stop()
+    rename("pf0vfx", "pf0vf1")
+    scene.daemon.start()
+
+
 def test_recover_beside_a_daemon_is_refused(scene: Scene) -> None:
     done = scene.recover("-f", str(scene.export))
     assert (5, True) == (done.returncode, "another daemon runs" in done.stderr)

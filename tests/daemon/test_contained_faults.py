@@ -144,9 +144,21 @@ def test_mailbox_squatted_at_the_restart_opens_when_the_name_is_free(scene: Scen
     squatter.bind("\0sriov-xdp/pf0vf0")
     scene.daemon.start()
     assert "not in service yet" in scene.daemon.log()
+    representor = scene.daemon.ask("vf", "show", "pf0vf0")["representor"]
+    scene.daemon.ask("vf", "set", "pf0vf0", "--link-state", "disable")
+    assert "UP" not in _flags(representor), "who squats its mailbox is held to the rest"
+    scene.daemon.ask("vf", "set", "pf0vf0", "--link-state", "auto")
+    pin = scene.daemon.bpffs / "links" / "pf0vf0_tc"
+    pin.unlink()
+    wait_until(pin.exists, "its program is attached again")
+    wait_until(lambda: "UP" in _flags(representor), "and the port open")
     squatter.close()
     wait_until(lambda: scene.one.vf("list") == ["pf0vf0"], "the mailbox opens")
     assert scene.one.vf("status")["agree"]
+
+
+def _flags(device: str) -> list[str]:
+    return list(json.loads(run("ip", "-j", "link", "show", device))[0]["flags"])
 
 
 def test_uplink_that_cannot_be_taken_is_left_as_it_was(scene: Scene) -> None:

@@ -73,7 +73,7 @@ def test_frames_go_on_without_the_daemon_and_a_restart_adopts(scene: Scene, end:
 def test_a_second_daemon_on_the_same_state_refuses(scene: Scene) -> None:
     done = subprocess.run(scene.daemon._command(), capture_output=True, text=True, check=False, timeout=30)
     assert 5 == done.returncode
-    assert "another daemon runs with this state directory" in done.stderr
+    assert "another daemon runs with this run directory" in done.stderr
     assert scene.daemon.ask("vf", "list")
 
 

@@ -1,8 +1,10 @@
 """What a configuration changes, changes in place; what it would take away, it says first."""
 
+import contextlib
 import copy
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +14,7 @@ import yaml
 from terminals import on_terminal
 
 from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, wait_until
+from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, wait_until
 from sriov_xdp.host.namespaces import NAMED
 
 MACS = {name: f"02:00:00:00:03:0{number}" for number, name in enumerate("abcd", 1)}
@@ -230,19 +232,19 @@ def test_namespace_in_use_stays_at_detach(scene: Scene, use: Callable[[Scene, Na
 
 def test_apply_that_fails_in_the_middle_says_where_it_stands_and_goes_on(scene: Scene) -> None:
     blocked, free = scene.lab.namespace("blocked"), scene.lab.namespace("free")
-    blocked.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth9")
     document = copy.deepcopy(scene.config)
     for guest in (free, blocked):
         document["guests"].append({"name": guest.name, "adapters": [{"name": "eth0", "port_group": "x"}]})
-    done = scene.apply(document)
+    with contextlib.ExitStack() as stack:
+        with entered(blocked):  # somebody has the names of all mailboxes there
+            for number in range(8):
+                squatter = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                squatter.bind(f"\0sriov-xdp/pf0vf{number}")
+        done = scene.apply(document)
     assert 5 == done.returncode
-    assert (
-        f"add adapter {blocked.name}/eth0: adapter eth0 of guest {blocked.name}: namespace {blocked.name} has a device"
-        in done.stderr
-    )
+    assert f"add adapter {blocked.name}/eth0: " in done.stderr
     assert f"1 of 2 steps are done (last: add adapter {free.name}/eth0)" in done.stderr
     assert free.name in {vf[1] for vf in scene.vfs()}
-    blocked.ip("link", "del", "eth0")
     scene.assert_applied(document)
     assert {blocked.name, free.name} <= {vf[1] for vf in scene.vfs()}
 
@@ -257,10 +259,74 @@ def test_changed_file_that_removes_a_guest_counts_at_a_start_only_with_yes(scene
     scene.daemon.start()
     assert spare.name == scene.daemon.ask("vf", "show", vf)["guest"]
     assert f"remove adapter {spare.name}/eth0: the guest loses the interface" in scene.daemon.log()
-    assert "not applied, as it takes something away" in scene.daemon.log()
+    assert "not applied: steps that would take something away: 1" in scene.daemon.log()
     scene.daemon.stop()
     scene.daemon.options = ["--yes"]
     scene.daemon.start()
     scene.daemon.options = []
     assert "free" == scene.daemon.ask("vf", "show", vf)["state"]
     assert changed["pfs"][0]["num_vfs"] == scene.daemon.ask("pf", "show", "pf0")["num_vfs"]
+
+
+def _interface_that_is_there(scene: Scene, document: dict[str, Any]) -> str:
+    guest = scene.lab.namespace("taken")
+    guest.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth9")
+    document["guests"].append({"name": guest.name, "adapters": [{"name": "eth0", "port_group": "x"}]})
+    return f"adapter eth0: namespace {guest.name} has a device of that name"
+
+
+def _loopback(_scene: Scene, document: dict[str, Any]) -> str:
+    document["guests"].append(
+        {"name": "nobody", "netns": document["guests"][1]["name"], "adapters": [{"name": "lo", "port_group": "x"}]}
+    )
+    return "adapter lo: namespace"
+
+
+def _fewer_vfs(scene: Scene, document: dict[str, Any]) -> str:
+    document["pfs"][0]["num_vfs"] = 3
+    return "num_vfs 3: pf0vf3 is attached"
+
+
+@pytest.mark.parametrize("change", [_interface_that_is_there, _loopback, _fewer_vfs])
+def test_what_can_be_foreseen_is_said_before_anything_is_taken(
+    scene: Scene, change: Callable[[Scene, dict[str, Any]], str]
+) -> None:
+    document = copy.deepcopy(scene.config)
+    text = change(scene, document)
+    del document["guests"][1]
+    before = scene.vfs()
+    for command in (["apply", "--yes"], ["apply", "--dry-run"], ["diff"]):
+        done = scene.daemon.command(*command, "-f", scene.file(document))
+        assert (5, True) == (done.returncode, text in done.stderr), done.stderr
+    assert before == scene.vfs()
+
+
+def test_what_was_set_since_an_apply_stays_over_a_crash(scene: Scene) -> None:
+    """The file did not change since it was applied."""
+    changed = copy.deepcopy(scene.config)
+    changed["pfs"][0]["num_vfs"] += 2
+    scene.daemon.config_file.write_text(yaml.safe_dump(changed))
+    assert 0 == scene.daemon.command("apply", "-f", str(scene.daemon.config_file), "--yes").returncode
+    vf = scene.vfs()[0][0]
+    scene.daemon.ask("vf", "set", vf, "--link-state", "disable")
+    scene.daemon.kill()
+    scene.daemon.start()
+    assert "disable" == scene.daemon.ask("vf", "show", vf)["link_state"]
+    scene.daemon.ask("vf", "set", vf, "--link-state", "auto")
+
+
+def test_a_file_that_cannot_be_had_leaves_the_host_served(scene: Scene) -> None:
+    changed = copy.deepcopy(scene.config)
+    changed["guests"].append({"name": "new", "netns": "/proc/1/ns/nothing", "adapters": [{"name": "eth0", "port_group": "x"}]})
+    before = scene.vfs()
+    scene.daemon.stop()
+    former = scene.daemon.config_file.read_text()
+    scene.daemon.config_file.write_text(yaml.safe_dump(changed))
+    scene.daemon.start()
+    assert before == scene.vfs()
+    doctor = scene.daemon.command("doctor")
+    assert (1, True) == (doctor.returncode, "namespace /proc/1/ns/nothing: not found" in doctor.stdout.replace("\n", " "))
+    scene.daemon.config_file.write_text(former)
+    scene.daemon.stop()
+    scene.daemon.start()
+    assert 0 == scene.daemon.command("doctor").returncode

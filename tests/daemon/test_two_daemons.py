@@ -81,3 +81,25 @@ def test_a_guests_port_of_the_other_is_no_uplink(scene: Scene) -> None:
     assert "is a representor" in done.stderr
     wait_until(lambda: scene.guest.can_ping("10.77.0.99"), "the guest goes on")
     scene.second.stop()
+
+
+def test_a_start_with_the_others_run_directory_is_refused(scene: Scene) -> None:
+    """Its commands would go to the new one."""
+    scene.second.config_file.write_text(yaml.safe_dump(host_config(None, [], OTHER)))
+    own = scene.second.run_dir
+    scene.second.run_dir = scene.first.run_dir
+    try:
+        done = subprocess.run(scene.second._command(), capture_output=True, text=True, check=False, timeout=120)
+    finally:
+        scene.second.run_dir = own
+    assert (5, True) == (done.returncode, "another daemon runs with this run directory" in done.stderr), done.stderr
+    assert scene.guest.name == scene.first.ask("vf", "show", "pf0vf0")["guest"]
+
+
+def test_the_hosts_loopback_is_no_uplink(scene: Scene) -> None:
+    scene.second.config_file.write_text(yaml.safe_dump(host_config(None, [], OTHER)))
+    scene.second.start()
+    scene.second.config_file.write_text(yaml.safe_dump(host_config("lo", [], OTHER)))
+    done = scene.second.command("apply", "-f", str(scene.second.config_file))
+    assert (1, True) == (done.returncode, "uplink lo is the host's loopback" in done.stderr), done.stderr
+    scene.second.stop()

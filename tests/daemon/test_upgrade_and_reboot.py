@@ -65,6 +65,25 @@ def test_new_build_takes_over_without_a_lost_frame(scene: Scene, tmp_path: Path)
     assert scene.two.can_ping("10.77.0.99")
 
 
+def test_a_guest_that_moved_its_interface_away_keeps_no_program_of_the_old_build(scene: Scene, tmp_path: Path) -> None:
+    """XDP cannot be entered where the guest end's offloads cannot be set, and what the old programs know is old."""
+    shutil.copytree(ROOT / "sriov_xdp", tmp_path / "sriov_xdp", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "bpf", tmp_path / "bpf")
+    with (tmp_path / "bpf" / "xdp.c").open("a") as source:
+        source.write("/* another build */\n")
+    inner = scene.lab.namespace("inner")
+    scene.one.ip("link", "set", "eth0", "netns", inner.name)
+    scene.daemon.stop()
+    scene.daemon.environment["PYTHONPATH"] = str(tmp_path)
+    scene.daemon.start()
+    representor = scene.daemon.ask("vf", "show", "pf0vf0")["representor"]
+    assert "UP" not in json.loads(run("ip", "-j", "link", "show", representor))[0]["flags"]
+    assert "the port is closed until xdp_vf can be attached" in scene.daemon.log()
+    inner.ip("link", "set", "eth0", "netns", scene.one.name)
+    scene.one.address(1)
+    wait_until(lambda: scene.one.can_ping("10.77.0.2"), "it is back, and served by the new build")
+
+
 def test_after_a_reboot_vfs_are_made_anew_from_the_operators_settings(scene: Scene) -> None:
     with RawMailbox(scene.two, "pf0vf1") as mailbox:
         assert OK == mailbox.addresses(ADD_ETH, "02:00:00:aa:00:02")

@@ -172,3 +172,17 @@ def test_a_file_of_another_system_reads_the_same_and_has_the_same_fingerprint(tm
     file = tmp_path / "host.yaml"
     file.write_bytes(EXAMPLE.replace("\n", "\r\n").encode())
     assert (parse(EXAMPLE), fingerprint(EXAMPLE)) == load(file)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("vm1", "vm1"), ("/run/netns/vm1", "vm1"), ("/run/netns/vm1/x", "/run/netns/vm1/x"), ("/proc/7/ns/net", "/proc/7/ns/net")],
+)
+def test_a_namespace_that_ip_netns_knows_by_a_name_has_that_one(said: str, kept: str) -> None:
+    text = f"""
+version: 1
+pfs: [{{name: pf0, num_vfs: 2}}]
+switches: [{{name: s, pf: pf0, port_groups: [{{name: g}}]}}]
+guests: [{{name: a, netns: {said}, adapters: [{{name: eth0, port_group: g}}]}}]
+"""
+    assert [kept] == [spec.netns for spec in parse(text).adapters]

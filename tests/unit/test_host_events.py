@@ -147,6 +147,7 @@ def _link(vf: AttachedVf) -> Link:
         has_carrier=True,
         permanent_mac="",
         is_promiscuous=False,
+        is_loopback=False,
         kind="veth",
         alias="",
         group=0,

@@ -140,6 +140,19 @@ def test_a_removal_says_what_is_lost() -> None:
     ] == [(step.kind, step.consequence) for step in steps]
 
 
+@pytest.mark.parametrize(
+    ("uplinks", "is_lost"),
+    [(("eth1", None), True), (("eth1", "eth2"), True), ((None, "eth1"), False), (("eth1", "eth1"), False)],
+)
+def test_an_uplink_that_goes_is_a_loss_of_its_guests(uplinks: tuple[str | None, str | None], is_lost: bool) -> None:
+    before, after = (
+        replace(SMALL, pfs=(replace(PF0, uplink=uplink, num_vfs=vfs),)) for uplink, vfs in zip(uplinks, (8, 9), strict=True)
+    )
+    (step,) = plan(before, after)
+    text = "its guests lose the wire that they have, and the uplink goes back to the host"
+    assert (text if is_lost else None) == step.consequence
+
+
 def test_adapters_of_a_renamed_switch_keep_their_interfaces() -> None:
     renamed = replace(SWITCH0, name="vSwitch9")
     assert [("remove", "switch", "vSwitch0"), ("add", "switch", "vSwitch9")] == summary(

@@ -1,0 +1,47 @@
+"""A namespace that was made for a guest goes with it, and what lives there is looked through beside the writer."""
+
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sriov_xdp.pf import leaving
+from sriov_xdp.pf.turns import finish
+
+MADE = SimpleNamespace(
+    vf="pf0vf0", netns_is_ours=True, netns_id=(1, 7), spec=SimpleNamespace(netns="vm", guest="vm", interface="eth0")
+)
+
+
+class Beside:
+    """Work that waits for its turn in the other thread."""
+
+    def __init__(self) -> None:
+        self.work: Any = None
+        self.future: Future[Any] = Future()
+
+    def submit(self, work: Any) -> Future[Any]:
+        self.work = work
+        return self.future
+
+
+@pytest.mark.parametrize(("user", "removed"), [(None, ["vm"]), ("process 1 lives in it", [])])
+def test_who_lives_there_is_not_looked_for_by_the_writer(
+    monkeypatch: pytest.MonkeyPatch, user: str | None, removed: list[str]
+) -> None:
+    looked: list[str] = []
+    gone: list[str] = []
+    monkeypatch.setattr(leaving.namespaces, "identity", lambda _name: (1, 7))
+    monkeypatch.setattr(leaving.namespaces, "remove", gone.append)
+    monkeypatch.setattr(leaving.veth, "user_of", lambda name: looked.append(name) or user)
+    beside = Beside()
+    context: Any = SimpleNamespace(
+        inventory=SimpleNamespace(vfs={}), beside=beside, database=SimpleNamespace(write_intent=lambda *_arguments: None)
+    )
+    steps = leaving.remove_namespace(context, MADE)  # type: ignore[arg-type]
+    assert beside.future is next(steps)
+    assert ([], []) == (looked, gone)
+    beside.future.set_result(beside.work(None))
+    finish(steps)
+    assert (["vm"], removed) == (looked, gone)
