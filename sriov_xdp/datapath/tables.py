@@ -166,8 +166,8 @@ class Tables:
         return self._guards.get(slot, (0, 0))
 
     def slots(self) -> frozenset[int]:
-        """Slots with a port."""
-        return frozenset(self._ports)
+        """Slots with a port, or with entries that lead to one which is gone: what a clear_port() that did not end leaves."""
+        return frozenset(self._ports) | frozenset(slot for slot, keys in self._fdb_of_slot.items() if keys)
 
     def fdb_entries(self) -> int:
         """Entries of the forwarding database in use."""
@@ -196,7 +196,7 @@ class Tables:
             self._ports.get(slot) == image.value.pack()
             and self._trunks.get(slot, _NO_TRUNK) == abi.pack_trunk(image.trunk)
             and self._guards.get(slot) == Guard.intervals_in(image.guard.pack())
-            and (not ifindex or self._devices.get(slot) == ifindex)
+            and self._devices.get(slot, 0) == ifindex
             and self._fdb_of_slot.get(slot, frozenset()) == image.fdb
             and all(self._fdb.get(key) == place for key in image.fdb)
         )
@@ -345,7 +345,13 @@ class Tables:
             self._guards[slot] = Guard.intervals_in(packed)
 
     def _write_device(self, slot: int, ifindex: int) -> None:
-        if ifindex and self._devices.get(slot) != ifindex:
+        """Of a port without a device, as a PF's own without an uplink, the devmap shall lead nowhere."""
+        if self._devices.get(slot, 0) == ifindex:
+            return
+        if ifindex:
             libbpf.update_element(self._pins.map_fd("devices"), _slot_key(slot), struct.pack("<I", ifindex))
-            self.writes += 1
             self._devices[slot] = ifindex
+        else:
+            libbpf.delete_element(self._pins.map_fd("devices"), _slot_key(slot))
+            del self._devices[slot]
+        self.writes += 1

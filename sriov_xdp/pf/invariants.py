@@ -99,10 +99,10 @@ def _of_device(context: Context, vf: AttachedVf, link: Link | None) -> Iterator[
         yield str(vf.address), f"its representor {vf.attachment.representor} is not there"
         return
     missing = adoption.missing_hooks(context, vf)
-    is_wanted_up = vf.stage is Stage.IN_SERVICE and vf.attachment.spec.link_state is not LinkState.DISABLE
+    is_wanted_up = vf.attachment.spec.link_state is not LinkState.DISABLE
     if link.is_up and missing:
         yield str(vf.address), f"its representor is up without {' and '.join(missing)}"
-    elif link.is_up != is_wanted_up or (missing and vf.stage is Stage.IN_SERVICE):
+    elif vf.stage is Stage.IN_SERVICE and (missing or link.is_up != is_wanted_up):  # one that is not yet is told of elsewhere
         yield str(vf.address), f"its representor is {'up' if link.is_up else 'down'}; missing: {', '.join(missing) or 'nothing'}"
     if namespaces.identity(vf.attachment.spec.netns) != vf.attachment.netns_id:
         yield str(vf.address), f"namespace {vf.attachment.spec.netns} is not the one that it was attached in"
@@ -114,6 +114,7 @@ def _of_nobody(context: Context, ours: dict[int, Link]) -> Iterator[Breach]:
         if link.ifindex not in context.leftovers and link.ifindex & abi.SLOT_MASK not in adoption.slots_of_damaged(context):
             yield f"device {link.name}", "is marked as ours and belongs to no VF"
     known = {str(vf.address) for vf in context.inventory.vfs.values()}
+    known |= {str(attachment.vf) for attachment in context.leftovers.values()}
     known |= {uplinks.link_name(pf) for pf in context.inventory.pfs.values() if pf.uplink or pf.is_awaited}
     for name in context.pins.link_names():
         if name not in TRACEPOINTS and name.rpartition("_")[0] not in known and not context.damaged:
