@@ -5,6 +5,9 @@ One Links object a thread. Methods raise HostError with subject, observation and
 
 import contextlib
 import errno
+import os
+import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,10 @@ _IFF_PROMISC = 0x100
 _VETH_MAX_MTU_BYTES = 65535
 _IFF_LOOPBACK = 1 << 3
 _IFF_LOWER_UP = 1 << 16
+# uapi/linux/netlink.h, rtnetlink.h, if_link.h: nlmsghdr, ifinfomsg, an attribute of 32 bits, nlmsgerr's number.
+_HEADER, _IFINFOMSG = struct.Struct("=IHHII"), struct.Struct("=BxHiII")
+_ATTRIBUTE, _ERROR = struct.Struct("=HHI"), struct.Struct("=i")
+_RTM_DELLINK, _IFLA_GROUP, _NLM_F_REQUEST, _NLM_F_ACK = 17, 27, 1, 4
 # Devices that the kernel makes by itself in each new namespace, where their modules are loaded (fb_tunnels_only_for_init_net).
 _MADE_BY_THE_KERNEL = frozenset(
     {"lo", "sit0", "tunl0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0", "teql0"}
@@ -196,6 +203,20 @@ class Links:
         except NetlinkError as error:
             if error.code != errno.ENODEV:
                 raise HostError(f"device with ifindex {ifindex}: could not be removed: {error}") from error
+
+    @staticmethod
+    def delete_group(group: int) -> None:
+        """Removes all devices of a group at once, for veths both ends, with their programs: the kernel closes them all before it
+        takes anything off (unregister_netdevice_many), and waits once for all. Written by hand, as pyroute2 only deletes what it
+        can look up. Raises HostError; ValueError for the group in which every other device is."""
+        if group <= 0:
+            raise ValueError(f"group {group}: is everybody's")
+        body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _ATTRIBUTE.pack(_ATTRIBUTE.size, _IFLA_GROUP, group)
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as netlink:
+            netlink.send(_HEADER.pack(_HEADER.size + len(body), _RTM_DELLINK, _NLM_F_REQUEST | _NLM_F_ACK, 1, 0) + body)
+            number = -_ERROR.unpack_from(netlink.recv(4096), _HEADER.size)[0]
+        if number not in (0, errno.ENODEV):
+            raise HostError(f"devices of group {group}: could not be removed: {os.strerror(number)}")
 
     def silence(self, link_name: str, ifindex: int) -> None:
         """Takes a switch port out of the host's own networking: no IPv6 addresses, so nothing answers on it."""

@@ -39,7 +39,7 @@ _LINK = struct.Struct("=BxHiII")
 _NUMBER = struct.Struct("=I")
 _ATTRIBUTE = struct.Struct("=HH")
 _ATTRIBUTE_TYPE = 0x3FFF
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MAX_MTU = 1, 3, 51
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MAX_MTU = 1, 3, 4, 51
 _IFF_UP, _IFF_LOWER_UP = 1, 1 << 16
 
 
@@ -53,6 +53,7 @@ class LinkChange:
     is_up: bool
     has_carrier: bool
     mac: str
+    mtu_bytes: int
     peer_runs_xdp: bool
 
 
@@ -164,7 +165,7 @@ def parse(message: bytes) -> Change | None:
         return None
     _family, _type, ifindex, flags, _changed = _LINK.unpack_from(message, _HEADER.size)
     attributes = dict(_attributes(message, _HEADER.size + _LINK.size))
-    largest = attributes.get(_IFLA_MAX_MTU)
+    largest, mtu = attributes.get(_IFLA_MAX_MTU), attributes.get(_IFLA_MTU)
     return LinkChange(
         ifindex=ifindex,
         name=attributes.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="surrogateescape"),
@@ -172,6 +173,7 @@ def parse(message: bytes) -> Change | None:
         is_up=bool(flags & _IFF_UP),
         has_carrier=bool(flags & _IFF_LOWER_UP),
         mac=attributes.get(_IFLA_ADDRESS, b"").hex(":"),
+        mtu_bytes=_NUMBER.unpack(mtu)[0] if mtu else 0,
         peer_runs_xdp=tells_of_peers_xdp(_NUMBER.unpack(largest)[0] if largest else None),
     )
 

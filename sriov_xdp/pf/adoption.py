@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from sriov_xdp.datapath.abi import SLOT_MASK
 from sriov_xdp.host import namespaces
-from sriov_xdp.host.links import Link, boot_id
+from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf import leaving, lifecycle, live, uplinks, veth
 from sriov_xdp.pf.commit import commit, device_from_text
 from sriov_xdp.pf.context import SELF, Context, Steps
@@ -196,11 +196,7 @@ def _close_unless_enforced(context: Context, vf: AttachedVf) -> Steps[None]:
 def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
     """Holds a port to its programs: one that lacks any is closed, and opened again when they are back. At a start programs of an
     earlier build hold it until they are replaced."""
-    ifindex = vf.attachment.ifindex
-    is_there = yield from live.beside(context, lambda links: links.find(ifindex) is not None)
-    if not is_there:  # its end is about to be noticed
-        return
-    missing = yield from live.beside(context, lambda _links: missing_hooks(context, vf))
+    missing = yield from live.beside(context, lambda links: missing_of_device(context, links, vf))
     if missing and vf.stage is Stage.IN_SERVICE:
         text = "%s: %s was not on its representor any more; the port is closed until it is attached again"
         _log.error(text, vf.address, " and ".join(missing))
@@ -210,6 +206,12 @@ def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
         vf.stage = Stage.CHANGING
     if missing or vf.stage is not Stage.IN_SERVICE:
         yield from live.put_in_service(context, vf)
+
+
+def missing_of_device(context: Context, links: Links, vf: AttachedVf) -> list[str]:
+    """As missing_hooks(), of a device that is there: one that is gone, whose end is about to be noticed, lacks nothing."""
+    missing = missing_hooks(context, vf)
+    return missing if missing and links.find(vf.attachment.ifindex) else []
 
 
 def missing_hooks(context: Context, vf: AttachedVf) -> list[str]:

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from sriov_xdp.host import namespaces
-from sriov_xdp.host.links import Link
+from sriov_xdp.host.links import Link, Links
 from sriov_xdp.host.monitor import Change, FilterRemoval, FolderMonitor, LinkChange, LinkMonitor
 from sriov_xdp.pf import adoption, lifecycle, live, uplinks
 from sriov_xdp.pf.context import Context, Steps
 from sriov_xdp.pf.errors import FAULTS
-from sriov_xdp.pf.intent import VfAddress
-from sriov_xdp.pf.inventory import AttachedVf, Stage
+from sriov_xdp.pf.intent import Datapath, VfAddress
+from sriov_xdp.pf.inventory import AttachedVf, Stage, XdpMode
 from sriov_xdp.pf.log_budget import BudgetedLog, LogKind
 from sriov_xdp.pf.publish import publish_all, publish_ports
 from sriov_xdp.pf.restlessness import Restlessness
@@ -30,7 +30,12 @@ _RESTLESS_SECONDS = 5.0
 # The same holds for its carrier: a port whose link flaps stays seen as without, which is right either way (tc_forward()).
 _NETLINK = "netlink"
 _VFS_A_STEP, _NAMES_A_STEP = 16, 64
-_HOOKS_CHECK_SECONDS = 1.0
+_PINS_LOOK_SECONDS = 0.1
+
+
+def batched(vfs: list[AttachedVf], count: int) -> Iterator[list[AttachedVf]]:
+    """So many at a time."""
+    return (vfs[start : start + count] for start in range(0, len(vfs), count))
 
 
 class HostEvents:
@@ -58,7 +63,7 @@ class HostEvents:
         self._waiting: set[VfAddress] = set()
         self._news: dict[VfAddress, None] = {}  # VFs whose device an event named, in its order
         self._must_check_hooks = False
-        self._hooks_checked_at = -_HOOKS_CHECK_SECONDS
+        self._pins_looked_at = -_PINS_LOOK_SECONDS
         self._is_looking = False
 
     def on_links(self) -> None:
@@ -96,7 +101,9 @@ class HostEvents:
     def on_pins(self) -> None:
         """A pin came or went, by us or by somebody else: a port without its programs must not stay open. Looked at soon."""
         self._pins.drain()
-        self._check_hooks_soon()
+        self._must_check_hooks = True
+        if self._clock() - self._pins_looked_at >= _PINS_LOOK_SECONDS:
+            self._look_at_pins()
 
     def settle(self) -> None:
         """Each second: what waited, and what no event tells."""
@@ -108,17 +115,34 @@ class HostEvents:
             self._context.needs_publish = False
             publish_all(self._context, adoption.slots_of_damaged(self._context))
         if self._must_check_hooks:
-            self._check_hooks()
+            self._must_check_hooks = False
+            self._context.start(self._enforce_all())
 
-    def _check_hooks_soon(self) -> None:
-        """At once, or, where that was done within a second, with the next settle(): our own work on hooks tells of itself too."""
-        self._must_check_hooks = True
-        if self._clock() - self._hooks_checked_at >= _HOOKS_CHECK_SECONDS:
-            self._check_hooks()
+    def _look_at_pins(self) -> None:
+        """Whether one that must be there went: our own work tells of itself too, so at once this is a look at names, ten times a
+        second at most. What it finds is looked at whole, as everything is with the next settle()."""
+        self._pins_looked_at = self._clock()
+        if self._wanted_pins() - set(self._context.pins.link_names()):
+            self._must_check_hooks = False
+            self._context.start(self._enforce_all())
 
-    def _check_hooks(self) -> None:
-        self._must_check_hooks, self._hooks_checked_at = False, self._clock()
-        self._context.start(self._enforce_all())
+    def _wanted_pins(self) -> set[str]:
+        in_service = [vf for vf in self._context.inventory.vfs.values() if vf.stage is Stage.IN_SERVICE]
+        wanted = {f"{vf.address}_xdp" for vf in in_service if vf.active is Datapath.XDP}
+        if self._context.hooks.has_tcx:
+            wanted |= {f"{vf.address}_tc" for vf in in_service}
+            wanted |= {f"{uplinks.link_name(pf)}_tc" for pf in self._context.inventory.pfs.values() if pf.uplink}
+        with_xdp = (pf for pf in self._context.inventory.pfs.values() if pf.uplink and pf.uplink.xdp_mode is XdpMode.NATIVE)
+        return wanted | {f"{uplinks.link_name(pf)}_xdp" for pf in with_xdp}
+
+    def _on_filter_removal(self, ifindex: int) -> None:
+        """Perhaps the one that held our program; a device that goes says so too."""
+        vf = self._context.inventory.vf_with_ifindex(ifindex)
+        if vf and vf.stage is Stage.IN_SERVICE:
+            self._context.start(self._enforce(vf))
+        for pf in self._context.inventory.pfs.values():
+            if pf.uplink and pf.uplink.ifindex == ifindex:
+                uplinks.enforce(self._context, pf)
 
     def retry(self) -> None:
         """VFs and uplinks that could not be put into service: what is in the way is somebody else's to remove."""
@@ -205,21 +229,35 @@ class HostEvents:
             adoption.take_uplink(self._context, name)
 
     def _enforce_all(self) -> Steps[None]:
-        """Every port and uplink is held to its programs."""
-        for number, vf in enumerate(self._attached()):
-            try:
-                if vf.stage is Stage.IN_SERVICE:
-                    yield from adoption.enforce(self._context, vf)
-            except FAULTS as error:
-                self._complain(str(vf.address), "its programs could not be put back yet", error)
-            if number % _VFS_A_STEP == 0:
-                yield None
+        """Every port and uplink is held to its programs. Looked at beside the writer, some at a time."""
+        in_service = [vf for vf in self._attached() if vf.stage is Stage.IN_SERVICE]
+        for batch in batched(in_service, _VFS_A_STEP):
+            for vf in (yield from self._without_hooks(batch)):
+                yield from self._enforce(vf)
         for pf in list(self._context.inventory.pfs.values()):
             try:
                 if pf.uplink:
                     uplinks.enforce(self._context, pf)
             except FAULTS as error:
                 self._complain(pf.spec.name, "the programs of its uplink could not be put back yet", error)
+
+    def _without_hooks(self, vfs: list[AttachedVf]) -> Steps[list[AttachedVf]]:
+        """Those that lack a program, or of which that cannot be told."""
+
+        def lacks(links: Links, vf: AttachedVf) -> bool:
+            try:
+                return bool(adoption.missing_of_device(self._context, links, vf))
+            except FAULTS:
+                return True
+
+        return (yield from live.beside(self._context, lambda links: [vf for vf in vfs if lacks(links, vf)]))
+
+    def _enforce(self, vf: AttachedVf) -> Steps[None]:
+        try:
+            if self._is_attached(vf) and vf.stage is Stage.IN_SERVICE:
+                yield from adoption.enforce(self._context, vf)
+        except FAULTS as error:
+            self._complain(str(vf.address), "its programs could not be put back yet", error)
 
     def _resume(self, vf: AttachedVf) -> Steps[None]:
         if self._context.inventory.vfs.get(vf.address) is not vf:
@@ -260,7 +298,7 @@ class HostEvents:
             self._on_link(change)
             return
         if isinstance(change, FilterRemoval):
-            self._check_hooks_soon()
+            self._on_filter_removal(change.ifindex)
             return
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
@@ -269,13 +307,21 @@ class HostEvents:
     def _on_link(self, change: LinkChange) -> None:
         vf = self._context.inventory.vf_with_ifindex(change.ifindex)
         if vf:
-            self._look_soon(vf)
+            if self._is_news(vf, change):
+                self._look_soon(vf)
             return
         for pf in list(self._context.inventory.pfs.values()):
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
                 uplinks.follow(self._context, pf)
             elif pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone:
                 adoption.take_uplink(self._context, pf.spec.name)
+
+    def _is_news(self, vf: AttachedVf, change: LinkChange) -> bool:
+        """Whether an event says anything else than what is known, so that the kernel is to be asked: our own work on a device makes
+        several of them."""
+        known = (vf.attachment.representor, vf.has_carrier, vf.guest_runs_xdp)
+        is_as_known = known == (change.name, change.has_carrier, change.peer_runs_xdp)
+        return change.is_gone or not is_as_known or change.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf)
 
     def _look_soon(self, vf: AttachedVf) -> None:
         self._news[vf.address] = None

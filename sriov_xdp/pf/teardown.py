@@ -16,9 +16,9 @@ from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS, remove_tree
 from sriov_xdp.host import clsact, namespaces
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.links import Link, Links
+from sriov_xdp.host.links import Links
 from sriov_xdp.pf import uplinks, veth
-from sriov_xdp.pf.device_marks import is_of
+from sriov_xdp.pf.device_marks import is_group_of, is_of
 from sriov_xdp.pf.intent import Attachment, VfAddress, attachment_from_text
 from sriov_xdp.pf.inventory import FoundUplink, PhysicalFunction
 from sriov_xdp.pf.places import Places, lock
@@ -52,10 +52,13 @@ def _remove_devices(places: Places, links: Links, *, purge: bool) -> list[str]:
     done: list[str] = []
     attachments, pfs, has_state = _read_state(places)
     done += _give_uplinks_back(places, links, pfs)
-    for device in links.dump():
-        if _is_ours(places, device):
+    instances = _instances(places)
+    for device in [device for device in links.dump() if any(is_of(instance, device) for instance in instances)]:
+        if any(is_group_of(instance, device.group) for instance in instances):
+            links.delete_group(device.group)  # the first of a PF takes all others along
+        else:  # an earlier version's, or moved to a group of somebody else's
             links.delete(device.ifindex)
-            done.append(f"representor {device.name}")
+        done.append(f"representor {device.name}")
     for attachment in attachments:
         done += _remove_namespace(attachment)
     if has_state and not purge:
@@ -63,9 +66,9 @@ def _remove_devices(places: Places, links: Links, *, purge: bool) -> list[str]:
     return done
 
 
-def _is_ours(places: Places, device: Link) -> bool:
-    instances = {Marks(places.bpffs).instance(), _instance_of_state(places)} - {None, ""}
-    return any(is_of(instance, device) for instance in instances if instance)
+def _instances(places: Places) -> set[str]:
+    """Whose devices are to go: by the pins, and by the state."""
+    return {instance for instance in (Marks(places.bpffs).instance(), _instance_of_state(places)) if instance}
 
 
 def _instance_of_state(places: Places) -> str | None:

@@ -167,6 +167,7 @@ def _change(link: Link, *, is_gone: bool = False) -> LinkChange:
         is_up=link.is_up,
         has_carrier=link.has_carrier,
         mac=link.mac,
+        mtu_bytes=link.mtu_bytes,
         peer_runs_xdp=link.peer_runs_xdp,
     )
 

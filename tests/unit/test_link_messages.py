@@ -71,6 +71,7 @@ def test_a_device_is_read_whole(kind: int, is_gone: bool) -> None:
         is_up=True,
         has_carrier=False,
         mac="02:00:00:00:01:01",
+        mtu_bytes=1500,
         peer_runs_xdp=False,
     )
     assert expected == parse(link(kind, 1048592, flags=UP))
