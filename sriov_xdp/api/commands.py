@@ -157,15 +157,16 @@ def _step(step: Step) -> dict[str, Any]:
 
 def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[str, Any]]]:
     if not wanted.request.yes and not context.is_applying:
-        require_consent(applying.check(context, wanted.intent))
+        require_consent(applying.check(context, wanted.intent), frozenset(wanted.request.consented))
     done = yield from applying.apply(context, wanted.intent, actor)
     files.note_apply(context.database, wanted.fingerprint)
     return [_step(step) for step in done]
 
 
-def require_consent(steps: list[Step]) -> None:
-    """Raises Refused, naming what somebody would lose."""
-    losses = [f"{step.action} {step.kind} {step.name}: {step.consequence}" for step in steps if step.consequence]
+def require_consent(steps: list[Step], consented: frozenset[str] = frozenset()) -> None:
+    """Raises Refused, naming what somebody would lose beside the steps that were consented to."""
+    named = {f"{step.action} {step.kind} {step.name}": step for step in steps if step.consequence}
+    losses = [f"{name}: {step.consequence}" for name, step in named.items() if name not in consented]
     if losses:
         text = "\n".join(losses)
         raise Refused(

@@ -43,7 +43,7 @@ PfName = Annotated[
     Form("a PF's name: a lower-case letter, then at most six lower-case letters or digits"),
 ]
 ObjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"), _NAME_FORM]
-InterfaceName = Annotated[str, StringConstraints(pattern=r"^[^\s/:%]{1,15}$"), _INTERFACE_FORM]
+InterfaceName = Annotated[str, StringConstraints(pattern=r"^[^\s/:%\x00]{1,15}$"), _INTERFACE_FORM]
 _NAMED_NETNS = re.compile(r"/run/netns/([A-Za-z0-9_][A-Za-z0-9_.-]{0,62})")
 
 

@@ -31,13 +31,14 @@ _USAGE, _ERROR = 2, 1
 
 class Configuration(BaseModel):
     """A whole configuration, as text, so that the daemon sees what a person wrote. file: its name,
-    for messages; yes: what is removed by it is meant."""
+    for messages; yes: what is removed by it is meant, whatever it is; consented: the steps that somebody was shown and meant."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str
     file: str | None = None
     yes: bool = False
+    consented: list[str] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

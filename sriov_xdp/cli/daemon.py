@@ -128,18 +128,19 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
     guests: the host goes on as it was."""
     from sriov_xdp.pf import apply, files
     from sriov_xdp.pf.context import SELF
-    from sriov_xdp.pf.errors import PfError
+    from sriov_xdp.pf.errors import FAULTS
     from sriov_xdp.pf.turns import finish
 
     database = service.context.database
     if files.counts_already(database, fingerprint):
+        files.note_unchanged(database, fingerprint)
         return
     if files.is_recovered(database) and not yes:
         _leave(service, fingerprint, "the state was rebuilt since a file was applied; `sriov-xdp diff -f FILE` shows what differs")
         return
     try:
         losses = [step for step in apply.check(service.context, intent) if step.consequence]
-    except PfError as error:
+    except FAULTS as error:
         if service.is_first_start or not service.context.inventory.vfs:
             raise
         _leave(service, fingerprint, f"it cannot be had: {error}")
@@ -151,7 +152,7 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
         return
     try:
         steps = finish(apply.apply(service.context, intent, SELF))
-    except PfError as error:
+    except FAULTS as error:
         if service.is_first_start or not service.context.inventory.vfs:
             raise
         _leave(service, fingerprint, str(error))

@@ -49,9 +49,9 @@ def apply(file: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     request = request_of(file)
     if dry_run:
         _show_plan(ask("diff", request), as_json)
-    if not yes and sys.stdin.isatty() and file != "-":
-        yes = _ask_consent(ask("diff", request))
-    steps = ask("apply", {**request, "yes": yes})
+    is_asked = not yes and sys.stdin.isatty() and file != "-"
+    consented = _ask_consent(ask("diff", request)) if is_asked else []
+    steps = ask("apply", {**request, "yes": yes, "consented": consented})
     if as_json:
         show_json(steps)
     elif steps:
@@ -60,15 +60,15 @@ def apply(file: str, dry_run: bool, yes: bool, as_json: bool) -> None:
         click.echo("nothing to do")
 
 
-def _ask_consent(steps: list[dict[str, Any]]) -> bool:
-    """False when nothing needs it."""
+def _ask_consent(steps: list[dict[str, Any]]) -> list[str]:
+    """The steps that are meant: those that were shown, whatever else the plan would be by then."""
     losses = [step for step in steps if step["consequence"]]
     if not losses:
-        return False
+        return []
     _show_steps(losses)
     if not click.confirm(f"apply: steps that take something away: {len(losses)}; go on?"):
         fail(REFUSED, "apply: nothing was done")
-    return True
+    return [f"{step['action']} {step['kind']} {step['name']}" for step in losses]
 
 
 def _show_plan(steps: list[dict[str, Any]], as_json: bool) -> NoReturn:

@@ -1,6 +1,7 @@
 """tc filters on the clsact qdisc, for kernels without tcx links (before 6.6). The device holds the program then."""
 
 import contextlib
+from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -8,7 +9,7 @@ from pyroute2.netlink.rtnl.tcmsg import sched_bpf
 
 from sriov_xdp.host.errors import HostError
 
-_INGRESS = 0xFFFFFFF2
+_INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _ETH_P_ALL = 3
 _PRIORITY = 1
 _FILTER_HANDLE = 1
@@ -17,10 +18,12 @@ sched_bpf.options.nla_map += (("TCA_BPF_FLAGS_GEN", "uint32"), ("TCA_BPF_TAG", "
 
 
 def attach(ifindex: int, program_fd: int, name: str) -> None:
-    """Makes the program the ingress filter; replaces an earlier one atomically. Raises HostError."""
+    """Makes the program the ingress filter; replaces an earlier one of that name atomically. Raises HostError, also where somebody
+    else's filter has the first place."""
     with IPRoute() as netlink:
         with contextlib.suppress(NetlinkError):
             netlink.tc("add", "clsact", ifindex)
+        _require_first_place(netlink, ifindex, name)
         try:
             netlink.tc(
                 "replace-filter",
@@ -39,6 +42,15 @@ def attach(ifindex: int, program_fd: int, name: str) -> None:
             raise HostError(f"ifindex {ifindex}: clsact filter {name}: {error}") from error
 
 
+def _require_first_place(netlink: IPRoute, ifindex: int, name: str) -> None:
+    with contextlib.suppress(NetlinkError):
+        for message in _filters(netlink, ifindex, _INGRESS):
+            is_first = (message["info"] >> 16, message["handle"]) == (_PRIORITY, _FILTER_HANDLE)
+            if is_first and not _name_of(message).startswith(name.partition("_")[0]):
+                text = f"ifindex {ifindex}: somebody else's tc filter has priority {_PRIORITY} there"
+                raise HostError(f"{text}; `tc filter show dev DEVICE ingress` shows it; move it behind")
+
+
 def program_ids(ifindex: int) -> dict[str, int]:
     """Ids of the programs of the ingress filters, by their names; empty on a device that has none, or is gone."""
     with IPRoute() as netlink:
@@ -50,7 +62,23 @@ def program_ids(ifindex: int) -> dict[str, int]:
     return {str(nested.get_attr("TCA_BPF_NAME")): int(nested.get_attr("TCA_BPF_ID")) for nested in options}
 
 
-def detach(ifindex: int) -> None:
-    """Removes the qdisc with its filters. Absent is fine."""
+def detach(ifindex: int, names: tuple[str, ...]) -> None:
+    """Removes the filter that holds a program whose name begins so, and the qdisc when nothing is left on it. Other people's
+    filters, and a qdisc without ours, stay. Absent is fine."""
     with IPRoute() as netlink, contextlib.suppress(NetlinkError):
-        netlink.tc("del", "clsact", ifindex)
+        ours = [message for message in _filters(netlink, ifindex, _INGRESS) if _name_of(message).startswith(names)]
+        for message in ours:
+            priority = message["info"] >> 16
+            netlink.tc("del-filter", "bpf", ifindex, message["handle"], parent=_INGRESS, prio=priority, protocol=_ETH_P_ALL)
+        if ours and not _filters(netlink, ifindex, _INGRESS) and not _filters(netlink, ifindex, _EGRESS):
+            netlink.tc("del", "clsact", ifindex)
+
+
+def _filters(netlink: IPRoute, ifindex: int, parent: int) -> list[Any]:
+    """What stands on one side; the kernel tells of each chain and priority as well, which has no handle."""
+    return [message for message in netlink.get_filters(index=ifindex, parent=parent) if message["handle"]]
+
+
+def _name_of(message: Any) -> str:
+    options = message.get_attr("TCA_OPTIONS")
+    return str(options.get_attr("TCA_BPF_NAME") or "") if options and message.get_attr("TCA_KIND") == "bpf" else ""

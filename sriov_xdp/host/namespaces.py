@@ -100,14 +100,13 @@ def create(name: str) -> None:
         made.close()
 
 
-def has_interface(name: str, interface: str) -> bool:
-    """Whether a namespace has a device of that name. Raises HostError."""
+def interface_number(name: str, interface: str) -> int | None:
+    """The ifindex of a device in a namespace, None when there is none of that name. Raises HostError."""
     with in_namespace(name):
         try:
-            socket.if_nametoindex(interface)
+            return socket.if_nametoindex(interface)
         except OSError:
-            return False
-    return True
+            return None
 
 
 def remove(name: str) -> None:

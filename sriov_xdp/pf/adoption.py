@@ -36,7 +36,7 @@ _ROW_FAULTS = (*FAULTS, ValueError, KeyError, TypeError)
 def adopt(context: Context) -> None:
     """All of it. Raises StoreError, DataPathError."""
     database = context.database
-    is_after_boot = database.meta("boot_id") not in (None, boot_id())
+    is_after_boot = database.meta("boot_id") not in (None, boot_id()) and context.marks.instance() is None  # bpffs ends with a boot
     if is_after_boot:
         database.forget_granted()
     _read_state(context)
@@ -140,8 +140,8 @@ def take_uplink(context: Context, name: str) -> None:
         link = uplinks.resolve(context.links, pf) or context.links.by_name(pf.spec.uplink)
         if link.name != pf.spec.uplink:
             uplinks.take_up_name(context, pf, link.name)
-        context.hooks.leave_other_tc_kind(uplinks.link_name(pf), link.ifindex)
         uplinks.connect(context, pf, link)
+        context.hooks.leave_other_tc_kind(uplinks.link_name(pf), link.ifindex)
     except FAULTS as error:
         _log.error("uplink %s of %s: %s", pf.spec.uplink, name, error)
         pf.is_awaited = False

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sriov_xdp.host import namespaces
+from sriov_xdp.host.errors import HostError
 from sriov_xdp.pf import lifecycle, live, operate, uplinks
 from sriov_xdp.pf.commit import commit
 from sriov_xdp.pf.context import Actor, Context, Steps, record_of
@@ -59,17 +60,29 @@ def _shrink_problems(context: Context, wanted: HostIntent, steps: list[Step]) ->
 
 def _name_problems(context: Context, steps: list[Step]) -> list[str]:
     """Interfaces that their namespaces have already, of others."""
-    ours = {(vf.attachment.netns_id, vf.attachment.spec.interface) for vf in context.inventory.vfs.values()}
+    going = {step.before.key for step in steps if isinstance(step.before, AdapterSpec) and step.action in _LEAVING}
     found = []
     for step in steps:
         spec = step.after
         if not isinstance(spec, AdapterSpec) or step.action not in (Action.ADD, Action.REATTACH):
             continue
-        place = namespaces.identity(spec.netns)
-        if place and (place, spec.interface) not in ours and namespaces.has_interface(spec.netns, spec.interface):
+        try:
+            lifecycle.validate_namespace(spec.netns)
+            number = namespaces.interface_number(spec.netns, spec.interface) if namespaces.identity(spec.netns) else None
+        except (Invalid, HostError) as error:
+            found.append(f"guests: {spec.guest}: {error}")
+            continue
+        if number and number not in _guest_ends(context, namespaces.identity(spec.netns), going):
             text = f"guests: {spec.guest}: adapter {spec.interface}: namespace {spec.netns} has a device of that name"
             found.append(f"{text}; choose another name")
     return found
+
+
+def _guest_ends(context: Context, place: tuple[int, int] | None, going: set[tuple[str, str]]) -> set[int]:
+    """Numbers of interfaces that leave a namespace with what goes, whatever their guests call them."""
+    attachments = [vf.attachment for vf in context.inventory.vfs.values() if vf.attachment.netns_id == place]
+    links = [context.links.find(attachment.ifindex) for attachment in attachments if attachment.spec.key in going]
+    return {link.peer_ifindex for link in links if link}
 
 
 def _uplink_problems(context: Context, wanted: HostIntent) -> list[str]:

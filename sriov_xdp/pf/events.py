@@ -64,6 +64,7 @@ class HostEvents:
         self._news: dict[VfAddress, None] = {}  # VFs whose device an event named, in its order
         self._must_check_hooks = False
         self._pins_looked_at = -_PINS_LOOK_SECONDS
+        self._is_enforcing = False
         self._is_looking = False
 
     def on_links(self) -> None:
@@ -229,7 +230,18 @@ class HostEvents:
             adoption.take_uplink(self._context, name)
 
     def _enforce_all(self) -> Steps[None]:
-        """Every port and uplink is held to its programs. Looked at beside the writer, some at a time."""
+        """Once at a time: what comes meanwhile is seen by the next settle()."""
+        if self._is_enforcing:
+            self._must_check_hooks = True
+            return
+        self._is_enforcing = True
+        try:
+            yield from self._hold_all_to_their_programs()
+        finally:
+            self._is_enforcing = False
+
+    def _hold_all_to_their_programs(self) -> Steps[None]:
+        """Every port and uplink. Looked at beside the writer, some at a time."""
         in_service = [vf for vf in self._attached() if vf.stage is Stage.IN_SERVICE]
         for batch in batched(in_service, _VFS_A_STEP):
             for vf in (yield from self._without_hooks(batch)):
@@ -335,7 +347,7 @@ class HostEvents:
     def _follow(self, vf: AttachedVf, link: Link) -> Steps[None]:
         lifecycle.take_up_name(self._context, vf, link.name)
         yield from self._follow_program(vf, guest_runs_xdp=link.peer_runs_xdp)
-        if vf.has_carrier == link.has_carrier:
+        if vf.has_carrier == link.has_carrier or not self._is_attached(vf):
             return
         now, guest = self._clock(), vf.attachment.spec.guest
         self._carrier_changes.changed(guest, now)

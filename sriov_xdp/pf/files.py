@@ -24,6 +24,12 @@ def note_start(database: Database, fingerprint: str) -> None:
     database.write_intent([], [], {STARTED_WITH: fingerprint, APPLIED: fingerprint})
 
 
+def note_unchanged(database: Database, fingerprint: str) -> None:
+    """A start with a file that counts already, perhaps since it was applied by command. Raises StoreError."""
+    if database.meta(STARTED_WITH) != fingerprint:
+        database.write_intent([], [], {STARTED_WITH: fingerprint})
+
+
 def note_apply(database: Database, fingerprint: str) -> None:
     """An apply of this file. Raises StoreError."""
     started_with = {STARTED_WITH: fingerprint} if is_recovered(database) else {}

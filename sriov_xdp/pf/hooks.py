@@ -12,6 +12,7 @@ from sriov_xdp.host import clsact
 
 VF_TC, VF_XDP = "tc_vf", "xdp_vf"
 _UPLINK_PROGRAMS = ("tc_uplink", "xdp_uplink")
+TC_PROGRAMS = ("tc_vf", "tc_uplink")  # by which a filter is known as ours
 TC_KIND, TCX, CLSACT = "tc", "tcx", "clsact"  # how tc programs are attached, as the state says it to the next start
 
 
@@ -50,7 +51,7 @@ class Hooks:
         """Everything off a device that stays: the host's. A device that is gone took its programs along; the pins still go."""
         self.forget(name)
         if not self.has_tcx:
-            clsact.detach(ifindex)
+            clsact.detach(ifindex, TC_PROGRAMS)
 
     def forget(self, name: str) -> None:
         """The pins of a device that went, with its programs."""
@@ -60,7 +61,7 @@ class Hooks:
     def leave_other_tc_kind(self, name: str, ifindex: int) -> None:
         """When an earlier run attached its tc programs the other way."""
         if self.has_tcx:
-            clsact.detach(ifindex)
+            clsact.detach(ifindex, TC_PROGRAMS)
         else:
             self._pins.detach(f"{name}_tc")
 

@@ -16,6 +16,9 @@ from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGr
 from sriov_xdp.vswitch.vlan import Vlan, VlanMode
 
 PF_NAME = re.compile(r"[a-z][a-z0-9]{0,6}")
+# What a stored number may be; a configuration's are narrower.
+_MOST_IFINDEX, _MOST_GENERATION = (1 << 31) - 1, (1 << 32) - 1
+_LEAST_MTU_BYTES, _MOST_MTU_BYTES = 68, 65_535
 _VLAN_RANGE = re.compile(r"(0|[1-9][0-9]{0,3})(-(0|[1-9][0-9]{0,3}))?")  # without leading zeros, which some take for octal
 _STORM = ("broadcast_pps", "multicast_pps")
 _VF_ADDRESS = re.compile(r"(?P<pf>[a-z][a-z0-9]{0,6}?)vf(?P<index>0|[1-9][0-9]{0,2})")
@@ -199,6 +202,12 @@ def require_type(kind: type, *values: Any) -> None:
             raise TypeError(f"{value!r}: expected {kind.__name__}")
 
 
+def require_range(value: int, first: int, last: int) -> None:
+    """As require_type(), of a number. Raises ValueError."""
+    if not first <= value <= last:
+        raise ValueError(f"{value}: expected {first} to {last}")
+
+
 def switch_to_json(switch: Switch) -> dict[str, Any]:
     """As configuration files write it."""
     document: dict[str, Any] = {"name": switch.name, "kind": "standard", "pf": switch.pf, "mtu": switch.mtu_bytes}
@@ -234,6 +243,7 @@ def switch_from_json(document: dict[str, Any]) -> Switch:
     """The reverse of switch_to_json. Raises ValueError, KeyError, TypeError."""
     require_type(str, document["name"], document["pf"], *(group["name"] for group in document["port_groups"]))
     require_type(int, document["mtu"])
+    require_range(document["mtu"], _LEAST_MTU_BYTES, _MOST_MTU_BYTES)
     return Switch(
         name=document["name"],
         pf=document["pf"],
@@ -272,6 +282,10 @@ def attachment_from_text(vf: VfAddress, text: str) -> Attachment:
     require_type(str, *(document[name] for name in ("guest", "netns", "interface", "port_group", "representor", "admin_mac")))
     require_type(str, document["mac"] or "")
     require_type(int, document["generation"], document["ifindex"], *document["netns_id"])
+    require_range(document["ifindex"], 1, _MOST_IFINDEX)
+    require_range(document["generation"], 0, _MOST_GENERATION)
+    if "\0" in document["netns"] or "\0" in document["interface"]:
+        raise ValueError("a name holds a NUL")
     require_type(bool, document["netns_is_ours"])
     require_type(dict, document["policy"])
     vlan = document["vlan"]

@@ -41,3 +41,10 @@ def remove_left_namespace(context: Context) -> Steps[None]:
     name, _, body = (context.database.meta(LEAVING) or NOBODY).partition(" ")
     if name:
         yield from remove_namespace(context, attachment_from_text(VfAddress.parse(name), body))
+
+
+def remove_unused(attachment: Attachment) -> None:
+    """The undo of a namespace that was just made: unless somebody was quick to live there, or to put another in its place."""
+    netns = attachment.spec.netns
+    if namespaces.identity(netns) == attachment.netns_id and not veth.user_of(netns):
+        namespaces.remove(netns)

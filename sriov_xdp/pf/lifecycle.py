@@ -75,12 +75,13 @@ def _validate(context: Context, spec: AdapterSpec, vf: VfAddress, group_pf: str)
         raise Refused(problem)
     check_admin_mac(subject, spec.mac)
     check_overrides(context, subject, spec)
-    _validate_namespace(spec.netns)
+    validate_namespace(spec.netns)
     if not context.tables.has_room_for(1):
         raise Conflict(f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters")
 
 
-def _validate_namespace(netns: str) -> None:
+def validate_namespace(netns: str) -> None:
+    """Raises Invalid for one that no guest can have."""
     identity = namespaces.identity(netns)
     if identity is None and netns.startswith("/"):
         raise Invalid(f"namespace {netns}: not found; a path must be that of a namespace that lives")
@@ -143,7 +144,7 @@ def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace
     attachment, inventory = attached.attachment, context.inventory
     if new_namespace:
         new_namespace.give_name(attachment.spec.netns)
-        undo.callback(namespaces.remove, attachment.spec.netns)
+        undo.callback(leaving.remove_unused, attachment)
     vlan, mtu_bytes = inventory.vlan(attached), inventory.mtu_bytes(attached.address.pf)
     group = group_of(context.instance, inventory.pf(attached.address.pf).number)
 
@@ -242,7 +243,7 @@ def restored(attachment: Attachment, fresh: Attachment) -> Attachment:
 def restore(context: Context, attachment: Attachment) -> Steps[AttachedVf]:
     """After a boot the namespace and the pair are made anew; the VF starts from its admin settings."""
     spec, vf = attachment.spec, attachment.vf
-    _validate_namespace(spec.netns)
+    validate_namespace(spec.netns)
     with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
         fresh = restored(attachment, _plan_attachment(context, spec, vf, new_namespace))
         commit(context, Change(attachments={vf: fresh}), [], {"generation": str(fresh.generation)})

@@ -61,16 +61,16 @@ class LoopWatch:
             self._socket.close()
 
     def _candidates(self) -> list[AttachedVf]:
-        """VFs of guests that have several of one PF, and what is cut, whoever is left beside it."""
+        """VFs of namespaces that have several of one PF, and what is cut, whoever is left beside it."""
         vfs = [vf for vf in self._context.inventory.vfs.values() if vf.stage is not Stage.PLANNED]
-        ports = Counter((vf.address.pf, vf.attachment.spec.guest) for vf in vfs)
-        return [vf for vf in vfs if ports[vf.address.pf, vf.attachment.spec.guest] > 1 or vf.cut_for_loop_with]
+        ports = Counter(_place_of(vf) for vf in vfs)
+        return [vf for vf in vfs if ports[_place_of(vf)] > 1 or vf.cut_for_loop_with]
 
     def _port(self, vf: AttachedVf) -> GuestPort:
         return GuestPort(
             slot=slot_of(vf),
             generation=vf.attachment.generation,
-            guest=(vf.address.pf, vf.attachment.spec.guest),
+            guest=_place_of(vf),
             vlans=self._context.inventory.vlan(vf).domains,
             group_frames=self._context.tables.group_frames_of(slot_of(vf)),
         )
@@ -108,3 +108,9 @@ class LoopWatch:
         is_tagged = self._context.inventory.vlan(vf).mode is VlanMode.TRUNK
         frame = probe(wanted.sender, wanted.vlan, self._loops.nonce, is_tagged=is_tagged)
         socket.send(vf.attachment.ifindex, frame)
+
+
+def _place_of(vf: AttachedVf) -> tuple[str, str]:
+    """What a loop goes through: a PF, and a namespace, whatever its guests are called."""
+    device, number = vf.attachment.netns_id
+    return vf.address.pf, f"{device}:{number}"

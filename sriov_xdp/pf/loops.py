@@ -23,7 +23,8 @@ Reference = tuple[int, int]  # slot and generation, which together no other port
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestPort:
-    """A port that may be part of a loop. guest: whose it is, with the PF; vlans: in which it takes part; group_frames: that have
+    """A port that may be part of a loop. guest: where it leads to, the PF and the guest's
+    namespace; vlans: in which it takes part; group_frames: that have
     entered by it so far."""
 
     slot: int

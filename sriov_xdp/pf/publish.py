@@ -32,10 +32,10 @@ def _pfs_of(context: Context, former: Former) -> set[str]:
 
 
 def publish_ports(context: Context, ports: Iterable[AttachedVf]) -> None:
-    """Ports as they are, one that has no device yet aside. Raises DataPathError."""
+    """Ports as they are, one that has no device yet aside, and one that is detached by now. Raises DataPathError."""
     with context.tables.changing():
         for vf in ports:
-            if vf.stage is not Stage.PLANNED:
+            if vf.stage is not Stage.PLANNED and context.inventory.vfs.get(vf.address) is vf:
                 context.tables.put_port(slot_of(vf), vf_image(context.inventory, vf))
 
 

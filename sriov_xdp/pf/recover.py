@@ -16,7 +16,7 @@ from sriov_xdp.datapath.abi import MAX_PFS, SLOT_MASK
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS, Pins
 from sriov_xdp.datapath.tables import Tables
-from sriov_xdp.host import namespaces
+from sriov_xdp.host import clsact, namespaces
 from sriov_xdp.host.features import RX_VLAN, TX_VLAN
 from sriov_xdp.host.links import Links, boot_id
 from sriov_xdp.pf import files
@@ -47,6 +47,7 @@ from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
 from sriov_xdp.vswitch.policy import Override, PolicySettings, PortOverrides, Switch
 
+_TC_UPLINK = "tc_uplink_"
 _FILES = (STATE_FILE, f"{STATE_FILE}-wal", f"{STATE_FILE}-shm")
 
 
@@ -64,9 +65,11 @@ def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_m
         if not is_meant and is_sound(places, {str(entry.mark.vf) for entry in found}):
             text = f"{places.state_dir}: the state is sound, a start needs no recovery"
             raise Conflict(f"{text}; --yes rebuilds it all the same, without policies, overrides and audit")
-        intent, attachments = _held_to_what_is_in_force(found, wanted or _intent_of(found, _uplinks(places, links)))
+        uplinks = _uplinks(places, links)
+        intent = _with_pfs_in_force(wanted, found, uplinks) if wanted else _intent_of(found, uplinks)
+        intent, attachments = _held_to_what_is_in_force(found, intent)
         lines = _set_aside(places)
-        _write(places, instance, intent, found, attachments, fingerprint)
+        _write(places, instance, intent, found, attachments, _numbers(intent, found, uplinks), fingerprint)
         marks = [entry.mark for entry in found]
         return [*lines, *(f"{mark.vf}: guest {mark.guest}, {mark.interface} in {mark.netns}" for mark in marks)]
     finally:
@@ -107,6 +110,34 @@ def _intent_of(found: list[MarkedPort], uplinks: dict[int, str]) -> HostIntent:
             )
         )
     return HostIntent(pfs=tuple(pfs[name] for name in sorted(pfs)), switches=tuple(switches), adapters=())
+
+
+def _with_pfs_in_force(intent: HostIntent, found: list[MarkedPort], uplinks: dict[int, str]) -> HostIntent:
+    """With uplinks by the programs that are on them, as many VFs as are there, and MTUs of the ports. Raises Invalid for an uplink
+    that belongs to no PF of the configuration."""
+    numbers = _numbers(intent, found, uplinks)
+    nobodys = sorted(name for number, name in uplinks.items() if number not in numbers.values())
+    if nobodys:
+        text = f"uplink {', '.join(nobodys)}: is in service for a PF that the configuration does not name"
+        raise Invalid(f"{text}; give each a PF with that uplink")
+    taken = set(uplinks.values())
+    pfs = []
+    for pf in intent.pfs:
+        own = uplinks.get(numbers.get(pf.name, -1))
+        most = max([pf.num_vfs, *(entry.mark.vf.index + 1 for entry in found if entry.mark.vf.pf == pf.name)])
+        uplink = own or (None if pf.uplink in taken else pf.uplink)
+        pfs.append(replace(pf, uplink=uplink, num_vfs=most))
+    mtus = {entry.mark.vf.pf: entry.port.mtu_bytes for entry in found}
+    switches = (replace(switch, mtu_bytes=mtus.get(switch.pf, switch.mtu_bytes)) for switch in intent.switches)
+    return replace(intent, pfs=tuple(pfs), switches=tuple(switches))
+
+
+def _numbers(intent: HostIntent, found: list[MarkedPort], uplinks: dict[int, str]) -> dict[str, int]:
+    """Of the PFs that work: by their VFs, or, without any, by their uplink."""
+    numbers = {entry.mark.vf.pf: entry.port.pf for entry in found}
+    by_uplink = {name: number for number, name in uplinks.items() if number not in numbers.values()}
+    without_vfs = {pf.name: pf.uplink for pf in intent.pfs if pf.name not in numbers and pf.uplink}
+    return numbers | {name: by_uplink[uplink] for name, uplink in without_vfs.items() if uplink in by_uplink}
 
 
 def _held_to_what_is_in_force(found: list[MarkedPort], intent: HostIntent) -> tuple[HostIntent, list[Attachment]]:
@@ -186,10 +217,10 @@ def _write(
     intent: HostIntent,
     found: list[MarkedPort],
     attachments: list[Attachment],
+    numbers: dict[str, int],
     fingerprint: str,
 ) -> None:
     marks, database = Marks(places.bpffs), Database(places.state_dir)
-    numbers = {entry.mark.vf.pf: entry.port.pf for entry in found}
     free = iter(sorted(set(range(MAX_PFS)) - set(numbers.values())))
     documents = [Change(kind="switch", name=switch.name, body=json.dumps(switch_to_json(switch))) for switch in intent.switches]
     for spec in intent.pfs:
@@ -222,12 +253,27 @@ def _pf(spec: PfSpec, number: int) -> PhysicalFunction:
 
 
 def _uplinks(places: Places, links: Links) -> dict[int, str]:
-    """PF number → the device that its pinned programs run on."""
+    """PF number → the device that its programs run on, by pins of links or by filters."""
     found = {}
-    for path in (places.bpffs / LINKS).glob("uplink*_tc"):
+    for path in (places.bpffs / LINKS).glob("uplink*_*"):
         fd = libbpf.open_pin(path)
         link = links.find(libbpf.link_info(fd).ifindex)
         os.close(fd)
         if link:
-            found[int(path.name.removeprefix("uplink").removesuffix("_tc"))] = link.name
+            found[int(path.name.partition("_")[0].removeprefix("uplink"))] = link.name
+    own = _pinned_programs(places)
+    for link in links.dump():
+        for program in clsact.program_ids(link.ifindex).values():
+            if program in own:
+                found[own[program]] = link.name
+    return found
+
+
+def _pinned_programs(places: Places) -> dict[int, int]:
+    """Id of a tc program of an uplink → its PF's number."""
+    found = {}
+    for path in places.bpffs.glob(f"*/progs/{_TC_UPLINK}*"):
+        fd = libbpf.open_pin(path)
+        found[libbpf.program_id(fd)] = int(path.name.removeprefix(_TC_UPLINK))
+        os.close(fd)
     return found

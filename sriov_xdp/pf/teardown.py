@@ -19,6 +19,7 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
 from sriov_xdp.pf import uplinks, veth
 from sriov_xdp.pf.device_marks import is_group_of, is_of
+from sriov_xdp.pf.hooks import TC_PROGRAMS
 from sriov_xdp.pf.intent import Attachment, VfAddress, attachment_from_text
 from sriov_xdp.pf.inventory import FoundUplink, PhysicalFunction
 from sriov_xdp.pf.places import Places, lock
@@ -121,8 +122,7 @@ def _give_uplinks_back(places: Places, links: Links, pfs: list[PhysicalFunction]
 def _take_programs_off(places: Places, number: int, ifindex: int) -> None:
     for kind in ("tc", "xdp"):
         (places.bpffs / LINKS / f"uplink{number}_{kind}").unlink(missing_ok=True)
-    if any(name.startswith("tc_uplink") for name in clsact.program_ids(ifindex)):
-        clsact.detach(ifindex)
+    clsact.detach(ifindex, TC_PROGRAMS)
 
 
 def _pinned_uplinks(places: Places) -> set[int]:

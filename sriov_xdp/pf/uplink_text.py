@@ -3,8 +3,11 @@
 import json
 from typing import Any
 
-from sriov_xdp.pf.intent import PfSpec, WireOwnSource, require_type
+from sriov_xdp.datapath.abi import MAX_PFS, MAX_PORTS
+from sriov_xdp.pf.intent import PfSpec, WireOwnSource, require_range, require_type
 from sriov_xdp.pf.inventory import FoundUplink, PfEntry, PhysicalFunction
+
+_MOST_IFINDEX = (1 << 31) - 1
 
 
 def pf_to_text(pf: PhysicalFunction) -> str:
@@ -18,6 +21,8 @@ def pf_from_text(name: str, text: str) -> PfEntry:
     """The reverse. Raises ValueError, KeyError, TypeError."""
     document = json.loads(text)
     require_type(int, document["number"], document["num_vfs"])
+    require_range(document["number"], 0, MAX_PFS - 1)
+    require_range(document["num_vfs"], 1, MAX_PORTS)
     require_type(str, document["uplink"] or "")
     own_source = WireOwnSource(document.get("wire_own_source", WireOwnSource.DROP))  # earlier versions did not say
     spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"], wire_own_source=own_source)
@@ -27,6 +32,8 @@ def pf_from_text(name: str, text: str) -> PfEntry:
 def _found_from_json(document: dict[str, Any]) -> FoundUplink | None:
     found = document.get("found")
     if found:
+        require_type(int, found["ifindex"])
+        require_range(found["ifindex"], 0, _MOST_IFINDEX)
         return FoundUplink(**found)
     is_of_an_earlier_version = "features_before" in document and document["uplink"]  # which kept the offloads only
     return FoundUplink.unknown(document["features_before"]) if is_of_an_earlier_version else None

@@ -123,6 +123,8 @@ def connect(context: Context, pf: PhysicalFunction, link: Link) -> None:
     """take(), of a netdev that is not yet known to have been found, or was found in an earlier boot. Raises as take() does, and
     StoreError."""
     owner = _foreign_owner(context, link_name(pf), link)
+    if link.is_loopback:
+        owner = f"uplink {link.name}: is the host's loopback"
     if owner:
         raise Conflict(owner)
     if pf.found is None or (pf.found.boot_id, pf.found.ifindex) != (boot_id(), link.ifindex):

@@ -13,6 +13,7 @@ from sriov_xdp.vswitch.vlan import Vlan
 MAX_VFS_OF_PF = 256
 MAX_VFS_OF_HOST = MAX_PORTS - FIRST_VF_SLOT
 MAX_PORT_GROUPS_OF_HOST = 1024  # more than there can be VFs; a trunk of all VLANs takes 130 kB
+_RESERVED = frozenset({"lo", "all", "default", ".", ".."})
 MIN_MTU_BYTES = 68
 MAX_MTU_BYTES = 9216
 _NAMES_SHOWN = 8
@@ -156,6 +157,7 @@ def _adapter_problems(intent: HostIntent, groups: dict[str, _GroupPlace]) -> Ite
             text = f"{spec.mac}: not a unicast address; expected an even first byte, as in 02:00:00:00:01:01; choose another"
             yield Problem(("adapters", number, "mac"), text)
     yield from _override_problems(intent, groups)
+    yield from _reserved_names(intent)
     yield from _interface_problems(intent)
 
 
@@ -170,6 +172,14 @@ def _override_problems(intent: HostIntent, groups: dict[str, _GroupPlace]) -> It
             rests_on = (("adapters", number, "port_group"), (*place.path, "overrides_allowed"))
             key = "vlan" if refused == {Override.VLAN} else "policy"
             yield Problem(("adapters", number, key), f"{text}; expected none of it; {remedy}", rests_on)
+
+
+def _reserved_names(intent: HostIntent) -> Iterator[Problem]:
+    """Interfaces that the kernel makes itself, or does not let have (dev_valid_name(), and directories of its sysctls)."""
+    for number, spec in enumerate(intent.adapters):
+        if spec.interface in _RESERVED:
+            text = f"{spec.interface}: is the kernel's own; expected a name of the adapter's; choose another"
+            yield Problem(("adapters", number, "interface"), text)
 
 
 def _interface_problems(intent: HostIntent) -> Iterator[Problem]:

@@ -207,6 +207,30 @@ def test_what_is_in_force_stays_whatever_the_file_says(scene: Scene, has_file: b
     assert scene.ports == ask("port", "list")
 
 
+def test_uplink_and_number_of_vfs_stay_whatever_the_file_says(scene: Scene) -> None:
+    before = scene.daemon.ask("pf", "show", "pf0")
+    wrong = yaml.safe_load(scene.export.read_text())
+    wrong["pfs"][0]["num_vfs"] = 3
+    del wrong["pfs"][0]["uplink"]
+    given = scene.lab.folder / "wrong.yaml"
+    given.write_text(yaml.safe_dump(wrong))
+    scene.daemon.kill()
+    _delete(scene)
+    assert 0 == scene.recover("-f", str(given)).returncode
+    scene.daemon.start()
+    assert before["uplink"] == scene.daemon.ask("pf", "show", "pf0")["uplink"]
+    assert 0 == scene.daemon.command("apply", "-f", str(scene.export), "--yes").returncode
+
+
+def test_a_boot_id_that_is_damaged_is_no_boot(scene: Scene) -> None:
+    scene.daemon.stop()
+    with sqlite3.connect(scene.state) as database:
+        database.execute("UPDATE meta SET value = 'x' WHERE key = 'boot_id'")
+    database.close()
+    scene.daemon.start()
+    assert scene.vfs == scene.vf_list()
+
+
 def _in_force(port: dict) -> list:
     settings = ("forged_transmits", "storm_broadcast_pps", "storm_multicast_pps")
     return [port["vlan"], *(port["policy"][name]["value"] for name in settings)]

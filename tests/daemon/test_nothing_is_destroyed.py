@@ -6,13 +6,16 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from terminals import on_terminal
 
+from sriov_xdp.api.client import CommandFailed, call
 from sriov_xdp.bench import traffic as frames
 from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, wait_until
 from sriov_xdp.host.namespaces import NAMED
@@ -275,11 +278,10 @@ def _interface_that_is_there(scene: Scene, document: dict[str, Any]) -> str:
     return f"adapter eth0: namespace {guest.name} has a device of that name"
 
 
-def _loopback(_scene: Scene, document: dict[str, Any]) -> str:
-    document["guests"].append(
-        {"name": "nobody", "netns": document["guests"][1]["name"], "adapters": [{"name": "lo", "port_group": "x"}]}
-    )
-    return "adapter lo: namespace"
+def _namespace_that_is_not_there(_scene: Scene, document: dict[str, Any]) -> str:
+    adapters = [{"name": "eth0", "port_group": "x"}]
+    document["guests"].append({"name": "nobody", "netns": "/proc/4194303/ns/net", "adapters": adapters})
+    return "guests: nobody: namespace /proc/4194303/ns/net: not found"
 
 
 def _fewer_vfs(scene: Scene, document: dict[str, Any]) -> str:
@@ -287,7 +289,7 @@ def _fewer_vfs(scene: Scene, document: dict[str, Any]) -> str:
     return "num_vfs 3: pf0vf3 is attached"
 
 
-@pytest.mark.parametrize("change", [_interface_that_is_there, _loopback, _fewer_vfs])
+@pytest.mark.parametrize("change", [_interface_that_is_there, _namespace_that_is_not_there, _fewer_vfs])
 def test_what_can_be_foreseen_is_said_before_anything_is_taken(
     scene: Scene, change: Callable[[Scene, dict[str, Any]], str]
 ) -> None:
@@ -313,6 +315,73 @@ def test_what_was_set_since_an_apply_stays_over_a_crash(scene: Scene) -> None:
     scene.daemon.start()
     assert "disable" == scene.daemon.ask("vf", "show", vf)["link_state"]
     scene.daemon.ask("vf", "set", vf, "--link-state", "auto")
+
+
+def test_an_apply_of_another_file_stays_over_restarts_with_an_unchanged_one(scene: Scene) -> None:
+    edited, other = copy.deepcopy(scene.config), copy.deepcopy(scene.config)
+    edited["pfs"][0]["num_vfs"] += 3
+    other["pfs"][0]["num_vfs"] += 4
+    scene.daemon.config_file.write_text(yaml.safe_dump(edited))
+    assert 0 == scene.daemon.command("apply", "-f", str(scene.daemon.config_file), "--yes").returncode
+    scene.daemon.kill()
+    scene.daemon.start()
+    assert 0 == scene.apply(other, "--yes").returncode
+    scene.daemon.kill()
+    scene.daemon.start()
+    assert scene.config["pfs"][0]["num_vfs"] + 4 == scene.daemon.ask("pf", "show", "pf0")["num_vfs"]
+
+
+def test_consent_is_to_what_was_shown(scene: Scene) -> None:
+    """By whatever the plan has become meanwhile, nothing else goes."""
+    late = scene.lab.namespace("late")
+    scene.daemon.ask("vf", "attach", "--guest", late.name, "--port-group", "x")
+    document = copy.deepcopy(scene.config)
+    name = document["guests"].pop(1)["name"]
+    text = Path(scene.file(document)).read_text()
+    with pytest.raises(CommandFailed, match=f"remove adapter {late.name}/eth0") as refused:
+        call(scene.daemon.run_dir, "apply", {"text": text, "consented": [f"remove adapter {name}/eth0"]})
+    assert (4, False) == (refused.value.code, f"{name}/eth0" in str(refused.value))
+    assert name in {vf[1] for vf in scene.vfs()}
+
+
+def test_a_failed_attach_leaves_a_namespace_in_which_somebody_lives_by_then(scene: Scene) -> None:
+    """Quick: the name of a mailbox is taken in a namespace that did not exist before."""
+    name = scene.lab.name("quick")
+    scene.lab.adopt(name)
+    code = (
+        "import os, socket, sys, time\n"
+        "path = sys.argv[1]\n"
+        "while True:\n"
+        "    try:\n"
+        "        os.setns(os.open(path, os.O_RDONLY), 0x40000000)\n"
+        "        break\n"
+        "    except OSError:\n"
+        "        pass\n"
+        "taken = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(9)]\n"
+        "for number, one in enumerate(taken):\n"
+        "    one.bind(f'\\0sriov-xdp/pf0vf{number}')\n"
+        "print('in', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    code = code.replace("os.setns(os.open(path, os.O_RDONLY), 0x40000000)", "enter(path)")
+    enter = (
+        "import ctypes, os\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "def enter(path):\n"
+        "    if libc.setns(os.open(path, os.O_RDONLY), 0x40000000):\n"
+        "        raise OSError\n"
+    )
+    resident = subprocess.Popen([sys.executable, "-c", enter + code, str(NAMED / name)], stdout=subprocess.PIPE, text=True)
+    try:
+        done = scene.daemon.command("vf", "attach", "--guest", name, "--port-group", "x")
+        if done.returncode == 0:  # the daemon was quicker
+            return
+        assert resident.stdout
+        assert "in\n" == resident.stdout.readline()
+        assert (NAMED / name).exists()
+    finally:
+        resident.kill()
+        resident.communicate()
 
 
 def test_a_file_that_cannot_be_had_leaves_the_host_served(scene: Scene) -> None:

@@ -103,3 +103,36 @@ def test_the_hosts_loopback_is_no_uplink(scene: Scene) -> None:
     done = scene.second.command("apply", "-f", str(scene.second.config_file))
     assert (1, True) == (done.returncode, "uplink lo is the host's loopback" in done.stderr), done.stderr
     scene.second.stop()
+
+
+def test_somebody_elses_clsact_stays_over_a_restart(scene: Scene) -> None:
+    """A daemon takes off its own filters, and a qdisc that it made for them."""
+    if "clsact" in scene.first.options:
+        return
+    run("tc", "qdisc", "add", "dev", scene.uplink, "clsact")
+    try:
+        scene.first.stop()
+        scene.first.start()
+        assert "clsact" in run("tc", "qdisc", "show", "dev", scene.uplink)
+    finally:
+        run("tc", "qdisc", "del", "dev", scene.uplink, "clsact")
+
+
+def test_a_restart_on_an_uplink_that_another_got_meanwhile_touches_nothing(scene: Scene) -> None:
+    """The second had the device before; its state still says so."""
+    if scene.first.options != ["--tc", "clsact"]:
+        return
+    scene.first.stop()
+    scene.first.teardown()
+    scene.second.options = []
+    scene.second.config_file.write_text(yaml.safe_dump(host_config(scene.uplink, [], OTHER)))
+    scene.second.start()
+    scene.second.kill()
+    for pin in (scene.second.bpffs / "links").glob("uplink*"):
+        pin.unlink()
+    scene.first.start()
+    before = scene.uplink_as_it_is()
+    scene.second.start()
+    assert "another daemon serves it" in scene.second.log()
+    assert before == scene.uplink_as_it_is()
+    scene.second.stop()

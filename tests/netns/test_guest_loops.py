@@ -210,7 +210,9 @@ def test_trunks_are_cut_too() -> None:
         guests = [{"guest": twin.name, "name": name, "port_group": "routers"} for name in ("eth0", "eth1")]
         config = host_config(None, [*guests, {"guest": one.name, "port_group": "web"}], groups)
         config["guests"] = [
-            {"name": twin.name, "adapters": [adapter["adapters"][0] for adapter in config["guests"][:2]]},
+            # Two guests by name, whose adapters are in one namespace: what a loop goes through is the namespace.
+            {**config["guests"][0], "name": "first"},
+            {**config["guests"][1], "name": "second"},
             config["guests"][2],
         ]
         daemon = lab.daemon(config)

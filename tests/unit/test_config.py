@@ -186,3 +186,15 @@ switches: [{{name: s, pf: pf0, port_groups: [{{name: g}}]}}]
 guests: [{{name: a, netns: {said}, adapters: [{{name: eth0, port_group: g}}]}}]
 """
     assert [kept] == [spec.netns for spec in parse(text).adapters]
+
+
+@pytest.mark.parametrize("name", ["lo", "all", "default", ".", ".."])
+def test_names_of_the_kernels_own_are_no_adapters(name: str) -> None:
+    text = f"""
+version: 1
+pfs: [{{name: pf0, num_vfs: 2}}]
+switches: [{{name: s, pf: pf0, port_groups: [{{name: g}}]}}]
+guests: [{{name: a, adapters: [{{name: {name}, port_group: g}}]}}]
+"""
+    with pytest.raises(Invalid, match="is the kernel's own"):
+        parse(text)

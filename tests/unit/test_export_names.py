@@ -23,8 +23,9 @@ def is_text(name: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
+OF_THE_KERNEL = {"lo", "all", "default", ".", ".."}
 names = st.sampled_from(TRICKY) | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", fullmatch=True)
-interfaces = st.sampled_from(TRICKY + SIGNS) | st.from_regex(r"[^\s/:%]{1,15}", fullmatch=True).filter(is_text)
+interfaces = st.sampled_from(TRICKY + SIGNS) | st.from_regex(r"[^\s/:%\x00]{1,15}", fullmatch=True).filter(is_text)
 security = st.none() | st.sampled_from(Security)
 replies = st.none() | st.sampled_from(DenyReply)
 policies = st.builds(PolicySettings, promiscuous=security, mac_changes=security, forged_transmits=security, deny_reply=replies)
@@ -50,7 +51,7 @@ def hosts(draw: st.DrawFn) -> HostIntent:
         AdapterSpec(
             guest=guest,
             netns=guest,
-            interface=interface,
+            interface=interface if interface not in OF_THE_KERNEL else "eth0",
             port_group=draw(st.sampled_from(switch.port_groups)).name,
             mac=MacAddress(bytes([2, 0, 0, 0, 0, number])) if draw(st.booleans()) else None,
             datapath=draw(st.sampled_from(Datapath)),

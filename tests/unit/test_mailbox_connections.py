@@ -190,9 +190,7 @@ def test_a_vf_that_keeps_a_connection_busy_does_not_keep_its_others_waiting(host
 
 
 def test_at_the_limit_of_all_who_has_most_gives_way_to_who_has_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = os.dup(0)
-    os.close(base)
-    few = Host(monkeypatch, descriptor_limit=2 * (base + 40))
+    few = Host(monkeypatch)
     few.mailboxes._most_lines = 6
     greedy = [few.connect(few.vf(0), negotiate=True) for _number in range(6)]
     quiet = few.connect(few.vf(1), negotiate=True)
@@ -206,9 +204,8 @@ def test_at_the_limit_of_all_who_has_most_gives_way_to_who_has_fewer(monkeypatch
 
 def test_descriptors_beyond_the_reserve_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of a descriptor tells how many are in use."""
-    base = os.dup(0)
-    os.close(base)
-    few = Host(monkeypatch, descriptor_limit=2 * (base + 8))
+    filled = [os.dup(0) for _number in range(256)]  # no number below is free, whatever other tests left
+    few = Host(monkeypatch, descriptor_limit=filled[-1] + 9 + 128)
     vf = few.vf(0)
     for _number in range(MAX_CONNECTIONS):
         few.connect(vf)
@@ -216,7 +213,7 @@ def test_descriptors_beyond_the_reserve_are_not_taken(monkeypatch: pytest.Monkey
     spare = [os.dup(0) for _number in range(16)]
     with pytest.raises(Conflict, match=r"too few descriptors left; raise its limit \(LimitNOFILE= of the service\)"):
         few.vf(1)
-    for fd in spare:
+    for fd in [*filled, *spare]:
         os.close(fd)
     few.close()
 
