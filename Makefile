@@ -3,9 +3,8 @@
 CLANG := clang -target bpf -O2 -Wall -Wextra -Wno-unused-parameter -Wno-unused-function -Werror -fsyntax-only -include bpf/lint/bcc.h -Ibpf -I/usr/include/$(shell /usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))' 2>/dev/null)
 PROGRAMS := $(wildcard bpf/*.c)
 # What speaks of a carrier stands behind either.
-BEHIND_A_CARRIER := $(patsubst %,bpf/switch/%.h,decide leave)
-BEHIND_XDP := $(patsubst %,bpf/switch/%.h,remember short)
-HEADERS := $(filter-out $(BEHIND_A_CARRIER) $(BEHIND_XDP),$(wildcard bpf/abi/*.h bpf/rules/*.h bpf/switch/*.h bpf/carrier/*.h))
+BEHIND_A_CARRIER := $(patsubst %,bpf/switch/%.h,decide leave remember short)
+HEADERS := $(filter-out $(BEHIND_A_CARRIER),$(wildcard bpf/abi/*.h bpf/rules/*.h bpf/switch/*.h bpf/carrier/*.h))
 
 .PHONY: demo test test-machines lint bench setup clean
 
@@ -27,7 +26,6 @@ lint: setup
 	@for header in $(HEADERS); do $(CLANG) -x c -include $$header /dev/null || exit 1; done
 	@for header in $(BEHIND_A_CARRIER); do for carrier in xdp tc; do \
 		$(CLANG) -x c -include bpf/carrier/$$carrier\_flood.h -include $$header /dev/null || exit 1; done; done
-	@for header in $(BEHIND_XDP); do $(CLANG) -x c -include bpf/carrier/xdp.h -include $$header /dev/null || exit 1; done
 	@for program in $(PROGRAMS); do $(CLANG) $$program || exit 1; done
 	@echo "bpf: $(words $(HEADERS)) headers compile alone, $(words $(BEHIND_A_CARRIER)) behind each carrier, $(words $(PROGRAMS)) programs without a warning"
 

@@ -6,12 +6,20 @@
 #include "carrier/tc_flood.h"
 #include "switch/decide.h"
 #include "switch/lookup.h"
+#include "switch/short.h"
+
+static __always_inline int tc_enter(carrier *ctx, struct transit *transit)
+{
+	if (!ctx->vlan_present && !ctx->gso_size && (recall(ctx, transit) || take_short_way(ctx, transit)))
+		return carrier_finish(transit, SXDP_COUNTED);
+	return carrier_finish(transit, decide(ctx, transit));
+}
 
 int tc_vf(carrier *ctx)
 {
 	struct transit transit = { .frames = 1, .action = TC_DROP, .slot = slot_of_vf(ctx->ifindex), .ingress = ctx->ifindex };
 
-	return carrier_finish(&transit, decide(ctx, &transit));
+	return tc_enter(ctx, &transit);
 }
 
 int tc_uplink(carrier *ctx)
@@ -24,7 +32,7 @@ int tc_uplink(carrier *ctx)
 		.is_from_wire = 1,
 	};
 
-	return carrier_finish(&transit, decide(ctx, &transit));
+	return tc_enter(ctx, &transit);
 }
 
 int tc_flood(carrier *ctx)

@@ -98,6 +98,22 @@ static __always_inline int carrier_send(carrier *ctx, struct transit *transit, c
 	return -1;
 }
 
+/* By which the flow cache tells what tc sent from what XDP did, which does not reach everybody. */
+static __always_inline __u64 carrier_flow_ingress(const struct transit *transit)
+{
+	return transit->ingress | 1ULL << 31;
+}
+
+static __always_inline __u64 carrier_first_bytes(const carrier *ctx)
+{
+	return ctx->len;
+}
+
+static __always_inline int carrier_send_plain(carrier *ctx, struct transit *transit)
+{
+	return carrier_send(ctx, transit, port_at(transit->target_slot));
+}
+
 /* Notes it for the daemon. What has the form of a probe but is none is dropped as well, without a note. */
 static __always_inline sxdp_answer carrier_take_probe(carrier *ctx, const struct transit *transit)
 {

@@ -75,6 +75,12 @@ static __always_inline int carrier_send(carrier *ctx, const struct transit *tran
 	return carrier_send_plain(ctx, transit);
 }
 
+/* By which the flow cache tells what XDP sent from what tc did. */
+static __always_inline __u64 carrier_flow_ingress(const struct transit *transit)
+{
+	return transit->ingress;
+}
+
 /* tc notes it. */
 static __always_inline sxdp_answer carrier_take_probe(carrier *ctx, const struct transit *transit)
 {

@@ -33,7 +33,7 @@ static __always_inline struct sxdp_flow *flow_place(carrier *ctx, struct sxdp_cp
 /* As the last frame of its flow. Returns 0 when there was none. */
 static __always_inline int recall(carrier *ctx, struct transit *transit)
 {
-	struct sxdp_flow_key key = { .epoch = epoch_now(), .ingress = transit->ingress };
+	struct sxdp_flow_key key = { .epoch = epoch_now(), .ingress = carrier_flow_ingress(transit) };
 	struct sxdp_cpu *here = this_cpu();
 	struct sxdp_flow *flow;
 
@@ -54,7 +54,7 @@ static __always_inline int recall(carrier *ctx, struct transit *transit)
  * registers. epoch: of before the rules. */
 static __always_inline void keep(carrier *ctx, const struct transit *transit, const struct sxdp_port *port, __u64 epoch)
 {
-	struct sxdp_flow_key key = { .epoch = epoch, .ingress = transit->ingress };
+	struct sxdp_flow_key key = { .epoch = epoch, .ingress = carrier_flow_ingress(transit) };
 	struct sxdp_cpu *here = this_cpu();
 	struct sxdp_flow *flow;
 

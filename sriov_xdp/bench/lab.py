@@ -123,7 +123,7 @@ class Daemon:
         started = time.monotonic()
         with (self.folder / "log").open("ab") as log:
             environment = {**os.environ, **self.environment, "NOTIFY_SOCKET": str(path)}
-            self.process = subprocess.Popen(self._command(), env=environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self._command(), env=environment, cwd=self.folder, stdout=log, stderr=log)
         while True:
             with contextlib.suppress(TimeoutError):
                 if b"READY=1" in channel.recv(4096):

@@ -213,3 +213,57 @@ def test_two_directions_of_a_talk_are_two_flows(switch: Switch) -> None:
     switch.xdp(SLOT_WEB1, there)
     switch.xdp(SLOT_WEB2, back)
     assert {there[:14]: SLOT_WEB2, back[:14]: SLOT_WEB1} == remembered(switch)
+
+
+# ---- the same by tc, which remembers what it sent itself ----
+
+
+def seen_by_tc(switch: Switch, slot: int, frame: bytes) -> tuple[dict[Verdict, int], dict[int, int]]:
+    seen = switch.observe_tc(slot, frame)
+    return seen.verdicts, seen.egress
+
+
+def test_tc_follows_what_it_forwarded(switch: Switch) -> None:
+    sent = ({Verdict.FORWARDED: 1}, {SLOT_VM2: 1})
+    assert [sent] * 3 == [seen_by_tc(switch, SLOT_VM1, FRAME) for _frame in range(3)]
+    assert {FRAME[:14]: SLOT_VM2} == remembered(switch)
+
+
+@pytest.mark.parametrize(("changes", "verdict"), DENIED_BY.values(), ids=DENIED_BY)
+def test_what_is_revoked_is_forgotten_by_tc(switch: Switch, changes: dict[int, Port], verdict: Verdict) -> None:
+    seen_by_tc(switch, SLOT_VM1, FRAME)
+    put(switch, changes)
+    assert ({verdict: 1}, {}) == seen_by_tc(switch, SLOT_VM1, FRAME)
+
+
+@pytest.mark.parametrize(("slot", "frame", "fate"), OTHERS.values(), ids=OTHERS)
+def test_a_frame_that_differs_is_judged_by_tc(switch: Switch, slot: int, frame: bytes, fate: Callable[[bytes], Fate]) -> None:
+    seen_by_tc(switch, SLOT_VM1, FRAME)
+    assert fate(frame).verdict in seen_by_tc(switch, slot, frame)[0]
+    assert ({Verdict.FORWARDED: 1}, {SLOT_VM2: 1}) == seen_by_tc(switch, SLOT_VM1, FRAME)
+
+
+@pytest.mark.parametrize(("slot", "frame"), JUDGED_EACH_TIME.values(), ids=JUDGED_EACH_TIME)
+def test_tc_does_not_remember_other_frames(switch: Switch, slot: int, frame: bytes) -> None:
+    first = seen_by_tc(switch, slot, frame)
+    assert first == seen_by_tc(switch, slot, frame)
+    assert {} == remembered(switch)
+
+
+def test_a_super_frame_is_judged_each_time(switch: Switch) -> None:
+    """Its length is its segments', which the cache cannot tell."""
+    frame = ethernet(MAC_VM2, MAC_VM1, bytes(900))
+    seen_by_tc(switch, SLOT_VM1, FRAME)
+    with namespaces.in_namespace(switch.netns):
+        before = switch.counters([SLOT_VM1])[SLOT_VM1]
+        switch.run_tc(SLOT_VM1, frame, segments=3, segment_bytes=300)
+        after = switch.counters([SLOT_VM1])[SLOT_VM1]
+    assert 3 == sum(after.verdicts) - sum(before.verdicts)
+
+
+def test_what_tc_sent_is_not_followed_by_xdp_nor_the_reverse(switch: Switch) -> None:
+    """An uplink whose driver runs no XDP is reached by tc alone."""
+    put(switch, {SLOT_UPLINK: uplink(0, MAC_UPLINK)})
+    out = ethernet(MAC_ON_THE_WIRE, MAC_VM1)
+    assert ({Verdict.FORWARDED: 1}, {SLOT_UPLINK: 1}) == seen_by_tc(switch, SLOT_VM1, out)
+    assert switch.xdp(SLOT_VM1, out) is None

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from cast import MAC_UPLINK, MAC_VM1, MAC_VM2, NETWORK, SLOT_UPLINK, SLOT_VM1, SLOT_VM2, forwarded
 from programs import BROADCAST, Switch, ethernet, image
+from test_flow_cache import remembered
 
 from sriov_xdp.datapath import abi, libbpf
 from sriov_xdp.datapath.abi import PortFlag, Stage, Verdict
@@ -51,6 +52,16 @@ def test_a_frame_of_a_port_with_a_setting_that_is_new_takes_the_long_way_each_ti
     with without(switch, "xdp_stages", Stage.LONG):
         seen = [switch.observe_xdp(SLOT_VM1, FRAME).verdicts for _time in range(3)]
     assert [{Verdict.MISSED_STAGE: 1}] * 3 == seen
+
+
+@pytest.mark.parametrize("flag", UNKNOWN_FLAGS, ids=lambda flag: f"bit {flag.bit_length() - 1}")
+@pytest.mark.parametrize("slot", [SLOT_VM1, SLOT_VM2], ids=["where it enters", "where it leaves"])
+def test_tc_judges_a_frame_of_a_port_with_a_setting_that_is_new_each_time(switch: Switch, slot: int, flag: int) -> None:
+    switch.observe_tc(SLOT_VM1, FRAME)
+    assert {FRAME[:14]: SLOT_VM2} == remembered(switch)
+    plant(switch, slot, flag)
+    assert [{SLOT_VM2: 1}] * 2 == [switch.observe_tc(SLOT_VM1, FRAME).egress for _time in range(2)]
+    assert {} == remembered(switch)
 
 
 @pytest.mark.parametrize(

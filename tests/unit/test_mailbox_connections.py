@@ -17,7 +17,7 @@ from sriov_xdp.mailbox.sockets import MAX_CONNECTIONS
 from sriov_xdp.pf.context import Actor
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.intent import VfAddress
-from sriov_xdp.pf.mailboxes import NEGOTIATION_SECONDS, Mailboxes
+from sriov_xdp.pf.mailboxes import NEGOTIATION_SECONDS, RESERVED_DESCRIPTORS, Mailboxes
 
 PLENTY = 1 << 16
 
@@ -205,7 +205,7 @@ def test_at_the_limit_of_all_who_has_most_gives_way_to_who_has_fewer(monkeypatch
 def test_descriptors_beyond_the_reserve_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of a descriptor tells how many are in use."""
     filled = [os.dup(0) for _number in range(256)]  # no number below is free, whatever other tests left
-    few = Host(monkeypatch, descriptor_limit=filled[-1] + 9 + 128)
+    few = Host(monkeypatch, descriptor_limit=filled[-1] + 9 + RESERVED_DESCRIPTORS)
     vf = few.vf(0)
     for _number in range(MAX_CONNECTIONS):
         few.connect(vf)
