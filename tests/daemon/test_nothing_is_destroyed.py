@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -342,46 +341,6 @@ def test_consent_is_to_what_was_shown(scene: Scene) -> None:
         call(scene.daemon.run_dir, "apply", {"text": text, "consented": [f"remove adapter {name}/eth0"]})
     assert (4, False) == (refused.value.code, f"{name}/eth0" in str(refused.value))
     assert name in {vf[1] for vf in scene.vfs()}
-
-
-def test_a_failed_attach_leaves_a_namespace_in_which_somebody_lives_by_then(scene: Scene) -> None:
-    """Quick: the name of a mailbox is taken in a namespace that did not exist before."""
-    name = scene.lab.name("quick")
-    scene.lab.adopt(name)
-    code = (
-        "import os, socket, sys, time\n"
-        "path = sys.argv[1]\n"
-        "while True:\n"
-        "    try:\n"
-        "        os.setns(os.open(path, os.O_RDONLY), 0x40000000)\n"
-        "        break\n"
-        "    except OSError:\n"
-        "        pass\n"
-        "taken = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(9)]\n"
-        "for number, one in enumerate(taken):\n"
-        "    one.bind(f'\\0sriov-xdp/pf0vf{number}')\n"
-        "print('in', flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    code = code.replace("os.setns(os.open(path, os.O_RDONLY), 0x40000000)", "enter(path)")
-    enter = (
-        "import ctypes, os\n"
-        "libc = ctypes.CDLL(None, use_errno=True)\n"
-        "def enter(path):\n"
-        "    if libc.setns(os.open(path, os.O_RDONLY), 0x40000000):\n"
-        "        raise OSError\n"
-    )
-    resident = subprocess.Popen([sys.executable, "-c", enter + code, str(NAMED / name)], stdout=subprocess.PIPE, text=True)
-    try:
-        done = scene.daemon.command("vf", "attach", "--guest", name, "--port-group", "x")
-        if done.returncode == 0:  # the daemon was quicker
-            return
-        assert resident.stdout
-        assert "in\n" == resident.stdout.readline()
-        assert (NAMED / name).exists()
-    finally:
-        resident.kill()
-        resident.communicate()
 
 
 def test_a_file_that_cannot_be_had_leaves_the_host_served(scene: Scene) -> None:

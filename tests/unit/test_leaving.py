@@ -45,3 +45,19 @@ def test_who_lives_there_is_not_looked_for_by_the_writer(
     beside.future.set_result(beside.work(None))
     finish(steps)
     assert (["vm"], removed) == (looked, gone)
+
+
+@pytest.mark.parametrize(
+    ("identity", "user", "removed"),
+    [((1, 7), None, ["vm"]), ((1, 7), "process 1 lives in it", []), ((1, 8), None, []), (None, None, [])],
+    ids=["as it was made", "somebody lives there by then", "another has its name by then", "gone"],
+)
+def test_the_undo_of_a_new_namespace_takes_nothing_from_others(
+    monkeypatch: pytest.MonkeyPatch, identity: tuple[int, int] | None, user: str | None, removed: list[str]
+) -> None:
+    gone: list[str] = []
+    monkeypatch.setattr(leaving.namespaces, "identity", lambda _name: identity)
+    monkeypatch.setattr(leaving.namespaces, "remove", gone.append)
+    monkeypatch.setattr(leaving.veth, "user_of", lambda _name: user)
+    leaving.remove_unused(MADE)  # type: ignore[arg-type]
+    assert removed == gone
