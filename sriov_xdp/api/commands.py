@@ -22,8 +22,8 @@ from sriov_xdp.api.documents import (
 )
 from sriov_xdp.api.reading import Configuration, Wanted
 from sriov_xdp.api.sentences import Form
+from sriov_xdp.pf import applied_files, health, lifecycle, operate, views
 from sriov_xdp.pf import apply as applying
-from sriov_xdp.pf import files, health, lifecycle, operate, views
 from sriov_xdp.pf.context import Actor, Context, Steps
 from sriov_xdp.pf.errors import Conflict, Refused
 from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress
@@ -159,7 +159,7 @@ def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[st
     if not wanted.request.yes and not context.is_applying:
         require_consent(applying.check(context, wanted.intent), frozenset(wanted.request.consented))
     done = yield from applying.apply(context, wanted.intent, actor)
-    files.note_apply(context.database, wanted.fingerprint)
+    applied_files.note_apply(context.database, wanted.fingerprint)
     return [_step(step) for step in done]
 
 

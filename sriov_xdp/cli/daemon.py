@@ -126,16 +126,16 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
     """The file counts when it is new or was changed since it was applied; what was set by command stays otherwise. One that
     would take something from a guest does not count at a start unless that is said, nor one that cannot be had on a host that has
     guests: the host goes on as it was."""
-    from sriov_xdp.pf import apply, files
+    from sriov_xdp.pf import applied_files, apply
     from sriov_xdp.pf.context import SELF
     from sriov_xdp.pf.errors import FAULTS
     from sriov_xdp.pf.turns import finish
 
     database = service.context.database
-    if files.counts_already(database, fingerprint):
-        files.note_unchanged(database, fingerprint)
+    if applied_files.counts_already(database, fingerprint):
+        applied_files.note_unchanged(database, fingerprint)
         return
-    if files.is_recovered(database) and not yes:
+    if applied_files.is_recovered(database) and not yes:
         _leave(service, fingerprint, "the state was rebuilt since a file was applied; `sriov-xdp diff -f FILE` shows what differs")
         return
     try:
@@ -157,7 +157,7 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
             raise
         _leave(service, fingerprint, str(error))
         return
-    files.note_start(database, fingerprint)
+    applied_files.note_start(database, fingerprint)
     _log.info("configuration %s applied, %d steps", fingerprint, len(steps))
 
 

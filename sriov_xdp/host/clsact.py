@@ -17,13 +17,13 @@ _FILTER_HANDLE = 1
 sched_bpf.options.nla_map += (("TCA_BPF_FLAGS_GEN", "uint32"), ("TCA_BPF_TAG", "hex"), ("TCA_BPF_ID", "uint32"))
 
 
-def attach(ifindex: int, program_fd: int, name: str) -> None:
-    """Makes the program the ingress filter; replaces an earlier one of that name atomically. Raises HostError, also where somebody
-    else's filter has the first place."""
+def attach(ifindex: int, program_fd: int, name: str, names: tuple[str, ...]) -> None:
+    """Makes the program the ingress filter; replaces an earlier one atomically, if its name begins as one of names. Raises
+    HostError, also where somebody else's filter has the first place."""
     with IPRoute() as netlink:
         with contextlib.suppress(NetlinkError):
             netlink.tc("add", "clsact", ifindex)
-        _require_first_place(netlink, ifindex, name)
+        _require_first_place(netlink, ifindex, names)
         try:
             netlink.tc(
                 "replace-filter",
@@ -42,11 +42,11 @@ def attach(ifindex: int, program_fd: int, name: str) -> None:
             raise HostError(f"ifindex {ifindex}: clsact filter {name}: {error}") from error
 
 
-def _require_first_place(netlink: IPRoute, ifindex: int, name: str) -> None:
+def _require_first_place(netlink: IPRoute, ifindex: int, names: tuple[str, ...]) -> None:
     with contextlib.suppress(NetlinkError):
         for message in _filters(netlink, ifindex, _INGRESS):
             is_first = (message["info"] >> 16, message["handle"]) == (_PRIORITY, _FILTER_HANDLE)
-            if is_first and not _name_of(message).startswith(name.partition("_")[0]):
+            if is_first and not _name_of(message).startswith(names):
                 text = f"ifindex {ifindex}: somebody else's tc filter has priority {_PRIORITY} there"
                 raise HostError(f"{text}; `tc filter show dev DEVICE ingress` shows it; move it behind")
 

@@ -174,7 +174,8 @@ def resume(context: Context, vf: AttachedVf) -> Steps[None]:
     except FAULTS:
         yield from _close_unless_enforced(context, vf)
         raise
-    context.hooks.leave_other_tc_kind(str(vf.address), attachment.ifindex)
+    if context.hooks.may_have_other_kind:
+        context.hooks.leave_other_tc_kind(str(vf.address), attachment.ifindex)
     open_mailbox(context, vf)
 
 

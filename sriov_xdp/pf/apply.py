@@ -40,15 +40,15 @@ def check(context: Context, wanted: HostIntent) -> list[Step]:
     if found:
         raise Invalid("\n".join(found))
     steps = plan(context.inventory.intent(), wanted)
-    in_the_way = [*_shrink_problems(context, wanted, steps), *_name_problems(context, steps)]
+    going = {step.before.key for step in steps if isinstance(step.before, AdapterSpec) and step.action in _LEAVING}
+    in_the_way = [*_shrink_problems(context, wanted, going), *_name_problems(context, steps, going)]
     if in_the_way:
         raise Conflict("\n".join(in_the_way))
     return steps
 
 
-def _shrink_problems(context: Context, wanted: HostIntent, steps: list[Step]) -> list[str]:
+def _shrink_problems(context: Context, wanted: HostIntent, going: set[tuple[str, str]]) -> list[str]:
     """VFs that stay attached and that their PF would have no more."""
-    going = {step.before.key for step in steps if isinstance(step.before, AdapterSpec) and step.action in _LEAVING}
     staying = [vf for vf in context.inventory.vfs.values() if vf.attachment.spec.key not in going]
     return [
         f"PF {pf.name}: num_vfs {pf.num_vfs}: {vf.address} is attached to guest {vf.attachment.spec.guest}; detach it first"
@@ -58,9 +58,8 @@ def _shrink_problems(context: Context, wanted: HostIntent, steps: list[Step]) ->
     ]
 
 
-def _name_problems(context: Context, steps: list[Step]) -> list[str]:
-    """Interfaces that their namespaces have already, of others."""
-    going = {step.before.key for step in steps if isinstance(step.before, AdapterSpec) and step.action in _LEAVING}
+def _name_problems(context: Context, steps: list[Step], going: set[tuple[str, str]]) -> list[str]:
+    """Interfaces that their namespaces have already, of others; and namespaces that no guest can have."""
     found = []
     for step in steps:
         spec = step.after

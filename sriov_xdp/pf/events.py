@@ -64,7 +64,7 @@ class HostEvents:
         self._news: dict[VfAddress, None] = {}  # VFs whose device an event named, in its order
         self._must_check_hooks = False
         self._pins_looked_at = -_PINS_LOOK_SECONDS
-        self._is_enforcing = False
+        self._is_checking_hooks = False
         self._is_looking = False
 
     def on_links(self) -> None:
@@ -116,16 +116,27 @@ class HostEvents:
             self._context.needs_publish = False
             publish_all(self._context, adoption.slots_of_damaged(self._context))
         if self._must_check_hooks:
-            self._must_check_hooks = False
-            self._context.start(self._enforce_all())
+            self._check_hooks()
+
+    def _check_hooks(self) -> None:
+        """One check is under way or waits for its turn at most; what comes meanwhile is the next settle()'s."""
+        self._must_check_hooks = self._is_checking_hooks
+        if not self._is_checking_hooks:
+            self._is_checking_hooks = True
+            self._context.start(self._check_all_hooks())
+
+    def _check_all_hooks(self) -> Steps[None]:
+        try:
+            yield from self._enforce_all()
+        finally:
+            self._is_checking_hooks = False
 
     def _look_at_pins(self) -> None:
         """Whether one that must be there went: our own work tells of itself too, so at once this is a look at names, ten times a
         second at most. What it finds is looked at whole, as everything is with the next settle()."""
         self._pins_looked_at = self._clock()
         if self._wanted_pins() - set(self._context.pins.link_names()):
-            self._must_check_hooks = False
-            self._context.start(self._enforce_all())
+            self._check_hooks()
 
     def _wanted_pins(self) -> set[str]:
         in_service = [vf for vf in self._context.inventory.vfs.values() if vf.stage is Stage.IN_SERVICE]
@@ -230,18 +241,7 @@ class HostEvents:
             adoption.take_uplink(self._context, name)
 
     def _enforce_all(self) -> Steps[None]:
-        """Once at a time: what comes meanwhile is seen by the next settle()."""
-        if self._is_enforcing:
-            self._must_check_hooks = True
-            return
-        self._is_enforcing = True
-        try:
-            yield from self._hold_all_to_their_programs()
-        finally:
-            self._is_enforcing = False
-
-    def _hold_all_to_their_programs(self) -> Steps[None]:
-        """Every port and uplink. Looked at beside the writer, some at a time."""
+        """Every port and uplink is held to its programs. Looked at beside the writer, some at a time."""
         in_service = [vf for vf in self._attached() if vf.stage is Stage.IN_SERVICE]
         for batch in batched(in_service, _VFS_A_STEP):
             for vf in (yield from self._without_hooks(batch)):

@@ -17,11 +17,14 @@ TC_KIND, TCX, CLSACT = "tc", "tcx", "clsact"  # how tc programs are attached, as
 
 
 class Hooks:
-    """Of one folder of pins. has_tcx: how tc programs are attached."""
+    """Of one folder of pins. has_tcx: how tc programs are attached; former_kind: how an earlier run did, None when nobody said."""
 
-    def __init__(self, pins: Pins, *, has_tcx: bool) -> None:
+    def __init__(self, pins: Pins, *, has_tcx: bool, former_kind: str | None) -> None:
         self._pins = pins
         self.has_tcx = has_tcx
+        # Whether devices may have programs of the other kind. Filters must be asked for, half a millisecond each, and do no harm
+        # behind a link; a link is a name, and would come before a filter.
+        self.may_have_other_kind = not has_tcx or former_kind != self.tc_kind
 
     @property
     def tc_kind(self) -> str:
@@ -33,7 +36,7 @@ class Hooks:
         if self.has_tcx:
             self._pins.attach(f"{name}_tc", program, ifindex, AttachType.TCX_INGRESS)
         else:
-            clsact.attach(ifindex, self._pins.program_fd(program), program)
+            clsact.attach(ifindex, self._pins.program_fd(program), program, TC_PROGRAMS)
 
     def attach_xdp(self, name: str, program: str, ifindex: int) -> None:
         """The XDP program in a device's driver. Raises DataPathError."""
@@ -50,8 +53,7 @@ class Hooks:
     def detach_all(self, name: str, ifindex: int) -> None:
         """Everything off a device that stays: the host's. A device that is gone took its programs along; the pins still go."""
         self.forget(name)
-        if not self.has_tcx:
-            clsact.detach(ifindex, TC_PROGRAMS)
+        clsact.detach(ifindex, TC_PROGRAMS)  # a run that died between two kinds may have left one
 
     def forget(self, name: str) -> None:
         """The pins of a device that went, with its programs."""

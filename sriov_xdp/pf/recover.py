@@ -19,7 +19,7 @@ from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import clsact, namespaces
 from sriov_xdp.host.features import RX_VLAN, TX_VLAN
 from sriov_xdp.host.links import Links, boot_id
-from sriov_xdp.pf import files
+from sriov_xdp.pf import applied_files
 from sriov_xdp.pf.commit import device_to_text
 from sriov_xdp.pf.device_marks import read_host_mark
 from sriov_xdp.pf.errors import Conflict, Invalid
@@ -233,8 +233,8 @@ def _write(
         "boot_id": boot_id(),
         TC_KIND: TCX if has_tcx else CLSACT,
         "generation": str(max([0, *(one.generation for one in attachments)])),
-        files.STARTED_WITH: files.RECOVERED,
-        files.APPLIED: fingerprint,
+        applied_files.STARTED_WITH: applied_files.RECOVERED,
+        applied_files.APPLIED: fingerprint,
     }
     database.write_intent(documents, [], meta)
     for entry in found:

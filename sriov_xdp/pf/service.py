@@ -28,7 +28,7 @@ from sriov_xdp.pf.context import Actor, Context, Steps
 from sriov_xdp.pf.controller import Controller
 from sriov_xdp.pf.events import HostEvents
 from sriov_xdp.pf.guest_records import GuestRecords
-from sriov_xdp.pf.hooks import Hooks
+from sriov_xdp.pf.hooks import TC_KIND, Hooks
 from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.inventory import Inventory
 from sriov_xdp.pf.lasting_fault import LastingFault
@@ -93,7 +93,11 @@ class PfService:
             database=database,
             records=GuestRecords(database),
             mailboxes=self.mailboxes,
-            hooks=Hooks(pins, has_tcx=pins.supports_tcx() if self._use_tcx is None else self._use_tcx),
+            hooks=Hooks(
+                pins,
+                has_tcx=pins.supports_tcx() if self._use_tcx is None else self._use_tcx,
+                former_kind=database.meta(TC_KIND),
+            ),
             instance=instance or secrets.token_hex(4),
             jumbo_xdp=self._jumbo_xdp,
         )

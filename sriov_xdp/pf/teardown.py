@@ -35,14 +35,14 @@ def teardown(places: Places, *, purge: bool) -> list[str]:
     """What was removed, a line each. Raises Conflict while a daemon runs."""
     if not places.state_dir.exists() and not places.bpffs.exists() and not places.run_dir.exists():
         return []
-    is_new, has_run_dir = not places.state_dir.exists(), places.run_dir.exists()
+    made = [folder for folder in (places.run_dir, places.state_dir) if not folder.exists()]  # by the lock
     held = lock(places)
     links = Links()
     try:
-        done = [*_remove_devices(places, links, purge=purge), *_remove_files(places, purge=purge)]
-        if is_new:
-            shutil.rmtree(places.state_dir, ignore_errors=True)  # the lock's
-        return [line for line in done if has_run_dir or not line.startswith("run directory")]
+        done = _remove_devices(places, links, purge=purge)
+        for folder in made:
+            shutil.rmtree(folder)
+        return [*done, *_remove_files(places, purge=purge)]
     finally:
         links.close()
         for fd in held:

@@ -105,10 +105,9 @@ def test_the_hosts_loopback_is_no_uplink(scene: Scene) -> None:
     scene.second.stop()
 
 
+@pytest.mark.parametrize("scene", ["native XDP", "tc alone"], indirect=True)
 def test_somebody_elses_clsact_stays_over_a_restart(scene: Scene) -> None:
     """A daemon takes off its own filters, and a qdisc that it made for them."""
-    if "clsact" in scene.first.options:
-        return
     run("tc", "qdisc", "add", "dev", scene.uplink, "clsact")
     try:
         scene.first.stop()
@@ -118,10 +117,9 @@ def test_somebody_elses_clsact_stays_over_a_restart(scene: Scene) -> None:
         run("tc", "qdisc", "del", "dev", scene.uplink, "clsact")
 
 
+@pytest.mark.parametrize("scene", ["clsact"], indirect=True)
 def test_a_restart_on_an_uplink_that_another_got_meanwhile_touches_nothing(scene: Scene) -> None:
     """The second had the device before; its state still says so."""
-    if scene.first.options != ["--tc", "clsact"]:
-        return
     scene.first.stop()
     scene.first.teardown()
     scene.second.options = []
