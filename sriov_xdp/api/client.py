@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sriov_xdp.faults import Fault
 from sriov_xdp.pf.places import ADMIN_SOCKET
 
 UNREACHABLE = 6
@@ -24,12 +25,12 @@ _BUSY_STATUS = 503
 _RETRY_SECONDS = 0.05
 
 
-class CommandFailed(Exception):
-    """The daemon refused or could not be reached; code is the exit code to use."""
+class CommandFailed(Fault):
+    """The daemon refused or could not be reached."""
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, exit_code: int, text: str) -> None:
         super().__init__(text)
-        self.code = code
+        self.exit_code = exit_code
 
 
 class _UnixConnection(http.client.HTTPConnection):

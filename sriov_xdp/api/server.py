@@ -29,12 +29,9 @@ from sriov_xdp.api.commands import COMMANDS
 from sriov_xdp.api.connections import Connection, Door, Limits, Peer
 from sriov_xdp.api.reading import Configuration, ConfigurationReader, TooBusy, Unusable, Wanted, problems_of
 from sriov_xdp.api.yaml_text import MAX_FILE_BYTES
-from sriov_xdp.datapath.errors import DataPathError
-from sriov_xdp.host.errors import HostError
+from sriov_xdp.faults import Fault
 from sriov_xdp.pf.context import Actor, Context
-from sriov_xdp.pf.errors import Conflict, Invalid, NotFound, PfError, Refused
 from sriov_xdp.pf.log_budget import BudgetedLog, LogKind
-from sriov_xdp.store.errors import StoreError
 
 _log = logging.getLogger("sriov_xdp.api")
 _PEER = struct.Struct("iII")
@@ -43,7 +40,6 @@ _SHUTDOWN_SECONDS = 2
 _BACKLOG = 128
 Submit = Callable[[Callable[[], Any]], "Future[Any]"]
 
-EXIT_CODES: dict[type[Exception], int] = {NotFound: 3, Refused: 4, Conflict: 5, Invalid: 1, PfError: 1}
 BUSY = 6
 ADMIN, METRICS = "admin", "metrics"
 LIMITS = {ADMIN: Limits(in_all=64, of_peer=8, kept_for_root=16), METRICS: Limits(in_all=16, of_peer=8)}
@@ -219,8 +215,8 @@ class Server:
     async def _carry_out(self, work: Callable[[], Any]) -> web.Response:
         try:
             result = await asyncio.wrap_future(self._submit(work))
-        except (PfError, HostError, DataPathError, StoreError) as error:
-            return _error(next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1), str(error))
+        except Fault as error:
+            return _error(error.exit_code, str(error))
         return web.Response(text=_json(result), content_type="application/json")
 
     async def _scrape(self, _request: web.Request, connection: Connection) -> web.Response:

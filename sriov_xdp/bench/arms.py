@@ -149,6 +149,7 @@ def built(tag: str, mtu_bytes: int) -> Iterator[Bench]:
                 mode = name.removeprefix("vf ")
                 guests += [{"guest": guest.name, "port_group": "lan", "datapath": mode} for guest in (arm.one, arm.two)]
         daemon = lab.daemon(host_config(None, guests, [{"name": "lan", "vlan": "none"}], mtu=mtu_bytes))
+        daemon.settle()
         for number, arm in enumerate(arms.values(), 20):
             _address(arm, number)
         try:

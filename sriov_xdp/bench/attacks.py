@@ -162,6 +162,7 @@ def _scene(tag: str) -> Iterator[Scene]:
         guests = [{"guest": place.name, "port_group": "lan"} for place in (quiet, attacker)]
         config = host_config(None, guests, [{"name": "lan", "vlan": "none"}], policy=_ACCEPT)
         daemon = lab.daemon(config)
+        daemon.settle()
         lines = "".join(f"link add d{number} type veth\n" for number in range(_MANY_DEVICES // 2))
         run("ip", "-n", attacker.name, "-batch", _file(lab, lines))
         pin_all_threads(daemon.process.pid, _GUEST_CPU)

@@ -67,6 +67,7 @@ def _built(lab: Lab, number: int, root: Path | None) -> Build:
     adapters = [{"guest": guest.name, "port_group": "lan", "datapath": mode} for mode, pair in guests.items() for guest in pair]
     environment = {"PYTHONPATH": str(root)} if root else {}
     daemon = lab.daemon(host_config(uplink, adapters, [{"name": "lan"}]), environment=environment)
+    daemon.settle()
     network = _FIRST_NETWORK + number
     ends = [(place, "w0"), *((guest, "eth0") for pair in guests.values() for guest in pair)]
     for host, (end, device) in enumerate(ends, 1):

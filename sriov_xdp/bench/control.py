@@ -52,6 +52,7 @@ def mailbox_round_trips(tag: str, count: int) -> dict[str, float]:
     with Lab(tag) as lab:
         guest = lab.namespace("g")
         daemon = lab.daemon(host_config(None, [{"guest": guest.name, "port_group": "lan"}], _GROUPS))
+        daemon.settle()
         with entered(guest):
             driver = VfDriver(str(daemon.vf_of(guest.name)["address"]))
         for name, cpu in (("same CPU", 0), ("two CPUs", 1)):

@@ -25,6 +25,7 @@ from sriov_xdp.patience import patient
 
 READY_SECONDS = 60
 STOP_SECONDS = 15
+SETTLED_SECONDS = 60
 _BIN = Path(sys.executable).parent
 
 
@@ -159,6 +160,10 @@ class Daemon:
             raise LabError(f"guest {guest}: has no VF")
         return dict(found[0])
 
+    def settle(self) -> None:
+        """Waits until every VF's programs are attached by the hooks that are meant. Raises LabError."""
+        wait_until(lambda: all(is_settled(vf) for vf in self.ask("vf", "list")), "the VFs are settled", SETTLED_SECONDS)
+
     def log(self) -> str:
         """Everything logged so far."""
         return (self.folder / "log").read_text()
@@ -186,6 +191,11 @@ class Daemon:
                 self.kill()
         places = ["--state-dir", str(self.state_dir), "--run-dir", str(self.run_dir), "--bpffs", str(self.bpffs)]
         run(*self._entrance, str(_BIN / "sriov-xdp"), "teardown", *places)
+
+
+def is_settled(vf: dict[str, Any]) -> bool:
+    """Whether a VF is free, in its final hooks, or of an earlier build, which knows no other."""
+    return vf["state"] == "free" or bool(vf["datapath"].get("settled", True))
 
 
 _SCRAPE = """import sys, urllib.request

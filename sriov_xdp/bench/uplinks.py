@@ -98,7 +98,7 @@ def _ours(lab: Lab) -> list[Arm]:
         adapter = {"name": "eth0", "port_group": group, "datapath": mode}
         config["guests"].append({"name": guest.name, "adapters": [adapter]})
         arms.append(Arm(name=name, one=guest, two=wire, address=""))
-    lab.daemon(config)
+    lab.daemon(config).settle()
     return arms
 
 

@@ -98,6 +98,7 @@ def _ours(lab: Lab) -> dict[str, WireArm]:
     places = {name: lab.namespace(f"g{number}") for number, name in enumerate(OURS)}
     guests = [{"guest": place.name, "port_group": "lan", "datapath": name.removeprefix("vf ")} for name, place in places.items()]
     daemon = lab.daemon(host_config(uplink, guests, [{"name": "lan"}]))
+    daemon.settle()
     program = uplink_program(daemon)
     return {name: WireArm(name, wire, place, index_of(uplink), program, place.mac()) for name, place in places.items()}
 
@@ -187,5 +188,6 @@ def _flooding(lab: Lab, name: str, receivers: int) -> tuple[WireArm, list[str]]:
     config["pfs"][0]["num_vfs"] = 256
     config["guests"] = [{"name": guest.name, "adapters": [{"name": device, "port_group": "lan"} for device in devices]}]
     daemon = lab.daemon(config)
+    daemon.settle()
     program = uplink_program(daemon)
     return WireArm(AUTO, wire, guest, index_of(uplink), program, guest.mac(devices[0])), devices

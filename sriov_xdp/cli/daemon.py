@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sriov_xdp.cli.logs import configure_logging
-from sriov_xdp.cli.output import DEFAULT_RUN_DIR, fail
+from sriov_xdp.cli.output import DEFAULT_RUN_DIR, ending_with_faults
 
 if TYPE_CHECKING:
     from sriov_xdp.api.server import Server
@@ -85,28 +85,20 @@ def daemon(
     """Runs the PF controller in the foreground. Stopping it leaves traffic as it is."""
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS_AT_START)
     from sriov_xdp.api import config
-    from sriov_xdp.datapath.errors import DataPathError
     from sriov_xdp.host import descriptors
-    from sriov_xdp.host.errors import HostError
-    from sriov_xdp.pf.errors import Conflict, PfError
     from sriov_xdp.pf.places import Places
     from sriov_xdp.pf.service import PfService
-    from sriov_xdp.store.errors import StoreError
 
     configure_logging()
     descriptors.raise_limit()
     use_tcx = {"auto": None, "tcx": True, "clsact": False}[tc]
     places = Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs)
-    try:
+    with ending_with_faults():
         intent, fingerprint = config.load(config_file)
         service = PfService(places, use_tcx=use_tcx, jumbo_xdp=_said_of_jumbo(jumbo_xdp))
         service.start()
         _apply_file(service, intent, fingerprint, yes=yes)
         server = _start_server(service, places, metrics)
-    except Conflict as error:
-        fail(5, str(error))
-    except (PfError, HostError, DataPathError, StoreError, OSError) as error:
-        fail(1, str(error))
     _serve(service)
     service.loop.abandon()
     server.close()
@@ -209,20 +201,13 @@ def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | Non
     For a stopped daemon whose start says that guests are served and the state is not there. What is damaged is kept aside.
     """
     from sriov_xdp.api import config
-    from sriov_xdp.datapath.errors import DataPathError
-    from sriov_xdp.pf.errors import Conflict, PfError
     from sriov_xdp.pf.places import Places
     from sriov_xdp.pf.recover import recover as rebuild
-    from sriov_xdp.store.errors import StoreError
 
-    try:
+    with ending_with_faults():
         wanted, fingerprint = config.load(file) if file else (None, "")
         places = Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs)
         lines = rebuild(places, wanted, fingerprint, is_meant=yes)
-    except Conflict as error:
-        fail(5, str(error))
-    except (PfError, DataPathError, StoreError) as error:
-        fail(1, str(error))
     for line in lines:
         click.echo(f"recovered {line}")
     if file is None:
@@ -237,18 +222,12 @@ def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | Non
 @click.option("--yes", is_flag=True, help="Does not ask on a terminal.")
 def teardown(state_dir: Path, run_dir: Path | None, bpffs: Path, purge: bool, yes: bool) -> None:
     """Removes all that a daemon made: programs, devices, namespaces it created, and pins. Guests lose their interfaces."""
-    from sriov_xdp.host.errors import HostError
-    from sriov_xdp.pf.errors import PfError
     from sriov_xdp.pf.places import Places
     from sriov_xdp.pf.teardown import teardown as remove_all
 
     if not yes and sys.stdin.isatty():
         click.confirm("teardown: all guests of this host lose their interfaces; go on?", abort=True)
-    try:
+    with ending_with_faults():
         removed = remove_all(Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs), purge=purge)
-    except PfError as error:
-        fail(5, str(error))
-    except HostError as error:
-        fail(1, f"teardown: {error}")
     for line in removed:
         click.echo(f"removed {line}")

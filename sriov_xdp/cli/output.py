@@ -3,14 +3,16 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from sriov_xdp.api.client import CommandFailed, call
+from sriov_xdp.api.client import call
+from sriov_xdp.faults import Fault
 
 DEFAULT_RUN_DIR = "/run/sriov-xdp"
 RUN_DIR_VARIABLE = "SRIOV_XDP_RUN_DIR"
@@ -34,12 +36,21 @@ def fail(code: int, text: str) -> NoReturn:
     sys.exit(code)
 
 
+@contextmanager
+def ending_with_faults() -> Iterator[None]:
+    """A fault, or an error of the system, ends the process with its exit code."""
+    try:
+        yield
+    except Fault as error:
+        fail(error.exit_code, str(error))
+    except OSError as error:
+        fail(Fault.exit_code, str(error))
+
+
 def ask(command: str, document: dict[str, Any] | None = None) -> Any:
     """Runs a command in the daemon; ends the process with its exit code when it fails."""
-    try:
+    with ending_with_faults():
         return call(run_dir(), command, document)
-    except CommandFailed as error:
-        fail(error.code, str(error))
 
 
 def show_json(value: Any) -> None:

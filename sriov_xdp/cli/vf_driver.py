@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from sriov_xdp.cli.logs import configure_logging
-from sriov_xdp.cli.output import cell, exits_cleanly, fail, json_option, show_json, show_object
+from sriov_xdp.cli.output import cell, ending_with_faults, exits_cleanly, json_option, show_json, show_object
 from sriov_xdp.guest import interface as guest_interface
 from sriov_xdp.guest.driver import VfDriver
 from sriov_xdp.guest.errors import VfDriverError
@@ -41,10 +41,8 @@ def _vf_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(own_vf: str | None, own_interface: str | None, **options: Any) -> Any:
         vf, interface = click.get_current_context().obj
         named = {"interface": own_interface or interface} if "interface" in signature(command).parameters else {}
-        try:
+        with ending_with_faults():
             return command(vf=_choose(own_vf or vf), **named, **options)
-        except VfDriverError as error:
-            fail(1, str(error))
 
     return wrapped
 

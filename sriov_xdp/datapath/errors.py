@@ -1,7 +1,9 @@
 """Faults of the data path. The kernel or the build is the culprit, never a guest's request."""
 
+from sriov_xdp.faults import Fault
 
-class DataPathError(Exception):
+
+class DataPathError(Fault):
     """Something the data path needs could not be done; the text names the object, what happened and the remedy."""
 
 

@@ -138,13 +138,15 @@ class Pins:
     def runs(self, link: str, program: str, ifindex: int) -> bool:
         """Whether the pinned link is there and runs this program on this device. Raises DataPathError when a pin that is there
         cannot be read."""
-        return self._program_on(link, ifindex) == self.id_of(program)
+        return self.program_on(link, ifindex) == self.id_of(program)
 
     def is_on(self, link: str, ifindex: int) -> bool:
         """Whether the pinned link is on this device, with whichever build's program. Raises as runs() does."""
-        return self._program_on(link, ifindex) is not None
+        return self.program_on(link, ifindex) is not None
 
-    def _program_on(self, link: str, ifindex: int) -> int | None:
+    def program_on(self, link: str, ifindex: int) -> int | None:
+        """The id of the program that the pinned link runs on this device; None when there is no such link, or it is on another
+        device. Raises DataPathError when a pin that is there cannot be read."""
         path = self.root / LINKS / link
         try:
             fd = libbpf.open_pin(path)

@@ -1,4 +1,5 @@
-"""tc filters on the clsact qdisc, for kernels without tcx links (before 6.6). The device holds the program then."""
+"""tc filters on the clsact qdisc: of kernels without tcx links (before 6.6), and of devices that have no link yet. The device holds
+the program."""
 
 import contextlib
 from typing import Any
@@ -21,9 +22,8 @@ def attach(ifindex: int, program_fd: int, name: str, names: tuple[str, ...]) -> 
     """Makes the program the ingress filter; replaces an earlier one atomically, if its name begins as one of names. Raises
     HostError, also where somebody else's filter has the first place."""
     with IPRoute() as netlink:
-        with contextlib.suppress(NetlinkError):
-            netlink.tc("add", "clsact", ifindex)
-        _require_first_place(netlink, ifindex, names)
+        if not _is_new(netlink, ifindex):
+            _require_first_place(netlink, ifindex, names)
         try:
             netlink.tc(
                 "replace-filter",
@@ -40,6 +40,15 @@ def attach(ifindex: int, program_fd: int, name: str, names: tuple[str, ...]) -> 
             )
         except NetlinkError as error:
             raise HostError(f"ifindex {ifindex}: clsact filter {name}: {error}") from error
+
+
+def _is_new(netlink: IPRoute, ifindex: int) -> bool:
+    """Makes the qdisc. False where there is one, which may have somebody's filters."""
+    try:
+        netlink.tc("add", "clsact", ifindex)
+    except NetlinkError:  # what else is in the way, the filter meets as well
+        return False
+    return True
 
 
 def _require_first_place(netlink: IPRoute, ifindex: int, names: tuple[str, ...]) -> None:

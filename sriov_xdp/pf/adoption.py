@@ -22,7 +22,7 @@ from sriov_xdp.pf.commit import commit, device_from_text
 from sriov_xdp.pf.context import SELF, Context, Steps
 from sriov_xdp.pf.device_marks import group_of, is_group_of, is_of
 from sriov_xdp.pf.errors import FAULTS
-from sriov_xdp.pf.hooks import TC_KIND, VF_TC, VF_XDP
+from sriov_xdp.pf.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.intent import Datapath, VfAddress, attachment_from_text, switch_from_json
 from sriov_xdp.pf.inventory import AttachedVf, Change, Stage
 from sriov_xdp.pf.publish import publish_all, publish_uplink
@@ -55,7 +55,7 @@ def adopt(context: Context) -> None:
     if not is_after_boot:
         _finish_leaving(context)
     context.pins.remove_other_builds()
-    known = {"boot_id": boot_id(), "instance": context.instance, TC_KIND: context.hooks.tc_kind, leaving.LEAVING: leaving.NOBODY}
+    known = {"boot_id": boot_id(), "instance": context.instance, leaving.LEAVING: leaving.NOBODY}
     if known != {key: database.meta(key) for key in known}:  # a restart says nothing new, and needs no space then
         database.write_intent([], [], known)
     context.marks.write_instance(context.instance)
@@ -141,7 +141,6 @@ def take_uplink(context: Context, name: str) -> None:
         if link.name != pf.spec.uplink:
             uplinks.take_up_name(context, pf, link.name)
         uplinks.connect(context, pf, link)
-        context.hooks.leave_other_tc_kind(uplinks.link_name(pf), link.ifindex)
     except FAULTS as error:
         _log.error("uplink %s of %s: %s", pf.spec.uplink, name, error)
         pf.is_awaited = False
@@ -174,8 +173,6 @@ def resume(context: Context, vf: AttachedVf) -> Steps[None]:
     except FAULTS:
         yield from _close_unless_enforced(context, vf)
         raise
-    if context.hooks.may_have_other_kind:
-        context.hooks.leave_other_tc_kind(str(vf.address), attachment.ifindex)
     open_mailbox(context, vf)
 
 

@@ -178,14 +178,14 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
             before, after = context.inventory.switches.get(step.name), step.after
             assert after is None or isinstance(after, Switch)
             switches[step.name] = after
-            records.append(operate.switch_record(before, after, actor))
+            records.append(operate.switch_record(context, before, after, actor))
     present = [switch for switch in switches.values() if switch]
     _check_groups(context, switches, steps)
     mtus = {switch.pf: context.inventory.mtu_bytes(switch.pf) for switch in present}
     vlans = operate.vlans_of_ports(context)
     former = {vf.address: vf.attachment for vf in context.inventory.vfs.values()}
     attachments = _changed_attachments(context, steps, switches)
-    records += [operate.adapter_record(former[vf], after, actor, "apply") for vf, after in attachments.items()]
+    records += [operate.adapter_record(context, former[vf], after, actor, "apply") for vf, after in attachments.items()]
     yield from operate.leave_xdp_for(context, present)
     commit(context, Change(switches=switches, attachments=attachments), records)
     yield from operate.settle_ports(context, vlans, {**mtus})
@@ -230,7 +230,7 @@ def _put_pf(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
         _shrink_check(context, spec)
     wire = f"uplink {spec.uplink or 'none'}, own sources from the wire: {spec.wire_own_source}"
     request = f"set PF {spec.name}: {wire}, {spec.num_vfs} VFs"
-    record = record_of("", "", actor, request, Outcome.GRANTED)
+    record = record_of(context, "", "", actor, request, Outcome.GRANTED)
     number = former.number if former else inventory.free_pf_number()
     if former and former.spec.uplink == spec.uplink:
         commit(context, Change(pfs={spec.name: replace(former, spec=spec)}), [record])
@@ -245,7 +245,7 @@ def _put_pf(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
         if link:
             uplinks.connect(context, inventory.pf(spec.name), link)
     except FAULTS:
-        undone = record_of("", "", actor, f"{request}: undone", Outcome.FAILED)
+        undone = record_of(context, "", "", actor, f"{request}: undone", Outcome.FAILED)
         commit(context, Change(pfs={spec.name: former}), [undone])
         _return_uplink(context, former)
         raise
@@ -272,6 +272,6 @@ def _remove_pf(context: Context, name: str, actor: Actor) -> Steps[None]:
     for vf in context.inventory.vfs_of_pf(name):
         yield from lifecycle.detach(context, vf.address, actor)
     uplinks.give_back(context, pf)
-    record = record_of("", "", actor, f"remove PF {name}", Outcome.GRANTED)
+    record = record_of(context, "", "", actor, f"remove PF {name}", Outcome.GRANTED)
     commit(context, Change(pfs={name: None}), [record])
     withdraw_uplink(context, pf)

@@ -128,11 +128,12 @@ def _record_of(lane: Lane, found: _Sum) -> AuditRecord:
     count, since = found.outcomes.total(), datetime.fromtimestamp(found.first.time, tz=UTC)
     pretended = found.outcomes[Outcome.PRETENDED]
     what = "changes granted" if lane is Lane.CHANGES else "requests refused"
+    outcome = next(iter(found.outcomes)) if len(found.outcomes) == 1 else Outcome.REFUSED
     some = f" ({pretended:,} of them pretended)" if pretended else ""
     return replace(
         found.last,
         request=f"suppressed: {count:,} {what}{some} since {since:%Y-%m-%dT%H:%M:%SZ}",
         rule=f"audit budget: {lane.value[0]} a second",
-        outcome=Outcome.GRANTED if lane is Lane.CHANGES else Outcome.REFUSED,
+        outcome=outcome,
         before=found.first.before,
     )

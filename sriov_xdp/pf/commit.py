@@ -94,17 +94,19 @@ def _with_withdrawals(context: Context, change: Change) -> tuple[Change, list[Au
                 ended[address] = None
                 text = "%s: mac_changes is reject now: %s goes back to %s"
                 _log.warning(text, address, vf.device.effective_mac, vf.device.admin_mac)
-                records.append(_withdrawal(vf))
+                records.append(_withdrawal(context, vf))
     finally:
         context.inventory.restore(former)
     resets = {vf: None for vf, kept in former.vfs.items() if kept and _changes_admin_mac(change, vf, kept[1].admin_mac)}
     return replace(change, devices={**resets, **ended, **change.devices}), records
 
 
-def _withdrawal(vf: AttachedVf) -> AuditRecord:
+def _withdrawal(context: Context, vf: AttachedVf) -> AuditRecord:
     rule, guest = "mac_changes: reject", vf.attachment.spec.guest
     before, after = f"{vf.device.effective_mac}, {len(vf.device.filters)} more", str(vf.device.admin_mac)
-    return record_of(str(vf.address), guest, SELF, "grants withdrawn", Outcome.GRANTED, rule=rule, before=before, after=after)
+    return record_of(
+        context, str(vf.address), guest, SELF, "grants withdrawn", Outcome.GRANTED, rule=rule, before=before, after=after
+    )
 
 
 def _accepts_no_grants(context: Context, vf: AttachedVf) -> bool:

@@ -72,6 +72,8 @@ class Context:
     hooks: Hooks
     instance: str
     jumbo_xdp: JumboXdp
+    clock: Callable[[], float] = time.monotonic  # seconds, only forward
+    wall_clock: Callable[[], float] = time.time  # seconds since the epoch, for people
     turns: Turns = field(default_factory=Turns)
     is_applying: bool = False
     needs_publish: bool = False
@@ -82,11 +84,20 @@ class Context:
 
 
 def record_of(
-    vf: str, guest: str, actor: Actor, request: str, outcome: Outcome, *, rule: str = OPERATOR, before: str = "", after: str = ""
+    context: Context,
+    vf: str,
+    guest: str,
+    actor: Actor,
+    request: str,
+    outcome: Outcome,
+    *,
+    rule: str = OPERATOR,
+    before: str = "",
+    after: str = "",
 ) -> AuditRecord:
     """An audit record with the present time."""
     return AuditRecord(
-        time=time.time(),
+        time=context.wall_clock(),
         vf=vf,
         guest=guest,
         peer_pid=actor.pid,

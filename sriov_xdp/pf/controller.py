@@ -8,8 +8,6 @@
 Only step 5 changes anything, and only after a Grant.
 """
 
-import time
-
 from sriov_xdp.datapath.abi import DROPS, MAX_FDB_ENTRIES, Counters
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.mailbox import codec
@@ -62,40 +60,40 @@ class Controller:
 
     def serve(self, vf: AttachedVf, session: Session, ask: Ask, actor: Actor) -> list[bytes]:
         """Carries out one valid request; returns the messages to send back, none for a reset."""
-        started = time.perf_counter()
+        started = self._context.clock()
         request = ask.request
         match request:
             case GetResources():
                 mtu_bytes = self._context.inventory.mtu_bytes(vf.address.pf)
                 answers = [session.activate(request, vf.device.effective_mac.octets, mtu_bytes), codec.encode_event(link_event(vf))]
-                outcome = "accepted"
+                outcome = Outcome.GRANTED
             case GetStats():
                 counted = self._context.tables.counters_of(slot_of(vf))
-                answers, outcome = [codec.encode_reply(ask.opcode, Status.SUCCESS, stats_of(counted))], "accepted"
+                answers, outcome = [codec.encode_reply(ask.opcode, Status.SUCCESS, stats_of(counted))], Outcome.GRANTED
             case Version():
                 raise ValueError("VERSION: the session answers it itself")
             case AddAddressList() | DelAddressList() | Reset():
                 status, outcome = self.configure(vf, request, actor)
                 answers = [] if isinstance(request, Reset) else [codec.encode_reply(ask.opcode, status)]
-        self._metrics.count_request(vf.address, ask.opcode, outcome, time.perf_counter() - started)
+        self._metrics.count_request(vf.address, ask.opcode, outcome, self._context.clock() - started)
         return answers
 
-    def configure(self, vf: AttachedVf, request: DeviceRequest, actor: Actor) -> tuple[Status, str]:
+    def configure(self, vf: AttachedVf, request: DeviceRequest, actor: Actor) -> tuple[Status, Outcome]:
         """Steps 3 to 5 for a request that would change the device. Returns what the guest hears, and the outcome."""
         asked = _to_vswitch(request)
         try:
-            decision = decide(asked, self._context.inventory.port_view(vf), time.monotonic())
+            decision = decide(asked, self._context.inventory.port_view(vf), self._context.clock())
             self._metrics.count_decision(decision)
             match decision:
                 case Grant():
                     self._grant(vf, asked, decision, actor)
-                    return Status.SUCCESS, "accepted"
+                    return Status.SUCCESS, Outcome.GRANTED
                 case Deny():
                     return self._deny(vf, asked, decision, actor)
         except (StoreError, DataPathError, PfError) as error:
             arguments = (vf.address, vf.attachment.spec.guest, _describe(asked), error)
             self._metrics.log_failure(vf.address, "%s of guest %s: %s: failed: %s", arguments)
-            return Status.ERR_NO_MEMORY, "failed"
+            return Status.ERR_NO_MEMORY, Outcome.FAILED
 
     def _grant(self, vf: AttachedVf, asked: ConfigurationRequest, grant: Grant, actor: Actor) -> None:
         before, after = vf.device, grant.device
@@ -104,6 +102,7 @@ class Controller:
             raise DataPathError(f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters")
         is_reset = isinstance(asked, ResetDevice)
         record = record_of(
+            self._context,
             str(vf.address),
             vf.attachment.spec.guest,
             actor,
@@ -122,30 +121,46 @@ class Controller:
             arguments = (vf.address, vf.attachment.spec.guest, before.effective_mac, after.effective_mac, grant.rule)
             self._metrics.log_change(vf.address, text, arguments)
 
-    def _deny(self, vf: AttachedVf, asked: ConfigurationRequest, deny: Deny, actor: Actor) -> tuple[Status, str]:
+    def _deny(self, vf: AttachedVf, asked: ConfigurationRequest, deny: Deny, actor: Actor) -> tuple[Status, Outcome]:
         """The device stays as it is. What the guest hears is policy too."""
         is_told = self._context.inventory.policy(vf).deny_reply is DenyReply.NACK
         outcome = Outcome.REFUSED if is_told else Outcome.PRETENDED
         guest, unchanged = vf.attachment.spec.guest, _show(vf.device)
         record = record_of(
-            str(vf.address), guest, actor, _describe(asked), outcome, rule=deny.rule, before=unchanged, after=unchanged
+            self._context,
+            str(vf.address),
+            guest,
+            actor,
+            _describe(asked),
+            outcome,
+            rule=deny.rule,
+            before=unchanged,
+            after=unchanged,
         )
         self._context.records.refused(record)
         text = "%s of guest %s: %s: refused by %s: %s; the device keeps %s, the guest was told %s"
         told = "so" if is_told else "that it worked; reset the interface in the guest to recover"
         arguments = (vf.address, guest, _describe(asked), deny.rule, deny.reason, vf.device.effective_mac, told)
         self._metrics.log_refusal(vf.address, text, arguments)
-        return (Status.ERR_ADMIN_QUEUE, "refused") if is_told else (Status.SUCCESS, "pretended")
+        return Status.ERR_ADMIN_QUEUE if is_told else Status.SUCCESS, outcome
 
     def refuse_invalid(self, vf: AttachedVf, opcode: int, fault: str, actor: Actor) -> None:
         """A message that the session refused: counted, recorded within the guest's budget, nothing else happened."""
         guest, unchanged = vf.attachment.spec.guest, _show(vf.device)
         request = f"opcode {opcode}: {fault}"
         record = record_of(
-            str(vf.address), guest, actor, request, Outcome.REFUSED, rule="virtchnl", before=unchanged, after=unchanged
+            self._context,
+            str(vf.address),
+            guest,
+            actor,
+            request,
+            Outcome.INVALID,
+            rule="virtchnl",
+            before=unchanged,
+            after=unchanged,
         )
         self._context.records.refused(record)
-        self._metrics.count_request(vf.address, opcode, "invalid", 0.0)
+        self._metrics.count_request(vf.address, opcode, Outcome.INVALID, 0.0)
         self._metrics.log_refusal(vf.address, "%s of guest %s: %s", (vf.address, guest, request))
 
 

@@ -1,30 +1,34 @@
-"""Why an operator's command was not carried out. The class tells the kind of failure, the text subject, observation and
-remedy."""
+"""Why an operator's command was not carried out. The class tells the kind of failure and the exit code, the text subject,
+observation and remedy."""
 
-from sriov_xdp.datapath.errors import DataPathError
-from sriov_xdp.host.errors import HostError
-from sriov_xdp.store.errors import StoreError
+from sriov_xdp.faults import Fault
 
 
-class PfError(Exception):
+class PfError(Fault):
     """Base; by itself: the host or the data path failed."""
 
 
 class NotFound(PfError):
     """The command names something that is not there."""
 
+    exit_code = 3
+
 
 class Refused(PfError):
     """The policy does not allow it."""
 
+    exit_code = 4
+
 
 class Conflict(PfError):
     """It contradicts what is there, or another change is under way."""
+
+    exit_code = 5
 
 
 class Invalid(PfError):
     """The command itself makes no sense."""
 
 
-FAULTS = (HostError, DataPathError, PfError, StoreError, OSError)
+FAULTS = (Fault, OSError)
 """What may go wrong with one object while the others are served on."""

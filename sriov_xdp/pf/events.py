@@ -142,7 +142,7 @@ class HostEvents:
         in_service = [vf for vf in self._context.inventory.vfs.values() if vf.stage is Stage.IN_SERVICE]
         wanted = {f"{vf.address}_xdp" for vf in in_service if vf.active is Datapath.XDP}
         if self._context.hooks.has_tcx:
-            wanted |= {f"{vf.address}_tc" for vf in in_service}
+            wanted |= {f"{vf.address}_tc" for vf in in_service if vf.is_settled}
             wanted |= {f"{uplinks.link_name(pf)}_tc" for pf in self._context.inventory.pfs.values() if pf.uplink}
         with_xdp = (pf for pf in self._context.inventory.pfs.values() if pf.uplink and pf.uplink.xdp_mode is XdpMode.NATIVE)
         return wanted | {f"{uplinks.link_name(pf)}_xdp" for pf in with_xdp}

@@ -1,8 +1,9 @@
 """Programs on devices: which kind runs where, by tcx link where the kernel has them, by clsact filter otherwise.
 
-The tc program is on every port, always, attached first; XDP comes on top. Nothing here is believed for having been done once:
-missing() asks the kernel. Attaching makes the kernel wait, so it runs beside the writer where guests are being served. For the
-pf package.
+The tc program is on every port, always, attached first; XDP comes on top. A port is held by a filter first, which is there at
+once, where a tcx link waits for a grace period of RCU with every other change of a device behind it; it is settled later
+(settling), when the link takes the filter's place: the link's program runs first, so no frame passes between the two. Nothing
+here is believed for having been done once: missing() asks the kernel. For the pf package.
 """
 
 from sriov_xdp.datapath import libbpf
@@ -13,30 +14,37 @@ from sriov_xdp.host import clsact
 VF_TC, VF_XDP = "tc_vf", "xdp_vf"
 _UPLINK_PROGRAMS = ("tc_uplink", "xdp_uplink")
 TC_PROGRAMS = ("tc_vf", "tc_uplink")  # by which a filter is known as ours
-TC_KIND, TCX, CLSACT = "tc", "tcx", "clsact"  # how tc programs are attached, as the state says it to the next start
 
 
 class Hooks:
-    """Of one folder of pins. has_tcx: how tc programs are attached; former_kind: how an earlier run did, None when nobody said."""
+    """Of one folder of pins. has_tcx: how tc programs are attached in the end."""
 
-    def __init__(self, pins: Pins, *, has_tcx: bool, former_kind: str | None) -> None:
+    def __init__(self, pins: Pins, *, has_tcx: bool) -> None:
         self._pins = pins
         self.has_tcx = has_tcx
-        # Whether devices may have programs of the other kind. Filters must be asked for, half a millisecond each, and do no harm
-        # behind a link; a link is a name, and would come before a filter.
-        self.may_have_other_kind = not has_tcx or former_kind != self.tc_kind
 
-    @property
-    def tc_kind(self) -> str:
-        """How tc programs are attached, in a word."""
-        return TCX if self.has_tcx else CLSACT
-
-    def attach_tc(self, name: str, program: str, ifindex: int) -> None:
-        """The tc program on a device. Raises DataPathError, HostError."""
-        if self.has_tcx:
+    def hold(self, name: str, program: str, ifindex: int) -> None:
+        """This build's tc program on a device, without a wait: in the link that is there, else by a filter. Raises
+        DataPathError, HostError."""
+        if self._pins.is_on(f"{name}_tc", ifindex):
             self._pins.attach(f"{name}_tc", program, ifindex, AttachType.TCX_INGRESS)
         else:
             clsact.attach(ifindex, self._pins.program_fd(program), program, TC_PROGRAMS)
+
+    def settle(self, name: str, program: str, ifindex: int) -> None:
+        """The tc program by the kind that is meant, and by no other. Makes the kernel wait. Raises DataPathError, HostError;
+        then the device is held as it was."""
+        if self.has_tcx:
+            self._pins.attach(f"{name}_tc", program, ifindex, AttachType.TCX_INGRESS)
+            clsact.detach(ifindex, TC_PROGRAMS)
+        else:
+            clsact.attach(ifindex, self._pins.program_fd(program), program, TC_PROGRAMS)
+            self._pins.detach(f"{name}_tc")
+
+    def is_settled(self, name: str, ifindex: int) -> bool:
+        """Whether settle() has nothing to do. A filter that a run left behind a link, as it died between the two, is not looked
+        for: it does nothing there. Raises DataPathError."""
+        return self._pins.is_on(f"{name}_tc", ifindex) is self.has_tcx
 
     def attach_xdp(self, name: str, program: str, ifindex: int) -> None:
         """The XDP program in a device's driver. Raises DataPathError."""
@@ -60,21 +68,11 @@ class Hooks:
         self._pins.detach(f"{name}_xdp")
         self._pins.detach(f"{name}_tc")
 
-    def leave_other_tc_kind(self, name: str, ifindex: int) -> None:
-        """When an earlier run attached its tc programs the other way."""
-        if self.has_tcx:
-            clsact.detach(ifindex, TC_PROGRAMS)
-        else:
-            self._pins.detach(f"{name}_tc")
-
     def missing(self, name: str, tc_program: str, xdp_program: str | None, ifindex: int) -> list[str]:
         """Which of the programs that must run on a device do not, as the kernel says. Raises DataPathError, HostError."""
         found = []
-        if self.has_tcx:
-            runs_tc = self._pins.runs(f"{name}_tc", tc_program, ifindex)
-        else:
-            runs_tc = clsact.program_ids(ifindex).get(tc_program) == self._pins.id_of(tc_program)
-        if not runs_tc:
+        running = self._pins.program_on(f"{name}_tc", ifindex) or clsact.program_ids(ifindex).get(tc_program)
+        if running != self._pins.id_of(tc_program):
             found.append(tc_program)
         if xdp_program and not self._pins.runs(f"{name}_xdp", xdp_program, ifindex):
             found.append(xdp_program)

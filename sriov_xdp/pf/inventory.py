@@ -113,14 +113,16 @@ class Stage(Enum):
 
 @dataclass(slots=True)
 class AttachedVf:
-    """A VF in use. active: the program kind that is attached now, and why. cut_for_loop_with: the other VF of a loop through the
-    guest, because of which this one takes no part in floods."""
+    """A VF in use. active: the program kind that is attached now, and why. is_settled: whether its tc program is attached by the
+    kind of hook that is meant. cut_for_loop_with: the other VF of a loop through the guest, because of which this one takes no
+    part in floods."""
 
     attachment: Attachment
     device: Device
     active: Datapath
     active_reason: str
     stage: Stage = Stage.PLANNED
+    is_settled: bool = False
     has_carrier: bool = True
     guest_runs_xdp: bool = False
     is_restless: bool = False  # its guest's XDP program comes and goes, and is not followed until it rests

@@ -49,7 +49,9 @@ def attach(context: Context, spec: AdapterSpec, vf: VfAddress | None, actor: Act
     _validate(context, spec, vf, switch.pf)
     with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
         attachment = _plan_attachment(context, spec, vf, new_namespace)
-        record = record_of(str(vf), spec.guest, actor, f"attach {spec.interface}", Outcome.GRANTED, after=_describe(attachment))
+        record = record_of(
+            context, str(vf), spec.guest, actor, f"attach {spec.interface}", Outcome.GRANTED, after=_describe(attachment)
+        )
         commit(context, Change(attachments={vf: attachment}), [record], {"generation": str(attachment.generation)})
         undo.callback(_forget, context, vf, actor)
         attached = context.inventory.attached(vf)
@@ -178,7 +180,7 @@ def _forget(context: Context, vf: VfAddress, actor: Actor) -> None:
     if vf not in context.inventory.vfs:
         return
     spec = context.inventory.vfs[vf].attachment.spec
-    record = record_of(str(vf), spec.guest, actor, f"attach {spec.interface}: undone", Outcome.FAILED)
+    record = record_of(context, str(vf), spec.guest, actor, f"attach {spec.interface}: undone", Outcome.FAILED)
     commit(context, Change(attachments={vf: None}), [record])
 
 
@@ -192,7 +194,7 @@ def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach
     it was."""
     attached = context.inventory.attached(vf)
     attachment, spec = attached.attachment, attached.attachment.spec
-    record = record_of(str(vf), spec.guest, actor, request, Outcome.GRANTED, before=_describe(attachment))
+    record = record_of(context, str(vf), spec.guest, actor, request, Outcome.GRANTED, before=_describe(attachment))
     commit(context, Change(attachments={vf: None}), [record], leaving.note(attachment))
     context.mailboxes.close(vf)
     try:

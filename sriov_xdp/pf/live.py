@@ -63,7 +63,7 @@ def put_in_service(context: Context, attached: AttachedVf) -> Steps[None]:
     name, before = str(attached.address), dict(attached.guest_features_before)
 
     def attach_and_open(links: Links) -> dict[str, bool]:
-        hooks.attach_tc(name, VF_TC, attachment.ifindex)
+        hooks.hold(name, VF_TC, attachment.ifindex)
         changed = _enter_xdp(context, links, attachment, before) if active is Datapath.XDP else before
         if active is not Datapath.XDP:
             hooks.detach_xdp(name)
@@ -72,7 +72,17 @@ def put_in_service(context: Context, attached: AttachedVf) -> Steps[None]:
 
     attached.guest_features_before = yield from beside(context, attach_and_open)
     attached.active, attached.active_reason = active, reason
+    attached.is_settled = hooks.is_settled(name, attachment.ifindex)
     attached.stage = Stage.IN_SERVICE
+
+
+def settle(context: Context, attached: AttachedVf) -> Steps[None]:
+    """The link that a working VF is meant to have takes the place of its filter, or the reverse. Raises DataPathError, HostError;
+    then it is held as it was."""
+    if context.inventory.vfs.get(attached.address) is attached and attached.stage is Stage.IN_SERVICE:
+        name, ifindex = str(attached.address), attached.attachment.ifindex
+        yield from beside(context, lambda _links: context.hooks.settle(name, VF_TC, ifindex))
+        attached.is_settled = True
 
 
 def set_active(context: Context, attached: AttachedVf, wanted: tuple[Datapath, str] | None = None) -> Steps[None]:

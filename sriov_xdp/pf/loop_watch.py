@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from sriov_xdp.datapath.probes import probe
 from sriov_xdp.host.errors import HostError
@@ -32,10 +33,11 @@ def _open_socket() -> ProbeSocket | None:
 
 
 class LoopWatch:
-    """Writer thread only."""
+    """Writer thread only. clock_ns: the clock of the programs' returns, CLOCK_MONOTONIC."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._context = context
+        self._clock_ns = clock_ns
         self._loops = Loops(nonce=secrets.randbits(64))
         self._socket = _open_socket()
 
@@ -47,7 +49,7 @@ class LoopWatch:
         ports = [self._port(vf) for vf in vfs.values()]
         returns = {slot: self._context.tables.probe_return(slot) for slot in self._loops.watched() if slot in vfs}
         noted = {slot: found for slot, found in returns.items() if found is not None}
-        findings = self._loops.look(ports, noted, time.monotonic_ns())
+        findings = self._loops.look(ports, noted, self._clock_ns())
         for cut in findings.cuts:
             self._cut(vfs[cut.slot], vfs[cut.other])
         for slot in findings.healed:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sriov_xdp.mailbox.messages import Opcode
 from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.log_budget import BudgetedLog, LogKind
+from sriov_xdp.store.audit import Outcome
 from sriov_xdp.vswitch.decision import Decision, Grant
 
 _log = logging.getLogger("sriov_xdp.pf")
@@ -43,16 +44,16 @@ class Histogram:
 class RequestMetrics:
     """Written by the writer thread, read by a scrape."""
 
-    requests: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)  # pf, vf, opcode, outcome
+    requests: Counter[tuple[str, str, str, Outcome]] = field(default_factory=Counter)  # pf, vf, opcode, outcome
     decisions: Counter[tuple[str, str]] = field(default_factory=Counter)  # rule, decision
     durations: Histogram = field(default_factory=lambda: Histogram(DURATION_BUCKETS_SECONDS))  # by opcode
     log: BudgetedLog = field(default_factory=lambda: BudgetedLog(_log))
 
-    def count_request(self, vf: VfAddress, opcode: int, outcome: str, seconds: float) -> None:
+    def count_request(self, vf: VfAddress, opcode: int, outcome: Outcome, seconds: float) -> None:
         """One message of a guest."""
         name = _OPCODE_NAMES.get(opcode, "unknown")
         self.requests[vf.pf, str(vf), name, outcome] += 1
-        if outcome != "invalid":
+        if outcome is not Outcome.INVALID:
             self.durations.observe(name, seconds)
 
     def count_decision(self, decision: Decision) -> None:

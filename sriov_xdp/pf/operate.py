@@ -33,19 +33,19 @@ class SettingsChange:
         return self.inherited - {"vlan"}
 
 
-def switch_record(before: Switch | None, after: Switch | None, actor: Actor) -> AuditRecord:
+def switch_record(context: Context, before: Switch | None, after: Switch | None, actor: Actor) -> AuditRecord:
     """A switch that comes, changes or goes."""
     shown = after or before
     assert shown is not None
     request = f"{'set' if after else 'remove'} switch {shown.name}"
     texts = [json.dumps(switch_to_json(switch)) if switch else "" for switch in (before, after)]
-    return record_of("", "", actor, request, Outcome.GRANTED, before=texts[0], after=texts[1])
+    return record_of(context, "", "", actor, request, Outcome.GRANTED, before=texts[0], after=texts[1])
 
 
-def adapter_record(before: Attachment, after: Attachment, actor: Actor, request: str) -> AuditRecord:
+def adapter_record(context: Context, before: Attachment, after: Attachment, actor: Actor, request: str) -> AuditRecord:
     """An adapter whose settings change."""
     texts = attachment_to_text(before), attachment_to_text(after)
-    return record_of(str(after.vf), after.spec.guest, actor, request, Outcome.GRANTED, before=texts[0], after=texts[1])
+    return record_of(context, str(after.vf), after.spec.guest, actor, request, Outcome.GRANTED, before=texts[0], after=texts[1])
 
 
 def put_switch(context: Context, switch: Switch, actor: Actor) -> Steps[None]:
@@ -53,7 +53,7 @@ def put_switch(context: Context, switch: Switch, actor: Actor) -> Steps[None]:
     before = context.inventory.switches.get(switch.name)
     vlans = vlans_of_ports(context)
     yield from leave_xdp_for(context, [switch])
-    commit(context, Change(switches={switch.name: switch}), [switch_record(before, switch, actor)])
+    commit(context, Change(switches={switch.name: switch}), [switch_record(context, before, switch, actor)])
     yield from settle_ports(context, vlans, {switch.pf: before.mtu_bytes if before else None})
 
 
@@ -109,7 +109,7 @@ def set_port(context: Context, vf: VfAddress, change: SettingsChange, actor: Act
         lifecycle.check_overrides(context, f"port {vf}", replace(attached.attachment.spec, overrides=asked))
     except Refused:
         names = ", ".join(sorted(asked.kinds()))
-        record = record_of(str(vf), attached.attachment.spec.guest, actor, f"set port: {names}", Outcome.REFUSED)
+        record = record_of(context, str(vf), attached.attachment.spec.guest, actor, f"set port: {names}", Outcome.REFUSED)
         context.database.write_record(record)
         raise
     vlan = None if "vlan" in change.inherited else change.vlan or present.vlan
@@ -148,13 +148,13 @@ def change_adapter(context: Context, attached: AttachedVf, spec: AdapterSpec, ac
     """One adapter in place. Raises NotFound, Refused, Conflict, StoreError; then it is as it was."""
     former = attached.attachment
     changed = changed_attachment(context, attached, spec)
-    commit(context, Change(attachments={attached.address: changed}), [adapter_record(former, changed, actor, request)])
+    commit(context, Change(attachments={attached.address: changed}), [adapter_record(context, former, changed, actor, request)])
     try:
         yield from live.change_live(context, attached, former)
     except FAULTS:
         if spec.datapath is not former.spec.datapath and attached.attachment == changed:
             back = replace(changed, spec=replace(changed.spec, datapath=former.spec.datapath))
-            undone = adapter_record(changed, back, actor, f"{request}: undone, the data path could not change")
+            undone = adapter_record(context, changed, back, actor, f"{request}: undone, the data path could not change")
             commit(context, Change(attachments={attached.address: back}), [undone])
         raise
 
@@ -181,5 +181,7 @@ def reset_vf(context: Context, vf: VfAddress, actor: Actor) -> None:
     """The operator's reset. Raises NotFound."""
     attached = context.inventory.attached(vf)
     before, after = str(attached.device.effective_mac), str(attached.device.admin_mac)
-    record = record_of(str(vf), attached.attachment.spec.guest, actor, "reset", Outcome.GRANTED, before=before, after=after)
+    record = record_of(
+        context, str(vf), attached.attachment.spec.guest, actor, "reset", Outcome.GRANTED, before=before, after=after
+    )
     commit(context, Change(devices={vf: None}), [record])

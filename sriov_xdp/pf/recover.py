@@ -23,7 +23,6 @@ from sriov_xdp.pf import applied_files
 from sriov_xdp.pf.commit import device_to_text
 from sriov_xdp.pf.device_marks import read_host_mark
 from sriov_xdp.pf.errors import Conflict, Invalid
-from sriov_xdp.pf.hooks import CLSACT, TC_KIND, TCX
 from sriov_xdp.pf.in_force import MarkedPort, group_of, overrides_of
 from sriov_xdp.pf.intent import (
     AdapterSpec,
@@ -227,11 +226,9 @@ def _write(
         number = numbers[spec.name] if spec.name in numbers else next(free)
         documents.append(Change(kind="pf", name=spec.name, body=pf_to_text(_pf(spec, number))))
     documents += [Change(kind="attachment", name=str(one.vf), body=attachment_to_text(one)) for one in attachments]
-    has_tcx = any((places.bpffs / LINKS).glob("*_tc"))
     meta = {
         "instance": instance,
         "boot_id": boot_id(),
-        TC_KIND: TCX if has_tcx else CLSACT,
         "generation": str(max([0, *(one.generation for one in attachments)])),
         applied_files.STARTED_WITH: applied_files.RECOVERED,
         applied_files.APPLIED: fingerprint,

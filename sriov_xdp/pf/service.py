@@ -8,7 +8,6 @@ import logging
 import os
 import secrets
 import selectors
-import time
 from concurrent.futures import Future
 from typing import Any
 
@@ -28,7 +27,7 @@ from sriov_xdp.pf.context import Actor, Context, Steps
 from sriov_xdp.pf.controller import Controller
 from sriov_xdp.pf.events import HostEvents
 from sriov_xdp.pf.guest_records import GuestRecords
-from sriov_xdp.pf.hooks import TC_KIND, Hooks
+from sriov_xdp.pf.hooks import Hooks
 from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.inventory import Inventory
 from sriov_xdp.pf.lasting_fault import LastingFault
@@ -39,6 +38,8 @@ from sriov_xdp.pf.mailboxes import Complain, Mailboxes, Serve
 from sriov_xdp.pf.metrics import RequestMetrics
 from sriov_xdp.pf.places import Places, lock
 from sriov_xdp.pf.presence import open_own_state, require_state
+from sriov_xdp.pf.settling import LOOK_SECONDS as SETTLING_SECONDS
+from sriov_xdp.pf.settling import Settling
 from sriov_xdp.pf.writer import Source, TurnKind, WriterLoop
 from sriov_xdp.store.errors import StoreError
 
@@ -64,6 +65,7 @@ class PfService:
         self.context: Context
         self.events: HostEvents
         self.loop_watch: LoopWatch
+        self.settling: Settling
         self.was_compiled = False
         self.is_first_start = False
         self._checkpoint_fault = LastingFault(what="state: checkpoint")
@@ -93,11 +95,7 @@ class PfService:
             database=database,
             records=GuestRecords(database),
             mailboxes=self.mailboxes,
-            hooks=Hooks(
-                pins,
-                has_tcx=pins.supports_tcx() if self._use_tcx is None else self._use_tcx,
-                former_kind=database.meta(TC_KIND),
-            ),
+            hooks=Hooks(pins, has_tcx=pins.supports_tcx() if self._use_tcx is None else self._use_tcx),
             instance=instance or secrets.token_hex(4),
             jumbo_xdp=self._jumbo_xdp,
         )
@@ -107,6 +105,7 @@ class PfService:
         adoption.adopt(self.context)
         self.events.on_links()  # what was queued while there was nobody to hear it is old by now
         self.loop_watch = LoopWatch(self.context)
+        self.settling = Settling(self.context, self.metrics.log)
         self._set_timers()
 
     def _start_verb(self, steps: Steps[object]) -> None:
@@ -150,6 +149,7 @@ class PfService:
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
         self.loop.every(_RETRY_SECONDS, self.events.retry)
         self.loop.every(LOOK_SECONDS, self.loop_watch.look)
+        self.loop.every(SETTLING_SECONDS, self.settling.look)
         self.loop.every(_SETTLE_SECONDS, self.mailboxes.close_idle)
         watchdog_seconds = systemd.watchdog_interval_seconds()
         if watchdog_seconds:
@@ -158,9 +158,9 @@ class PfService:
     def _checkpoint(self) -> None:
         try:
             self.context.database.checkpoint()
-            text = self._checkpoint_fault.worked(time.monotonic())
+            text = self._checkpoint_fault.worked(self.context.clock())
         except StoreError as error:  # idle work; the next round tries again
-            text = self._checkpoint_fault.struck(error, time.monotonic())
+            text = self._checkpoint_fault.struck(error, self.context.clock())
         if text:
             _log.warning("%s", text)
         give_memory_back()

@@ -75,6 +75,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
             "mode": spec.datapath.value,
             "active": vf.active.value,
             "reason": vf.active_reason,
+            "settled": vf.is_settled,
             "guest_runs_xdp": vf.guest_runs_xdp,
             "switches": context.mode_switches.get(address, 0),
         },

@@ -7,12 +7,14 @@ OPERATOR = "operator"  # the rule of what the operator, or the PF itself, did
 
 
 class Outcome(StrEnum):
-    """GRANTED; REFUSED: and the asker was told; PRETENDED: and the asker was told that it worked;
-    FAILED: allowed, but it could not be done, and what had begun was undone."""
+    """What came of a request, the same words in audit and metrics. GRANTED; REFUSED: and the asker was told; PRETENDED: and the
+    asker was told that it worked; INVALID: no request that the protocol knows, or not now; FAILED: allowed, but it could not be
+    done, and what had begun was undone."""
 
     GRANTED = "granted"
     REFUSED = "refused"
     PRETENDED = "pretended"
+    INVALID = "invalid"
     FAILED = "failed"
 
 

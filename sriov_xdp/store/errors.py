@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from sriov_xdp.faults import Fault
 
-class StoreError(Exception):
+
+class StoreError(Fault):
     """State could not be read or written; nothing was changed. The text names file, observation and remedy."""
 
 

@@ -265,7 +265,7 @@ def test_metrics_pass_the_linter(scene: Scene) -> None:
     for line in (
         'sriovxdp_vf_link_up{pf="pf0",vf="pf0vf0"} 1.0',
         'sriovxdp_vf_drops_total{direction="tx",pf="pf0",reason="spoof_mac",vf="pf0vf0"}',
-        'sriovxdp_mailbox_requests_total{opcode="add_eth_addr",outcome="accepted",pf="pf0",vf="pf0vf0"} 1.0',
+        'sriovxdp_mailbox_requests_total{opcode="add_eth_addr",outcome="granted",pf="pf0",vf="pf0vf0"} 1.0',
         'sriovxdp_mailbox_request_duration_seconds_count{opcode="add_eth_addr"} 1.0',
         'sriovxdp_map_capacity_entries{map="fdb"} 16384.0',
     ):

@@ -149,6 +149,7 @@ def test_mailbox_squatted_at_the_restart_opens_when_the_name_is_free(scene: Scen
     assert "UP" not in _flags(representor), "who squats its mailbox is held to the rest"
     scene.daemon.ask("vf", "set", "pf0vf0", "--link-state", "auto")
     pin = scene.daemon.bpffs / "links" / "pf0vf0_tc"
+    scene.daemon.settle()
     pin.unlink()
     wait_until(pin.exists, "its program is attached again")
     wait_until(lambda: "UP" in _flags(representor), "and the port open")

@@ -45,12 +45,15 @@ DONE = [
     ("before", "sriov_xdp.host.links:Links.silence"),
     ("after", f"{VETH}prepare"),
     ("after", "sriov_xdp.pf.mailboxes:Mailboxes.open"),
-    ("before", f"{HOOKS}attach_tc"),
-    ("after", f"{HOOKS}attach_tc"),
+    ("before", f"{HOOKS}hold"),
+    ("after", f"{HOOKS}hold"),
     ("after", f"{VETH}enter_xdp"),
     ("after", f"{HOOKS}attach_xdp"),
     ("before", f"{VETH}open_port"),
     ("after", f"{VETH}open_port"),
+    ("before", f"{HOOKS}settle"),
+    ("before", "sriov_xdp.host.clsact:detach"),
+    ("after", f"{HOOKS}settle"),
 ]
 DETACHING = [
     ("after", f"{LIFECYCLE}commit"),
@@ -93,8 +96,10 @@ class Scene:
 
     def assert_no_open_port(self) -> None:
         """Up, only with a program that holds what comes in."""
+        has_link = (self.daemon.bpffs / "links" / "pf0vf0_tc").exists()
         for link in self.links():
-            assert "UP" not in link["flags"] or (self.daemon.bpffs / "links" / "pf0vf0_tc").exists()
+            filters = run("tc", "-n", self.host.name, "filter", "show", "dev", link["ifname"], "ingress", check=False)
+            assert "UP" not in link["flags"] or has_link or "tc_vf" in filters
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +121,7 @@ def test_attaching(scene: Scene, moment: str, place: str) -> None:
         assert ("free", scene.empty) == (state, scene.leavings())
     else:
         assert "attached" == state
+        scene.daemon.settle()
         assert ["pf0vf0_tc", "pf0vf0_xdp"] == [pin for pin in scene.leavings()[1] if pin.startswith("pf0vf0")]
         assert ["pf0vf0"] == scene.guest.vf("list")
         assert scene.guest.vf("status")["agree"]

@@ -34,6 +34,7 @@ class Scene:
             {"guest": self.two.name, "port_group": "lan", "datapath": "xdp"},
         ]
         self.daemon: Daemon = lab.daemon(host_config(self.uplink, guests, LAN), *extra)
+        self.daemon.settle()
         for place, host, device in ((self.one, 1, "eth0"), (self.two, 2, "eth0"), (self.wire, 99, "w0")):
             place.address(host, device)
 
@@ -157,6 +158,8 @@ def test_pin_that_is_removed_while_the_daemon_is_away(scene: Scene, pin: str) ->
     scene.daemon.stop()
     (scene.links / pin).unlink()
     scene.daemon.start()
+    scene.assert_all_reach_all()
+    scene.daemon.settle()
     assert is_attached(scene.links / pin)
     scene.assert_all_reach_all()
 

@@ -232,7 +232,7 @@ def test_changes_that_are_granted_without_end_do_not_fill_the_log(scene: Scene) 
     assert (
         400
         == scene.metric(
-            f'sriovxdp_mailbox_requests_total{{opcode="add_eth_addr",outcome="accepted",pf="pf0",vf="{scene.vf["eth0"]}"}}'
+            f'sriovxdp_mailbox_requests_total{{opcode="add_eth_addr",outcome="granted",pf="pf0",vf="{scene.vf["eth0"]}"}}'
         )
         - 30 * OF_A_VF // 2
     )

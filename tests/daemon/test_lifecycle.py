@@ -271,6 +271,7 @@ def test_uplink_that_vanishes_and_returns_is_taken_again(scene: Scene) -> None:
 def test_clsact_serves_where_tcx_is_not_to_be_had() -> None:
     with Lab("cl") as lab:
         scene = Scene(lab, "--tc", "clsact")
+        scene.daemon.settle()
         assert "clsact" in run("tc", "qdisc", "show", "dev", scene.daemon.vf_of(scene.two.name)["representor"])
         assert not [path for path in (scene.daemon.bpffs / "links").iterdir() if path.name.endswith("_tc")]
         payload = b"y" * 300_000

@@ -339,7 +339,7 @@ def test_consent_is_to_what_was_shown(scene: Scene) -> None:
     text = Path(scene.file(document)).read_text()
     with pytest.raises(CommandFailed, match=f"remove adapter {late.name}/eth0") as refused:
         call(scene.daemon.run_dir, "apply", {"text": text, "consented": [f"remove adapter {name}/eth0"]})
-    assert (4, False) == (refused.value.code, f"{name}/eth0" in str(refused.value))
+    assert (4, False) == (refused.value.exit_code, f"{name}/eth0" in str(refused.value))
     assert name in {vf[1] for vf in scene.vfs()}
 
 

@@ -96,6 +96,7 @@ def test_a_guest_that_is_refused_without_end_does_not_fill_the_disk(scene: Scene
         assert ADMIN_QUEUE == two.addresses(ADD_ETH, NEW_MACS[1])
     assert "refused" == scene.daemon.ask("audit", "list", "--vf", "pf0vf1")[-1]["outcome"]
     records = wait_until(lambda: _with_sum(scene, "pf0vf0"), "the flood is summed up")
+    assert {"invalid"} == {record["outcome"] for record in records if record["rule"] == "virtchnl"}
     assert 3000 == told([record for record in records if record["rule"] == "virtchnl" or "refused since" in record["request"]])
     assert (
         'sriovxdp_mailbox_requests_total{opcode="add_eth_addr",outcome="invalid",pf="pf0",vf="pf0vf0"} 3000.0'

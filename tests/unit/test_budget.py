@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from records import CHANGE, MAC_A, MAC_B, NOON, REFUSAL, on
@@ -144,6 +145,21 @@ def test_a_sum_tells_how_many_were_told_that_it_worked() -> None:
     for outcome in (Outcome.PRETENDED, Outcome.REFUSED, Outcome.PRETENDED):
         budget.left_out(replace(REFUSAL, outcome=outcome), 0.0)
     assert ["suppressed: 3 requests refused (2 of them pretended) since 2025-06-15T15:06:40Z"] == requests(budget.due(1.0))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "outcome"),
+    [
+        ([Outcome.INVALID, Outcome.INVALID], Outcome.INVALID),
+        ([Outcome.PRETENDED], Outcome.PRETENDED),
+        ([Outcome.INVALID, Outcome.PRETENDED], Outcome.REFUSED),
+    ],
+)
+def test_a_sum_has_the_outcome_that_all_in_it_have(left_out: list[Outcome], outcome: Outcome) -> None:
+    budget = RecordBudget()
+    for one in left_out:
+        budget.left_out(replace(REFUSAL, outcome=one), 0.0)
+    assert [outcome] == [record.outcome for record in budget.due(1.0).values()]
 
 
 def test_guests_of_one_vf_are_summed_up_each_under_its_own_name() -> None:

@@ -76,7 +76,7 @@ def response(status: str, document: object) -> bytes:
 def failure(run_dir: Path, command: str) -> tuple[int, str]:
     with pytest.raises(CommandFailed) as failed:
         call(run_dir, command)
-    return failed.value.code, str(failed.value)
+    return failed.value.exit_code, str(failed.value)
 
 
 def test_an_answer_is_a_result(daemon: Daemon, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_request_that_is_refused_before_it_was_read_tells_why(daemon: Daemon, 
     daemon.serve(refuses)
     with pytest.raises(CommandFailed) as failed:
         call(tmp_path, "apply", {"text": "x" * 4_000_000})
-    assert (2, "request: too large") == (failed.value.code, str(failed.value))
+    assert (2, "request: too large") == (failed.value.exit_code, str(failed.value))
 
 
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH\r\n", response("200 OK", None)[:-4] + b"oops", b""])

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from records import COMMAND
+from records import COMMAND, NOON
 
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.datapath.marks import Marks
@@ -77,6 +77,7 @@ def context(tmp_path: Path) -> Iterator[Any]:
         records=GuestRecords(database),
         marks=Marks(tmp_path),
         mailboxes=SimpleNamespace(reset=lambda _vf: None),
+        wall_clock=lambda: NOON,
         needs_publish=False,
     )
     pf = PfEntry(spec=PfSpec(name="pf0", uplink=None, num_vfs=8), number=0)

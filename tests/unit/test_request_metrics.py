@@ -5,6 +5,7 @@ import pytest
 from sriov_xdp.mailbox.messages import Opcode
 from sriov_xdp.pf.intent import VfAddress
 from sriov_xdp.pf.metrics import DURATION_BUCKETS_SECONDS, RequestMetrics
+from sriov_xdp.store.audit import Outcome
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Deny, Device, Grant
 
@@ -16,18 +17,18 @@ VM1 = Device(admin_mac=MAC_VM1, effective_mac=MAC_VM1)
 def test_requests_are_counted_by_vf_opcode_and_outcome() -> None:
     counted = RequestMetrics()
     for vf, opcode, outcome in [
-        (VF_WEB, Opcode.ADD_ETH_ADDR, "accepted"),
-        (VF_WEB, Opcode.ADD_ETH_ADDR, "accepted"),
-        (VF_WEB, Opcode.ADD_ETH_ADDR, "pretended"),
-        (VF_WEB, Opcode.GET_STATS, "accepted"),
-        (VF_DB, Opcode.ADD_ETH_ADDR, "accepted"),
+        (VF_WEB, Opcode.ADD_ETH_ADDR, Outcome.GRANTED),
+        (VF_WEB, Opcode.ADD_ETH_ADDR, Outcome.GRANTED),
+        (VF_WEB, Opcode.ADD_ETH_ADDR, Outcome.PRETENDED),
+        (VF_WEB, Opcode.GET_STATS, Outcome.GRANTED),
+        (VF_DB, Opcode.ADD_ETH_ADDR, Outcome.GRANTED),
     ]:
         counted.count_request(vf, opcode, outcome, 0.0)
     assert {
-        ("pf0", "pf0vf0", "add_eth_addr", "accepted"): 2,
-        ("pf0", "pf0vf0", "add_eth_addr", "pretended"): 1,
-        ("pf0", "pf0vf0", "get_stats", "accepted"): 1,
-        ("pf0", "pf0vf1", "add_eth_addr", "accepted"): 1,
+        ("pf0", "pf0vf0", "add_eth_addr", Outcome.GRANTED): 2,
+        ("pf0", "pf0vf0", "add_eth_addr", Outcome.PRETENDED): 1,
+        ("pf0", "pf0vf0", "get_stats", Outcome.GRANTED): 1,
+        ("pf0", "pf0vf1", "add_eth_addr", Outcome.GRANTED): 1,
     } == counted.requests
 
 
@@ -35,13 +36,13 @@ def test_requests_are_counted_by_vf_opcode_and_outcome() -> None:
 def test_opcodes_that_nobody_knows_share_one_name(opcode: int) -> None:
     """Else a guest could make a new time series with every message."""
     counted = RequestMetrics()
-    counted.count_request(VF_WEB, opcode, "invalid", 0.0)
-    assert {("pf0", "pf0vf0", "unknown", "invalid"): 1} == counted.requests
+    counted.count_request(VF_WEB, opcode, Outcome.INVALID, 0.0)
+    assert {("pf0", "pf0vf0", "unknown", Outcome.INVALID): 1} == counted.requests
 
 
 def test_invalid_messages_have_no_duration() -> None:
     counted = RequestMetrics()
-    counted.count_request(VF_WEB, Opcode.GET_STATS, "invalid", 0.5)
+    counted.count_request(VF_WEB, Opcode.GET_STATS, Outcome.INVALID, 0.5)
     assert ({}, {}) == (counted.durations.counts, counted.durations.sums)
 
 
@@ -51,14 +52,14 @@ def test_invalid_messages_have_no_duration() -> None:
 )
 def test_a_duration_falls_into_the_first_bucket_that_holds_it(seconds: float, bucket: int) -> None:
     counted = RequestMetrics()
-    counted.count_request(VF_WEB, Opcode.GET_STATS, "accepted", seconds)
+    counted.count_request(VF_WEB, Opcode.GET_STATS, Outcome.GRANTED, seconds)
     assert [int(index == bucket) for index in range(11)] == counted.durations.counts["get_stats"]
 
 
 def test_durations_are_kept_and_summed_by_opcode() -> None:
     counted = RequestMetrics()
     for opcode, seconds in [(Opcode.GET_STATS, 0.25), (Opcode.GET_STATS, 0.5), (Opcode.RESET_VF, 1.0)]:
-        counted.count_request(VF_WEB, opcode, "accepted", seconds)
+        counted.count_request(VF_WEB, opcode, Outcome.GRANTED, seconds)
     assert {"get_stats": 0.75, "reset_vf": 1.0} == counted.durations.sums
     assert {"get_stats": 2, "reset_vf": 1} == {name: sum(buckets) for name, buckets in counted.durations.counts.items()}
 

@@ -16,7 +16,7 @@ from sriov_xdp.store.database import Database
 def service(tmp_path: Path) -> Iterator[PfService]:
     service = PfService(Places(state_dir=tmp_path, run_dir=tmp_path / "run", bpffs=tmp_path / "bpf"))
     with closing(Database(tmp_path)) as database, closing(service.loop):
-        service.context = SimpleNamespace(database=database)
+        service.context = SimpleNamespace(database=database, clock=lambda: 0.0)
         yield service
 
 
