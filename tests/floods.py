@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sriov_xdp.bench.lab import Lab, Namespace, entered, run
-from sriov_xdp.bench.traffic import BROADCAST, frame
+from sriov_xdp.lab.host import Lab, Namespace, entered, run
+from sriov_xdp.lab.traffic import BROADCAST, frame
 
 ADDRESS, PORT = "10.9.9.9", 5000
 _GUESTS_ADDRESS = "10.9.9.1"

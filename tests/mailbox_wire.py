@@ -6,7 +6,7 @@ import struct
 from types import TracebackType
 from typing import Self
 
-from sriov_xdp.bench.lab import Namespace, entered
+from sriov_xdp.lab.host import Namespace, entered
 
 VERSION, RESET_VF, GET_VF_RESOURCES, ADD_ETH, DEL_ETH, GET_STATS, EVENT = 1, 2, 3, 10, 11, 15, 17
 OK, PARAM, ADMIN_QUEUE, NOT_SUPPORTED = 0, -5, -53, -64

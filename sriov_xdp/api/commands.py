@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from sriov_xdp.api import health, views
 from sriov_xdp.api.documents import (
     INHERIT,
     InterfaceName,
@@ -22,12 +23,12 @@ from sriov_xdp.api.documents import (
 )
 from sriov_xdp.api.reading import Configuration, Wanted
 from sriov_xdp.api.sentences import Form
-from sriov_xdp.pf import applied_files, health, lifecycle, operate, views
-from sriov_xdp.pf import apply as applying
-from sriov_xdp.pf.context import Actor, Context, Steps
 from sriov_xdp.pf.errors import Conflict, Refused
-from sriov_xdp.pf.intent import AdapterSpec, Datapath, LinkState, VfAddress
-from sriov_xdp.pf.plan import Step, describe
+from sriov_xdp.pf.hands.context import Actor, Context, Steps
+from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, LinkState, VfAddress
+from sriov_xdp.pf.state.plan import Step, describe
+from sriov_xdp.pf.verbs import applied_files, lifecycle, operate
+from sriov_xdp.pf.verbs import apply as applying
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import DenyReply, PolicySettings, Security
 from sriov_xdp.vswitch.vlan import Vlan

@@ -17,9 +17,9 @@ from sriov_xdp.api.findings import Finding, Path, Unreadable
 from sriov_xdp.api.well_formed import AnyPath, Doubt, well_formed
 from sriov_xdp.api.yaml_nodes import Node
 from sriov_xdp.api.yaml_text import Reading, read_file
-from sriov_xdp.pf import validation
 from sriov_xdp.pf.errors import Invalid
-from sriov_xdp.pf.intent import HostIntent
+from sriov_xdp.pf.state import validation
+from sriov_xdp.pf.state.intent import HostIntent
 
 MAX_FINDINGS = 5000  # lines; a file with more mistakes is none that a person wrote
 

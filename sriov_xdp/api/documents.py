@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from sriov_xdp.api.sentences import Form
-from sriov_xdp.pf import validation
-from sriov_xdp.pf.intent import (
+from sriov_xdp.pf.state import validation
+from sriov_xdp.pf.state.intent import (
     AdapterSpec,
     Datapath,
     HostIntent,

@@ -15,7 +15,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from sriov_xdp.api.metrics import PfCollector, VfFamily
-from sriov_xdp.pf.service import PfService
+from sriov_xdp.pf.process.service import PfService
 
 _HEADER_LINES = 2  # HELP and TYPE
 _SAMPLES_A_STEP = 256

@@ -10,13 +10,13 @@ from platform import release
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
 
+from sriov_xdp.api.views import link_of
 from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import DROPS, Counters, Verdict
-from sriov_xdp.pf.images import slot_of
-from sriov_xdp.pf.inventory import AttachedVf
-from sriov_xdp.pf.metrics import Histogram
-from sriov_xdp.pf.service import PfService
-from sriov_xdp.pf.views import link_of
+from sriov_xdp.pf.hands.request_metrics import Histogram
+from sriov_xdp.pf.process.service import PfService
+from sriov_xdp.pf.state.images import slot_of
+from sriov_xdp.pf.state.inventory import AttachedVf
 
 _VF = ("pf", "vf")
 _NO_COUNTERS = Counters()

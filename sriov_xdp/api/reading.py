@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sriov_xdp.api import config, sentences
 from sriov_xdp.pf.errors import Invalid
-from sriov_xdp.pf.intent import HostIntent
+from sriov_xdp.pf.state.intent import HostIntent
 
 CHILD_SECONDS = 100
 _CHILD_MEMORY_BYTES = 1 << 30  # 4 MiB of YAML take 0.6

@@ -30,8 +30,8 @@ from sriov_xdp.api.connections import Connection, Door, Limits, Peer
 from sriov_xdp.api.reading import Configuration, ConfigurationReader, TooBusy, Unusable, Wanted, problems_of
 from sriov_xdp.api.yaml_text import MAX_FILE_BYTES
 from sriov_xdp.faults import Fault
-from sriov_xdp.pf.context import Actor, Context
-from sriov_xdp.pf.log_budget import BudgetedLog, LogKind
+from sriov_xdp.pf.hands.context import Actor, Context
+from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
 
 _log = logging.getLogger("sriov_xdp.api")
 _PEER = struct.Struct("iII")

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sriov_xdp.bench import ovs, programs
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run
+from sriov_xdp.bench import ovs
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.libbpf import AttachType, ProgramType
 from sriov_xdp.host import kernel
 from sriov_xdp.host.links import Links
-from sriov_xdp.pf.modes import xdp_problem
+from sriov_xdp.lab import programs
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run
+from sriov_xdp.pf.state.modes import xdp_problem
 
 CABLE, NOISE, MACVLAN, BRIDGE, OVS, BARE = "cable", "cable again", "macvlan", "Linux bridge", "OVS userspace", "bare redirect"
 TCX, XDP, AUTO = "vf tcx", "vf xdp", "vf auto"

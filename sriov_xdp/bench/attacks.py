@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sriov_xdp.api.client import call
-from sriov_xdp.bench import programs
 from sriov_xdp.bench.control import pin_all_threads, pinned, timed
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, run, wait_until
 from sriov_xdp.bench.targets import UNDER_ATTACK
 from sriov_xdp.guest.driver import VfDriver
 from sriov_xdp.guest.errors import VfDriverError
 from sriov_xdp.host.links import Links
+from sriov_xdp.lab import programs
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config, run, wait_until
 from sriov_xdp.mailbox import codec
 from sriov_xdp.mailbox.messages import AddAddressList, AddressType, EtherAddress
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sriov_xdp.bench import programs, streams, wire
+from sriov_xdp.bench import streams, wire
 from sriov_xdp.bench.arms import Arm
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, wait_until
 from sriov_xdp.bench.runner import Plan, Progress
 from sriov_xdp.bench.statistics_of_pairs import Estimate, estimate, order_of, ratios
 from sriov_xdp.bench.uplinks import wire_end
 from sriov_xdp.bench.wire import WireArm
+from sriov_xdp.lab import programs
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
 
 FORMER, PRESENT, AGAIN = "former build", "this build", "this build again"
 _TAG = "bb"

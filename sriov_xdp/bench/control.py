@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from sriov_xdp.api.client import call
-from sriov_xdp.bench import programs
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config
-from sriov_xdp.bench.traffic import Tap, frame, octets, tapped
 from sriov_xdp.guest.driver import VfDriver
+from sriov_xdp.lab import programs
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config
+from sriov_xdp.lab.traffic import Tap, frame, octets, tapped
 
 _GROUPS = [{"name": "lan", "vlan": "none"}]
 _FORGED = "02:66:66:66:66:66"

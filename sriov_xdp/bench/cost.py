@@ -8,15 +8,15 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from sriov_xdp.bench import programs
-from sriov_xdp.bench.lab import Lab, Namespace, entered
-from sriov_xdp.bench.traffic import frame
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.abi import FIRST_VF_SLOT, PortFlag, PortValue, fdb_key
 from sriov_xdp.datapath.libbpf import AttachType, ProgramType
 from sriov_xdp.datapath.pins import Pins, remove_tree
 from sriov_xdp.datapath.tables import PortImage, Tables
 from sriov_xdp.host import bpffs
+from sriov_xdp.lab import programs
+from sriov_xdp.lab.host import Lab, Namespace, entered
+from sriov_xdp.lab.traffic import frame
 
 SIZES = ((2, 16), (2, 16384), (64, 1024), (256, 16), (256, 16384))
 _REPEAT = 4_000

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from sriov_xdp.bench.lab import run, wait_until
+from sriov_xdp.lab.host import run, wait_until
 
 _PROGRAMS = ("ovsdb-server", "ovsdb-tool", "ovs-vswitchd", "ovs-vsctl")
 _SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")

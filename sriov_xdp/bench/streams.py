@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sriov_xdp.bench.arms import Arm
-from sriov_xdp.bench.lab import LabError, run
+from sriov_xdp.lab.host import LabError, run
 
 PORT = 6001
 _PATIENCE_SECONDS = 0.3  # a taker reports milliseconds after the last of a block came; when nothing came, it does not

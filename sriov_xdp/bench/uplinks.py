@@ -8,12 +8,12 @@ import os
 import struct
 from collections.abc import Iterator
 
-from sriov_xdp.bench import programs
 from sriov_xdp.bench.arms import BARE, BRIDGE, CABLE, MACVLAN, OURS, Arm
-from sriov_xdp.bench.lab import Lab, Namespace, host_config, run
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.libbpf import AttachType, MapType, ProgramType
 from sriov_xdp.host.links import Links
+from sriov_xdp.lab import programs
+from sriov_xdp.lab.host import Lab, Namespace, host_config, run
 
 
 def wire_end(lab: Lab, number: int) -> tuple[Namespace, str]:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sriov_xdp.bench import programs
 from sriov_xdp.bench.arms import AUTO, BARE, BRIDGE, OURS
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, run, wait_until
-from sriov_xdp.bench.traffic import frame, octets
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.libbpf import AttachType, MapType, ProgramType
 from sriov_xdp.host.links import Links
+from sriov_xdp.lab import programs
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config, run, wait_until
+from sriov_xdp.lab.traffic import frame, octets
 
 LIVE_FRAMES = 1 << 1
 STACK, DROPPING, HAIRPIN = "stack guest", "dropping XDP guest", "hairpin XDP guest"

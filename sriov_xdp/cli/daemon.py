@@ -18,9 +18,9 @@ from sriov_xdp.cli.output import DEFAULT_RUN_DIR, ending_with_faults
 if TYPE_CHECKING:
     from sriov_xdp.api.server import Server
     from sriov_xdp.host.kernel import JumboXdp
-    from sriov_xdp.pf.intent import HostIntent
-    from sriov_xdp.pf.places import Places
-    from sriov_xdp.pf.service import PfService
+    from sriov_xdp.pf.process.places import Places
+    from sriov_xdp.pf.process.service import PfService
+    from sriov_xdp.pf.state.intent import HostIntent
 
 DEFAULT_STATE_DIR = "/var/lib/sriov-xdp"
 DEFAULT_BPFFS = "/sys/fs/bpf/sriov-xdp"
@@ -86,8 +86,8 @@ def daemon(
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS_AT_START)
     from sriov_xdp.api import config
     from sriov_xdp.host import descriptors
-    from sriov_xdp.pf.places import Places
-    from sriov_xdp.pf.service import PfService
+    from sriov_xdp.pf.process.places import Places
+    from sriov_xdp.pf.process.service import PfService
 
     configure_logging()
     descriptors.raise_limit()
@@ -118,10 +118,10 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
     """The file counts when it is new or was changed since it was applied; what was set by command stays otherwise. One that
     would take something from a guest does not count at a start unless that is said, nor one that cannot be had on a host that has
     guests: the host goes on as it was."""
-    from sriov_xdp.pf import applied_files, apply
-    from sriov_xdp.pf.context import SELF
     from sriov_xdp.pf.errors import FAULTS
-    from sriov_xdp.pf.turns import finish
+    from sriov_xdp.pf.hands.context import SELF
+    from sriov_xdp.pf.hands.turns import finish
+    from sriov_xdp.pf.verbs import applied_files, apply
 
     database = service.context.database
     if applied_files.counts_already(database, fingerprint):
@@ -162,7 +162,7 @@ def _leave(service: "PfService", fingerprint: str, why: str) -> None:
 def _start_server(service: "PfService", places: "Places", metrics: tuple[str, int] | None) -> "Server":
     from sriov_xdp.api.exposition import Exposition
     from sriov_xdp.api.server import Endpoints, Server
-    from sriov_xdp.pf.places import ADMIN_SOCKET
+    from sriov_xdp.pf.process.places import ADMIN_SOCKET
 
     endpoints = Endpoints(admin_socket=places.run_dir / ADMIN_SOCKET, metrics=metrics)
     refused: Counter[tuple[str, str]] = Counter()
@@ -201,8 +201,8 @@ def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | Non
     For a stopped daemon whose start says that guests are served and the state is not there. What is damaged is kept aside.
     """
     from sriov_xdp.api import config
-    from sriov_xdp.pf.places import Places
-    from sriov_xdp.pf.recover import recover as rebuild
+    from sriov_xdp.pf.process.places import Places
+    from sriov_xdp.pf.process.recover import recover as rebuild
 
     with ending_with_faults():
         wanted, fingerprint = config.load(file) if file else (None, "")
@@ -222,8 +222,8 @@ def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | Non
 @click.option("--yes", is_flag=True, help="Does not ask on a terminal.")
 def teardown(state_dir: Path, run_dir: Path | None, bpffs: Path, purge: bool, yes: bool) -> None:
     """Removes all that a daemon made: programs, devices, namespaces it created, and pins. Guests lose their interfaces."""
-    from sriov_xdp.pf.places import Places
-    from sriov_xdp.pf.teardown import teardown as remove_all
+    from sriov_xdp.pf.process.places import Places
+    from sriov_xdp.pf.process.teardown import teardown as remove_all
 
     if not yes and sys.stdin.isatty():
         click.confirm("teardown: all guests of this host lose their interfaces; go on?", abort=True)

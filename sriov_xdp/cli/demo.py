@@ -15,7 +15,7 @@ def demo() -> None:
         fail(1, "demo: this needs root (network namespaces, BPF); run it as root, for example with sudo")
     from rich.console import Console
 
-    from sriov_xdp.bench.demo import run_demo
+    from sriov_xdp.lab.demo import run_demo
 
     try:
         sys.exit(run_demo(Console(width=None if sys.stdout.isatty() else 160)))

@@ -15,7 +15,7 @@ from sriov_xdp.api.client import CommandFailed, call
 from sriov_xdp.cli.output import json_option, run_dir, show_json, show_table
 from sriov_xdp.host import kernel
 from sriov_xdp.host.kernel import JumboXdp
-from sriov_xdp.pf.modes import LARGEST_XDP_MTU_BYTES
+from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
 
 # 5.18: programs that accept multi-buffer frames (BPF_F_XDP_HAS_FRAGS) and bpf_xdp_get_buff_len().
 OLDEST_KERNEL = (5, 18)

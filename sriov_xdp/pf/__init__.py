@@ -1,4 +1,5 @@
 """The PF driver: owns the VFs and carries each request mailbox → vswitch → store → data path.
 
-One thread, the writer (loop.py), does everything here; others submit work to it. Not here: frames, policy rules, HTTP.
+Four rooms, imported only downwards: process, verbs, hands, state. One thread, the writer (process/writer.py), does everything
+here; others submit work to it. Not here: frames, policy rules, HTTP.
 """

@@ -39,7 +39,7 @@ from programs import BROADCAST, DEVICES, MTU_BYTES, Switch, dot1q, ethernet, vf
 
 from sriov_xdp.datapath.abi import PortFlag, Verdict
 from sriov_xdp.datapath.model import Fate, Port
-from sriov_xdp.pf.images import LARGEST_SINGLE_BUFFER_MTU_BYTES
+from sriov_xdp.pf.state.images import LARGEST_SINGLE_BUFFER_MTU_BYTES
 
 Judge = Callable[[int, bytes], Fate | None]
 RESERVED_GROUPS = [bytes.fromhex(f"0180c200000{last:x}") for last in range(16)]

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from sriov_xdp.bench.lab import Lab, Namespace, run
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.datapath.fdb import ForwardingDatabase
@@ -26,12 +25,13 @@ from sriov_xdp.host import bpffs, features, namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
 from sriov_xdp.host.namespaces import NewNamespace
-from sriov_xdp.pf import invariants
-from sriov_xdp.pf.context import Steps
-from sriov_xdp.pf.mailboxes import Mailboxes
-from sriov_xdp.pf.places import Places
-from sriov_xdp.pf.service import PfService
-from sriov_xdp.pf.turns import finish
+from sriov_xdp.lab.host import Lab, Namespace, run
+from sriov_xdp.pf.hands.context import Steps
+from sriov_xdp.pf.hands.turns import finish
+from sriov_xdp.pf.process.mailboxes import Mailboxes
+from sriov_xdp.pf.process.places import Places
+from sriov_xdp.pf.process.service import PfService
+from sriov_xdp.pf.verbs import invariants
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StoreError
 

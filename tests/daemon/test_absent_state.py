@@ -12,8 +12,8 @@ import pytest
 import yaml
 from mailbox_wire import ADD_ETH, OK, RawMailbox
 
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, wait_until
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
 
 ADMIN, GRANTED = "02:00:00:00:04:02", "02:00:00:00:04:72"
 ACCEPTS = {"security": {"mac_changes": "accept"}}

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov_xdp.bench import programs
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, wait_until
+from sriov_xdp.lab import programs
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
 
 OFFLOADS = ("tx-checksumming", "tx-vlan-offload", "tcp-segmentation-offload", "generic-receive-offload")
 

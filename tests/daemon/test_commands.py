@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from sriov_xdp.api import config
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = [

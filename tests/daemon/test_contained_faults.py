@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from mailbox_wire import ADD_ETH, GET_STATS, OK, RawMailbox
 
-from sriov_xdp.bench import programs
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, run, wait_until
+from sriov_xdp.lab import programs
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config, run, wait_until
 
 GROUPS = [{"name": "lan", "vlan": "none", "policy": {"security": {"mac_changes": "accept", "forged_transmits": "accept"}}}]
 MAC_ONE, MAC_TWO = "02:00:00:00:01:01", "02:00:00:00:01:02"

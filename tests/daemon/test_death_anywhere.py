@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sriov_xdp.api.client import CommandFailed, call
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run
 from sriov_xdp.host.namespaces import NAMED
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run
 
 LAN = [{"name": "lan"}]
 _DIES = """import importlib, os, signal, sys
@@ -33,7 +33,7 @@ setattr(owner, name, dies)
 from sriov_xdp.cli.main import run
 run()
 """
-LIFECYCLE, VETH, HOOKS = "sriov_xdp.pf.lifecycle:", "sriov_xdp.pf.veth:", "sriov_xdp.pf.hooks:Hooks."
+LIFECYCLE, VETH, HOOKS = "sriov_xdp.pf.verbs.lifecycle:", "sriov_xdp.pf.hands.veth:", "sriov_xdp.pf.hands.hooks:Hooks."
 UNDONE = [
     ("before", f"{LIFECYCLE}commit"),
     ("after", f"{LIFECYCLE}commit"),
@@ -44,7 +44,7 @@ DONE = [
     ("after", f"{VETH}create"),
     ("before", "sriov_xdp.host.links:Links.silence"),
     ("after", f"{VETH}prepare"),
-    ("after", "sriov_xdp.pf.mailboxes:Mailboxes.open"),
+    ("after", "sriov_xdp.pf.process.mailboxes:Mailboxes.open"),
     ("before", f"{HOOKS}hold"),
     ("after", f"{HOOKS}hold"),
     ("after", f"{VETH}enter_xdp"),
@@ -59,7 +59,7 @@ DETACHING = [
     ("after", f"{LIFECYCLE}commit"),
     ("after", f"{VETH}remove"),
     ("after", f"{HOOKS}forget"),
-    ("before", "sriov_xdp.pf.leaving:remove_namespace"),
+    ("before", "sriov_xdp.pf.hands.leaving:remove_namespace"),
     ("after", "sriov_xdp.host.namespaces:remove"),
 ]
 

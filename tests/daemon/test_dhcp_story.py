@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov_xdp.bench.lab import Daemon, DhcpServer, Lab, Namespace, host_config, lease
+from sriov_xdp.lab.host import Daemon, DhcpServer, Lab, Namespace, host_config, lease
 
 NEW_MAC = "02:00:00:aa:bb:01"
 GROUPS = [

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run, wait_until
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.pins import remove_tree
 from sriov_xdp.host import monitor
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 LAN = [{"name": "lan", "policy": {"security": {"mac_changes": "accept"}}}]
 WITHIN_SECONDS = 2

@@ -14,12 +14,12 @@ from sriov_xdp.api import config
 from sriov_xdp.host.namespaces import NAMED
 from sriov_xdp.mailbox.messages import AddAddressList, AddressType, EtherAddress
 from sriov_xdp.mailbox.messages import Reset as ResetRequest
-from sriov_xdp.pf import apply, lifecycle, operate
-from sriov_xdp.pf.context import SELF
-from sriov_xdp.pf.controller import Controller
 from sriov_xdp.pf.errors import FAULTS
-from sriov_xdp.pf.intent import HostIntent, VfAddress
-from sriov_xdp.pf.operate import SettingsChange
+from sriov_xdp.pf.hands.context import SELF
+from sriov_xdp.pf.state.intent import HostIntent, VfAddress
+from sriov_xdp.pf.verbs import apply, lifecycle, operate
+from sriov_xdp.pf.verbs.controller import Controller
+from sriov_xdp.pf.verbs.operate import SettingsChange
 from sriov_xdp.vswitch.policy import PolicySettings, Security
 from sriov_xdp.vswitch.vlan import Vlan
 

@@ -17,9 +17,9 @@ import pytest
 from mailbox_wire import ADD_ETH, DEL_ETH, DESCRIPTOR, EXTRA, GET_STATS, OK, RawMailbox
 
 from sriov_xdp.api.client import CommandFailed, call
-from sriov_xdp.bench.lab import Daemon, Lab, LabError, Namespace, host_config, wait_until
 from sriov_xdp.host.monitor import MOST_MESSAGES
-from sriov_xdp.pf.places import ADMIN_SOCKET
+from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, wait_until
+from sriov_xdp.pf.process.places import ADMIN_SOCKET
 
 FILES, ADAPTERS, OF_A_VF = 400, 48, 8
 GROUPS = [{"name": "lan", "vlan": "none", "policy": {"security": {"mac_changes": "accept"}}}]

@@ -23,7 +23,7 @@ from mailbox_wire import (
     RawMailbox,
 )
 
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config
 
 NEW_MAC = "02:00:00:aa:bb:01"
 ONE_ADDRESS = struct.pack("<HH", 1, 1) + bytes.fromhex("020000aabb01") + bytes([1, 0]) + bytes(8)

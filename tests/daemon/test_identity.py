@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sriov_xdp.bench import programs
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run, wait_until
 from sriov_xdp.host.namespaces import NAMED
+from sriov_xdp.lab import programs
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 LAN = [{"name": "lan"}]
 PAYLOAD = b"p" * 200_000

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from mailbox_wire import ADD_ETH, GET_STATS, OK, RawMailbox
 
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, run, wait_until
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config, run, wait_until
 
 LAN = [{"name": "lan", "vlan": "none", "policy": {"security": {"mac_changes": "accept", "forged_transmits": "reject"}}}]
 
@@ -46,6 +46,7 @@ def test_frames_go_on_without_the_daemon_and_a_restart_adopts(scene: Scene, end:
     with RawMailbox(scene.two, "pf0vf1") as mailbox:
         assert mailbox.addresses(ADD_ETH, "02:00:00:aa:00:01", kind=2) == OK
     before = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}
+    scene.daemon.settle()
     links = sorted(path.name for path in (scene.daemon.bpffs / "links").iterdir())
     streams = [frames.Stream(scene.one, scene.two, "10.77.0.2"), frames.Stream(scene.wire, scene.one, "10.77.0.1")]
     wait_until(lambda: min(stream.sent for stream in streams) > 200, "the streams run")

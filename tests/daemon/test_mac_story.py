@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from mailbox_wire import ADD_ETH, ADMIN_QUEUE, DEL_ETH, EXTRA, LEGACY, LINK_CHANGE, OK, PARAM, RESET_IMPENDING, RESET_VF, RawMailbox
 
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, wait_until
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
 
 NEW_MAC = "02:00:00:aa:bb:01"
 ADMIN_MAC = "02:00:00:00:01:01"

@@ -11,8 +11,8 @@ import pytest
 from floods import Flood, Listener, datagram
 
 from sriov_xdp.api.client import CommandFailed, call
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, run, wait_until
 from sriov_xdp.datapath.pins import remove_tree
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config, run, wait_until
 
 MAC = "02:00:00:00:01:01"
 LAN = [{"name": "lan", "policy": {"security": {"mac_changes": "accept", "forged_transmits": "accept", "promiscuous": "accept"}}}]

@@ -15,9 +15,9 @@ import yaml
 from terminals import on_terminal
 
 from sriov_xdp.api.client import CommandFailed, call
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, entered, host_config, wait_until
 from sriov_xdp.host.namespaces import NAMED
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config, wait_until
 
 MACS = {name: f"02:00:00:00:03:0{number}" for number, name in enumerate("abcd", 1)}
 GROUPS = [

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from mailbox_wire import ADD_ETH, OK, RawMailbox
 
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, wait_until
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
 
 GROUPS = [{"name": "lan", "policy": {"security": {"mac_changes": "accept"}}}, {"name": "other"}]
 ROUNDS = 20

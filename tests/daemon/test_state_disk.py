@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from mailbox_wire import ADD_ETH, ADMIN_QUEUE, GET_STATS, OK, PARAM, RawMailbox
 
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run, wait_until
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 NO_MEMORY = -18
 SPACE_BYTES = 4 << 20

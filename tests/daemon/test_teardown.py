@@ -9,8 +9,8 @@ import pytest
 from mailbox_wire import ADD_ETH, OK, RawMailbox
 from terminals import on_terminal
 
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run
 from sriov_xdp.host.namespaces import NAMED
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run
 
 LAN = [{"name": "lan", "policy": {"security": {"mac_changes": "accept"}}}]
 

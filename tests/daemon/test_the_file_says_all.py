@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
 
 GROUPS = [
     {"name": "free", "vlan": {"access": 100}, "overrides_allowed": ["security", "deny_reply", "vlan"]},

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run, wait_until
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 LAN = [{"name": "lan"}]
 OTHER = [{"name": "other", "vlan": {"access": 5}}]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from mailbox_wire import ADD_ETH, OK, RawMailbox
 
-from sriov_xdp.bench.lab import Daemon, Lab, LabError, Namespace, host_config, run, wait_until
-from sriov_xdp.bench.traffic import Stream
 from sriov_xdp.datapath.pins import remove_tree
+from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run, wait_until
+from sriov_xdp.lab.traffic import Stream
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = [{"name": "lan", "vlan": "none", "policy": {"security": {"mac_changes": "accept"}}}]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sriov_xdp.bench import programs
-from sriov_xdp.bench.lab import Daemon, Lab, host_config, run
+from sriov_xdp.lab import programs
+from sriov_xdp.lab.host import Daemon, Lab, host_config, run
 
 LAN = [{"name": "lan"}]
 BEFORE = {

@@ -2,9 +2,9 @@
 
 import pytest
 
-from sriov_xdp.bench.machines import kernels
-from sriov_xdp.bench.machines.kernels import Kernel
 from sriov_xdp.host.kernel import FIXED_IN
+from sriov_xdp.lab.machines import kernels
+from sriov_xdp.lab.machines.kernels import Kernel
 
 BRANCH = (6, 12)  # Debian 13's, which Debian 12 offers beside its own
 

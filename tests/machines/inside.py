@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from recipe import Place
 
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run, wait_until
-from sriov_xdp.bench.traffic import BROADCAST, frame, send_tcp, send_udp, tapped
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
+from sriov_xdp.lab.traffic import BROADCAST, frame, send_tcp, send_udp, tapped
 
 _TCP_PAYLOAD = bytes(range(256)) * 4000
 _BROADCAST_PAYLOAD = bytes(range(1, 256)) * 35

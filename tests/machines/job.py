@@ -10,10 +10,10 @@ import recipe
 from inside import Host, Report
 from recipe import SuperFrame
 
-from sriov_xdp.bench import programs
-from sriov_xdp.bench.lab import Lab, run, wait_until
-from sriov_xdp.bench.machines.initramfs import MARK
-from sriov_xdp.bench.traffic import frame, tapped
+from sriov_xdp.lab import programs
+from sriov_xdp.lab.host import Lab, run, wait_until
+from sriov_xdp.lab.machines.initramfs import MARK
+from sriov_xdp.lab.traffic import frame, tapped
 
 ROUNDS = 3000
 GSO_ROUNDS = 100

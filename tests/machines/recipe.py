@@ -12,8 +12,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from sriov_xdp.bench.lab import Namespace, entered
-from sriov_xdp.bench.traffic import TEST_TYPE, Tap, frame, octets, tapped
+from sriov_xdp.lab.host import Namespace, entered
+from sriov_xdp.lab.traffic import TEST_TYPE, Tap, frame, octets, tapped
 from sriov_xdp.patience import patient
 
 PIECES = (3520, 4096, 1327)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sriov_xdp.bench.machines import machine
-from sriov_xdp.bench.machines.kernels import Kernel
-from sriov_xdp.bench.machines.machine import Ended
+from sriov_xdp.lab.machines import machine
+from sriov_xdp.lab.machines.kernels import Kernel
+from sriov_xdp.lab.machines.machine import Ended
 
 JOB = Path(__file__).with_name("job.py")
 LIMIT_SECONDS = 1500  # minutes where nothing else runs

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sriov_xdp.bench.machines import machine
-from sriov_xdp.bench.machines.kernels import Kernel, MachineError
+from sriov_xdp.lab.machines import machine
+from sriov_xdp.lab.machines.kernels import Kernel, MachineError
 
 JOB = Path(__file__).with_name("job.py")
 

@@ -6,8 +6,8 @@ import pytest
 
 from sriov_xdp.bench import streams
 from sriov_xdp.bench.arms import Arm
-from sriov_xdp.bench.lab import Lab, run, wait_until
 from sriov_xdp.bench.streams import Endpoints, Workload
+from sriov_xdp.lab.host import Lab, run, wait_until
 
 BLOCK_SECONDS = 0.02
 

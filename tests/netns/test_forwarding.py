@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
 
 HOSTS = {"xdp1": 1, "tcx1": 2, "auto1": 3, "xdp2": 4, "tcx2": 5, "wire": 99}
 MODES = {"xdp1": "xdp", "tcx1": "tcx", "auto1": "auto", "xdp2": "xdp", "tcx2": "tcx"}

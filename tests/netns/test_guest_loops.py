@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, wait_until
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
 
 STRANGER = "02:66:66:66:66:66"
 OPEN = {"security": {"forged_transmits": "accept"}}
@@ -224,7 +224,7 @@ def test_trunks_are_cut_too() -> None:
 
 
 def test_a_daemon_that_may_not_send_probes_says_so_and_goes_on() -> None:
-    code = "from sriov_xdp.pf.loop_watch import LoopWatch; watch = LoopWatch(None); watch.look(); watch.close()"
+    code = "from sriov_xdp.pf.verbs.loop_watch import LoopWatch; watch = LoopWatch(None); watch.look(); watch.close()"
     command = ["setpriv", "--bounding-set", "-net_raw", sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (0, "") == (done.returncode, done.stdout)

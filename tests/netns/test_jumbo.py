@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from sriov_xdp.bench import programs
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run, wait_until
+from sriov_xdp.lab import programs
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 HOSTS = {"auto1": 1, "tcx1": 2, "tcx2": 3, "wire": 99}
 MODES = {"auto1": "auto", "tcx1": "tcx", "tcx2": "tcx"}

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov_xdp.bench.lab import Lab, Namespace, entered, wait_until
 from sriov_xdp.host.monitor import MOST_DEVICES, MOST_MESSAGES, AddressChange, LinkChange, LinkMonitor
+from sriov_xdp.lab.host import Lab, Namespace, entered, wait_until
 
 
 class Place:

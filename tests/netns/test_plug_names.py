@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from sriov_xdp.bench.lab import Lab, Namespace, run
 from sriov_xdp.host.links import Links
-from sriov_xdp.pf import veth
+from sriov_xdp.lab.host import Lab, Namespace, run
 from sriov_xdp.pf.errors import Conflict
-from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, VfAddress
+from sriov_xdp.pf.hands import veth
+from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, VfAddress
 from sriov_xdp.vswitch.address import MacAddress
 
 VF = VfAddress("pn0", 0)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from sriov_xdp.bench import programs
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, run, wait_until
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.libbpf import AttachType
+from sriov_xdp.lab import programs
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 GROUPS = [{"name": "plain"}, {"name": "web", "vlan": {"access": 100}}, {"name": "router", "vlan": {"trunk": [100]}}]
 GUESTS = {"p": "plain", "a": "web", "b": "web", "r": "router"}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config, wait_until
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
 
 SENT = 5000
 MULTICAST = "01:00:5e:01:02:03"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov_xdp.bench import traffic as frames
-from sriov_xdp.bench.lab import Daemon, Lab, Namespace, host_config
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
 
 GROUPS = [
     {"name": "plain", "vlan": "none"},

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from sriov_xdp.pf.intent import (
+from sriov_xdp.pf.state.intent import (
     PF_NAME,
     AdapterSpec,
     Attachment,

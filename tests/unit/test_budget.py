@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import CHANGE, MAC_A, MAC_B, NOON, REFUSAL, on
 
-from sriov_xdp.pf.budget import RecordBudget, TokenBucket
+from sriov_xdp.pf.state.budget import RecordBudget, TokenBucket
 from sriov_xdp.store.audit import AuditRecord, Outcome
 
 

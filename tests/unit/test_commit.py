@@ -13,11 +13,11 @@ from records import COMMAND, NOON
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.host.kernel import JumboXdp
-from sriov_xdp.pf.commit import commit, commit_grant
 from sriov_xdp.pf.errors import Conflict
-from sriov_xdp.pf.guest_records import GuestRecords
-from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, PfSpec, VfAddress
-from sriov_xdp.pf.inventory import Change, Inventory, PfEntry, Stage
+from sriov_xdp.pf.hands.commit import commit, commit_grant
+from sriov_xdp.pf.hands.guest_records import GuestRecords
+from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, PfSpec, VfAddress
+from sriov_xdp.pf.state.inventory import Change, Inventory, PfEntry, Stage
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.database import Database
 from sriov_xdp.vswitch.address import MacAddress

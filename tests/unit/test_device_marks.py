@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sriov_xdp.pf.device_marks import HostMark, group_of, guest_alias, host_alias, is_group_of, is_of, read_host_mark
-from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, VfAddress
+from sriov_xdp.pf.state.device_marks import HostMark, group_of, guest_alias, host_alias, is_group_of, is_of, read_host_mark
+from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, VfAddress
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.vlan import Vlan
 

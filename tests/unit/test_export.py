@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from intents import hosts
 
 from sriov_xdp.api import config
+from sriov_xdp.api.views import host_document
 from sriov_xdp.api.yaml_text import dump
-from sriov_xdp.pf.intent import HostIntent
-from sriov_xdp.pf.plan import plan
-from sriov_xdp.pf.views import host_document
+from sriov_xdp.pf.state.intent import HostIntent
+from sriov_xdp.pf.state.plan import plan
 
 
 def exported(host: HostIntent) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sriov_xdp.api.config import parse
 from sriov_xdp.api.yaml_text import dump
-from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, PfSpec, switch_to_json
+from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, HostIntent, PfSpec, switch_to_json
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, Security, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan

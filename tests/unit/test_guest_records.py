@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from records import CHANGE, COMMAND, MAC_A, MAC_B, NOON, REFUSAL, numbered, on
 
-from sriov_xdp.pf.guest_records import GuestRecords
-from sriov_xdp.pf.lasting_fault import LastingFault
+from sriov_xdp.pf.hands.guest_records import GuestRecords
+from sriov_xdp.pf.state.lasting_fault import LastingFault
 from sriov_xdp.store.audit import AuditRecord
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StoreError

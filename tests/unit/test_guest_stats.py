@@ -3,7 +3,7 @@
 from sriov_xdp.datapath.abi import VERDICT_ROOM, Counters, Verdict
 from sriov_xdp.mailbox import codec
 from sriov_xdp.mailbox.messages import Opcode, Status
-from sriov_xdp.pf.controller import stats_of
+from sriov_xdp.pf.verbs.controller import stats_of
 
 
 def verdicts(**counts: int) -> tuple[int, ...]:

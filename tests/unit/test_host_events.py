@@ -14,11 +14,12 @@ import pytest
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link
 from sriov_xdp.host.monitor import LinkChange
-from sriov_xdp.pf import events, live
-from sriov_xdp.pf.events import HostEvents
-from sriov_xdp.pf.intent import AdapterSpec, Attachment, Datapath, PfSpec, VfAddress
-from sriov_xdp.pf.inventory import AttachedVf, Inventory, PhysicalFunction, Stage
-from sriov_xdp.pf.log_budget import LOG_LINES_A_SECOND, BudgetedLog
+from sriov_xdp.pf.hands import live
+from sriov_xdp.pf.hands.log_budget import LOG_LINES_A_SECOND, BudgetedLog
+from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, PfSpec, VfAddress
+from sriov_xdp.pf.state.inventory import AttachedVf, Inventory, PhysicalFunction, Stage
+from sriov_xdp.pf.verbs import events
+from sriov_xdp.pf.verbs.events import HostEvents
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
 from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, Switch

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from intents import attachments, groups, policies, switches, vf_addresses, vlans
 
-from sriov_xdp.pf.intent import (
+from sriov_xdp.pf.state.intent import (
     AdapterSpec,
     Attachment,
     Datapath,

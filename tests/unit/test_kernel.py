@@ -4,8 +4,8 @@ import pytest
 
 from sriov_xdp.host import kernel
 from sriov_xdp.host.kernel import JumboXdp
-from sriov_xdp.pf import modes
-from sriov_xdp.pf.intent import Datapath
+from sriov_xdp.pf.state import modes
+from sriov_xdp.pf.state.intent import Datapath
 
 LOSES_THEM = JumboXdp(
     is_allowed=False, because="kernel 6.1.192 loses frames of several buffers that XDP redirects, as all before 6.3"

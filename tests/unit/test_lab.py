@@ -8,7 +8,7 @@ from pathlib import Path
 _TOLD = """
 import sys
 from pathlib import Path
-from sriov_xdp.bench import lab
+from sriov_xdp.lab import host as lab
 print(sys.stdin.isatty(), lab.run(sys.executable, "-c", "import sys; print(sys.stdin.isatty())").strip())
 lab._BIN = Path(sys.argv[1])
 print(lab.Daemon(Path(sys.argv[1]), Path("/nowhere"), {}).command().stdout.strip())

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sriov_xdp.pf import leaving
-from sriov_xdp.pf.turns import finish
+from sriov_xdp.pf.hands import leaving
+from sriov_xdp.pf.hands.turns import finish
 
 MADE = SimpleNamespace(
     vf="pf0vf0", netns_is_ours=True, netns_id=(1, 7), spec=SimpleNamespace(netns="vm", guest="vm", interface="eth0")

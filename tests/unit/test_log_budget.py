@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from sriov_xdp.pf.intent import VfAddress
-from sriov_xdp.pf.log_budget import LOG_LINES_A_SECOND, BudgetedLog, LogKind
-from sriov_xdp.pf.metrics import RequestMetrics
+from sriov_xdp.pf.hands.log_budget import LOG_LINES_A_SECOND, BudgetedLog, LogKind
+from sriov_xdp.pf.hands.request_metrics import RequestMetrics
+from sriov_xdp.pf.state.intent import VfAddress
 
 VF_WEB, VF_DB = VfAddress("pf0", 0), VfAddress("pf0", 1)
 

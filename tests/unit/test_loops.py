@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from sriov_xdp.datapath.abi import ProbeReturn
-from sriov_xdp.pf.loops import LOOK_SECONDS, SUSPICIOUS_FRAMES, Cut, Findings, GuestPort, Loops, Probe
+from sriov_xdp.pf.state.loops import LOOK_SECONDS, SUSPICIOUS_FRAMES, Cut, Findings, GuestPort, Loops, Probe
 
 NONCE, OTHER_NONCE = 0xABCD, 0xDCBA
 LOOK_NS = int(LOOK_SECONDS * 1e9)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sriov_xdp.bench.machines.initramfs import File, archive
-from sriov_xdp.bench.machines.kernels import newest
+from sriov_xdp.lab.machines.initramfs import File, archive
+from sriov_xdp.lab.machines.kernels import newest
 from sriov_xdp.patience import patient
 
 OFFERED = [

@@ -14,10 +14,10 @@ from sriov_xdp.mailbox import codec, sockets
 from sriov_xdp.mailbox.messages import GetResources, Version
 from sriov_xdp.mailbox.session import Ask, Session
 from sriov_xdp.mailbox.sockets import MAX_CONNECTIONS
-from sriov_xdp.pf.context import Actor
 from sriov_xdp.pf.errors import Conflict
-from sriov_xdp.pf.intent import VfAddress
-from sriov_xdp.pf.mailboxes import NEGOTIATION_SECONDS, RESERVED_DESCRIPTORS, Mailboxes
+from sriov_xdp.pf.hands.context import Actor
+from sriov_xdp.pf.process.mailboxes import NEGOTIATION_SECONDS, RESERVED_DESCRIPTORS, Mailboxes
+from sriov_xdp.pf.state.intent import VfAddress
 
 PLENTY = 1 << 16
 

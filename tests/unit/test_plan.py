@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from sriov_xdp.pf.intent import AdapterSpec, Datapath, HostIntent, LinkState, PfSpec, WireOwnSource
-from sriov_xdp.pf.plan import Action, Step, describe, plan
+from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, HostIntent, LinkState, PfSpec, WireOwnSource
+from sriov_xdp.pf.state.plan import Action, Step, describe, plan
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Security, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan

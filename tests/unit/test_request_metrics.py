@@ -3,8 +3,8 @@
 import pytest
 
 from sriov_xdp.mailbox.messages import Opcode
-from sriov_xdp.pf.intent import VfAddress
-from sriov_xdp.pf.metrics import DURATION_BUCKETS_SECONDS, RequestMetrics
+from sriov_xdp.pf.hands.request_metrics import DURATION_BUCKETS_SECONDS, RequestMetrics
+from sriov_xdp.pf.state.intent import VfAddress
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Deny, Device, Grant

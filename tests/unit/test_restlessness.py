@@ -2,7 +2,7 @@
 
 import pytest
 
-from sriov_xdp.pf.restlessness import Restlessness
+from sriov_xdp.pf.state.restlessness import Restlessness
 
 MOST, WITHIN_SECONDS = 3, 5.0
 START = 100.0

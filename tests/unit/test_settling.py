@@ -1,7 +1,6 @@
 """When a port gets its final hook: in the quiet after the operator's changes, and at the latest after a while."""
 
 import logging
-from collections.abc import Iterator
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +8,10 @@ from typing import Any
 import pytest
 
 from sriov_xdp.datapath.errors import DataPathError
-from sriov_xdp.pf.inventory import Stage
-from sriov_xdp.pf.log_budget import BudgetedLog
-from sriov_xdp.pf.settling import Settling
-from sriov_xdp.pf.turns import Turns, finish
+from sriov_xdp.pf.hands.log_budget import BudgetedLog
+from sriov_xdp.pf.hands.turns import Turns, finish
+from sriov_xdp.pf.state.inventory import Stage
+from sriov_xdp.pf.verbs.settling import Settling
 
 REST, LONGEST, PAUSE = 0.5, 2.0, 10.0
 
@@ -62,8 +61,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
-    yield Scene("one", "two", "three")
+def scene() -> Scene:
+    return Scene("one", "two", "three")
 
 
 def test_all_are_settled_once_the_operator_rests(scene: Scene) -> None:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from sriov_xdp.pf.places import Places
-from sriov_xdp.pf.service import PfService
+from sriov_xdp.pf.process.places import Places
+from sriov_xdp.pf.process.service import PfService
 from sriov_xdp.store.database import Database
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from sriov_xdp.pf.intent import PfSpec, WireOwnSource
-from sriov_xdp.pf.inventory import FoundUplink, PfEntry, PhysicalFunction
-from sriov_xdp.pf.uplink_text import pf_from_text, pf_to_text
+from sriov_xdp.pf.state.intent import PfSpec, WireOwnSource
+from sriov_xdp.pf.state.inventory import FoundUplink, PfEntry, PhysicalFunction
+from sriov_xdp.pf.state.uplink_text import pf_from_text, pf_to_text
 
 FOUND = FoundUplink(
     boot_id="5c0ffee5",

@@ -5,7 +5,7 @@ from dataclasses import replace
 from host_example import EXAMPLE
 
 from sriov_xdp.api.config import parse
-from sriov_xdp.pf.validation import Problem, find, problems
+from sriov_xdp.pf.state.validation import Problem, find, problems
 from sriov_xdp.vswitch.address import MacAddress
 
 HOST = parse(EXAMPLE)

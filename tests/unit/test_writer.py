@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 import pytest
 
 from sriov_xdp.pf.errors import Conflict
-from sriov_xdp.pf.writer import Source, TurnKind, WriterLoop
+from sriov_xdp.pf.process.writer import Source, TurnKind, WriterLoop
 
 
 class Clock:

@@ -1,0 +1,79 @@
+"""Whether what must be there is there, asked from the kernel and not from memory, for `doctor`: programs on ports and uplinks,
+guest ends fit for the data path, and what of the state could not be taken up. Reads only."""
+
+from typing import Any
+
+from sriov_xdp.host import features, namespaces
+from sriov_xdp.host.errors import HostError
+from sriov_xdp.pf.hands import uplinks, veth
+from sriov_xdp.pf.hands.context import Context, Steps
+from sriov_xdp.pf.state.intent import Datapath
+from sriov_xdp.pf.state.inventory import AttachedVf, PhysicalFunction, Stage
+from sriov_xdp.pf.verbs import adoption, invariants
+
+_READ = (features.GRO, features.TX_CHECKSUM, features.TX_VLAN)
+
+
+def guest_ends(context: Context) -> list[dict[str, Any]]:
+    """A document a VF: its problems, each with a remedy."""
+    return [{"vf": str(vf.address), "problems": _problems(context, vf)} for _address, vf in sorted(context.inventory.vfs.items())]
+
+
+def host(context: Context) -> Steps[list[dict[str, Any]]]:
+    """A document a problem of the host's side: subject, observed, remedy. Empty when all is well. Raises StoreError,
+    DataPathError, HostError."""
+    found = [_problem(subject, why, "stop the daemon and run `sriov-xdp recover`") for subject, why in context.damaged.items()]
+    if context.unapplied:
+        found.append(_problem("configuration", context.unapplied, "`sriov-xdp apply -f FILE --yes` if it is meant"))
+    for attachment in context.leftovers.values():
+        text = f"the pair of the former {attachment.vf} could not be removed yet"
+        found.append(_problem(attachment.representor, text, f"`ip link del {attachment.representor}`"))
+    for name, pf in sorted(context.inventory.pfs.items()):
+        found += _uplink_problems(context, name, pf)
+    return found or (yield from invariants.breaches(context))
+
+
+def _uplink_problems(context: Context, name: str, pf: PhysicalFunction) -> list[dict[str, Any]]:
+    subject = f"uplink {pf.spec.uplink} of {name}"
+    if pf.spec.uplink and pf.uplink is None:
+        return [_problem(subject, "is not taken", "the daemon's log says why; it is tried again when the device appears")]
+    if pf.uplink is None:
+        return []
+    missing = uplinks.missing_hooks(context, pf)
+    text = f"{' and '.join(missing)} is not on it"
+    return [_problem(subject, text, "it is attached again within a minute; find out who takes it off")] if missing else []
+
+
+def _problem(subject: str, observed: str, remedy: str) -> dict[str, Any]:
+    return {"subject": subject, "observed": observed, "remedy": remedy}
+
+
+def _problems(context: Context, vf: AttachedVf) -> list[str]:
+    spec = vf.attachment.spec
+    if vf.stage is not Stage.IN_SERVICE or not context.mailboxes.is_open(vf.address):
+        return [f"{vf.active_reason}; it is tried again"]
+    missing = adoption.missing_hooks(context, vf)
+    if missing:
+        return [f"{' and '.join(missing)} is not on its representor; it is attached again soon; find out who takes it off"]
+    link = veth.find_guest_end(context.links, vf.attachment)
+    if link is None:
+        return [f"the guest end is not in namespace {spec.netns}, the guest moved it; move it back, or detach and attach the VF"]
+    inside = f"nsenter --net={namespaces.path_of(spec.netns)}"
+    enter = f"{inside} ethtool -K {link.name}"
+    try:
+        with namespaces.in_namespace(spec.netns):
+            state = features.read(link.name, _READ)
+    except HostError as error:
+        return [str(error)]
+    found = []
+    if not link.is_up:
+        found.append(f"{link.name} is down; `{inside} ip link set {link.name} up`")
+    if not state.get(features.GRO, True):
+        found.append(f"GRO is off, so frames from the wire are lost; `{enter} gro on`")
+    if vf.active is Datapath.XDP and state.get(features.TX_CHECKSUM):
+        found.append(f"tx checksum offload is on in XDP mode, so TCP and UDP arrive broken; `{enter} tx off`")
+    if vf.active is Datapath.XDP and state.get(features.TX_VLAN):
+        found.append(f"tx VLAN offload is on in XDP mode, so tags are lost; `{enter} txvlan off`")
+    if str(vf.device.effective_mac) != link.mac:
+        found.append(f"guest MAC {link.mac} is not the device's {vf.device.effective_mac}; `sriov-vf reset` in the guest")
+    return found

@@ -1,0 +1,249 @@
+"""What is shown of the PF's state: plain documents (JSON types) built from the inventory and the counters. Reads only.
+
+Directions are the guest's: rx is what the switch delivered to it.
+"""
+
+from dataclasses import fields
+from typing import Any
+
+from sriov_xdp.datapath.abi import Counters
+from sriov_xdp.pf.errors import NotFound
+from sriov_xdp.pf.hands.context import Context
+from sriov_xdp.pf.state.images import slot_of
+from sriov_xdp.pf.state.intent import (
+    HostIntent,
+    LinkState,
+    PfSpec,
+    VfAddress,
+    adapter_to_json,
+    group_to_json,
+    settings_to_json,
+    switch_to_json,
+    vlan_to_json,
+)
+from sriov_xdp.pf.state.inventory import AttachedVf, PhysicalFunction
+from sriov_xdp.store.audit import AuditRecord
+from sriov_xdp.vswitch.policy import PolicySettings
+
+Document = dict[str, Any]
+_NO_COUNTERS = Counters()
+
+
+def vf_list(context: Context) -> list[Document]:
+    """Every VF, free ones included."""
+    counters = context.tables.counters()
+    found = []
+    for name in sorted(context.inventory.pfs):
+        pf = context.inventory.pfs[name]
+        found += [_vf(context, VfAddress(name, index), counters) for index in range(pf.spec.num_vfs)]
+    return found
+
+
+def vf_show(context: Context, vf: VfAddress) -> Document:
+    """One VF. Raises NotFound."""
+    context.inventory.require_vf(vf)
+    attached = context.inventory.vfs.get(vf)
+    counters = {slot_of(attached): context.tables.counters_of(slot_of(attached))} if attached else {}
+    return _vf(context, vf, counters)
+
+
+def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> Document:
+    vf = context.inventory.vfs.get(address)
+    if vf is None:
+        return {**dict.fromkeys(_VF_KEYS), "address": str(address), "state": "free", "counters": {}, "drops": {}}
+    attachment, spec = vf.attachment, vf.attachment.spec
+    switch, _group = context.inventory.group(spec.port_group)
+    counted = counters.get(slot_of(vf), _NO_COUNTERS)
+    return {
+        "address": str(address),
+        "state": "attached",
+        "guest": spec.guest,
+        "netns": spec.netns,
+        "interface": spec.interface,
+        "representor": attachment.representor,
+        "switch": switch.name,
+        "port_group": spec.port_group,
+        "vlan": vlan_to_json(context.inventory.vlan(vf)),
+        "admin_mac": str(vf.device.admin_mac),
+        "effective_mac": str(vf.device.effective_mac),
+        "filters": sorted(str(mac) for mac in vf.device.filters),
+        "link": link_of(vf),
+        "link_state": attachment.spec.link_state.value,
+        "loop": f"cut: floods come back by {vf.cut_for_loop_with}" if vf.cut_for_loop_with else None,
+        "mtu": context.inventory.mtu_bytes(address.pf),
+        "datapath": {
+            "mode": spec.datapath.value,
+            "active": vf.active.value,
+            "reason": vf.active_reason,
+            "settled": vf.is_settled,
+            "guest_runs_xdp": vf.guest_runs_xdp,
+            "switches": context.mode_switches.get(address, 0),
+        },
+        "counters": {
+            "rx_packets": counted.delivered_frames,
+            "rx_bytes": counted.egress_bytes,
+            "tx_packets": counted.ingress_frames,
+            "tx_bytes": counted.ingress_bytes,
+        },
+        "drops": counted.drops(),
+        "generation": attachment.generation,
+    }
+
+
+_VF_KEYS = (
+    "address",
+    "state",
+    "guest",
+    "netns",
+    "interface",
+    "representor",
+    "switch",
+    "port_group",
+    "vlan",
+    "admin_mac",
+    "effective_mac",
+    "filters",
+    "link",
+    "link_state",
+    "loop",
+    "mtu",
+    "datapath",
+    "counters",
+    "drops",
+    "generation",
+)
+
+
+def link_of(vf: AttachedVf) -> str:
+    """What the guest's device says of its link."""
+    return "down" if vf.attachment.spec.link_state is LinkState.DISABLE else "up"
+
+
+def pf_list(context: Context) -> list[Document]:
+    """Every PF."""
+    counters = context.tables.counters()
+    return [pf_document(context, context.inventory.pfs[name], counters) for name in sorted(context.inventory.pfs)]
+
+
+def pf_show(context: Context, name: str) -> Document:
+    """One PF. Raises NotFound."""
+    return pf_document(context, context.inventory.pf(name), context.tables.counters())
+
+
+def pf_document(context: Context, pf: PhysicalFunction, counters: dict[int, Counters]) -> Document:
+    """A PF with the counters of its uplink, seen from the wire's side of the switch."""
+    counted = counters.get(pf.number, _NO_COUNTERS)
+    switch = context.inventory.switch_of_pf(pf.spec.name)
+    attached = len(context.inventory.vfs_of_pf(pf.spec.name))
+    link = "none" if pf.spec.uplink is None else "up" if pf.uplink and pf.uplink.has_carrier else "down"
+    return {
+        "name": pf.spec.name,
+        "uplink": pf.spec.uplink,
+        "link": link,
+        "xdp": pf.uplink.xdp_mode if pf.uplink else None,
+        "serves_host": pf.uplink.serves_host if pf.uplink else None,
+        "mac": str(pf.uplink.mac) if pf.uplink else None,
+        "num_vfs": pf.spec.num_vfs,
+        "wire_own_source": pf.spec.wire_own_source.value,
+        "attached_vfs": attached,
+        "switch": switch.name if switch else None,
+        "mtu": context.inventory.mtu_bytes(pf.spec.name),
+        "counters": {
+            "from_wire_packets": counted.ingress_frames,
+            "from_wire_bytes": counted.ingress_bytes,
+            "to_wire_packets": counted.delivered_frames,
+            "to_wire_bytes": counted.egress_bytes,
+        },
+        "drops": counted.drops(),
+    }
+
+
+def switch_list(context: Context) -> list[Document]:
+    """Every switch as configured, with how many ports are in use."""
+    return [switch_show(context, name) for name in sorted(context.inventory.switches)]
+
+
+def switch_show(context: Context, name: str) -> Document:
+    """One switch. Raises NotFound."""
+    if name not in context.inventory.switches:
+        raise NotFound(f"switch {name}: not configured; `sriov-xdp switch list` shows what is")
+    switch = context.inventory.switches[name]
+    ports = sum(len(context.inventory.vfs_of_group(group.name)) for group in switch.port_groups)
+    return {**switch_to_json(switch), "ports": ports}
+
+
+def group_list(context: Context) -> list[Document]:
+    """Every port group."""
+    names = [group.name for _name, switch in sorted(context.inventory.switches.items()) for group in switch.port_groups]
+    return [group_show(context, name) for name in names]
+
+
+def group_show(context: Context, name: str) -> Document:
+    """One port group, with the VFs connected to it. Raises NotFound."""
+    switch, group = context.inventory.group(name)
+    ports = sorted(str(vf.address) for vf in context.inventory.vfs_of_group(name))
+    return {**group_to_json(group), "switch": switch.name, "ports": ports}
+
+
+def port_list(context: Context) -> list[Document]:
+    """Every port in use."""
+    return [port_show(context, vf) for vf in sorted(context.inventory.vfs)]
+
+
+def port_show(context: Context, vf: VfAddress) -> Document:
+    """The policy that holds for a port, and which level said so. Raises NotFound."""
+    attached = context.inventory.attached(vf)
+    policy = context.inventory.policy(attached)
+    switch, group = context.inventory.group(attached.attachment.spec.port_group)
+    settings = [item.name for item in fields(PolicySettings)]
+    return {
+        "port": str(vf),
+        "guest": attached.attachment.spec.guest,
+        "interface": attached.attachment.spec.interface,
+        "switch": switch.name,
+        "port_group": group.name,
+        "vlan": vlan_to_json(context.inventory.vlan(attached)),
+        "link_state": attached.attachment.spec.link_state.value,
+        "policy": {name: {"value": getattr(policy, name), "set_by": policy.origins[name]} for name in settings},
+        "overrides": settings_to_json(attached.attachment.spec.overrides.policy),
+        "overrides_allowed": sorted(group.overrides_allowed),
+    }
+
+
+def audit_document(record: AuditRecord) -> Document:
+    """One audit record."""
+    return {
+        "time": record.time,
+        "vf": record.vf or None,
+        "guest": record.guest or None,
+        "peer": {"pid": record.peer_pid, "uid": record.peer_uid},
+        "request": record.request,
+        "rule": record.rule,
+        "outcome": record.outcome.value,
+        "before": record.before,
+        "after": record.after,
+    }
+
+
+def _as_configured(pf: PfSpec) -> Document:
+    uplink = {"uplink": pf.uplink} if pf.uplink else {}
+    return {"name": pf.name, **uplink, "num_vfs": pf.num_vfs, "wire_own_source": pf.wire_own_source.value}
+
+
+def export(context: Context) -> Document:
+    """The host as a configuration file says it; applying it changes nothing."""
+    return host_document(context.inventory.intent())
+
+
+def host_document(intent: HostIntent) -> Document:
+    """An intent as a configuration file says it."""
+    guests: dict[tuple[str, str], Document] = {}
+    for spec in intent.adapters:
+        guest = guests.setdefault((spec.guest, spec.netns), {"name": spec.guest, "netns": spec.netns, "adapters": []})
+        guest["adapters"].append(adapter_to_json(spec))
+    return {
+        "version": 1,
+        "pfs": [_as_configured(pf) for pf in intent.pfs],
+        "switches": [switch_to_json(switch) for switch in intent.switches],
+        "guests": list(guests.values()),
+    }

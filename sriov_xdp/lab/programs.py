@@ -1,0 +1,104 @@
+"""Programs of a few instructions: XDP programs that a guest might run (pass, drop, send every frame back: a VNF in small), and
+the bare redirects that ours are compared with.
+
+Made by hand so that neither compiler nor object files are needed. Attached by a link that ends with its context.
+"""
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterator
+
+from sriov_xdp.datapath import libbpf
+from sriov_xdp.datapath.libbpf import BPF_F_XDP_HAS_FRAGS, AttachType, ProgramType
+from sriov_xdp.host.links import Links
+from sriov_xdp.lab.host import Namespace, entered
+
+_MOV_IMM, _MOV_REG, _ADD_IMM, _JGT_REG, _EXIT = 0xB7, 0xBF, 0x07, 0x2D, 0x95
+_LOAD_U32, _LOAD_U16, _STORE_U32, _STORE_U16 = 0x61, 0x69, 0x63, 0x6B
+_LOAD_IMM64, _PSEUDO_MAP_FD, _CALL = 0x18, 1, 0x85
+XDP_DROP, XDP_PASS, XDP_TX = 1, 2, 3
+REDIRECT, REDIRECT_PEER, _REDIRECT_MAP = 23, 155, 51  # enum bpf_func_id
+_ETHERNET_BYTES = 14
+
+
+def _instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
+    return struct.pack("<BBhi", code, source << 4 | target, offset, immediate)
+
+
+def constant(action: int) -> bytes:
+    """Answers every frame with one action."""
+    return _instruction(_MOV_IMM, 0, immediate=action) + _instruction(_EXIT)
+
+
+def redirect(call: int, ifindex: int) -> bytes:
+    """Answers with REDIRECT or REDIRECT_PEER of (ifindex, 0)."""
+    return (
+        _instruction(_MOV_IMM, 1, immediate=ifindex)
+        + _instruction(_MOV_IMM, 2)
+        + _instruction(_CALL, immediate=call)
+        + _instruction(_EXIT)
+    )
+
+
+def redirect_to_slot(device_map: int, slot: int) -> bytes:
+    """bpf_redirect_map(devices, slot, 0) and nothing else; device_map: a descriptor."""
+    return (
+        _instruction(_LOAD_IMM64, 1, _PSEUDO_MAP_FD, immediate=device_map)
+        + _instruction(0)
+        + _instruction(_MOV_IMM, 2, immediate=slot)
+        + _instruction(_MOV_IMM, 3)
+        + _instruction(_CALL, immediate=_REDIRECT_MAP)
+        + _instruction(_EXIT)
+    )
+
+
+def hairpin() -> bytes:
+    """Swaps the addresses and sends the frame back where it came from."""
+    return _swap_and(XDP_TX)
+
+
+def swap_and_drop() -> bytes:
+    """Undoes a hairpin's swap. Live frames of BPF_PROG_RUN use their pages again as the last program left them, so whoever
+    takes them at the end must put the addresses back."""
+    return _swap_and(XDP_DROP)
+
+
+def _swap_and(action: int) -> bytes:
+    swap_loads = [(_LOAD_U32, 5, 0), (_LOAD_U16, 0, 4), (_LOAD_U32, 7, 6), (_LOAD_U16, 8, 10)]
+    swap_stores = [(_STORE_U32, 7, 0), (_STORE_U16, 8, 4), (_STORE_U32, 5, 6), (_STORE_U16, 0, 10)]
+    body = [
+        _instruction(_LOAD_U32, 2, 1, 0),
+        _instruction(_LOAD_U32, 3, 1, 4),
+        _instruction(_MOV_REG, 4, 2),
+        _instruction(_ADD_IMM, 4, immediate=_ETHERNET_BYTES),
+        _instruction(_JGT_REG, 4, 3, len(swap_loads) + len(swap_stores) + 2),
+        *(_instruction(code, register, 2, offset) for code, register, offset in swap_loads),
+        *(_instruction(code, 2, register, offset) for code, register, offset in swap_stores),
+    ]
+    return b"".join(body) + constant(action) + constant(XDP_DROP)
+
+
+@contextlib.contextmanager
+def attached(guest: Namespace, device: str, code: bytes, *, is_multi_buffer: bool = True) -> Iterator[None]:
+    """Runs a program on a guest's interface for a while."""
+    with contextlib.ExitStack() as stack:
+        with entered(guest):
+            stack.enter_context(on_host_device(device, code, is_multi_buffer=is_multi_buffer))
+        yield
+
+
+@contextlib.contextmanager
+def on_host_device(device: str, code: bytes, *, is_multi_buffer: bool = True) -> Iterator[None]:
+    """Runs a program on an interface of the namespace that the thread is in."""
+    flags = BPF_F_XDP_HAS_FRAGS if is_multi_buffer else 0
+    program = libbpf.load_program(ProgramType.XDP, "guest", code, attach=AttachType.XDP, flags=flags)
+    links = Links()
+    ifindex = links.by_name(device).ifindex
+    links.close()
+    link = libbpf.create_link(program, ifindex, AttachType.XDP, flags=libbpf.XDP_FLAGS_DRV_MODE)
+    try:
+        yield
+    finally:
+        os.close(link)
+        os.close(program)

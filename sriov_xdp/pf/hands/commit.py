@@ -1,0 +1,181 @@
+"""The one way in which what the operator and the guests want changes: memory, then store, then maps, and back on a fault.
+
+    install    the inventory says it; two owners of an address are found here, before anything is written
+    store      one transaction: documents, grants that end or begin, audit records
+    publish    the maps of all ports that it touched
+A port whose policy accepts no longer what its guest was granted loses the grant in the same transaction, and its guest hears
+of a reset. For the pf package; writer thread only.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.pf.errors import Conflict
+from sriov_xdp.pf.hands.context import SELF, Context, record_of
+from sriov_xdp.pf.hands.publish import publish, publish_again
+from sriov_xdp.pf.state.intent import VfAddress, attachment_to_text, switch_to_json
+from sriov_xdp.pf.state.inventory import AttachedVf, Change, Former, fresh_device
+from sriov_xdp.pf.state.uplink_text import pf_to_text
+from sriov_xdp.store.audit import AuditRecord, Outcome
+from sriov_xdp.store.database import Change as Document
+from sriov_xdp.store.errors import StoreError
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import Device
+from sriov_xdp.vswitch.policy import Security
+
+_log = logging.getLogger("sriov_xdp.pf")
+
+
+def commit(context: Context, change: Change, records: Sequence[AuditRecord], meta: dict[str, str] | None = None) -> None:
+    """The operator's word: survives power loss when this returns. Raises Conflict, StoreError, DataPathError; then nothing
+    changed."""
+    change, withdrawn = _with_withdrawals(context, change)
+    records = [*records, *withdrawn]
+    former = context.inventory.install(change)
+    try:
+        _require_no_objection(context, former)
+        _write(context, change, records, meta)
+    except (Conflict, StoreError):
+        context.inventory.restore(former)
+        raise
+    try:
+        publish(context, former)
+    except DataPathError:
+        _take_back(context, change, former, records)
+        raise
+    for vf in change.devices:
+        if vf in former.vfs and former.vfs[vf] and vf in context.inventory.vfs:
+            context.mailboxes.reset(vf)
+
+
+def _require_no_objection(context: Context, former: Former) -> None:
+    objections = context.inventory.objections(former.ports)
+    if objections:
+        raise Conflict("\n".join(objections))
+
+
+def commit_grant(context: Context, vf: AttachedVf, device: Device, record: AuditRecord) -> None:
+    """What a guest was granted: survives this process, not the host. Raises StoreError, DataPathError; then nothing changed."""
+    former = context.inventory.install(Change(devices={vf.address: device}))
+    generation = vf.attachment.generation
+    try:
+        context.records.granted(generation, _granted_text(vf), record)
+    except StoreError:
+        context.inventory.restore(former)
+        raise
+    try:
+        publish(context, former)
+    except DataPathError:
+        context.inventory.restore(former)
+        context.records.granted(generation, _granted_text(vf), _undone(record))
+        publish_again(context, former)
+        raise
+
+
+def commit_reset(context: Context, vf: AttachedVf, record: AuditRecord) -> None:
+    """Effective := admin, guest-made filters gone, every connection starts over. Raises StoreError, DataPathError."""
+    commit_grant(context, vf, fresh_device(vf.attachment), record)
+    context.mailboxes.reset(vf.address)
+
+
+def _with_withdrawals(context: Context, change: Change) -> tuple[Change, list[AuditRecord]]:
+    """Looks at the change in memory to see which grants it ends, and takes it back. Returns it with their ends, and a record of
+    each."""
+    former = context.inventory.install(change)
+    try:
+        ended: dict[VfAddress, None] = {}
+        records = []
+        for address in former.ports:
+            vf = context.inventory.vfs.get(address)
+            if vf and vf.device.unicast != {vf.device.admin_mac} and _accepts_no_grants(context, vf):
+                ended[address] = None
+                text = "%s: mac_changes is reject now: %s goes back to %s"
+                _log.warning(text, address, vf.device.effective_mac, vf.device.admin_mac)
+                records.append(_withdrawal(context, vf))
+    finally:
+        context.inventory.restore(former)
+    resets = {vf: None for vf, kept in former.vfs.items() if kept and _changes_admin_mac(change, vf, kept[1].admin_mac)}
+    return replace(change, devices={**resets, **ended, **change.devices}), records
+
+
+def _withdrawal(context: Context, vf: AttachedVf) -> AuditRecord:
+    rule, guest = "mac_changes: reject", vf.attachment.spec.guest
+    before, after = f"{vf.device.effective_mac}, {len(vf.device.filters)} more", str(vf.device.admin_mac)
+    return record_of(
+        context, str(vf.address), guest, SELF, "grants withdrawn", Outcome.GRANTED, rule=rule, before=before, after=after
+    )
+
+
+def _accepts_no_grants(context: Context, vf: AttachedVf) -> bool:
+    return context.inventory.policy(vf).mac_changes is Security.REJECT
+
+
+def _changes_admin_mac(change: Change, vf: VfAddress, before: MacAddress) -> bool:
+    attachment = change.attachments.get(vf)
+    return attachment is not None and attachment.admin_mac != before
+
+
+def _write(context: Context, change: Change, records: Sequence[AuditRecord], meta: dict[str, str] | None = None) -> None:
+    gone = [vf for vf, attachment in change.attachments.items() if attachment is None]
+    revoked = [str(vf) for vf in {*gone, *change.devices}]
+    context.database.write_intent(documents(context, change), records, meta, revoked=revoked)
+    try:
+        context.marks.write_revision(context.database.revision())
+    except OSError as error:  # a mark that is behind accuses nobody; the next one catches up
+        _log.error("bpffs: the revision of the state could not be marked: %s", error)
+
+
+def documents(context: Context, change: Change) -> list[Document]:
+    """What is stored of all that a change names, as the inventory says it now."""
+    inventory = context.inventory
+    found = []
+    for name in change.pfs:
+        pf = inventory.pfs.get(name)
+        found.append(Document(kind="pf", name=name, body=pf_to_text(pf) if pf else None))
+    for name in change.switches:
+        switch = inventory.switches.get(name)
+        found.append(Document(kind="switch", name=name, body=json.dumps(switch_to_json(switch)) if switch else None))
+    for vf in change.attachments:
+        attached = inventory.vfs.get(vf)
+        body = attachment_to_text(attached.attachment) if attached else None
+        found.append(Document(kind="attachment", name=str(vf), body=body))
+    return found
+
+
+def _take_back(context: Context, change: Change, former: Former, records: Sequence[AuditRecord]) -> None:
+    """The maps would not have it: memory and store as before, the audit says so, maps as far as they go."""
+    context.inventory.restore(former)
+    try:
+        context.database.write_intent(documents(context, change), [_undone(record) for record in records])
+        for vf, kept in former.vfs.items():
+            if kept and kept[2].unicast != {kept[2].admin_mac}:
+                context.database.write_granted(str(vf), kept[1].generation, device_to_text(kept[2]), None)
+    except StoreError as error:
+        _log.error("state: what could not be programmed could not be taken back either: %s", error)
+    publish_again(context, former)
+
+
+def _undone(record: AuditRecord) -> AuditRecord:
+    return replace(record, request=f"{record.request}: undone", outcome=Outcome.FAILED, after=record.before)
+
+
+def _granted_text(vf: AttachedVf) -> str | None:
+    return None if vf.device == fresh_device(vf.attachment) else device_to_text(vf.device)
+
+
+def device_to_text(device: Device) -> str:
+    """What a guest was granted, for the store."""
+    return json.dumps({"effective_mac": str(device.effective_mac), "filters": sorted(str(mac) for mac in device.filters)})
+
+
+def device_from_text(admin_mac: MacAddress, text: str) -> Device:
+    """The reverse. Raises ValueError, KeyError."""
+    document = json.loads(text)
+    return Device(
+        admin_mac=admin_mac,
+        effective_mac=MacAddress.parse(document["effective_mac"]),
+        filters=frozenset(MacAddress.parse(mac) for mac in document["filters"]),
+    )

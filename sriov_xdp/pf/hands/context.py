@@ -1,0 +1,110 @@
+"""What the parts of the PF share: one of each, made by the daemon, used by the writer thread only."""
+
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from sriov_xdp.datapath.marks import Marks
+from sriov_xdp.datapath.pins import Pins
+from sriov_xdp.datapath.tables import Tables
+from sriov_xdp.host.kernel import JumboXdp
+from sriov_xdp.host.links import Links
+from sriov_xdp.mailbox.messages import Event
+from sriov_xdp.pf.hands.beside import Beside
+from sriov_xdp.pf.hands.guest_records import GuestRecords
+from sriov_xdp.pf.hands.hooks import Hooks
+from sriov_xdp.pf.hands.turns import Turns
+from sriov_xdp.pf.state.intent import Attachment, VfAddress
+from sriov_xdp.pf.state.inventory import Inventory
+from sriov_xdp.store.audit import OPERATOR, AuditRecord, Outcome
+from sriov_xdp.store.database import Database
+
+T = TypeVar("T")
+Steps = Generator[Future[Any] | None, None, T]  # work in pieces: None lets others in, a future is waited for meanwhile
+
+
+class GuestChannels(Protocol):
+    """The mailboxes, as far as the rest of the PF needs them."""
+
+    def open(self, vf: VfAddress, netns: str) -> None:
+        """Starts listening inside the guest's namespace."""
+
+    def is_open(self, vf: VfAddress) -> bool:
+        """Whether the VF's mailbox listens."""
+
+    def close(self, vf: VfAddress) -> None:
+        """Ends listener and connections."""
+
+    def push(self, vf: VfAddress, event: Event) -> None:
+        """To every connection that negotiated."""
+
+    def reset(self, vf: VfAddress) -> None:
+        """Announces a reset to every connection and makes each start over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks: a process in the guest or of the operator, by what the kernel says."""
+
+    pid: int
+    uid: int
+
+
+SELF = Actor(pid=0, uid=0)  # the PF itself: adoption, an unplugged guest
+
+
+@dataclass(slots=True)
+class Context:
+    """Shared state and ways out."""
+
+    inventory: Inventory
+    tables: Tables
+    pins: Pins
+    marks: Marks
+    beside: Beside
+    start: Callable[[Steps[Any]], None]
+    links: Links
+    database: Database
+    records: GuestRecords
+    mailboxes: GuestChannels
+    hooks: Hooks
+    instance: str
+    jumbo_xdp: JumboXdp
+    clock: Callable[[], float] = time.monotonic  # seconds, only forward
+    wall_clock: Callable[[], float] = time.time  # seconds since the epoch, for people
+    turns: Turns = field(default_factory=Turns)
+    is_applying: bool = False
+    needs_publish: bool = False
+    leftovers: dict[int, Attachment] = field(default_factory=dict)  # pairs of former VFs that could not be removed yet
+    unapplied: str = ""  # why the configuration file of the start does not hold
+    damaged: dict[str, str] = field(default_factory=dict)  # stored objects that could not be taken up: name → why
+    mode_switches: dict[VfAddress, int] = field(default_factory=dict)
+
+
+def record_of(
+    context: Context,
+    vf: str,
+    guest: str,
+    actor: Actor,
+    request: str,
+    outcome: Outcome,
+    *,
+    rule: str = OPERATOR,
+    before: str = "",
+    after: str = "",
+) -> AuditRecord:
+    """An audit record with the present time."""
+    return AuditRecord(
+        time=context.wall_clock(),
+        vf=vf,
+        guest=guest,
+        peer_pid=actor.pid,
+        peer_uid=actor.uid,
+        request=request,
+        rule=rule,
+        outcome=outcome,
+        before=before,
+        after=after,
+    )

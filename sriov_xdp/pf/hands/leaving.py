@@ -1,0 +1,50 @@
+"""Namespaces that were made for guests, when the guest goes: removed with its last adapter, unless somebody lives there.
+
+A detach forgets the attachment first, and only then are device and namespace removed; what it is about to remove is written down
+in the same transaction, so that one that does not come to its end is ended by the next start. For the pf package.
+"""
+
+import logging
+
+from sriov_xdp.host import namespaces
+from sriov_xdp.pf.hands import live, veth
+from sriov_xdp.pf.hands.context import Context, Steps
+from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text, attachment_to_text
+
+_log = logging.getLogger("sriov_xdp.pf")
+LEAVING, NOBODY = "leaving", ""
+
+
+def note(attachment: Attachment) -> dict[str, str]:
+    """What to write down with the end of an attachment."""
+    return {LEAVING: f"{attachment.vf} {attachment_to_text(attachment)}"} if attachment.netns_is_ours else {}
+
+
+def remove_namespace(context: Context, attachment: Attachment) -> Steps[None]:
+    """Of an attachment that is gone. Whoever lives there is looked for beside the writer: how much there is to look through is the
+    guest's choice. Raises StoreError."""
+    if not attachment.netns_is_ours:
+        return
+    netns = attachment.spec.netns
+    others = [vf.attachment for vf in context.inventory.vfs.values() if vf.attachment.netns_id == attachment.netns_id]
+    if not others and namespaces.identity(netns) == attachment.netns_id:
+        user = yield from live.beside(context, lambda _links: veth.user_of(netns))
+        if user:
+            _log.warning("namespace %s: made for guest %s, left as %s", netns, attachment.spec.guest, user)
+        elif namespaces.identity(netns) == attachment.netns_id:
+            namespaces.remove(netns)
+    context.database.write_intent([], [], {LEAVING: NOBODY})
+
+
+def remove_left_namespace(context: Context) -> Steps[None]:
+    """Of a detach that was cut short in this boot. Raises ValueError, KeyError, TypeError, StoreError."""
+    name, _, body = (context.database.meta(LEAVING) or NOBODY).partition(" ")
+    if name:
+        yield from remove_namespace(context, attachment_from_text(VfAddress.parse(name), body))
+
+
+def remove_unused(attachment: Attachment) -> None:
+    """The undo of a namespace that was just made: unless somebody was quick to live there, or to put another in its place."""
+    netns = attachment.spec.netns
+    if namespaces.identity(netns) == attachment.netns_id and not veth.user_of(netns):
+        namespaces.remove(netns)

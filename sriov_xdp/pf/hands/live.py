@@ -1,0 +1,201 @@
+"""A VF that is plugged: put in service, moved between kinds of program, and its MTU, address and link.
+
+What makes the kernel wait runs beside the writer, in steps. Knows nothing of how a VF comes or goes (lifecycle). For the pf
+package only.
+"""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.host.errors import HostError
+from sriov_xdp.host.links import Links
+from sriov_xdp.mailbox.messages import Event, EventCode
+from sriov_xdp.pf.errors import FAULTS
+from sriov_xdp.pf.hands import veth
+from sriov_xdp.pf.hands.context import Context, Steps
+from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
+from sriov_xdp.pf.hands.publish import publish_ports
+from sriov_xdp.pf.state.device_marks import host_alias
+from sriov_xdp.pf.state.intent import Attachment, Datapath, LinkState
+from sriov_xdp.pf.state.inventory import AttachedVf, Stage
+from sriov_xdp.pf.state.modes import active_datapath, xdp_problem
+
+_log = logging.getLogger("sriov_xdp.pf")
+LINK_SPEED_MBPS = 10_000
+T = TypeVar("T")
+
+
+def beside(context: Context, work: Callable[[Links], T]) -> Steps[T]:
+    """A step that waits beside the writer. Raises what work raises."""
+    future: Future[T] = context.beside.submit(work)
+    yield future
+    return future.result()
+
+
+def mode_of(context: Context, attached: AttachedVf) -> tuple[Datapath, str]:
+    """The program kind that the VF should have now, and why."""
+    mode = attached.attachment.spec.datapath
+    active, reason = active_datapath(
+        mode,
+        guest_runs_xdp=attached.guest_runs_xdp,
+        mtu_bytes=context.inventory.mtu_bytes(attached.address.pf),
+        jumbo=context.jumbo_xdp,
+    )
+    if attached.is_restless and mode is Datapath.AUTO and active is Datapath.XDP:
+        reason = "auto: the guest's XDP program comes and goes"
+    return active, reason
+
+
+def prepare(context: Context, attached: AttachedVf) -> Steps[None]:
+    """Both ends of a pair that was made, but perhaps not made ready."""
+    vlan = context.inventory.vlan(attached)
+    yield from beside(context, lambda links: veth.prepare(links, attached.attachment, context.instance, vlan))
+
+
+def put_in_service(context: Context, attached: AttachedVf) -> Steps[None]:
+    """Programs, then up. May be done again. Raises HostError, DataPathError; then the port is down or as it was."""
+    attached.stage = Stage.CHANGING
+    active, reason = mode_of(context, attached)
+    attachment, hooks = attached.attachment, context.hooks
+    name, before = str(attached.address), dict(attached.guest_features_before)
+
+    def attach_and_open(links: Links) -> dict[str, bool]:
+        hooks.hold(name, VF_TC, attachment.ifindex)
+        changed = _enter_xdp(context, links, attachment, before) if active is Datapath.XDP else before
+        if active is not Datapath.XDP:
+            hooks.detach_xdp(name)
+        veth.open_port(links, attachment, is_up=attachment.spec.link_state is not LinkState.DISABLE)
+        return changed
+
+    attached.guest_features_before = yield from beside(context, attach_and_open)
+    attached.active, attached.active_reason = active, reason
+    attached.is_settled = hooks.is_settled(name, attachment.ifindex)
+    attached.stage = Stage.IN_SERVICE
+
+
+def settle(context: Context, attached: AttachedVf) -> Steps[None]:
+    """The link that a working VF is meant to have takes the place of its filter, or the reverse. Raises DataPathError, HostError;
+    then it is held as it was."""
+    if context.inventory.vfs.get(attached.address) is attached and attached.stage is Stage.IN_SERVICE:
+        name, ifindex = str(attached.address), attached.attachment.ifindex
+        yield from beside(context, lambda _links: context.hooks.settle(name, VF_TC, ifindex))
+        attached.is_settled = True
+
+
+def set_active(context: Context, attached: AttachedVf, wanted: tuple[Datapath, str] | None = None) -> Steps[None]:
+    """Moves a working VF to the kind of program that it should have now. The tc program stays throughout, so no frame finds the
+    port without a policy; at most those in flight are lost. Raises HostError, DataPathError; then it is as it was."""
+    active, reason = wanted or mode_of(context, attached)
+    if attached.active is active or attached.stage is not Stage.IN_SERVICE:
+        attached.active_reason = reason if attached.active is active else attached.active_reason
+        return
+    attachment, before = attached.attachment, dict(attached.guest_features_before)
+
+    def move(links: Links) -> dict[str, bool]:
+        if active is Datapath.XDP:
+            return _enter_xdp(context, links, attachment, before)
+        context.hooks.detach_xdp(str(attachment.vf))
+        veth.leave_xdp(links, attachment, before)
+        return {}
+
+    attached.stage = Stage.CHANGING
+    try:
+        attached.guest_features_before = yield from beside(context, move)
+        attached.active, attached.active_reason = active, reason
+    finally:
+        attached.stage = Stage.IN_SERVICE
+    context.mode_switches[attached.address] = context.mode_switches.get(attached.address, 0) + 1
+    _log.info("%s: data path is %s now: %s", attached.address, active, reason)
+
+
+def _enter_xdp(context: Context, links: Links, attachment: Attachment, before: dict[str, bool]) -> dict[str, bool]:
+    """Refuses while the representor's MTU, which is what keeps longer frames out, is still too large for it, and when the guest
+    end cannot be made fit for it."""
+    link = links.find(attachment.ifindex)
+    problem = xdp_problem(link.mtu_bytes, context.jumbo_xdp) if link else None
+    if problem:
+        raise HostError(f"representor {attachment.representor}: no XDP yet: {problem}")
+    changed = veth.enter_xdp(links, attachment)
+    try:
+        context.hooks.attach_xdp(str(attachment.vf), VF_XDP, attachment.ifindex)
+    except DataPathError:
+        veth.leave_xdp(links, attachment, {**changed, **before})
+        raise
+    return {**changed, **before}
+
+
+def guest_xdp_changed(context: Context, attached: AttachedVf, *, guest_runs_xdp: bool) -> Steps[None]:
+    """The guest attached a program to its end, or took it off. First of all its frames must pass through the program, in
+    every mode; then an automatic VF changes its own, when it is its turn."""
+    attached.guest_runs_xdp = guest_runs_xdp
+    publish_ports(context, [attached])
+    attachment = attached.attachment
+    yield from beside(context, lambda links: veth.set_checksum_for_guest_program(links, attachment, is_needed=guest_runs_xdp))
+    context.start(_follow_guest(context, attached))
+
+
+def _follow_guest(context: Context, attached: AttachedVf) -> Steps[None]:
+    if context.inventory.vfs.get(attached.address) is not attached:
+        return
+    try:
+        yield from set_active(context, attached)
+    except FAULTS as error:
+        attached.active_reason = f"{attached.attachment.spec.datapath}: {error}"
+        _log.error("%s: the data path could not follow the guest: %s", attached.address, error)
+
+
+def follow_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
+    """Both ends of a working VF take the switch's MTU. A guest that cannot (its own XDP program may forbid it) keeps the
+    others from nothing; it is asked again when all devices are looked at. XDP goes before a larger MTU comes."""
+    mtu_bytes = context.inventory.mtu_bytes(attached.address.pf)
+    if attached.active is Datapath.XDP and xdp_problem(mtu_bytes, context.jumbo_xdp):
+        yield from set_active(context, attached)
+    try:
+        yield from beside(context, lambda links: veth.set_mtu(links, attached.attachment, mtu_bytes))
+    except HostError as error:
+        _log.warning("%s: MTU %d cannot be set yet: %s", attached.address, mtu_bytes, error)
+    yield from set_active(context, attached)
+
+
+def leave_xdp_for(context: Context, attached: AttachedVf, mtu_bytes: int) -> Steps[None]:
+    """Before a PF's MTU becomes mtu_bytes: a port that must not run XDP with it leaves it."""
+    spec = attached.attachment.spec
+    coming = active_datapath(spec.datapath, guest_runs_xdp=attached.guest_runs_xdp, mtu_bytes=mtu_bytes, jumbo=context.jumbo_xdp)
+    if coming[0] is Datapath.TCX:
+        yield from set_active(context, attached, coming)
+
+
+def change_live(context: Context, attached: AttachedVf, former: Attachment) -> Steps[None]:
+    """What a changed adapter needs beside maps: alias, address, link, kind of data path. The guest keeps its interface."""
+    spec = attached.attachment.spec
+    alias = host_alias(context.instance, attached.attachment)
+    yield from show_vlan(context, attached)
+    yield from beside(context, lambda links: links.change(attached.attachment.ifindex, ifalias=alias))
+    if attached.attachment.admin_mac != former.admin_mac:
+        yield from beside(context, lambda links: veth.set_guest_mac(links, attached.attachment))
+    if spec.link_state is not former.spec.link_state:
+        yield from apply_link_state(context, attached)
+    yield from set_active(context, attached)
+
+
+def show_vlan(context: Context, attached: AttachedVf) -> Steps[None]:
+    """The guest reads its port's VLAN from the alias."""
+    vlan = context.inventory.vlan(attached)
+    yield from beside(context, lambda links: veth.set_guest_alias(links, attached.attachment, vlan))
+
+
+def apply_link_state(context: Context, attached: AttachedVf) -> Steps[None]:
+    """A disabled VF's guest sees no carrier. One that is not yet in service stays down whatever was said."""
+    if attached.stage is Stage.IN_SERVICE:
+        is_up = attached.attachment.spec.link_state is not LinkState.DISABLE
+        yield from beside(context, lambda links: veth.open_port(links, attached.attachment, is_up=is_up))
+    context.mailboxes.push(attached.address, link_event(attached))
+
+
+def link_event(attached: AttachedVf) -> Event:
+    """The VF's link as its driver hears of it."""
+    is_up = attached.attachment.spec.link_state is not LinkState.DISABLE
+    return Event(code=EventCode.LINK_CHANGE, link_is_up=is_up, link_speed_mbps=LINK_SPEED_MBPS if is_up else 0)

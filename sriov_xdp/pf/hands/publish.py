@@ -1,0 +1,89 @@
+"""From the inventory to the maps: the only place that makes them say something else.
+
+Everything that a verb touched is published in one go: ports that are gone, then those that stay, then the flood lists and the
+PF's own port, which depend on all its VFs. Each write revokes before it grants, and what is said already is not written again.
+For the pf package; writer thread only.
+"""
+
+from collections.abc import Iterable
+
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.pf.hands.context import Context
+from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_image
+from sriov_xdp.pf.state.intent import VfAddress
+from sriov_xdp.pf.state.inventory import AttachedVf, Former, PhysicalFunction, Stage
+
+
+def publish(context: Context, former: Former) -> None:
+    """All that a change of the inventory touched, now as the inventory says. Raises DataPathError."""
+    slots = {slot_of(kept[0]) for kept in former.vfs.values() if kept}
+    present = {vf for vf in former.ports if vf in context.inventory.vfs}
+    with context.tables.changing():
+        for slot in slots - {slot_of(vf) for vf in context.inventory.vfs.values()}:
+            context.tables.clear_port(slot)
+        publish_ports(context, [context.inventory.vfs[address] for address in sorted(present)])
+        publish_pfs(context, {vf.pf for vf in former.ports} | _pfs_of(context, former))
+
+
+def _pfs_of(context: Context, former: Former) -> set[str]:
+    switches = [switch for switch in former.switches.values() if switch]
+    switches += [context.inventory.switches[name] for name in former.switches if name in context.inventory.switches]
+    return {switch.pf for switch in switches} | set(former.pfs)
+
+
+def publish_ports(context: Context, ports: Iterable[AttachedVf]) -> None:
+    """Ports as they are, one that has no device yet aside, and one that is detached by now. Raises DataPathError."""
+    with context.tables.changing():
+        for vf in ports:
+            if vf.stage is not Stage.PLANNED and context.inventory.vfs.get(vf.address) is vf:
+                context.tables.put_port(slot_of(vf), vf_image(context.inventory, vf))
+
+
+def publish_pfs(context: Context, names: Iterable[str]) -> None:
+    """Flood lists and the PFs' own ports, which depend on all their VFs. Raises DataPathError."""
+    for name in names:
+        pf = context.inventory.pfs.get(name)
+        if pf:
+            _publish_pf(context, pf)
+
+
+def _publish_pf(context: Context, pf: PhysicalFunction) -> None:
+    context.tables.put_members(pf.number, member_lists(context.inventory, pf))
+    if pf.spec.uplink is None or not pf.is_awaited:
+        publish_uplink(context, pf)
+
+
+def publish_uplink(context: Context, pf: PhysicalFunction) -> None:
+    """The PF's own port, without an uplink too, as it says whether the PF has trunks. Raises DataPathError."""
+    context.tables.put_port(pf.number, uplink_image(context.inventory, pf))
+
+
+def withdraw_uplink(context: Context, pf: PhysicalFunction) -> None:
+    """A PF that is going. Raises DataPathError."""
+    context.tables.put_members(pf.number, {})
+    context.tables.clear_port(pf.number)
+
+
+def publish_all(context: Context, kept_slots: Iterable[int] = ()) -> None:
+    """After a start: makes the maps say what the inventory says, without ever clearing what stays. kept_slots: of ports about
+    which the state says nothing that can be read."""
+    here = [vf for vf in context.inventory.vfs.values() if vf.stage is not Stage.PLANNED]
+    known = {slot_of(vf) for vf in here} | {pf.number for pf in context.inventory.pfs.values()} | set(kept_slots)
+    for slot in context.tables.slots() - known:
+        context.tables.clear_port(slot)
+    publish_ports(context, here)
+    for pf in context.inventory.pfs.values():
+        _publish_pf(context, pf)
+
+
+def start_counters(context: Context, address: VfAddress) -> None:
+    """For a new owner of a slot."""
+    context.tables.zero_counters(slot_of(context.inventory.attached(address)))
+
+
+def publish_again(context: Context, former: Former) -> None:
+    """After a fault, best effort: what could not be written is found by publish_all() at the next start at the latest."""
+    try:
+        publish(context, former)
+    except DataPathError:
+        context.needs_publish = True

@@ -1,0 +1,282 @@
+"""The uplink of a PF: whose it is, taking a netdev over, following it, and giving it back as it was found.
+
+A netdev is known by its kernel object: ifindex within a boot, the hardware's address beyond it. Its name is the operator's word
+for it, and is taken up when it changes. For the pf package; writer thread only.
+"""
+
+import errno
+import logging
+from dataclasses import replace
+
+from sriov_xdp.datapath import libbpf
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.host import features
+from sriov_xdp.host.errors import HostError, LinkMissing
+from sriov_xdp.host.links import Ipv6State, Link, Links, boot_id
+from sriov_xdp.pf.errors import Conflict, PfError
+from sriov_xdp.pf.hands.commit import commit
+from sriov_xdp.pf.hands.context import Context
+from sriov_xdp.pf.hands.publish import publish_uplink
+from sriov_xdp.pf.state.device_marks import is_marked
+from sriov_xdp.pf.state.intent import PfSpec
+from sriov_xdp.pf.state.inventory import Change, FoundUplink, PhysicalFunction, UplinkState, XdpMode
+from sriov_xdp.pf.state.modes import xdp_problem
+from sriov_xdp.vswitch.address import MacAddress
+
+_log = logging.getLogger("sriov_xdp.pf")
+_OCCUPIED = (errno.EBUSY, errno.EEXIST)
+_OFFLOADS = {features.RX_VLAN: False, features.TX_VLAN: False}  # a tag taken off by hardware is lost behind XDP
+
+
+def link_name(pf: PhysicalFunction) -> str:
+    """Of the uplink's pinned links."""
+    return f"uplink{pf.number}"
+
+
+def programs(pf: PhysicalFunction) -> tuple[str, str]:
+    """Names of its tc and its XDP program."""
+    return f"tc_uplink_{pf.number}", f"xdp_uplink_{pf.number}"
+
+
+def check(context: Context, spec: PfSpec, mtu_bytes: int) -> str | None:
+    """Why a netdev cannot be this PF's uplink; None when it can. Changes nothing. Raises Conflict when it serves another."""
+    if spec.uplink is None:
+        return None
+    present = context.inventory.pfs.get(spec.name)
+    try:
+        link = context.links.by_name(spec.uplink)
+    except HostError as error:
+        return f"PF {spec.name}: uplink: {error}"
+    for other in context.inventory.pfs.values():
+        if other.spec.uplink == spec.uplink and other.spec.name != spec.name:
+            return f"PF {spec.name}: uplink {spec.uplink} already belongs to PF {other.spec.name}; use another device"
+    if link.is_loopback:
+        return f"PF {spec.name}: uplink {spec.uplink} is the host's loopback; use a device that leads to a wire"
+    owner = _foreign_owner(context, link_name(present) if present else "", link)
+    if owner:
+        raise Conflict(f"PF {spec.name}: {owner}")
+    if link.mtu_bytes < mtu_bytes:
+        need = f"`ip link set {spec.uplink} mtu {mtu_bytes}` or lower the switch's mtu"
+        return f"PF {spec.name}: uplink {spec.uplink} has MTU {link.mtu_bytes}, its switch needs {mtu_bytes}; {need}"
+    return None
+
+
+def _foreign_owner(context: Context, name: str, link: Link) -> str | None:
+    """Another daemon's uplink, or a port of a switch, whoever's: proved by what is on the device, before anything is touched."""
+    if is_marked(link):
+        return f"uplink {link.name}: is a representor ({link.alias[:60]}); use another device"
+    program = context.hooks.foreign_owner(name, link.ifindex, link.xdp_program_id)
+    if program is None:
+        return None
+    return f"uplink {link.name}: another daemon serves it, whose {program} is on it; end that one with `sriov-xdp teardown` first"
+
+
+def resolve(links: Links, pf: PhysicalFunction) -> Link | None:
+    """The netdev behind a PF whose uplink was taken before: the same device under whatever name; None when it is gone."""
+    found = pf.found
+    if found is None or pf.spec.uplink is None:
+        return None
+    if found.boot_id == boot_id():
+        return links.find(found.ifindex)
+    if found.permanent_mac:
+        return next((link for link in links.dump() if link.permanent_mac == found.permanent_mac), None)
+    try:
+        return links.by_name(pf.spec.uplink)
+    except LinkMissing:
+        return None
+
+
+def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
+    """Makes a netdev the PF's uplink. pf.found says how it was before us, and is in the store by now. Raises PfError, HostError,
+    DataPathError; then the device is as it was."""
+    pf.is_awaited = False
+    try:
+        changed = features.write(link.name, _OFFLOADS)
+        context.links.set_promiscuous(link.ifindex, is_on=True)
+        context.links.change(link.ifindex, state="up")
+        serves_host = context.links.has_address(link.ifindex)
+        if not serves_host:
+            context.links.silence(link.name, link.ifindex)
+        _log.debug("uplink %s: offloads changed: %s", link.name, changed)
+        pf.uplink = UplinkState(
+            ifindex=link.ifindex,
+            mac=MacAddress.parse(link.mac),
+            mtu_bytes=link.mtu_bytes,
+            has_carrier=link.has_carrier,
+            serves_host=serves_host,
+            xdp_mode=XdpMode.NATIVE if context.hooks.has_xdp(link_name(pf)) else XdpMode.NONE,  # until it is attached
+        )
+        context.inventory.claim_uplink(pf)
+        publish_uplink(context, pf)
+        context.hooks.settle(link_name(pf), programs(pf)[0], link.ifindex)
+        pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
+        publish_uplink(context, pf)
+        owner = _foreign_owner(context, link_name(pf), link)  # somebody who started at the same time
+        if owner:
+            raise Conflict(owner)
+    except (HostError, DataPathError, PfError):
+        give_back(context, pf)
+        raise
+
+
+def connect(context: Context, pf: PhysicalFunction, link: Link) -> None:
+    """take(), of a netdev that is not yet known to have been found, or was found in an earlier boot. Raises as take() does, and
+    StoreError."""
+    owner = _foreign_owner(context, link_name(pf), link)
+    if link.is_loopback:
+        owner = f"uplink {link.name}: is the host's loopback"
+    if owner:
+        raise Conflict(owner)
+    if pf.found is None or (pf.found.boot_id, pf.found.ifindex) != (boot_id(), link.ifindex):
+        found = as_found(context.links, link)
+        if pf.found and not pf.found.boot_id:  # of an earlier version, on a device that is ours already
+            found = replace(pf.found, boot_id=found.boot_id, ifindex=found.ifindex, permanent_mac=found.permanent_mac)
+        commit(context, Change(pfs={pf.spec.name: replace(pf.entry, found=found)}), [])
+    take(context, pf, link)
+
+
+def as_found(links: Links, link: Link) -> FoundUplink:
+    """How a netdev is before we touch it."""
+    ipv6 = links.ipv6_state(link)
+    return FoundUplink(
+        boot_id=boot_id(),
+        ifindex=link.ifindex,
+        permanent_mac=link.permanent_mac,
+        was_up=link.is_up,
+        was_promiscuous=link.is_promiscuous,
+        ipv6_is_disabled=ipv6.is_disabled,
+        ipv6_address_mode=ipv6.address_mode,
+        features=features.read(link.name, tuple(_OFFLOADS)),
+    )
+
+
+def restore(links: Links, link: Link, found: FoundUplink) -> None:
+    """The one way back, of take() that failed, of a PF that goes, and of teardown. Goes on after a fault and raises the first."""
+    faults: list[HostError] = []
+    ipv6 = Ipv6State(is_disabled=found.ipv6_is_disabled, address_mode=found.ipv6_address_mode)
+    for step in (
+        lambda: links.set_promiscuous(link.ifindex, is_on=found.was_promiscuous),
+        lambda: links.restore_ipv6(link.name, link.ifindex, ipv6),
+        lambda: features.write(link.name, found.features),
+        lambda: links.change(link.ifindex, state="up" if found.was_up else "down"),
+    ):
+        try:
+            step()
+        except HostError as error:
+            faults.append(error)
+    if faults:
+        raise faults[0]
+
+
+def give_back(context: Context, pf: PhysicalFunction) -> None:
+    """Takes our programs off the netdev and makes it what it was; the PF goes on without a wire."""
+    link = resolve(context.links, pf)
+    context.hooks.detach_all(link_name(pf), link.ifindex if link else 0)
+    pf.uplink, pf.is_awaited = None, False
+    context.inventory.claim_uplink(pf)
+    publish_uplink(context, pf)
+    if link and pf.found:
+        try:
+            restore(context.links, link, pf.found)
+        except HostError as error:
+            _log.warning("uplink %s of %s: could not be made all that it was: %s", link.name, pf.spec.name, error)
+
+
+def _attach_xdp(context: Context, pf: PhysicalFunction, link: Link) -> XdpMode:
+    """A driver without XDP is served by tc alone: generic XDP is slower than tc, and does not see a tag that the kernel took off
+    below the device, so that a tagged frame would pass for an untagged one. Nor does a veth whose MTU allows frames that XDP
+    must not take on this kernel."""
+    hooks, name = context.hooks, link_name(pf)
+    problem = xdp_problem(link.mtu_bytes, context.jumbo_xdp) if link.kind == "veth" else None
+    if problem:
+        hooks.detach_xdp(name)
+        _log.warning("uplink %s of %s: no XDP: %s; its frames take tc, which is slower", link.name, pf.spec.name, problem)
+        return XdpMode.NONE
+    try:
+        hooks.attach_xdp(name, programs(pf)[1], link.ifindex)
+    except DataPathError as error:
+        if libbpf.error_number(error) in _OCCUPIED:
+            text = f"uplink {link.name} of {pf.spec.name}: XDP cannot be attached: {error}"
+            raise Conflict(f"{text}; `ip link show {link.name}` tells whether another program is there") from error
+        hooks.detach_xdp(name)  # an earlier build's program may still be there, with its own maps
+        _log.warning("uplink %s of %s: no native XDP (%s); its frames take tc, which is slower", link.name, pf.spec.name, error)
+        return XdpMode.NONE
+    attached = context.links.find(link.ifindex)
+    if attached and attached.runs_generic_xdp:  # by an earlier version, and a link keeps its mode
+        hooks.detach_xdp(name)
+        return XdpMode.NONE
+    return XdpMode.NATIVE
+
+
+def missing_hooks(context: Context, pf: PhysicalFunction) -> list[str]:
+    """Programs that must run on the uplink and do not, as the kernel says. Raises DataPathError, HostError."""
+    assert pf.uplink is not None
+    tc_program, xdp_program = programs(pf)
+    wanted_xdp = xdp_program if pf.uplink.xdp_mode is XdpMode.NATIVE else None
+    return context.hooks.missing(link_name(pf), tc_program, wanted_xdp, pf.uplink.ifindex)
+
+
+def enforce(context: Context, pf: PhysicalFunction) -> None:
+    """Puts back what somebody took off the uplink. Raises DataPathError, HostError, PfError."""
+    assert pf.uplink is not None
+    tc_program = programs(pf)[0]
+    missing = missing_hooks(context, pf)
+    if missing:
+        _log.error(
+            "uplink %s of %s: %s was not on it any more; attached again", pf.spec.uplink, pf.spec.name, " and ".join(missing)
+        )
+        link = context.links.find(pf.uplink.ifindex)
+        if link:
+            context.hooks.settle(link_name(pf), tc_program, link.ifindex)
+            pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
+            publish_uplink(context, pf)
+
+
+def follow(context: Context, pf: PhysicalFunction) -> None:
+    """The netdev as it is now, asked from the kernel: an event only says that something changed."""
+    assert pf.uplink is not None
+    link = context.links.find(pf.uplink.ifindex)
+    if link is None:
+        lost(context, pf)
+        return
+    if link.name != pf.spec.uplink:
+        take_up_name(context, pf, link.name)
+    if link.mtu_bytes != pf.uplink.mtu_bytes:
+        pf.uplink.mtu_bytes = link.mtu_bytes
+        if link.kind == "veth":  # its MTU decides whether XDP may run on it
+            pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
+            publish_uplink(context, pf)
+    mac = MacAddress.parse(link.mac) if link.mac else pf.uplink.mac
+    if (pf.uplink.has_carrier, pf.uplink.mac) != (link.has_carrier, mac):
+        pf.uplink.has_carrier, pf.uplink.mac = link.has_carrier, mac
+        context.inventory.claim_uplink(pf)
+        publish_uplink(context, pf)
+
+
+def take_up_name(context: Context, pf: PhysicalFunction, name: str) -> None:
+    """The netdev was renamed; it is still the uplink."""
+    _log.warning("uplink %s of %s: is called %s now; the PF follows", pf.spec.uplink, pf.spec.name, name)
+    commit(context, Change(pfs={pf.spec.name: replace(pf.entry, spec=replace(pf.spec, uplink=name))}), [])
+
+
+def follow_addresses(context: Context, pf: PhysicalFunction) -> None:
+    """The host got its first address on the netdev, or lost its last: it hears floods from the wire while it has one. What the
+    host does with IPv6 there stays as it was when the uplink was taken."""
+    assert pf.uplink is not None
+    serves_host = context.links.has_address(pf.uplink.ifindex)
+    if serves_host != pf.uplink.serves_host:
+        pf.uplink.serves_host = serves_host
+        publish_uplink(context, pf)
+
+
+def lost(context: Context, pf: PhysicalFunction) -> None:
+    """The netdev was deleted. VF to VF goes on; the PF waits for a device of that name."""
+    _log.warning(
+        "uplink %s of %s: the device is gone; frames to the wire are dropped until it is back", pf.spec.uplink, pf.spec.name
+    )
+    ifindex = pf.uplink.ifindex if pf.uplink else 0
+    pf.uplink = None
+    context.hooks.detach_all(link_name(pf), ifindex)
+    context.tables.clear_port(pf.number)
+    context.inventory.claim_uplink(pf)
+    publish_uplink(context, pf)

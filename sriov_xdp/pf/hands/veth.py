@@ -1,0 +1,208 @@
+"""The plug of a guest that is a network namespace: a veth pair, the representor on the host and the guest end in the namespace.
+
+The pair is made down and marked, and its representor comes up last, by open_port(), when its programs are there: no frame ever
+finds it without them. It is removed with its programs on, for the same reason. The guest end is known by its kernel object (it
+is the other end of our representor), never by a name or an alias, which are the guest's to change.
+
+What each end needs (measured, see ARCHITECTURE.md): every guest end has GRO on, so that its NAPI takes xdp_frames from the
+wire; a VF in XDP mode also computes its own checksums and puts VLAN tags in band, as nobody fills them in behind XDP.
+Functions that take links run beside the writer as well. For the pf package.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from sriov_xdp.datapath import abi
+from sriov_xdp.host import features, namespaces
+from sriov_xdp.host.errors import HostError
+from sriov_xdp.host.links import Link, Links, VethPair, links_of
+from sriov_xdp.pf.errors import Conflict
+from sriov_xdp.pf.state.device_marks import guest_alias, host_alias
+from sriov_xdp.pf.state.intent import Attachment, VfAddress
+from sriov_xdp.vswitch.vlan import Vlan
+
+T = TypeVar("T")
+_CHECKSUMS = (features.TX_CHECKSUM, features.TX_CHECKSUM_SCTP)
+_OFF_IN_XDP = (*_CHECKSUMS, features.TX_VLAN)
+_FIRST_BLOCK = 1 << 10  # far above what the kernel hands out, so nobody else's device lands on a slot
+_BLOCKS = (1 << 21) - _FIRST_BLOCK  # an ifindex has 31 bits, the slot ten of them
+
+
+def choose_ifindex(links: Links, used_slots: frozenset[int], instance: str, generation: int) -> int:
+    """A number whose low bits are a free slot and whose high bits come from the generation: a late event of an earlier owner of
+    the slot names another device. Each instance counts from elsewhere, so that two on one host do not meet. Raises Conflict
+    when all slots are in use."""
+    block = _FIRST_BLOCK + (int(instance, 16) + generation) % _BLOCKS
+    for slot in range(abi.FIRST_VF_SLOT, abi.MAX_PORTS):
+        ifindex = block * abi.MAX_PORTS + slot
+        if slot not in used_slots and links.find(ifindex) is None:
+            return ifindex
+    raise Conflict(f"VFs: all {abi.MAX_PORTS - abi.FIRST_VF_SLOT} slots of this host are in use; detach one first")
+
+
+def choose_name(links: Links, vf: VfAddress) -> str:
+    """The representor's name: the VF's address, with a letter when somebody else has that name."""
+    for suffix in ("", *"abcdefghijklmnopqrstuvwxyz"):
+        if not links.exists(f"{vf}{suffix}"):
+            return f"{vf}{suffix}"
+    raise Conflict(f"representor of {vf}: {vf} and {vf}a to {vf}z are all taken by other devices; remove one")
+
+
+def create(links: Links, attachment: Attachment, group: int, mtu_bytes: int) -> str:
+    """Makes the pair, both ends down. Returns the representor's name: another one than planned when somebody, as a second daemon,
+    was quicker. Raises HostError, Conflict."""
+    name = attachment.representor
+    while not _is_made(links, attachment, name, group, mtu_bytes):
+        name = choose_name(links, attachment.vf)
+    return name
+
+
+def _is_made(links: Links, attachment: Attachment, name: str, group: int, mtu_bytes: int) -> bool:
+    """False when the representor's name is taken. Raises HostError, Conflict."""
+    spec = attachment.spec
+    pair = VethPair(
+        host_name=name,
+        host_ifindex=attachment.ifindex,
+        guest_namespace=spec.netns,
+        guest_name=spec.interface,
+        guest_mac=str(attachment.admin_mac),
+        group=group,
+        mtu_bytes=mtu_bytes,
+    )
+    try:
+        links.create_pair(pair)
+    except HostError as error:
+        if not isinstance(error.__cause__, FileExistsError):
+            raise
+        if links.exists(name):
+            return False
+        if links.find(attachment.ifindex):
+            raise Conflict(f"VF {attachment.vf}: ifindex {attachment.ifindex} was taken meanwhile; try again") from error
+        text = f"adapter {spec.interface} of guest {spec.guest}: namespace {spec.netns} has a device of that name"
+        raise Conflict(f"{text}; choose another with --ifname") from error
+    return True
+
+
+def prepare(links: Links, attachment: Attachment, instance: str, vlan: Vlan) -> None:
+    """What both ends need before frames may enter; the representor stays down. May be done again. The alias comes last, so that
+    one who finds it finds all done. Raises HostError."""
+    representor = _required(links.find(attachment.ifindex), attachment)
+    links.silence(representor.name, attachment.ifindex)
+    features.write(representor.name, {features.TX_VLAN: False})
+    with _guest_end(links, attachment) as (guest, link):
+        guest.change(link.ifindex, ifalias=guest_alias(attachment.vf, vlan))
+        guest.change(link.ifindex, state="up")  # GRO only counts for an interface that is up, so up comes first
+        features.write(link.name, {features.GRO: True})
+    links.change(attachment.ifindex, ifalias=host_alias(instance, attachment))
+
+
+def is_prepared(link: Link, instance: str, attachment: Attachment) -> bool:
+    """Whether prepare() was done to the end."""
+    return link.alias == host_alias(instance, attachment)
+
+
+def open_port(links: Links, attachment: Attachment, *, is_up: bool) -> None:
+    """Up lets frames in: only when the programs are there. Raises HostError."""
+    links.change(attachment.ifindex, state="up" if is_up else "down")
+
+
+def remove(links: Links, attachment: Attachment) -> None:
+    """The pair with its programs. Absent is fine. Raises HostError."""
+    links.delete(attachment.ifindex)
+
+
+def find_guest_end(links: Links, attachment: Attachment) -> Link | None:
+    """The guest end as it is now, whatever the guest calls it; None when it is not in its namespace."""
+    with suppress(HostError), _guest_end(links, attachment) as (_guest, link):
+        return link
+    return None
+
+
+def enter_xdp(links: Links, attachment: Attachment) -> dict[str, bool]:
+    """The guest end's offloads for XDP: checksums and tags are the guest's to make. Returns what changed ones were before.
+    Raises HostError when they could not be set: then the VF must not run XDP, as its guest's TCP would arrive broken."""
+    wanted = {features.GRO: True, **dict.fromkeys(_OFF_IN_XDP, False)}
+    return _with_guest_end(links, attachment, lambda link: _set_all(link.name, wanted))
+
+
+def leave_xdp(links: Links, attachment: Attachment, before: dict[str, bool]) -> None:
+    """The offloads as they were, GRO aside, which every guest end needs. After a restart nothing is remembered: all on."""
+    wanted = {**(before or dict.fromkeys(_OFF_IN_XDP, True)), features.GRO: True}
+    with suppress(HostError):
+        _with_guest_end(links, attachment, lambda link: features.write(link.name, wanted))
+
+
+def set_checksum_for_guest_program(links: Links, attachment: Attachment, *, is_needed: bool) -> None:
+    """A guest's program may send a frame back; a checksum that was left to hardware would then be missing for good."""
+    with suppress(HostError):
+        representor = _required(links.find(attachment.ifindex), attachment)
+        features.write(representor.name, dict.fromkeys(_CHECKSUMS, not is_needed))
+
+
+def set_guest_alias(links: Links, attachment: Attachment, vlan: Vlan) -> None:
+    """After the port's VLAN changed."""
+    with suppress(HostError), _guest_end(links, attachment) as (guest, link):
+        guest.change(link.ifindex, ifalias=guest_alias(attachment.vf, vlan))
+
+
+def set_guest_mac(links: Links, attachment: Attachment) -> None:
+    """After the operator changed the admin MAC: the interface in the guest has it, as it had the first one. Best effort; a guest
+    that has a driver takes it from the reset."""
+    with suppress(HostError), _guest_end(links, attachment) as (guest, link):
+        guest.change(link.ifindex, address=str(attachment.admin_mac))
+
+
+def set_mtu(links: Links, attachment: Attachment, mtu_bytes: int) -> None:
+    """Both ends, after the switch's MTU changed. Raises HostError when one of them cannot."""
+    links.change(attachment.ifindex, mtu=mtu_bytes)
+    with _guest_end(links, attachment) as (guest, link):
+        guest.change(link.ifindex, mtu=mtu_bytes)
+
+
+def _set_all(interface: str, wanted: dict[str, bool]) -> dict[str, bool]:
+    before = features.write(interface, wanted)
+    now = features.read(interface, tuple(wanted))
+    missing = sorted(name for name, is_on in now.items() if is_on != wanted[name])
+    if missing:
+        raise HostError(f"{interface}: {', '.join(missing)}: the device keeps its setting; XDP needs it changed")
+    return before
+
+
+def _with_guest_end(links: Links, attachment: Attachment, work: Callable[[Link], T]) -> T:
+    with _guest_end(links, attachment) as (_guest, link):
+        return work(link)
+
+
+@contextmanager
+def _guest_end(links: Links, attachment: Attachment) -> Iterator[tuple[Links, Link]]:
+    """Inside the guest's namespace, with the guest end: the other end of our representor. Raises HostError."""
+    representor = _required(links.find(attachment.ifindex), attachment)
+    with links_of(attachment.spec.netns) as guest:
+        link = guest.find(representor.peer_ifindex)
+        if link is None or link.peer_ifindex != attachment.ifindex:
+            text = f"guest end of {attachment.vf}: not in namespace {attachment.spec.netns}"
+            raise HostError(f"{text}; the guest moved it elsewhere, where its offloads cannot be set")
+        yield guest, link
+
+
+def _required(link: Link | None, attachment: Attachment) -> Link:
+    if link is None:
+        raise HostError(f"representor {attachment.representor} of {attachment.vf}: is gone")
+    return link
+
+
+def user_of(netns: str) -> str | None:
+    """Why a namespace that was made for a guest must stay: who uses it; None when nobody does."""
+    identity = namespaces.identity(netns)
+    if identity is None:
+        return None
+    pids = namespaces.processes_in(identity)
+    if pids:
+        return f"process {', '.join(str(pid) for pid in pids[:4])} lives in it"
+    try:
+        with links_of(netns) as guest:
+            strangers = guest.strangers()
+    except HostError as error:
+        return str(error)
+    return f"interface {', '.join(strangers[:4])} is in it" if strangers else None

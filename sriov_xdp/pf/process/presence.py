@@ -1,0 +1,102 @@
+"""Whether the state is the one that the pins belong to: a state that is missing is not an empty one.
+
+    state   bpffs
+    there   same instance      a restart
+    there   nothing            a boot, or pins that somebody removed: made anew from the state
+    absent  nothing            a first start
+    absent, empty, damaged, older or another's, while pins are there: traffic stays as it is and the start is refused
+For the pf package and the commands that work without a daemon.
+"""
+
+import json
+from pathlib import Path
+
+from sriov_xdp.datapath.marks import Marks
+from sriov_xdp.datapath.pins import LINKS
+from sriov_xdp.pf.errors import Conflict
+from sriov_xdp.pf.process.places import Places
+from sriov_xdp.pf.state.intent import VfAddress, attachment_from_text, switch_from_json
+from sriov_xdp.pf.state.uplink_text import pf_from_text
+from sriov_xdp.store.database import Database
+from sriov_xdp.store.errors import StateDamaged, StoreError
+from sriov_xdp.store.files import STATE_FILE
+
+_REMEDY = (
+    "traffic goes on as it is; put the state back, or rebuild it with `sriov-xdp recover`, "
+    "or remove everything with `sriov-xdp teardown`"
+)
+
+
+def has_links(bpffs: Path) -> bool:
+    """Whether programs are held to devices by pins there."""
+    folder = bpffs / LINKS
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def require_state(state_dir: Path, bpffs: Path, marks: Marks) -> None:
+    """Before anything is opened, as SQLite would make what is missing. Raises Conflict when pins are there and no state."""
+    state = state_dir / STATE_FILE
+    if (marks.instance() or has_links(bpffs)) and not (state.exists() and state.stat().st_size):
+        raise Conflict(f"{_subject(bpffs, marks)}, but {state} is {'empty' if state.exists() else 'not there'}; {_REMEDY}")
+
+
+def open_own_state(state_dir: Path, bpffs: Path, marks: Marks) -> Database:
+    """Raises Conflict when the state is not what the pins belong to, StoreError when it cannot be opened."""
+    there = marks.instance()
+    try:
+        database = Database(state_dir)
+    except StateDamaged as error:
+        if there or has_links(bpffs):
+            raise Conflict(f"{_subject(bpffs, marks)}, but {error}") from error
+        raise
+    instance, revision = database.meta("instance"), database.revision()
+    text = ""
+    if instance is None and (there or has_links(bpffs)):
+        text = f"{state_dir} has no state"
+    elif there is not None and instance != there:
+        text = f"{state_dir} is the state of instance {instance}"
+    elif there is not None and revision < marks.revision():
+        text = f"{state_dir} is at revision {revision}, and {marks.revision()} was in force (its WAL is lost, or it is a copy)"
+    if text:
+        database.close()
+        raise Conflict(f"{_subject(bpffs, marks)}, but {text}; {_REMEDY}")
+    return database
+
+
+def is_sound(places: Places, vfs: set[str]) -> bool:
+    """Whether a start would take up the state whole. vfs: those that devices are marked with."""
+    marks = Marks(places.bpffs)
+    try:
+        require_state(places.state_dir, places.bpffs, marks)
+        database = open_own_state(places.state_dir, places.bpffs, marks)
+    except (Conflict, StoreError):
+        return False
+    try:
+        for name, body in database.documents("pf").items():
+            pf_from_text(name, body)
+        switches = [switch_from_json(json.loads(body)) for body in database.documents("switch").values()]
+        documents = database.documents("attachment")
+        specs = [attachment_from_text(VfAddress.parse(name), body).spec for name, body in documents.items()]
+    except (StoreError, ValueError, KeyError, TypeError):
+        return False
+    finally:
+        database.close()
+    return vfs <= set(documents) and all(any(switch.group(spec.port_group) for switch in switches) for spec in specs)
+
+
+def _subject(bpffs: Path, marks: Marks) -> str:
+    return f"{bpffs}: programs of instance {marks.instance() or 'unknown'} serve guests"
+
+
+def stored_instance(state_dir: Path) -> str | None:
+    """Whose state a directory holds, None where there is none that can be read. Opens it as a daemon would."""
+    if not (state_dir / STATE_FILE).exists():
+        return None
+    try:
+        database = Database(state_dir)
+    except StateDamaged:
+        return None
+    try:
+        return database.meta("instance")
+    finally:
+        database.close()

@@ -1,0 +1,276 @@
+"""Rebuilds a state that is lost from what still works: devices, their marks, the maps, and a configuration or an export.
+
+Devices say which VF they are, whose, in which namespace and group (device_marks.py); ports of the maps say what the data
+path does for them now (in_force.py). Both hold whatever a configuration says: it says what neither can, as policies, uplinks, and
+what is inherited; where it differs, ports override their groups. Guests notice nothing; the next start adopts, and applies no file
+that this one is not made from until the operator does. For a host where no daemon runs with the damaged state.
+"""
+
+import json
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from sriov_xdp.datapath import libbpf
+from sriov_xdp.datapath.abi import MAX_PFS, SLOT_MASK
+from sriov_xdp.datapath.marks import Marks
+from sriov_xdp.datapath.pins import LINKS, Pins
+from sriov_xdp.datapath.tables import Tables
+from sriov_xdp.host import clsact, namespaces
+from sriov_xdp.host.features import RX_VLAN, TX_VLAN
+from sriov_xdp.host.links import Links, boot_id
+from sriov_xdp.pf.errors import Conflict, Invalid
+from sriov_xdp.pf.hands.commit import device_to_text
+from sriov_xdp.pf.process.places import Places, lock
+from sriov_xdp.pf.process.presence import is_sound
+from sriov_xdp.pf.state.device_marks import read_host_mark
+from sriov_xdp.pf.state.in_force import MarkedPort, group_of, overrides_of
+from sriov_xdp.pf.state.intent import (
+    AdapterSpec,
+    Attachment,
+    Datapath,
+    HostIntent,
+    LinkState,
+    PfSpec,
+    attachment_to_text,
+    switch_to_json,
+)
+from sriov_xdp.pf.state.inventory import FoundUplink, PhysicalFunction
+from sriov_xdp.pf.state.uplink_text import pf_to_text
+from sriov_xdp.pf.state.validation import MAX_VFS_OF_PF
+from sriov_xdp.pf.verbs import applied_files
+from sriov_xdp.pf.verbs.lifecycle import default_mac
+from sriov_xdp.store.database import Change, Database
+from sriov_xdp.store.files import STATE_FILE
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import Device
+from sriov_xdp.vswitch.policy import Override, PolicySettings, PortOverrides, Switch
+
+_TC_UPLINK = "tc_uplink_"
+_FILES = (STATE_FILE, f"{STATE_FILE}-wal", f"{STATE_FILE}-shm")
+
+
+def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_meant: bool) -> list[str]:
+    """Lines of what was found and done. fingerprint: of the configuration. is_meant: also where the state is sound. Raises
+    Conflict while a daemon runs, where nothing is left to recover from or nothing needs it, Invalid when the configuration has no
+    place for a guest that is there."""
+    held = lock(places)
+    links = Links()
+    try:
+        instance = Marks(places.bpffs).instance()
+        if instance is None:
+            raise Conflict(f"{places.bpffs}: no pins of a daemon are there, so there is nothing to rebuild; start the daemon")
+        found = _marked_devices(places, links, instance)
+        if not is_meant and is_sound(places, {str(entry.mark.vf) for entry in found}):
+            text = f"{places.state_dir}: the state is sound, a start needs no recovery"
+            raise Conflict(f"{text}; --yes rebuilds it all the same, without policies, overrides and audit")
+        uplinks = _uplinks(places, links)
+        intent = _with_pfs_in_force(wanted, found, uplinks) if wanted else _intent_of(found, uplinks)
+        intent, attachments = _held_to_what_is_in_force(found, intent)
+        lines = _set_aside(places)
+        _write(places, instance, intent, found, attachments, _numbers(intent, found, uplinks), fingerprint)
+        marks = [entry.mark for entry in found]
+        return [*lines, *(f"{mark.vf}: guest {mark.guest}, {mark.interface} in {mark.netns}" for mark in marks)]
+    finally:
+        links.close()
+        for fd in held:
+            os.close(fd)
+
+
+def _marked_devices(places: Places, links: Links, instance: str) -> list[MarkedPort]:
+    pins = Pins(places.bpffs)
+    pins.load()
+    tables = Tables(pins)
+    tables.adopt()
+    found = []
+    for link in links.dump():
+        mark, known = read_host_mark(instance, link), tables.port(link.ifindex & SLOT_MASK)
+        if mark and known and known[0].ifindex == link.ifindex:
+            found.append(
+                MarkedPort(link=link, mark=mark, port=known[0], trunk=known[1], storm_ns=tables.storm_ns(link.ifindex & SLOT_MASK))
+            )
+    pins.close()
+    return sorted(found, key=lambda entry: entry.mark.vf)
+
+
+def _intent_of(found: list[MarkedPort], uplinks: dict[int, str]) -> HostIntent:
+    """From marks and maps alone."""
+    numbers = {entry.mark.vf.pf: entry.port.pf for entry in found}
+    pfs = {name: PfSpec(name=name, uplink=uplinks.get(number), num_vfs=MAX_VFS_OF_PF) for name, number in numbers.items()}
+    switches = []
+    for name in sorted(pfs):
+        ports = [entry for entry in found if entry.mark.vf.pf == name]
+        names = dict.fromkeys(entry.mark.port_group for entry in ports)
+        groups = {name: group_of(name, [entry for entry in ports if entry.mark.port_group == name]) for name in names}
+        mtu_bytes = ports[0].port.mtu_bytes
+        switches.append(
+            Switch(
+                name=f"recovered-{name}", pf=name, mtu_bytes=mtu_bytes, policy=PolicySettings(), port_groups=tuple(groups.values())
+            )
+        )
+    return HostIntent(pfs=tuple(pfs[name] for name in sorted(pfs)), switches=tuple(switches), adapters=())
+
+
+def _with_pfs_in_force(intent: HostIntent, found: list[MarkedPort], uplinks: dict[int, str]) -> HostIntent:
+    """With uplinks by the programs that are on them, as many VFs as are there, and MTUs of the ports. Raises Invalid for an uplink
+    that belongs to no PF of the configuration."""
+    numbers = _numbers(intent, found, uplinks)
+    nobodys = sorted(name for number, name in uplinks.items() if number not in numbers.values())
+    if nobodys:
+        text = f"uplink {', '.join(nobodys)}: is in service for a PF that the configuration does not name"
+        raise Invalid(f"{text}; give each a PF with that uplink")
+    taken = set(uplinks.values())
+    pfs = []
+    for pf in intent.pfs:
+        own = uplinks.get(numbers.get(pf.name, -1))
+        most = max([pf.num_vfs, *(entry.mark.vf.index + 1 for entry in found if entry.mark.vf.pf == pf.name)])
+        uplink = own or (None if pf.uplink in taken else pf.uplink)
+        pfs.append(replace(pf, uplink=uplink, num_vfs=most))
+    mtus = {entry.mark.vf.pf: entry.port.mtu_bytes for entry in found}
+    switches = (replace(switch, mtu_bytes=mtus.get(switch.pf, switch.mtu_bytes)) for switch in intent.switches)
+    return replace(intent, pfs=tuple(pfs), switches=tuple(switches))
+
+
+def _numbers(intent: HostIntent, found: list[MarkedPort], uplinks: dict[int, str]) -> dict[str, int]:
+    """Of the PFs that work: by their VFs, or, without any, by their uplink."""
+    numbers = {entry.mark.vf.pf: entry.port.pf for entry in found}
+    by_uplink = {name: number for number, name in uplinks.items() if number not in numbers.values()}
+    without_vfs = {pf.name: pf.uplink for pf in intent.pfs if pf.name not in numbers and pf.uplink}
+    return numbers | {name: by_uplink[uplink] for name, uplink in without_vfs.items() if uplink in by_uplink}
+
+
+def _held_to_what_is_in_force(found: list[MarkedPort], intent: HostIntent) -> tuple[HostIntent, list[Attachment]]:
+    """The intent with groups that let their ports say what they must, and the attachments. Raises Invalid."""
+    attachments, kinds = [], dict[str, frozenset[Override]]()
+    for entry in found:
+        attachment, needed = _attachment(entry, intent)
+        attachments.append(attachment)
+        name = entry.mark.port_group
+        kinds[name] = kinds.get(name, frozenset()) | needed
+    switches = tuple(
+        replace(
+            switch,
+            port_groups=tuple(
+                replace(group, overrides_allowed=group.overrides_allowed | kinds.get(group.name, frozenset()))
+                for group in switch.port_groups
+            ),
+        )
+        for switch in intent.switches
+    )
+    return replace(intent, switches=switches), attachments
+
+
+def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, frozenset[Override]]:
+    """Raises Invalid."""
+    mark = entry.mark
+    switch = next((switch for switch in intent.switches if switch.group(mark.port_group)), None)
+    if switch is None or switch.pf != mark.vf.pf:
+        text = f"{mark.vf}: guest {mark.guest} is connected in port group {mark.port_group}, which the configuration"
+        where = f"has on {switch.pf}" if switch else "does not have"
+        raise Invalid(f"{text} {where}; name one that has it on {mark.vf.pf}")
+    group = switch.group(mark.port_group)
+    assert group is not None
+    said = next((spec for spec in intent.adapters if spec.key == (mark.guest, mark.interface)), None)
+    overrides, needed = overrides_of(entry, switch, group, said.overrides if said else PortOverrides())
+    spec = AdapterSpec(
+        guest=mark.guest,
+        netns=mark.netns,
+        interface=mark.interface,
+        port_group=mark.port_group,
+        mac=said.mac if said else mark.admin_mac,
+        datapath=said.datapath if said else Datapath.AUTO,
+        link_state=entry.link_state(said.link_state if said else LinkState.AUTO),
+        overrides=overrides,
+    )
+    if (spec.mac or default_mac(spec)) != mark.admin_mac:
+        spec = replace(spec, mac=mark.admin_mac)
+    attachment = Attachment(
+        vf=entry.mark.vf,
+        spec=spec,
+        admin_mac=entry.mark.admin_mac,
+        generation=entry.port.generation,
+        representor=entry.link.name,
+        ifindex=entry.link.ifindex,
+        netns_is_ours=False,  # nobody knows any more, so it is not ours to remove
+        netns_id=namespaces.identity(entry.mark.netns) or (0, 0),
+    )
+    return attachment, needed
+
+
+def _set_aside(places: Places) -> list[str]:
+    """The damaged files are kept, under another name."""
+    stamp = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    lines = []
+    for name in _FILES:
+        path = places.state_dir / name
+        if path.exists():
+            kept = path.with_name(f"{name}.{stamp}")
+            path.rename(kept)
+            lines.append(f"{path} is kept as {kept.name}")
+    return lines
+
+
+def _write(
+    places: Places,
+    instance: str,
+    intent: HostIntent,
+    found: list[MarkedPort],
+    attachments: list[Attachment],
+    numbers: dict[str, int],
+    fingerprint: str,
+) -> None:
+    marks, database = Marks(places.bpffs), Database(places.state_dir)
+    free = iter(sorted(set(range(MAX_PFS)) - set(numbers.values())))
+    documents = [Change(kind="switch", name=switch.name, body=json.dumps(switch_to_json(switch))) for switch in intent.switches]
+    for spec in intent.pfs:
+        number = numbers[spec.name] if spec.name in numbers else next(free)
+        documents.append(Change(kind="pf", name=spec.name, body=pf_to_text(_pf(spec, number))))
+    documents += [Change(kind="attachment", name=str(one.vf), body=attachment_to_text(one)) for one in attachments]
+    meta = {
+        "instance": instance,
+        "boot_id": boot_id(),
+        "generation": str(max([0, *(one.generation for one in attachments)])),
+        applied_files.STARTED_WITH: applied_files.RECOVERED,
+        applied_files.APPLIED: fingerprint,
+    }
+    database.write_intent(documents, [], meta)
+    for entry in found:
+        effective = MacAddress(entry.port.mac)
+        if effective != entry.mark.admin_mac:
+            granted = Device(admin_mac=entry.mark.admin_mac, effective_mac=effective)
+            database.write_granted(str(entry.mark.vf), entry.port.generation, device_to_text(granted), None)
+    marks.write_revision(database.revision())
+    database.close()
+
+
+def _pf(spec: PfSpec, number: int) -> PhysicalFunction:
+    return PhysicalFunction(
+        spec=spec, number=number, found=FoundUplink.unknown({RX_VLAN: True, TX_VLAN: True}) if spec.uplink else None
+    )
+
+
+def _uplinks(places: Places, links: Links) -> dict[int, str]:
+    """PF number → the device that its programs run on, by pins of links or by filters."""
+    found = {}
+    for path in (places.bpffs / LINKS).glob("uplink*_*"):
+        fd = libbpf.open_pin(path)
+        link = links.find(libbpf.link_info(fd).ifindex)
+        os.close(fd)
+        if link:
+            found[int(path.name.partition("_")[0].removeprefix("uplink"))] = link.name
+    own = _pinned_programs(places)
+    for link in links.dump():
+        for program in clsact.program_ids(link.ifindex).values():
+            if program in own:
+                found[own[program]] = link.name
+    return found
+
+
+def _pinned_programs(places: Places) -> dict[int, int]:
+    """Id of a tc program of an uplink → its PF's number."""
+    found = {}
+    for path in places.bpffs.glob(f"*/progs/{_TC_UPLINK}*"):
+        fd = libbpf.open_pin(path)
+        found[libbpf.program_id(fd)] = int(path.name.removeprefix(_TC_UPLINK))
+        os.close(fd)
+    return found

@@ -1,0 +1,180 @@
+"""The PF controller's process: puts the parts together, takes up what an earlier run left, and runs the writer.
+
+start() returns when frames flow; run() blocks until stop(). stop() leaves programs, maps and links as they are: traffic goes
+on. Removing everything is teardown.
+"""
+
+import logging
+import os
+import secrets
+import selectors
+from concurrent.futures import Future
+from typing import Any
+
+from sriov_xdp.datapath.marks import Marks
+from sriov_xdp.datapath.pins import LINKS, Pins
+from sriov_xdp.datapath.tables import Tables
+from sriov_xdp.host import bpffs, descriptors, kernel, systemd
+from sriov_xdp.host.kernel import JumboXdp
+from sriov_xdp.host.links import Links
+from sriov_xdp.host.memory import give_memory_back
+from sriov_xdp.host.monitor import FolderMonitor, LinkMonitor
+from sriov_xdp.host.namespaces import NAMED
+from sriov_xdp.mailbox.session import Ask, Session
+from sriov_xdp.pf.hands.beside import Beside
+from sriov_xdp.pf.hands.context import Actor, Context, Steps
+from sriov_xdp.pf.hands.guest_records import GuestRecords
+from sriov_xdp.pf.hands.hooks import Hooks
+from sriov_xdp.pf.hands.log_budget import LogKind
+from sriov_xdp.pf.hands.request_metrics import RequestMetrics
+from sriov_xdp.pf.process.mailboxes import Complain, Mailboxes, Serve
+from sriov_xdp.pf.process.places import Places, lock
+from sriov_xdp.pf.process.presence import open_own_state, require_state
+from sriov_xdp.pf.process.writer import Source, TurnKind, WriterLoop
+from sriov_xdp.pf.state.intent import VfAddress
+from sriov_xdp.pf.state.inventory import Inventory
+from sriov_xdp.pf.state.lasting_fault import LastingFault
+from sriov_xdp.pf.state.loops import LOOK_SECONDS
+from sriov_xdp.pf.verbs import adoption
+from sriov_xdp.pf.verbs.controller import Controller
+from sriov_xdp.pf.verbs.events import HostEvents
+from sriov_xdp.pf.verbs.loop_watch import LoopWatch
+from sriov_xdp.pf.verbs.settling import LOOK_SECONDS as SETTLING_SECONDS
+from sriov_xdp.pf.verbs.settling import Settling
+from sriov_xdp.store.errors import StoreError
+
+_log = logging.getLogger("sriov_xdp.pf")
+_CHECKPOINT_SECONDS = 30.0
+_SUM_SECONDS = 1.0
+_RETRY_SECONDS = 2.0
+_SETTLE_SECONDS = 1.0
+_LOOK_SECONDS = 60.0  # a look at every device, in case an event was missed without notice
+
+
+class PfService:
+    """One daemon's PF side. start, run and close in the writer thread; stop from anywhere."""
+
+    def __init__(self, places: Places, *, use_tcx: bool | None = None, jumbo_xdp: JumboXdp | None = None) -> None:
+        self._places = places
+        self._use_tcx = use_tcx
+        self._jumbo_xdp = jumbo_xdp or kernel.read()
+        self._selector = selectors.DefaultSelector()
+        self.metrics = RequestMetrics()
+        self.loop = WriterLoop(self._selector, log=self.metrics.log)
+        self.mailboxes = Mailboxes(self._selector, descriptors.limit())
+        self.context: Context
+        self.events: HostEvents
+        self.loop_watch: LoopWatch
+        self.settling: Settling
+        self.was_compiled = False
+        self.is_first_start = False
+        self._checkpoint_fault = LastingFault(what="state: checkpoint")
+        self._lock_fds: list[int] = []
+
+    def start(self) -> None:
+        """Locks, loads, adopts. Raises PfError, DataPathError, HostError, StoreError."""
+        bpffs.ensure(self._places.bpffs)
+        self._lock_fds = lock(self._places)
+        marks = Marks(self._places.bpffs)
+        require_state(self._places.state_dir, self._places.bpffs, marks)
+        pins = Pins(self._places.bpffs)
+        self.was_compiled = pins.load()
+        tables = Tables(pins)
+        tables.adopt()
+        database = open_own_state(self._places.state_dir, self._places.bpffs, marks)
+        instance = database.meta("instance")
+        self.is_first_start = instance is None
+        self.context = Context(
+            inventory=Inventory(self._jumbo_xdp),
+            tables=tables,
+            pins=pins,
+            marks=marks,
+            beside=Beside(),
+            start=self._start_verb,
+            links=Links(),
+            database=database,
+            records=GuestRecords(database),
+            mailboxes=self.mailboxes,
+            hooks=Hooks(pins, has_tcx=pins.supports_tcx() if self._use_tcx is None else self._use_tcx),
+            instance=instance or secrets.token_hex(4),
+            jumbo_xdp=self._jumbo_xdp,
+        )
+        controller = Controller(self.context, self.metrics)
+        self.mailboxes.connect_controller(self._serve_with(controller), self._complain_with(controller))
+        self._watch_host()
+        adoption.adopt(self.context)
+        self.events.on_links()  # what was queued while there was nobody to hear it is old by now
+        self.loop_watch = LoopWatch(self.context)
+        self.settling = Settling(self.context, self.metrics.log)
+        self._set_timers()
+
+    def _start_verb(self, steps: Steps[object]) -> None:
+        """What an event sets off, when it is its turn; a fault of it is its own."""
+        self.loop.submit(lambda: self.context.turns.take(steps)).add_done_callback(self._note_fault)
+
+    def _note_fault(self, done: Future[Any]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error:
+            self.metrics.log.write(logging.ERROR, "verb", LogKind.FAILURES, "%s", error)
+
+    def _serve_with(self, controller: Controller) -> Serve:
+        def serve(vf: VfAddress, session: Session, ask: Ask, actor: Actor) -> list[bytes]:
+            return controller.serve(self.context.inventory.attached(vf), session, ask, actor)
+
+        return serve
+
+    def _complain_with(self, controller: Controller) -> Complain:
+        def complain(vf: VfAddress, opcode: int, fault: str, actor: Actor) -> None:
+            controller.refuse_invalid(self.context.inventory.attached(vf), opcode, fault, actor)
+
+        return complain
+
+    def _watch_host(self) -> None:
+        """Monitors come before adoption, so that nothing happens in between unseen."""
+        link_monitor = LinkMonitor()
+        name_monitor, pin_monitor = FolderMonitor(NAMED), FolderMonitor(self._places.bpffs / LINKS)
+        self.events = HostEvents(self.context, link_monitor, name_monitor, pin_monitor, self.loop.walk, self.metrics.log)
+        for monitor, source in (
+            (link_monitor, Source(TurnKind.LINK_EVENTS, self.events.on_links)),
+            (name_monitor, Source(TurnKind.NAME_EVENTS, self.events.on_names)),
+            (pin_monitor, Source(TurnKind.NAME_EVENTS, self.events.on_pins)),
+        ):
+            self._selector.register(monitor, selectors.EVENT_READ, source)
+
+    def _set_timers(self) -> None:
+        self.loop.every(_CHECKPOINT_SECONDS, self._checkpoint)
+        self.loop.every(_SUM_SECONDS, self.context.records.write_sums)
+        self.loop.every(_LOOK_SECONDS, self.events.look_at_all)
+        self.loop.every(_SETTLE_SECONDS, self.events.settle)
+        self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
+        self.loop.every(_RETRY_SECONDS, self.events.retry)
+        self.loop.every(LOOK_SECONDS, self.loop_watch.look)
+        self.loop.every(SETTLING_SECONDS, self.settling.look)
+        self.loop.every(_SETTLE_SECONDS, self.mailboxes.close_idle)
+        watchdog_seconds = systemd.watchdog_interval_seconds()
+        if watchdog_seconds:
+            self.loop.every(watchdog_seconds, lambda: systemd.notify("WATCHDOG=1"))
+
+    def _checkpoint(self) -> None:
+        try:
+            self.context.database.checkpoint()
+            text = self._checkpoint_fault.worked(self.context.clock())
+        except StoreError as error:  # idle work; the next round tries again
+            text = self._checkpoint_fault.struck(error, self.context.clock())
+        if text:
+            _log.warning("%s", text)
+        give_memory_back()
+
+    def close(self) -> None:
+        """Ends everything that is only of this process."""
+        for vf in list(self.context.inventory.vfs):
+            self.mailboxes.close(vf)
+        self.loop_watch.close()
+        self.context.beside.close()
+        self.context.records.close()
+        self.context.database.close()
+        self.context.links.close()
+        self.context.pins.close()
+        self.loop.close()
+        for fd in self._lock_fds:
+            os.close(fd)

@@ -1,0 +1,185 @@
+"""Removes everything that a daemon made on this host: programs, devices, namespaces that it created, pins and sockets. The audit
+stays, and with it the state's file, unless all is to go; the next start applies its configuration as a first one does.
+
+For a host where no daemon runs any more. Works by what is marked on devices and in bpffs as well as by the state: what one does
+not know, the other does.
+"""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from sriov_xdp.datapath import libbpf
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.datapath.marks import Marks
+from sriov_xdp.datapath.pins import LINKS, remove_tree
+from sriov_xdp.host import clsact, namespaces
+from sriov_xdp.host.errors import HostError
+from sriov_xdp.host.links import Links
+from sriov_xdp.pf.hands import uplinks, veth
+from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
+from sriov_xdp.pf.process.places import Places, lock
+from sriov_xdp.pf.process.presence import stored_instance
+from sriov_xdp.pf.state.device_marks import is_group_of, is_of
+from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
+from sriov_xdp.pf.state.inventory import FoundUplink, PhysicalFunction
+from sriov_xdp.pf.state.uplink_text import pf_from_text
+from sriov_xdp.store.database import Database
+from sriov_xdp.store.errors import StoreError
+
+_ROW_FAULTS = (ValueError, KeyError, TypeError)
+
+
+def teardown(places: Places, *, purge: bool) -> list[str]:
+    """What was removed, a line each. Raises Conflict while a daemon runs."""
+    if not places.state_dir.exists() and not places.bpffs.exists() and not places.run_dir.exists():
+        return []
+    made = [folder for folder in (places.run_dir, places.state_dir) if not folder.exists()]  # by the lock
+    held = lock(places)
+    links = Links()
+    try:
+        done = _remove_devices(places, links, purge=purge)
+        for folder in made:
+            shutil.rmtree(folder)
+        return [*done, *_remove_files(places, purge=purge)]
+    finally:
+        links.close()
+        for fd in held:
+            os.close(fd)
+
+
+def _remove_devices(places: Places, links: Links, *, purge: bool) -> list[str]:
+    done: list[str] = []
+    attachments, pfs, has_state = _read_state(places)
+    done += _give_uplinks_back(places, links, pfs)
+    instances = _instances(places)
+    for device in [device for device in links.dump() if any(is_of(instance, device) for instance in instances)]:
+        if any(is_group_of(instance, device.group) for instance in instances):
+            links.delete_group(device.group)  # the first of a PF takes all others along
+        else:  # an earlier version's, or moved to a group of somebody else's
+            links.delete(device.ifindex)
+        done.append(f"representor {device.name}")
+    for attachment in attachments:
+        done += _remove_namespace(attachment)
+    if has_state and not purge:
+        done += _forget_intent(places)
+    return done
+
+
+def _instances(places: Places) -> set[str]:
+    """Whose devices are to go: by the pins, and by the state."""
+    return {instance for instance in (Marks(places.bpffs).instance(), _instance_of_state(places)) if instance}
+
+
+def _instance_of_state(places: Places) -> str | None:
+    with contextlib.suppress(StoreError):
+        return stored_instance(places.state_dir)
+    return None
+
+
+def _read_state(places: Places) -> tuple[list[Attachment], list[PhysicalFunction], bool]:
+    """What of the state can be read."""
+    if _instance_of_state(places) is None:
+        return [], [], False
+    try:
+        database = Database(places.state_dir)
+    except StoreError:
+        return [], [], False
+    attachments, pfs = [], []
+    for name, body in database.documents("attachment").items():
+        with contextlib.suppress(*_ROW_FAULTS):
+            attachments.append(attachment_from_text(VfAddress.parse(name), body))
+    for name, body in database.documents("pf").items():
+        with contextlib.suppress(*_ROW_FAULTS):
+            entry = pf_from_text(name, body)
+            pfs.append(PhysicalFunction(spec=entry.spec, number=entry.number, found=entry.found))
+    database.close()
+    return attachments, pfs, True
+
+
+def _give_uplinks_back(places: Places, links: Links, pfs: list[PhysicalFunction]) -> list[str]:
+    """Those of the state as they were found; those that only a pin knows, as devices are by default."""
+    done, known = [], set()
+    for pf in pfs:
+        link = uplinks.resolve(links, pf)
+        if link and pf.found:
+            known.add(link.ifindex)
+            _take_programs_off(places, pf.number, link.ifindex)
+            with contextlib.suppress(HostError):
+                uplinks.restore(links, link, pf.found)
+            how = "as it was before" if pf.found.boot_id else "as devices are by default: how it was is not known any more"
+            done.append(f"uplink {link.name} of {pf.spec.name}, {how}")
+    for ifindex in _pinned_uplinks(places) - known:
+        link = links.find(ifindex)
+        if link:
+            with contextlib.suppress(HostError):
+                uplinks.restore(links, link, FoundUplink.unknown({}))
+            done.append(f"uplink {link.name}, known by its program only: promiscuous off, IPv6 on, offloads as they are")
+    return done
+
+
+def _take_programs_off(places: Places, number: int, ifindex: int) -> None:
+    for kind in ("tc", "xdp"):
+        (places.bpffs / LINKS / f"uplink{number}_{kind}").unlink(missing_ok=True)
+    clsact.detach(ifindex, TC_PROGRAMS)
+
+
+def _pinned_uplinks(places: Places) -> set[int]:
+    found = set()
+    for path in (places.bpffs / LINKS).glob("uplink*_*"):
+        with contextlib.suppress(DataPathError):
+            fd = libbpf.open_pin(path)
+            found.add(libbpf.link_info(fd).ifindex)
+            os.close(fd)
+    return found - {0}
+
+
+def _remove_namespace(attachment: Attachment) -> list[str]:
+    netns = attachment.spec.netns
+    if not attachment.netns_is_ours or namespaces.identity(netns) != attachment.netns_id:
+        return []
+    user = veth.user_of(netns)
+    if user:
+        return [f"no namespace {netns}, which was made for guest {attachment.spec.guest}, as {user}"]
+    namespaces.remove(netns)
+    return [f"namespace {netns}"]
+
+
+def _forget_intent(places: Places) -> list[str]:
+    try:
+        database = Database(places.state_dir)
+        try:
+            database.forget_intent()
+        finally:
+            database.close()
+    except StoreError as error:
+        return [f"no intent from the state: {error}"]
+    return ["the intent from the state; audit and history stay (--purge removes them)"]
+
+
+def _remove_files(places: Places, *, purge: bool) -> list[str]:
+    done = []
+    if places.bpffs.exists():
+        remove_tree(places.bpffs)
+        done.append(f"pins under {places.bpffs}")
+    done += _remove_folder(places.run_dir, "run directory")
+    if purge:
+        done += _remove_folder(places.state_dir, "state directory")
+    return done
+
+
+def _remove_folder(folder: Path, what: str) -> list[str]:
+    """With what is in it; one that somebody mounted stays, empty."""
+    if not folder.exists():
+        return []
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    try:
+        folder.rmdir()
+    except OSError as error:
+        return [f"what was in {what} {folder}, which stays: {error.strerror}"]
+    return [f"{what} {folder}"]

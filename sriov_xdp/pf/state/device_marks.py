@@ -1,0 +1,75 @@
+"""What devices say of their owner, to be known when nothing else is: a device group from their first moment, and an alias.
+
+The group tells instance and PF, and is set in the call that makes a pair. The alias of a representor tells all that is needed to
+know its attachment again, and that its pair was made ready; the alias of a guest end tells the driver in the guest which VF it
+is. A guest can write its end's alias, so nothing on the host believes that one. Pure; for the pf package.
+"""
+
+from dataclasses import dataclass
+
+from sriov_xdp.host.links import Link
+from sriov_xdp.pf.state.intent import Attachment, VfAddress
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.vlan import Vlan
+
+_PRODUCT = "sriov-xdp"
+_ALIAS_BYTES = 255  # IFALIASZ without its end
+_GROUP_BASE, _GROUP_PF_BITS = 1 << 30, 4
+_GROUP_INSTANCE = (1 << 30 - _GROUP_PF_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostMark:
+    """A representor's alias."""
+
+    vf: VfAddress
+    guest: str
+    interface: str
+    port_group: str
+    admin_mac: MacAddress
+    netns: str
+
+
+def host_alias(instance: str, attachment: Attachment) -> str:
+    """Of a representor whose pair is ready."""
+    spec = attachment.spec
+    words = (instance, str(attachment.vf), spec.guest, spec.interface, spec.port_group, str(attachment.admin_mac), spec.netns)
+    return f"{_PRODUCT} {' '.join(words)}"[:_ALIAS_BYTES]
+
+
+def guest_alias(vf: VfAddress, vlan: Vlan) -> str:
+    """Tells the VF driver in the guest which netdev is which VF, and its port's VLAN, which virtchnl has no word for."""
+    return f"{_PRODUCT} {vf} vlan {vlan}"[:_ALIAS_BYTES]
+
+
+def read_host_mark(instance: str, link: Link) -> HostMark | None:
+    """What host_alias() wrote, None for anything else."""
+    words = link.alias.split(" ")
+    if words[:2] != [_PRODUCT, instance] or len(words) != 8:
+        return None
+    vf, guest, interface, port_group, mac, netns = words[2:]
+    try:
+        address, admin_mac = VfAddress.parse(vf), MacAddress.parse(mac)
+    except ValueError:
+        return None
+    return HostMark(vf=address, guest=guest, interface=interface, port_group=port_group, admin_mac=admin_mac, netns=netns)
+
+
+def group_of(instance: str, pf_number: int) -> int:
+    """The device group of a PF's pairs: bit 30, then the instance, then the PF."""
+    return _GROUP_BASE | (int(instance, 16) & _GROUP_INSTANCE) << _GROUP_PF_BITS | pf_number
+
+
+def is_group_of(instance: str, group: int) -> bool:
+    """Whether a device of this group is the instance's, of whichever PF."""
+    return group >> _GROUP_PF_BITS == group_of(instance, 0) >> _GROUP_PF_BITS
+
+
+def is_of(instance: str, link: Link) -> bool:
+    """Whether a device is the instance's: by its group, or by the alias alone (earlier versions)."""
+    return is_group_of(instance, link.group) or link.alias.startswith(f"{_PRODUCT} {instance} ")
+
+
+def is_marked(link: Link) -> bool:
+    """Whether a device is a pair's of this product, of whichever instance."""
+    return link.alias.startswith(f"{_PRODUCT} ")

@@ -1,0 +1,118 @@
+"""From the inventory to what the maps shall say: pure functions, one direction."""
+
+from sriov_xdp.datapath import abi
+from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
+from sriov_xdp.datapath.tables import PortImage
+from sriov_xdp.pf.state.intent import LinkState, WireOwnSource
+from sriov_xdp.pf.state.inventory import AttachedVf, Inventory, PhysicalFunction, XdpMode
+from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES, xdp_problem
+from sriov_xdp.vswitch.policy import Security
+from sriov_xdp.vswitch.vlan import VlanMode
+
+# Up to here a frame that is one byte too long still shows its excess in the first XDP buffer; above, its whole length must be
+# asked for.
+LARGEST_SINGLE_BUFFER_MTU_BYTES = LARGEST_XDP_MTU_BYTES - 1
+_NO_MAC = bytes(6)
+
+
+def slot_of(vf: AttachedVf) -> int:
+    """The port's number in the data path."""
+    return vf.attachment.ifindex & abi.SLOT_MASK
+
+
+def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
+    """Struct sxdp_port of a VF."""
+    vlan = inventory.vlan(vf)
+    mtu_bytes = inventory.mtu_bytes(vf.address.pf)
+    conditions = {
+        PortFlag.LINK_UP: vf.attachment.spec.link_state is not LinkState.DISABLE,
+        PortFlag.TRUNK: vlan.mode is VlanMode.TRUNK,
+        PortFlag.FORGED_ACCEPT: inventory.policy(vf).forged_transmits is Security.ACCEPT,
+        # redirect_peer enters the guest's stack behind its XDP program, which would never see the frame.
+        PortFlag.PEER: not vf.guest_runs_xdp,
+        PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
+        PortFlag.NO_CARRIER: not vf.has_carrier,
+        PortFlag.ONE_BUFFER: vf.guest_runs_xdp and xdp_problem(mtu_bytes, inventory.jumbo_xdp) is not None,
+        PortFlag.LOOP: vf.cut_for_loop_with is not None,
+    }
+    return PortValue(
+        ifindex=vf.attachment.ifindex,
+        generation=vf.attachment.generation,
+        mac=vf.device.effective_mac.octets,
+        flags=_flags(conditions),
+        vlan=vlan.access_vlan,
+        mtu_bytes=mtu_bytes,
+        pf=inventory.pf(vf.address.pf).number,
+    )
+
+
+def vf_guard(inventory: Inventory, vf: AttachedVf) -> Guard:
+    """Struct sxdp_guard of a VF."""
+    policy = inventory.policy(vf)
+    return Guard(broadcast_pps=policy.storm_broadcast_pps, multicast_pps=policy.storm_multicast_pps)
+
+
+def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
+    """All that the maps say of a VF. A trunk port is found under the wildcard VLAN: it may be in thousands."""
+    vlan = inventory.vlan(vf)
+    pf = inventory.pf(vf.address.pf).number
+    key_vlan = abi.VLAN_TRUNKS if vlan.mode is VlanMode.TRUNK else vlan.access_vlan
+    return PortImage(
+        value=vf_value(inventory, vf),
+        trunk=vlan.vlans if vlan.mode is VlanMode.TRUNK else frozenset(),
+        fdb=frozenset(abi.fdb_key(pf, key_vlan, address.octets) for address in vf.device.unicast),
+        guard=vf_guard(inventory, vf),
+    )
+
+
+def uplink_image(inventory: Inventory, pf: PhysicalFunction) -> PortImage:
+    """The PF's own port; also there without an uplink, as it says whether the PF has trunks."""
+    mtu_bytes = inventory.mtu_bytes(pf.spec.name)
+    uplink = pf.uplink
+    has_trunks = any(inventory.vlan(vf).mode is VlanMode.TRUNK for vf in inventory.vfs_of_pf(pf.spec.name))
+    conditions = {
+        PortFlag.UPLINK: True,
+        PortFlag.LINK_UP: uplink is not None,
+        PortFlag.HOST_STACK: uplink is not None and uplink.serves_host,
+        PortFlag.NO_CARRIER: uplink is not None and not uplink.has_carrier,
+        PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
+        PortFlag.PF_HAS_TRUNKS: has_trunks,
+        PortFlag.OWN_SOURCE_ACCEPT: pf.spec.wire_own_source is WireOwnSource.ACCEPT,
+        PortFlag.NATIVE_XDP: uplink is not None and uplink.xdp_mode is XdpMode.NATIVE,
+    }
+    value = PortValue(
+        ifindex=uplink.ifindex if uplink else 0,
+        generation=1,
+        mac=uplink.mac.octets if uplink else _NO_MAC,
+        flags=_flags(conditions),
+        vlan=abi.VLAN_NONE,
+        mtu_bytes=mtu_bytes,
+        pf=pf.number,
+    )
+    return PortImage(value=value, trunk=frozenset(), fdb=frozenset())
+
+
+def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, tuple[int, ...]]:
+    """VLAN → slots of its VFs. VLANs that only trunk ports are in share one list under the wildcard VLAN; the program
+    checks each trunk port's own list."""
+    trunks: list[tuple[int, frozenset[int]]] = []
+    lists: dict[int, list[int]] = {}
+    for vf in inventory.vfs_of_pf(pf.spec.name):
+        vlan = inventory.vlan(vf)
+        if vlan.mode is VlanMode.TRUNK:
+            trunks.append((slot_of(vf), vlan.vlans))
+        else:
+            lists.setdefault(vlan.access_vlan, []).append(slot_of(vf))
+    for number, slots in lists.items():
+        slots.extend(slot for slot, vlans in trunks if number in vlans)
+    if trunks:
+        lists[abi.VLAN_TRUNKS] = [slot for slot, _vlans in trunks]
+    return {number: tuple(slots) for number, slots in lists.items()}
+
+
+def _flags(conditions: dict[PortFlag, bool]) -> PortFlag:
+    flags = PortFlag(0)
+    for flag, holds in conditions.items():
+        if holds:
+            flags |= flag
+    return flags

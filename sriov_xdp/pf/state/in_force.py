@@ -1,0 +1,97 @@
+"""What the data path holds ports to, told as settings: for a state that is rebuilt, in which every port must be held to the same.
+
+Pure. For recover.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
+from sriov_xdp.host.links import Link
+from sriov_xdp.pf.state.device_marks import HostMark
+from sriov_xdp.pf.state.intent import LinkState
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.policy import DEFAULTS, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch, resolve
+from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
+
+_ALL_OVERRIDES = frozenset(Override)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkedPort:
+    """What one representor and its port say. storm_ns: the intervals of its guard, of broadcast and multicast."""
+
+    link: Link
+    mark: HostMark
+    port: PortValue
+    trunk: frozenset[int]
+    storm_ns: tuple[int, int]
+
+    @property
+    def vlan(self) -> Vlan:
+        """The port's."""
+        if self.port.flags & PortFlag.TRUNK:
+            return Vlan.trunk(self.trunk)
+        return Vlan.access(self.port.vlan) if self.port.vlan else NO_VLAN
+
+    @property
+    def forged_transmits(self) -> Security:
+        """The port's."""
+        return Security.ACCEPT if self.port.flags & PortFlag.FORGED_ACCEPT else Security.REJECT
+
+    @property
+    def has_granted_mac(self) -> bool:
+        """Whether the guest has another address than the operator's: its policy allowed it."""
+        return MacAddress(self.port.mac) != self.mark.admin_mac
+
+    def link_state(self, said: LinkState) -> LinkState:
+        """The port's, in the words of a configuration where they agree."""
+        if not self.port.flags & PortFlag.LINK_UP:
+            return LinkState.DISABLE
+        return LinkState.AUTO if said is LinkState.DISABLE else said
+
+
+def group_of(name: str, ports: Sequence[MarkedPort]) -> PortGroup:
+    """A port group by its ports alone: what most of them have; strict where they tell nothing."""
+    vlan = Counter(entry.vlan for entry in ports).most_common(1)[0][0]
+    may_forge = all(entry.forged_transmits is Security.ACCEPT for entry in ports)
+    broadcast_ns, multicast_ns = Counter(entry.storm_ns for entry in ports).most_common(1)[0][0]
+    storms = _storms(broadcast_ns, multicast_ns) if (broadcast_ns, multicast_ns) != _storm_ns(DEFAULTS) else PolicySettings()
+    return PortGroup(name=name, vlan=vlan, policy=replace(storms, forged_transmits=Security.ACCEPT if may_forge else None))
+
+
+def overrides_of(
+    entry: MarkedPort, switch: Switch, group: PortGroup, said: PortOverrides
+) -> tuple[PortOverrides, frozenset[Override]]:
+    """What a port must say itself, beside what a configuration said of it, to be held to what it is held to; and which kinds of
+    that its group may not know yet."""
+    policy = resolve(switch, replace(group, overrides_allowed=_ALL_OVERRIDES), str(entry.mark.vf), said)
+    own = PolicySettings()
+    if policy.forged_transmits is not entry.forged_transmits:
+        own = replace(own, forged_transmits=entry.forged_transmits)
+    if entry.has_granted_mac and policy.mac_changes is Security.REJECT:
+        own = replace(own, mac_changes=Security.ACCEPT)
+    present = PolicySettings(storm_broadcast_pps=policy.storm_broadcast_pps, storm_multicast_pps=policy.storm_multicast_pps)
+    if _storm_ns(present) != entry.storm_ns:
+        own = own.merged(_storms(*entry.storm_ns))
+    has_vlan = (said.vlan or group.vlan) == entry.vlan
+    overrides = PortOverrides(policy=said.policy.merged(own), vlan=said.vlan if has_vlan else entry.vlan)
+    return overrides, own.overrides() | (frozenset() if has_vlan else {Override.VLAN})
+
+
+def _storm_ns(settings: PolicySettings) -> tuple[int, int]:
+    guard = Guard(broadcast_pps=settings.storm_broadcast_pps or 0, multicast_pps=settings.storm_multicast_pps or 0)
+    return Guard.intervals_in(guard.pack())
+
+
+def _storms(broadcast_ns: int, multicast_ns: int) -> PolicySettings:
+    return PolicySettings(storm_broadcast_pps=_pps(broadcast_ns), storm_multicast_pps=_pps(multicast_ns))
+
+
+def _pps(interval_ns: int) -> int:
+    """A rate whose share of a second, rounded up, is this."""
+    if not interval_ns:
+        return 0
+    rate = 10**9 // interval_ns
+    return rate if rate and -(-(10**9) // rate) == interval_ns else rate + 1

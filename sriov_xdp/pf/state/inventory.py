@@ -1,0 +1,380 @@
+"""What the PF controller knows of its host now: PFs, switches, attached VFs, and who owns which address.
+
+Memory only: no IO, no decisions. What the operator and the guests want changes by install(), which commit() alone calls;
+what is merely observed (carrier, programs) is set where it is seen.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import TypeVar
+
+from sriov_xdp.datapath.abi import MAX_PFS
+from sriov_xdp.host.kernel import JumboXdp
+from sriov_xdp.pf.errors import Conflict, NotFound
+from sriov_xdp.pf.state.intent import Attachment, Datapath, HostIntent, PfSpec, VfAddress
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import Device, PortView
+from sriov_xdp.vswitch.owners import UPLINK_OWNER, AddressOwners
+from sriov_xdp.vswitch.policy import Policy, PortGroup, Switch, port_vlan, resolve
+from sriov_xdp.vswitch.vlan import Vlan
+
+DEFAULT_MTU_BYTES = 1500
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class XdpMode(StrEnum):
+    """Whether the uplink's XDP program runs in its driver, or there is none and tc serves it alone."""
+
+    NATIVE = "native"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundUplink:
+    """A netdev as it was before it became an uplink: to know it again (ifindex within this boot, the hardware's address beyond
+    it), and to give it back so. ipv6_is_disabled None: a kernel without IPv6."""
+
+    boot_id: str
+    ifindex: int
+    permanent_mac: str
+    was_up: bool
+    was_promiscuous: bool
+    ipv6_is_disabled: str | None
+    ipv6_address_mode: int
+    features: Mapping[str, bool]
+
+    @classmethod
+    def unknown(cls, features: Mapping[str, bool]) -> "FoundUplink":
+        """Where nobody knows any more: it will be given back as devices are by default, and is known again by its name."""
+        return cls(
+            boot_id="",
+            ifindex=0,
+            permanent_mac="",
+            was_up=True,
+            was_promiscuous=False,
+            ipv6_is_disabled="0",
+            ipv6_address_mode=0,
+            features=features,
+        )
+
+
+@dataclass(slots=True)
+class UplinkState:
+    """The netdev on the wire side as it is."""
+
+    ifindex: int
+    mac: MacAddress
+    mtu_bytes: int
+    has_carrier: bool
+    serves_host: bool
+    xdp_mode: XdpMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PfEntry:
+    """What is stored of a PF."""
+
+    spec: PfSpec
+    number: int
+    found: FoundUplink | None = None
+
+
+@dataclass(slots=True)
+class PhysicalFunction:
+    """A PF; number is its slot and its part of the forwarding domain, kept over restarts. found None: no uplink taken yet.
+    is_awaited: its uplink was not looked for since the start, and works on as the last run left it."""
+
+    spec: PfSpec
+    number: int
+    found: FoundUplink | None = None
+    uplink: UplinkState | None = None
+    is_awaited: bool = True
+    owners: AddressOwners = field(default_factory=AddressOwners)
+
+    @property
+    def entry(self) -> PfEntry:
+        """As stored."""
+        return PfEntry(spec=self.spec, number=self.number, found=self.found)
+
+    @entry.setter
+    def entry(self, entry: PfEntry) -> None:
+        self.spec, self.number, self.found = entry.spec, entry.number, entry.found
+
+
+class Stage(Enum):
+    """How far a VF is. Only one that is IN_SERVICE is held to what its hooks must be; a PLANNED one has no device yet."""
+
+    PLANNED = "planned"
+    CHANGING = "changing"
+    IN_SERVICE = "in service"
+
+
+@dataclass(slots=True)
+class AttachedVf:
+    """A VF in use. active: the program kind that is attached now, and why. is_settled: whether its tc program is attached by the
+    kind of hook that is meant. cut_for_loop_with: the other VF of a loop through the guest, because of which this one takes no
+    part in floods."""
+
+    attachment: Attachment
+    device: Device
+    active: Datapath
+    active_reason: str
+    stage: Stage = Stage.PLANNED
+    is_settled: bool = False
+    has_carrier: bool = True
+    guest_runs_xdp: bool = False
+    is_restless: bool = False  # its guest's XDP program comes and goes, and is not followed until it rests
+    cut_for_loop_with: VfAddress | None = None
+    guest_features_before: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def address(self) -> VfAddress:
+        """pf0vf3."""
+        return self.attachment.vf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What one verb makes different: whole values by name, None = gone. A device of None goes back to its admin settings."""
+
+    pfs: Mapping[str, PfEntry | None] = field(default_factory=dict)
+    switches: Mapping[str, Switch | None] = field(default_factory=dict)
+    attachments: Mapping[VfAddress, Attachment | None] = field(default_factory=dict)
+    devices: Mapping[VfAddress, Device | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Former:
+    """What install() replaced, by name; None = was not there."""
+
+    pfs: dict[str, tuple[PhysicalFunction, PfEntry] | None]
+    switches: dict[str, Switch | None]
+    vfs: dict[VfAddress, tuple[AttachedVf, Attachment, Device] | None]
+    ports: frozenset[VfAddress]  # whose settings may be others now: those named, and all on the switches named
+
+
+class Inventory:
+    """Everything by name."""
+
+    def __init__(self, jumbo_xdp: JumboXdp) -> None:
+        self.jumbo_xdp = jumbo_xdp
+        self.pfs: dict[str, PhysicalFunction] = {}
+        self.switches: dict[str, Switch] = {}
+        self.vfs: dict[VfAddress, AttachedVf] = {}
+
+    def install(self, change: Change) -> Former:
+        """Makes memory say what the change says; returns what restore() needs."""
+        named = {**change.attachments, **change.devices}
+        former = Former(
+            pfs={name: (self.pfs[name], self.pfs[name].entry) if name in self.pfs else None for name in change.pfs},
+            switches={name: self.switches.get(name) for name in change.switches},
+            vfs={vf: self._kept(vf) for vf in named},
+            ports=frozenset(named) | self._ports_on(change.switches),
+        )
+        for name, entry in change.pfs.items():
+            self._put_pf(name, entry)
+        _put_all(self.switches, change.switches)
+        for vf, attachment in change.attachments.items():
+            self._put_attachment(vf, attachment)
+        for vf, device in change.devices.items():
+            attached = self.vfs[vf]
+            attached.device = device or fresh_device(attached.attachment)
+        self._claim_all(former.ports)
+        return former
+
+    def restore(self, former: Former) -> None:
+        """Undoes install()."""
+        for name, kept_pf in former.pfs.items():
+            if kept_pf is None:
+                self._put_pf(name, None)
+            else:  # in its place, as somebody may be going through all of them
+                self.pfs[name] = kept_pf[0]
+                kept_pf[0].entry = kept_pf[1]
+        _put_all(self.switches, former.switches)
+        for vf, kept in former.vfs.items():
+            if kept is None:
+                self._remove(vf)
+            else:
+                attached, attachment, device = kept
+                attached.attachment, attached.device = attachment, device
+                self.vfs[vf] = attached
+        self._claim_all(former.ports)
+
+    def objections(self, ports: Iterable[VfAddress]) -> list[str]:
+        """Addresses that two ports of one VLAN would own, a line each."""
+        found = []
+        for address in sorted(ports):
+            vf = self.vfs.get(address)
+            if vf is None:
+                continue
+            owners, domains = self.pf(address.pf).owners, self.vlan(vf).domains
+            for mac in sorted(vf.device.claimed):
+                owner = owners.other_owner(str(address), mac, domains)
+                if owner is not None:
+                    found.append(f"VF {address}: {mac} belongs to {owner} in this VLAN; choose another or release it first")
+        return found
+
+    def _kept(self, vf: VfAddress) -> tuple[AttachedVf, Attachment, Device] | None:
+        attached = self.vfs.get(vf)
+        return (attached, attached.attachment, attached.device) if attached else None
+
+    def _ports_on(self, switches: Iterable[str]) -> frozenset[VfAddress]:
+        pfs = {self.switches[name].pf for name in switches if name in self.switches}
+        return frozenset(vf for vf in self.vfs if vf.pf in pfs)
+
+    def _put_pf(self, name: str, entry: PfEntry | None) -> None:
+        if entry is None:
+            self.pfs.pop(name, None)
+        elif name in self.pfs:
+            self.pfs[name].entry = entry
+        else:
+            self.pfs[name] = PhysicalFunction(spec=entry.spec, number=entry.number, found=entry.found)
+
+    def _put_attachment(self, vf: VfAddress, attachment: Attachment | None) -> None:
+        if attachment is None:
+            self._remove(vf)
+            return
+        attached = self.vfs.get(vf)
+        if attached is None:
+            self.vfs[vf] = AttachedVf(
+                attachment=attachment, device=fresh_device(attachment), active=Datapath.TCX, active_reason="not in service yet"
+            )
+            return
+        attached.attachment = attachment
+        if attached.device.admin_mac != attachment.admin_mac:
+            attached.device = fresh_device(attachment)
+
+    def _remove(self, vf: VfAddress) -> None:
+        self.vfs.pop(vf, None)
+        if vf.pf in self.pfs:
+            self.pfs[vf.pf].owners.release(str(vf))
+
+    def _claim_all(self, ports: Iterable[VfAddress]) -> None:
+        for address in ports:
+            if address in self.vfs and self.has_group(self.vfs[address].attachment.spec.port_group):
+                self.claim(self.vfs[address])
+
+    def pf(self, name: str) -> PhysicalFunction:
+        """Raises NotFound."""
+        if name not in self.pfs:
+            raise NotFound(f"PF {name}: not configured; `sriov-xdp pf list` shows what is")
+        return self.pfs[name]
+
+    def free_pf_number(self) -> int:
+        """Raises Conflict when all are in use."""
+        used = {pf.number for pf in self.pfs.values()}
+        for number in range(MAX_PFS):
+            if number not in used:
+                return number
+        raise Conflict(f"PFs: {MAX_PFS} are configured, which is the limit of one host; remove one first")
+
+    def attached(self, vf: VfAddress) -> AttachedVf:
+        """Raises NotFound."""
+        if vf not in self.vfs:
+            self.require_vf(vf)
+            raise NotFound(f"VF {vf}: free, nothing is attached; `sriov-xdp vf attach {vf} ...` does that")
+        return self.vfs[vf]
+
+    def require_vf(self, vf: VfAddress) -> PhysicalFunction:
+        """The VF's PF. Raises NotFound when there is no such VF."""
+        pf = self.pf(vf.pf)
+        if vf.index >= pf.spec.num_vfs:
+            raise NotFound(f"VF {vf}: PF {vf.pf} has VFs 0 to {pf.spec.num_vfs - 1}; raise num_vfs or name another")
+        return pf
+
+    def free_vf(self, pf: str) -> VfAddress:
+        """The first free VF. Raises Conflict when there is none."""
+        count = self.pf(pf).spec.num_vfs
+        for index in range(count):
+            if VfAddress(pf, index) not in self.vfs:
+                return VfAddress(pf, index)
+        raise Conflict(f"PF {pf}: all {count} VFs are attached; detach one or raise num_vfs")
+
+    def switch_of_pf(self, pf: str) -> Switch | None:
+        """The switch on a PF."""
+        return next((switch for switch in self.switches.values() if switch.pf == pf), None)
+
+    def group(self, name: str) -> tuple[Switch, PortGroup]:
+        """A port group and its switch. Raises NotFound."""
+        for switch in self.switches.values():
+            group = switch.group(name)
+            if group:
+                return switch, group
+        raise NotFound(f"port group {name}: not configured; `sriov-xdp port-group list` shows what is")
+
+    def has_group(self, name: str) -> bool:
+        """Whether there is such a port group."""
+        return any(switch.group(name) for switch in self.switches.values())
+
+    def vfs_of_pf(self, pf: str) -> list[AttachedVf]:
+        """In order of their numbers."""
+        return sorted((vf for vf in self.vfs.values() if vf.address.pf == pf), key=lambda vf: vf.address)
+
+    def vfs_of_group(self, group: str) -> list[AttachedVf]:
+        """All ports of a port group."""
+        return [vf for vf in self.vfs.values() if vf.attachment.spec.port_group == group]
+
+    def adapter(self, guest: str, interface: str) -> AttachedVf | None:
+        """The VF behind an adapter."""
+        return next((vf for vf in self.vfs.values() if vf.attachment.spec.key == (guest, interface)), None)
+
+    def vf_with_ifindex(self, ifindex: int) -> AttachedVf | None:
+        """The VF behind a representor."""
+        return next((vf for vf in self.vfs.values() if vf.attachment.ifindex == ifindex), None)
+
+    def mtu_bytes(self, pf: str) -> int:
+        """Of every port of the PF."""
+        switch = self.switch_of_pf(pf)
+        return switch.mtu_bytes if switch else DEFAULT_MTU_BYTES
+
+    def policy(self, vf: AttachedVf) -> Policy:
+        """What holds for the VF's port."""
+        switch, group = self.group(vf.attachment.spec.port_group)
+        return resolve(switch, group, str(vf.address), vf.attachment.spec.overrides)
+
+    def vlan(self, vf: AttachedVf) -> Vlan:
+        """Of the VF's port."""
+        _switch, group = self.group(vf.attachment.spec.port_group)
+        return port_vlan(group, vf.attachment.spec.overrides)
+
+    def port_view(self, vf: AttachedVf) -> PortView:
+        """What decide() may see."""
+        owners = self.pf(vf.address.pf).owners
+        return PortView(name=str(vf.address), policy=self.policy(vf), vlan=self.vlan(vf), device=vf.device, owners=owners)
+
+    def claim(self, vf: AttachedVf) -> None:
+        """Records the addresses that the VF has now."""
+        owners = self.pf(vf.address.pf).owners
+        owners.replace(str(vf.address), vf.device.claimed, self.vlan(vf).domains)
+
+    def claim_uplink(self, pf: PhysicalFunction) -> None:
+        """The uplink's own address is nobody else's, in any VLAN."""
+        if pf.uplink:
+            pf.owners.replace(UPLINK_OWNER, frozenset({pf.uplink.mac}), None)
+        else:
+            pf.owners.release(UPLINK_OWNER)
+
+    def intent(self) -> HostIntent:
+        """What is there, as a configuration. Adapters in the order of their VFs, in which a new host gives them out."""
+        specs = [self.vfs[vf].attachment.spec for vf in sorted(self.vfs)]
+        adapters = [spec.effective(self.group(spec.port_group)[1]) for spec in specs]
+        return HostIntent(
+            pfs=tuple(pf.spec for _name, pf in sorted(self.pfs.items())),
+            switches=tuple(switch for _name, switch in sorted(self.switches.items())),
+            adapters=tuple(adapters),
+        )
+
+
+def fresh_device(attachment: Attachment) -> Device:
+    """What a VF accepts before its guest was granted anything."""
+    return Device(admin_mac=attachment.admin_mac, effective_mac=attachment.admin_mac)
+
+
+def _put_all(place: dict[Key, Value], values: Mapping[Key, Value | None]) -> None:
+    for key, value in values.items():
+        if value is None:
+            place.pop(key, None)
+        else:
+            place[key] = value

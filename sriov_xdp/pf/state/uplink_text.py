@@ -1,0 +1,54 @@
+"""The stored form of a PF, with what its uplink was like before it was taken. Pure; for the pf package."""
+
+import json
+from typing import Any
+
+from sriov_xdp.datapath.abi import MAX_PFS, MAX_PORTS
+from sriov_xdp.pf.state.intent import PfSpec, WireOwnSource, require_range, require_type
+from sriov_xdp.pf.state.inventory import FoundUplink, PfEntry, PhysicalFunction
+
+_MOST_IFINDEX = (1 << 31) - 1
+
+
+def pf_to_text(pf: PhysicalFunction) -> str:
+    """For the store."""
+    spec = {"uplink": pf.spec.uplink, "num_vfs": pf.spec.num_vfs, "wire_own_source": pf.spec.wire_own_source.value}
+    document = {"number": pf.number, **spec, "found": _found_to_json(pf.found)}
+    return json.dumps(document)
+
+
+def pf_from_text(name: str, text: str) -> PfEntry:
+    """The reverse. Raises ValueError, KeyError, TypeError."""
+    document = json.loads(text)
+    require_type(int, document["number"], document["num_vfs"])
+    require_range(document["number"], 0, MAX_PFS - 1)
+    require_range(document["num_vfs"], 1, MAX_PORTS)
+    require_type(str, document["uplink"] or "")
+    own_source = WireOwnSource(document.get("wire_own_source", WireOwnSource.DROP))  # earlier versions did not say
+    spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"], wire_own_source=own_source)
+    return PfEntry(spec=spec, number=document["number"], found=_found_from_json(document))
+
+
+def _found_from_json(document: dict[str, Any]) -> FoundUplink | None:
+    found = document.get("found")
+    if found:
+        require_type(int, found["ifindex"])
+        require_range(found["ifindex"], 0, _MOST_IFINDEX)
+        return FoundUplink(**found)
+    is_of_an_earlier_version = "features_before" in document and document["uplink"]  # which kept the offloads only
+    return FoundUplink.unknown(document["features_before"]) if is_of_an_earlier_version else None
+
+
+def _found_to_json(found: FoundUplink | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "boot_id": found.boot_id,
+        "ifindex": found.ifindex,
+        "permanent_mac": found.permanent_mac,
+        "was_up": found.was_up,
+        "was_promiscuous": found.was_promiscuous,
+        "ipv6_is_disabled": found.ipv6_is_disabled,
+        "ipv6_address_mode": found.ipv6_address_mode,
+        "features": dict(found.features),
+    }

@@ -1,0 +1,260 @@
+"""What a start takes up: the state, the devices, the maps and the programs that an earlier run left, without a moment in which a
+guest is cut or let in.
+
+    read       state to memory; a row that cannot be read costs one object, whose device is left as it is
+    know       each attachment's device by its number and mark, each uplink by its number or hardware address, whatever they
+               are called now
+    publish    memory to maps, differences only
+    serve      uplinks, then each VF: what of its programs is missing is attached with the port down
+    sweep      what is marked as ours and belongs to nothing
+For the pf package, before the writer runs.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+
+from sriov_xdp.datapath.abi import SLOT_MASK
+from sriov_xdp.host import namespaces
+from sriov_xdp.host.links import Link, Links, boot_id
+from sriov_xdp.pf.errors import FAULTS
+from sriov_xdp.pf.hands import leaving, live, uplinks, veth
+from sriov_xdp.pf.hands.commit import commit, device_from_text
+from sriov_xdp.pf.hands.context import SELF, Context, Steps
+from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
+from sriov_xdp.pf.hands.publish import publish_all, publish_uplink
+from sriov_xdp.pf.hands.turns import finish
+from sriov_xdp.pf.state.device_marks import group_of, is_group_of, is_of
+from sriov_xdp.pf.state.intent import Datapath, VfAddress, attachment_from_text, switch_from_json
+from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
+from sriov_xdp.pf.state.uplink_text import pf_from_text
+from sriov_xdp.pf.verbs import lifecycle
+
+_log = logging.getLogger("sriov_xdp.pf")
+_ROW_FAULTS = (*FAULTS, ValueError, KeyError, TypeError)
+
+
+def adopt(context: Context) -> None:
+    """All of it. Raises StoreError, DataPathError."""
+    database = context.database
+    is_after_boot = database.meta("boot_id") not in (None, boot_id()) and context.marks.instance() is None  # bpffs ends with a boot
+    if is_after_boot:
+        database.forget_granted()
+    _read_state(context)
+    stale = [] if is_after_boot else _know_devices(context)
+    publish_all(context, slots_of_damaged(context))
+    context.pins.attach_tracepoints()
+    for pf in context.inventory.pfs.values():
+        take_uplink(context, pf.spec.name)
+    for vf in list(context.inventory.vfs.values()):
+        if vf not in stale:
+            serve(context, vf)
+    for vf in stale:
+        finish(lifecycle.detach(context, vf.address, SELF, "unplugged while the daemon was away"))
+    _withdraw_grants(context)
+    _mark_group(context, sweep(context))
+    if not is_after_boot:
+        _finish_leaving(context)
+    context.pins.remove_other_builds()
+    known = {"boot_id": boot_id(), "instance": context.instance, leaving.LEAVING: leaving.NOBODY}
+    if known != {key: database.meta(key) for key in known}:  # a restart says nothing new, and needs no space then
+        database.write_intent([], [], known)
+    context.marks.write_instance(context.instance)
+    context.marks.write_revision(database.revision())
+    if context.inventory.vfs:
+        _log.info("adopted %d VFs of %d PFs", len(context.inventory.vfs), len(context.inventory.pfs))
+
+
+def _read_state(context: Context) -> None:
+    inventory, database = context.inventory, context.database
+
+    def switch(_name: str, body: str) -> None:
+        found = switch_from_json(json.loads(body))
+        inventory.install(Change(switches={found.name: found}))
+
+    granted = database.granted()
+
+    def attachment(name: str, body: str) -> None:
+        found = attachment_from_text(VfAddress.parse(name), body)
+        inventory.group(found.spec.port_group)
+        inventory.pf(found.vf.pf)
+        inventory.install(Change(attachments={found.vf: found}))
+        generation, text = granted.get(name, (0, ""))
+        if generation == found.generation:
+            inventory.install(Change(devices={found.vf: device_from_text(found.admin_mac, text)}))
+
+    def pf(name: str, body: str) -> None:
+        inventory.install(Change(pfs={name: pf_from_text(name, body)}))
+
+    _read_rows(context, "switch", switch)
+    _read_rows(context, "pf", pf)
+    _read_rows(context, "attachment", attachment)
+
+
+def _read_rows(context: Context, kind: str, take: Callable[[str, str], None]) -> None:
+    for name, body in context.database.documents(kind).items():
+        try:
+            take(name, body)
+        except _ROW_FAULTS as error:
+            context.damaged[name] = f"{kind} {name}: its stored form cannot be read: {error!r}"
+            _log.error("%s; it stays as it is, unmanaged; `sriov-xdp recover` mends the state", context.damaged[name])
+
+
+def slots_of_damaged(context: Context) -> list[int]:
+    """Ports whose attachment cannot be read are left to work as they do."""
+    return [link.ifindex & SLOT_MASK for link in _damaged_devices(context)]
+
+
+def _damaged_devices(context: Context) -> list[Link]:
+    """While any row cannot be read, every device that is marked as ours and that no other row names may be that row's."""
+    if not context.damaged:
+        return []
+    used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()}
+    return [link for link in context.links.dump() if is_of(context.instance, link) and link.ifindex not in used]
+
+
+def _know_devices(context: Context) -> list[AttachedVf]:
+    """Of each attachment the device that the kernel has under its number. Returns those whose device or namespace is gone."""
+    stale = []
+    for vf in context.inventory.vfs.values():
+        link = context.links.find(vf.attachment.ifindex)
+        if (
+            link is None
+            or not is_of(context.instance, link)
+            or namespaces.identity(vf.attachment.spec.netns) != vf.attachment.netns_id
+        ):
+            stale.append(vf)
+            continue
+        vf.stage = Stage.CHANGING
+        vf.has_carrier, vf.guest_runs_xdp = link.has_carrier, link.peer_runs_xdp
+        vf.active, vf.active_reason = live.mode_of(context, vf)
+        lifecycle.take_up_name(context, vf, link.name)
+    return stale
+
+
+def take_uplink(context: Context, name: str) -> None:
+    """The uplink of a PF, under whatever name it has now; a PF whose uplink cannot be had goes on without."""
+    pf = context.inventory.pf(name)
+    if pf.spec.uplink is None:
+        return
+    try:
+        link = uplinks.resolve(context.links, pf) or context.links.by_name(pf.spec.uplink)
+        if link.name != pf.spec.uplink:
+            uplinks.take_up_name(context, pf, link.name)
+        uplinks.connect(context, pf, link)
+    except FAULTS as error:
+        _log.error("uplink %s of %s: %s", pf.spec.uplink, name, error)
+        pf.is_awaited = False
+        publish_uplink(context, pf)
+
+
+def serve(context: Context, vf: AttachedVf) -> bool:
+    """Puts one VF into service, or finds it there. False: not yet; what is in the way is somebody else's to remove, and it is
+    tried again."""
+    try:
+        finish(resume(context, vf))
+    except FAULTS as error:
+        vf.active_reason = f"not in service yet: {error}"
+        _log.error("%s: %s", vf.address, vf.active_reason)
+        return False
+    return True
+
+
+def resume(context: Context, vf: AttachedVf) -> Steps[None]:
+    """The second half of adoption, once maps and uplinks are there. May be tried again."""
+    attachment = vf.attachment
+    if vf.stage is Stage.PLANNED:
+        yield from lifecycle.restore(context, attachment)
+        return
+    try:
+        link = context.links.find(attachment.ifindex)
+        if link and not veth.is_prepared(link, context.instance, attachment):
+            yield from live.prepare(context, vf)
+        yield from enforce(context, vf)
+    except FAULTS:
+        yield from _close_unless_enforced(context, vf)
+        raise
+    open_mailbox(context, vf)
+
+
+def open_mailbox(context: Context, vf: AttachedVf) -> None:
+    """After the programs: somebody else's socket of that name, which may be the guest's own, must not keep a port from them. Raises
+    PfError, HostError; then it is tried again."""
+    if not context.mailboxes.is_open(vf.address):
+        context.mailboxes.open(vf.address, vf.attachment.spec.netns)
+
+
+def _close_unless_enforced(context: Context, vf: AttachedVf) -> Steps[None]:
+    """What an earlier build's programs let through must not go on because this one's could not be attached."""
+    missing = yield from live.beside(context, lambda _links: missing_hooks(context, vf))
+    if missing:
+        yield from live.beside(context, lambda links: veth.open_port(links, vf.attachment, is_up=False))
+        _log.error("%s: the port is closed until %s can be attached", vf.address, " and ".join(missing))
+
+
+def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
+    """Holds a port to its programs: one that lacks any is closed, and opened again when they are back. At a start programs of an
+    earlier build hold it until they are replaced."""
+    missing = yield from live.beside(context, lambda links: missing_of_device(context, links, vf))
+    if missing and vf.stage is Stage.IN_SERVICE:
+        text = "%s: %s was not on its representor any more; the port is closed until it is attached again"
+        _log.error(text, vf.address, " and ".join(missing))
+    if missing and (vf.stage is Stage.IN_SERVICE or not context.hooks.is_held(str(vf.address), VF_TC, vf.attachment.ifindex)):
+        veth.open_port(context.links, vf.attachment, is_up=False)
+    if missing:
+        vf.stage = Stage.CHANGING
+    if missing or vf.stage is not Stage.IN_SERVICE:
+        yield from live.put_in_service(context, vf)
+
+
+def missing_of_device(context: Context, links: Links, vf: AttachedVf) -> list[str]:
+    """As missing_hooks(), of a device that is there: one that is gone, whose end is about to be noticed, lacks nothing."""
+    missing = missing_hooks(context, vf)
+    return missing if missing and links.find(vf.attachment.ifindex) else []
+
+
+def missing_hooks(context: Context, vf: AttachedVf) -> list[str]:
+    """Programs that the port's mode wants and the kernel does not have there. Raises DataPathError, HostError."""
+    xdp = VF_XDP if vf.active is Datapath.XDP else None
+    return context.hooks.missing(str(vf.address), VF_TC, xdp, vf.attachment.ifindex)
+
+
+def _withdraw_grants(context: Context) -> None:
+    """A policy that was tightened in the file while we were away: commit() ends what it accepts no longer."""
+    commit(context, Change(switches=dict(context.inventory.switches)), [])
+
+
+def sweep(context: Context) -> set[int]:
+    """Devices and pins that are marked as ours and belong to nothing: of a run that died between two steps. Returns those that are
+    in use and not marked by their group."""
+    known = {str(vf) for vf in context.inventory.vfs}
+    known |= {uplinks.link_name(pf) for pf in context.inventory.pfs.values()}
+    used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()}
+    used |= {link.ifindex for link in _damaged_devices(context)}
+    unmarked = set()
+    for device in context.links.dump():
+        if device.ifindex in used and not is_group_of(context.instance, device.group):
+            unmarked.add(device.ifindex)
+        if is_of(context.instance, device) and device.ifindex not in used:
+            _log.warning("device %s: is marked as ours and belongs to no VF; removed", device.name)
+            context.links.delete(device.ifindex)
+    for link in context.pins.link_names():
+        owner, _, kind = link.rpartition("_")
+        if kind in ("tc", "xdp") and owner not in known and not context.damaged:
+            context.pins.detach(link)
+    return unmarked
+
+
+def _finish_leaving(context: Context) -> None:
+    try:
+        finish(leaving.remove_left_namespace(context))
+    except _ROW_FAULTS as error:
+        _log.error("namespace of a guest that was detached: what was written down of it cannot be read: %r", error)
+
+
+def _mark_group(context: Context, unmarked: set[int]) -> None:
+    """Pairs of an earlier version, which were not made in their group."""
+    for vf in context.inventory.vfs.values():
+        group = group_of(context.instance, context.inventory.pf(vf.address.pf).number)
+        if vf.attachment.ifindex in unmarked:
+            context.links.change(vf.attachment.ifindex, group=group)

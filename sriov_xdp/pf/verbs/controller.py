@@ -1,0 +1,215 @@
+"""The PF controller: carries one request of a guest through the seed's workflow, step by step.
+
+    1  the guest asked its VF              (the VF driver, sriov_xdp/guest)
+    2  the VF passed it on by the mailbox  (mailbox/session.py made it a request)
+    3  the PF asks the virtual switch      serve() → configure()
+    4  the switch checks the port's policy vswitch.decide()
+    5  the PF configures the VF            _grant(): commit(): store with audit record, then the maps
+Only step 5 changes anything, and only after a Grant.
+"""
+
+from sriov_xdp.datapath.abi import DROPS, MAX_FDB_ENTRIES, Counters
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.mailbox import codec
+from sriov_xdp.mailbox.messages import (
+    AddAddressList,
+    AddressType,
+    DelAddressList,
+    DeviceRequest,
+    GetResources,
+    GetStats,
+    Reset,
+    Stats,
+    Status,
+    Version,
+)
+from sriov_xdp.mailbox.session import Ask, Session
+from sriov_xdp.pf.errors import PfError
+from sriov_xdp.pf.hands.commit import commit_grant, commit_reset
+from sriov_xdp.pf.hands.context import Actor, Context, record_of
+from sriov_xdp.pf.hands.live import link_event
+from sriov_xdp.pf.hands.request_metrics import RequestMetrics
+from sriov_xdp.pf.state.images import slot_of
+from sriov_xdp.pf.state.inventory import AttachedVf
+from sriov_xdp.store.audit import Outcome
+from sriov_xdp.store.errors import StoreError
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import (
+    AddAddresses,
+    AddressRole,
+    ConfigurationRequest,
+    Deny,
+    Device,
+    Grant,
+    RemoveAddresses,
+    ResetDevice,
+    decide,
+)
+from sriov_xdp.vswitch.policy import DenyReply
+
+_ADDRESSES_NAMED = 4
+_ROLES = {AddressType.LEGACY: AddressRole.LEGACY, AddressType.PRIMARY: AddressRole.PRIMARY, AddressType.EXTRA: AddressRole.EXTRA}
+
+
+class Controller:
+    """Serves requests of guests. Writer thread only."""
+
+    def __init__(self, context: Context, metrics: RequestMetrics) -> None:
+        self._context = context
+        self._metrics = metrics
+
+    def serve(self, vf: AttachedVf, session: Session, ask: Ask, actor: Actor) -> list[bytes]:
+        """Carries out one valid request; returns the messages to send back, none for a reset."""
+        started = self._context.clock()
+        request = ask.request
+        match request:
+            case GetResources():
+                mtu_bytes = self._context.inventory.mtu_bytes(vf.address.pf)
+                answers = [session.activate(request, vf.device.effective_mac.octets, mtu_bytes), codec.encode_event(link_event(vf))]
+                outcome = Outcome.GRANTED
+            case GetStats():
+                counted = self._context.tables.counters_of(slot_of(vf))
+                answers, outcome = [codec.encode_reply(ask.opcode, Status.SUCCESS, stats_of(counted))], Outcome.GRANTED
+            case Version():
+                raise ValueError("VERSION: the session answers it itself")
+            case AddAddressList() | DelAddressList() | Reset():
+                status, outcome = self.configure(vf, request, actor)
+                answers = [] if isinstance(request, Reset) else [codec.encode_reply(ask.opcode, status)]
+        self._metrics.count_request(vf.address, ask.opcode, outcome, self._context.clock() - started)
+        return answers
+
+    def configure(self, vf: AttachedVf, request: DeviceRequest, actor: Actor) -> tuple[Status, Outcome]:
+        """Steps 3 to 5 for a request that would change the device. Returns what the guest hears, and the outcome."""
+        asked = _to_vswitch(request)
+        try:
+            decision = decide(asked, self._context.inventory.port_view(vf), self._context.clock())
+            self._metrics.count_decision(decision)
+            match decision:
+                case Grant():
+                    self._grant(vf, asked, decision, actor)
+                    return Status.SUCCESS, Outcome.GRANTED
+                case Deny():
+                    return self._deny(vf, asked, decision, actor)
+        except (StoreError, DataPathError, PfError) as error:
+            arguments = (vf.address, vf.attachment.spec.guest, _describe(asked), error)
+            self._metrics.log_failure(vf.address, "%s of guest %s: %s: failed: %s", arguments)
+            return Status.ERR_NO_MEMORY, Outcome.FAILED
+
+    def _grant(self, vf: AttachedVf, asked: ConfigurationRequest, grant: Grant, actor: Actor) -> None:
+        before, after = vf.device, grant.device
+        new_entries = len(after.unicast - before.unicast)
+        if not self._context.tables.has_room_for(new_entries):
+            raise DataPathError(f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters")
+        is_reset = isinstance(asked, ResetDevice)
+        record = record_of(
+            self._context,
+            str(vf.address),
+            vf.attachment.spec.guest,
+            actor,
+            _describe(asked),
+            Outcome.GRANTED,
+            rule=grant.rule,
+            before=_show(before),
+            after=_show(after),
+        )
+        if is_reset:
+            commit_reset(self._context, vf, record)
+        else:
+            commit_grant(self._context, vf, after, record)
+        if before.effective_mac != after.effective_mac:
+            text = "%s of guest %s: effective MAC %s is %s now: %s"
+            arguments = (vf.address, vf.attachment.spec.guest, before.effective_mac, after.effective_mac, grant.rule)
+            self._metrics.log_change(vf.address, text, arguments)
+
+    def _deny(self, vf: AttachedVf, asked: ConfigurationRequest, deny: Deny, actor: Actor) -> tuple[Status, Outcome]:
+        """The device stays as it is. What the guest hears is policy too."""
+        is_told = self._context.inventory.policy(vf).deny_reply is DenyReply.NACK
+        outcome = Outcome.REFUSED if is_told else Outcome.PRETENDED
+        guest, unchanged = vf.attachment.spec.guest, _show(vf.device)
+        record = record_of(
+            self._context,
+            str(vf.address),
+            guest,
+            actor,
+            _describe(asked),
+            outcome,
+            rule=deny.rule,
+            before=unchanged,
+            after=unchanged,
+        )
+        self._context.records.refused(record)
+        text = "%s of guest %s: %s: refused by %s: %s; the device keeps %s, the guest was told %s"
+        told = "so" if is_told else "that it worked; reset the interface in the guest to recover"
+        arguments = (vf.address, guest, _describe(asked), deny.rule, deny.reason, vf.device.effective_mac, told)
+        self._metrics.log_refusal(vf.address, text, arguments)
+        return Status.ERR_ADMIN_QUEUE if is_told else Status.SUCCESS, outcome
+
+    def refuse_invalid(self, vf: AttachedVf, opcode: int, fault: str, actor: Actor) -> None:
+        """A message that the session refused: counted, recorded within the guest's budget, nothing else happened."""
+        guest, unchanged = vf.attachment.spec.guest, _show(vf.device)
+        request = f"opcode {opcode}: {fault}"
+        record = record_of(
+            self._context,
+            str(vf.address),
+            guest,
+            actor,
+            request,
+            Outcome.INVALID,
+            rule="virtchnl",
+            before=unchanged,
+            after=unchanged,
+        )
+        self._context.records.refused(record)
+        self._metrics.count_request(vf.address, opcode, Outcome.INVALID, 0.0)
+        self._metrics.log_refusal(vf.address, "%s of guest %s: %s", (vf.address, guest, request))
+
+
+def stats_of(counted: Counters) -> Stats:
+    """As the guest sees it: what entered the switch is what it transmitted. Copies of floods that its device refused count among
+    the multicast ones, not among those delivered, so that more may be taken off than there are."""
+    drops = sum(counted.verdicts[verdict] for verdict in DROPS)
+    return Stats(
+        rx_bytes=counted.egress_bytes,
+        rx_unicast=max(0, counted.delivered_frames - counted.egress_multicast - counted.egress_broadcast),
+        rx_multicast=counted.egress_multicast,
+        rx_broadcast=counted.egress_broadcast,
+        rx_discards=counted.egress_errors,
+        rx_unknown_protocol=0,
+        tx_bytes=counted.ingress_bytes,
+        tx_unicast=max(0, counted.ingress_frames - counted.ingress_multicast - counted.ingress_broadcast),
+        tx_multicast=counted.ingress_multicast,
+        tx_broadcast=counted.ingress_broadcast,
+        tx_discards=drops,
+        tx_errors=0,
+    )
+
+
+def _to_vswitch(request: DeviceRequest) -> ConfigurationRequest:
+    match request:
+        case AddAddressList(addresses=addresses):
+            return AddAddresses(tuple((MacAddress(entry.mac), _ROLES[entry.type]) for entry in addresses))
+        case DelAddressList(addresses=addresses):
+            return RemoveAddresses(tuple(MacAddress(entry.mac) for entry in addresses))
+        case Reset():
+            return ResetDevice()
+
+
+def _describe(asked: ConfigurationRequest) -> str:
+    match asked:
+        case AddAddresses(addresses):
+            named = [f"{address} ({role.name.lower()})" for address, role in addresses[:_ADDRESSES_NAMED]]
+            return "add " + _some(named, len(addresses))
+        case RemoveAddresses(addresses):
+            return "remove " + _some([str(address) for address in addresses[:_ADDRESSES_NAMED]], len(addresses))
+        case ResetDevice():
+            return "reset"
+
+
+def _some(named: list[str], count: int) -> str:
+    """A guest may name hundreds of addresses in one message; log and audit name a few."""
+    return ", ".join(named) + (f" and {count - len(named)} more" if count > len(named) else "")
+
+
+def _show(device: Device) -> str:
+    filters = f" +{len(device.filters)} filters" if device.filters else ""
+    return f"{device.effective_mac}{filters}"

@@ -1,0 +1,374 @@
+"""What the host does to us: devices, namespaces and pins that appear, vanish or change, seen by the monitors.
+
+An event is news, not truth: it only says where to look. What is done about it is decided by what the kernel says of this
+generation's device when it is looked at. A guest can make events as fast as it likes, so a turn takes a bounded batch of them,
+what looks at many objects goes in steps, and who changes something again and again is followed when it rests. The kernel is
+asked beside the writer: a guest that keeps its lock of all devices (rtnl) busy, as by attaching programs, would make everybody
+wait. For the pf package; writer thread only.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from sriov_xdp.host import namespaces
+from sriov_xdp.host.links import Link, Links
+from sriov_xdp.host.monitor import Change, FilterRemoval, FolderMonitor, LinkChange, LinkMonitor
+from sriov_xdp.pf.errors import FAULTS
+from sriov_xdp.pf.hands import live, uplinks
+from sriov_xdp.pf.hands.context import Context, Steps
+from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
+from sriov_xdp.pf.hands.publish import publish_all, publish_ports
+from sriov_xdp.pf.state.intent import Datapath, VfAddress
+from sriov_xdp.pf.state.inventory import AttachedVf, Stage, XdpMode
+from sriov_xdp.pf.state.restlessness import Restlessness
+from sriov_xdp.pf.verbs import adoption, lifecycle
+
+# A guest may take its XDP program off and put it back in a loop, and each change costs some 20 ms. One that did so this often in
+# this time stays in XDP mode, which is right with or without a program, until it rests.
+_RESTLESS_CHANGES = 20
+_RESTLESS_SECONDS = 5.0
+# The same holds for its carrier: a port whose link flaps stays seen as without, which is right either way (tc_forward()).
+_NETLINK = "netlink"
+_VFS_A_STEP, _NAMES_A_STEP = 16, 64
+_PINS_LOOK_SECONDS = 0.1
+
+
+def batched(vfs: list[AttachedVf], count: int) -> Iterator[list[AttachedVf]]:
+    """So many at a time."""
+    return (vfs[start : start + count] for start in range(0, len(vfs), count))
+
+
+class HostEvents:
+    """Keeps the inventory in step with the host. Writer thread only."""
+
+    def __init__(
+        self,
+        context: Context,
+        links: LinkMonitor,
+        names: FolderMonitor,
+        pins: FolderMonitor,
+        walk: Callable[[Callable[[], Steps[None]]], None],
+        log: BudgetedLog,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._context = context
+        self._links = links
+        self._names = names
+        self._pins = pins
+        self._walk = walk
+        self._budgeted = log
+        self._clock = clock
+        self._program_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
+        self._carrier_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
+        self._waiting: set[VfAddress] = set()
+        self._news: dict[VfAddress, None] = {}  # VFs whose device an event named, in its order
+        self._must_check_hooks = False
+        self._pins_looked_at = -_PINS_LOOK_SECONDS
+        self._is_checking_hooks = False
+        self._is_looking = False
+
+    def on_links(self) -> None:
+        """The link monitor has something; after an overrun everything is looked at."""
+        changes = self._links.drain()
+        if changes is None:
+            text = "netlink: events were lost; looking at every device"
+            self._budgeted.write(logging.WARNING, _NETLINK, LogKind.EVENTS, text)
+            self.look_at_all()
+            return
+        for change in changes:
+            try:
+                self._on_change(change)
+            except FAULTS as error:  # of one device; the others' changes were read too and come only once
+                self._complain(f"device with ifindex {change.ifindex}", "a change could not be followed", error)
+
+    def on_names(self) -> None:
+        """A namespace's name came or went."""
+        self._names.drain()
+        self._walk(self.look_at_names)
+
+    def look_at_names(self) -> Steps[None]:
+        """Compares the inventory with the names that are there."""
+        for number, vf in enumerate(self._attached(), start=1):
+            self._check_namespace(vf)
+            if number % _NAMES_A_STEP == 0:
+                yield None
+
+    def _attached(self) -> Iterator[AttachedVf]:
+        """Those that are attached when it begins, and still are when it is their turn."""
+        for address, vf in list(self._context.inventory.vfs.items()):
+            if self._context.inventory.vfs.get(address) is vf:
+                yield vf
+
+    def on_pins(self) -> None:
+        """A pin came or went, by us or by somebody else: a port without its programs must not stay open. Looked at soon."""
+        self._pins.drain()
+        self._must_check_hooks = True
+        if self._clock() - self._pins_looked_at >= _PINS_LOOK_SECONDS:
+            self._look_at_pins()
+
+    def settle(self) -> None:
+        """Each second: what waited, and what no event tells."""
+        self._follow_rested()
+        for vf in list(self._context.inventory.vfs.values()):
+            if namespaces.can_die_unseen(vf.attachment.spec.netns):
+                self._check_namespace(vf)
+        if self._context.needs_publish:
+            self._context.needs_publish = False
+            publish_all(self._context, adoption.slots_of_damaged(self._context))
+        if self._must_check_hooks:
+            self._check_hooks()
+
+    def _check_hooks(self) -> None:
+        """One check is under way or waits for its turn at most; what comes meanwhile is the next settle()'s."""
+        self._must_check_hooks = self._is_checking_hooks
+        if not self._is_checking_hooks:
+            self._is_checking_hooks = True
+            self._context.start(self._check_all_hooks())
+
+    def _check_all_hooks(self) -> Steps[None]:
+        try:
+            yield from self._enforce_all()
+        finally:
+            self._is_checking_hooks = False
+
+    def _look_at_pins(self) -> None:
+        """Whether one that must be there went: our own work tells of itself too, so at once this is a look at names, ten times a
+        second at most. What it finds is looked at whole, as everything is with the next settle()."""
+        self._pins_looked_at = self._clock()
+        if self._wanted_pins() - set(self._context.pins.link_names()):
+            self._check_hooks()
+
+    def _wanted_pins(self) -> set[str]:
+        in_service = [vf for vf in self._context.inventory.vfs.values() if vf.stage is Stage.IN_SERVICE]
+        wanted = {f"{vf.address}_xdp" for vf in in_service if vf.active is Datapath.XDP}
+        if self._context.hooks.has_tcx:
+            wanted |= {f"{vf.address}_tc" for vf in in_service if vf.is_settled}
+            wanted |= {f"{uplinks.link_name(pf)}_tc" for pf in self._context.inventory.pfs.values() if pf.uplink}
+        with_xdp = (pf for pf in self._context.inventory.pfs.values() if pf.uplink and pf.uplink.xdp_mode is XdpMode.NATIVE)
+        return wanted | {f"{uplinks.link_name(pf)}_xdp" for pf in with_xdp}
+
+    def _on_filter_removal(self, ifindex: int) -> None:
+        """Perhaps the one that held our program; a device that goes says so too."""
+        vf = self._context.inventory.vf_with_ifindex(ifindex)
+        if vf and vf.stage is Stage.IN_SERVICE:
+            self._context.start(self._enforce(vf))
+        for pf in self._context.inventory.pfs.values():
+            if pf.uplink and pf.uplink.ifindex == ifindex:
+                uplinks.enforce(self._context, pf)
+
+    def retry(self) -> None:
+        """VFs and uplinks that could not be put into service: what is in the way is somebody else's to remove."""
+        for vf in self._context.inventory.vfs.values():
+            is_whole = vf.stage is Stage.IN_SERVICE and self._context.mailboxes.is_open(vf.address)
+            if not is_whole and not self._context.turns.is_taken:
+                self._context.start(self._resume(vf))
+
+    def look_at_all(self) -> None:
+        """Compares the inventory with the devices that are there, a few at a time: a dump of all is megabytes at once."""
+        if not self._is_looking:
+            self._is_looking = True
+            self._context.start(self._look_at_all())
+
+    def _look_at_all(self) -> Steps[None]:
+        try:
+            for vf in self._attached():
+                try:
+                    yield from self._look_at(vf)
+                except FAULTS as error:
+                    self._complain(str(vf.address), "its device could not be looked at", error)
+                yield None
+            for pf in list(self._context.inventory.pfs.values()):
+                try:
+                    self._look_at_uplink(pf.spec.name)
+                except FAULTS as error:
+                    self._complain(pf.spec.name, "its uplink could not be looked at", error)
+                yield None
+            yield from lifecycle.remove_leftovers(self._context)
+        finally:
+            self._is_looking = False
+        yield from self._enforce_all()
+
+    def _look_at(self, vf: AttachedVf) -> Steps[None]:
+        link = yield from self._device_of(vf)
+        if not self._is_attached(vf):
+            return
+        if link is None:
+            yield from lifecycle.unplugged(self._context, vf, "interface deleted")
+        elif vf.stage is Stage.IN_SERVICE:
+            yield from self._follow(vf, link)
+            if link.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf):
+                yield from live.follow_mtu(self._context, vf)
+
+    def _device_of(self, vf: AttachedVf) -> Steps[Link | None]:
+        ifindex = vf.attachment.ifindex
+        return (yield from live.beside(self._context, lambda links: links.find(ifindex)))
+
+    def _is_attached(self, vf: AttachedVf) -> bool:
+        """Whether it is still, and was ever plugged: what is planned has no device yet."""
+        return self._context.inventory.vfs.get(vf.address) is vf and vf.stage is not Stage.PLANNED
+
+    def look_at_news(self) -> Steps[None]:
+        """The devices that events named, each as it is now, however many events there were."""
+        while self._news:
+            address = next(iter(self._news))
+            del self._news[address]
+            vf = self._context.inventory.vfs.get(address)
+            try:
+                if vf:
+                    yield from self._look_at_named(vf)
+            except FAULTS as error:
+                self._complain(str(address), "a change of its device could not be followed", error)
+
+    def _look_at_named(self, vf: AttachedVf) -> Steps[None]:
+        """No verb: what takes more than a look waits for its turn."""
+        link = yield from self._device_of(vf)
+        if not self._is_attached(vf):
+            return
+        if link is None:
+            self._context.start(lifecycle.unplugged(self._context, vf, "interface deleted"))
+            return
+        yield from self._follow(vf, link)
+        if link.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf):
+            self._context.start(live.follow_mtu(self._context, vf))  # the representor's MTU is what holds a guest to its own
+
+    def _look_at_uplink(self, name: str) -> None:
+        pf = self._context.inventory.pfs[name]
+        if pf.uplink:
+            uplinks.follow(self._context, pf)
+        if pf.uplink:
+            uplinks.follow_addresses(self._context, pf)
+        if pf.spec.uplink and pf.uplink is None and self._context.links.exists(pf.spec.uplink):
+            adoption.take_uplink(self._context, name)
+
+    def _enforce_all(self) -> Steps[None]:
+        """Every port and uplink is held to its programs. Looked at beside the writer, some at a time."""
+        in_service = [vf for vf in self._attached() if vf.stage is Stage.IN_SERVICE]
+        for batch in batched(in_service, _VFS_A_STEP):
+            for vf in (yield from self._without_hooks(batch)):
+                yield from self._enforce(vf)
+        for pf in list(self._context.inventory.pfs.values()):
+            try:
+                if pf.uplink:
+                    uplinks.enforce(self._context, pf)
+            except FAULTS as error:
+                self._complain(pf.spec.name, "the programs of its uplink could not be put back yet", error)
+
+    def _without_hooks(self, vfs: list[AttachedVf]) -> Steps[list[AttachedVf]]:
+        """Those that lack a program, or of which that cannot be told."""
+
+        def lacks(links: Links, vf: AttachedVf) -> bool:
+            try:
+                return bool(adoption.missing_of_device(self._context, links, vf))
+            except FAULTS:
+                return True
+
+        return (yield from live.beside(self._context, lambda links: [vf for vf in vfs if lacks(links, vf)]))
+
+    def _enforce(self, vf: AttachedVf) -> Steps[None]:
+        try:
+            if self._is_attached(vf) and vf.stage is Stage.IN_SERVICE:
+                yield from adoption.enforce(self._context, vf)
+        except FAULTS as error:
+            self._complain(str(vf.address), "its programs could not be put back yet", error)
+
+    def _resume(self, vf: AttachedVf) -> Steps[None]:
+        if self._context.inventory.vfs.get(vf.address) is not vf:
+            return
+        try:
+            if vf.stage is not Stage.IN_SERVICE:
+                yield from adoption.resume(self._context, vf)
+            elif not self._context.mailboxes.is_open(vf.address):
+                adoption.open_mailbox(self._context, vf)
+                vf.active_reason = live.mode_of(self._context, vf)[1]
+        except FAULTS as error:  # it is tried every few seconds, and said when it is another one
+            reason = f"not in service yet: {error}"
+            if vf.active_reason != reason:
+                vf.active_reason = reason
+                self._complain(str(vf.address), "not in service yet", error)
+
+    def _follow_rested(self) -> None:
+        """Guests that were restless and rest now are followed again."""
+        for address in list(self._waiting):
+            vf = self._context.inventory.vfs.get(address)
+            if vf and self._is_restless(vf):
+                continue
+            self._waiting.discard(address)
+            if vf:
+                vf.is_restless = False
+                vf.active_reason = live.mode_of(self._context, vf)[1]
+                self._look_soon(vf)
+        guests = frozenset(vf.attachment.spec.guest for vf in self._context.inventory.vfs.values())
+        self._program_changes.forget_all_but(guests)
+        self._carrier_changes.forget_all_but(guests)
+
+    def _is_restless(self, vf: AttachedVf) -> bool:
+        now, guest = self._clock(), vf.attachment.spec.guest
+        return self._program_changes.is_restless(guest, now) or self._carrier_changes.is_restless(guest, now)
+
+    def _on_change(self, change: Change) -> None:
+        if isinstance(change, LinkChange):
+            self._on_link(change)
+            return
+        if isinstance(change, FilterRemoval):
+            self._on_filter_removal(change.ifindex)
+            return
+        for pf in self._context.inventory.pfs.values():
+            if pf.uplink and pf.uplink.ifindex == change.ifindex:
+                uplinks.follow_addresses(self._context, pf)
+
+    def _on_link(self, change: LinkChange) -> None:
+        vf = self._context.inventory.vf_with_ifindex(change.ifindex)
+        if vf:
+            if self._is_news(vf, change):
+                self._look_soon(vf)
+            return
+        for pf in list(self._context.inventory.pfs.values()):
+            if pf.uplink and pf.uplink.ifindex == change.ifindex:
+                uplinks.follow(self._context, pf)
+            elif pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone:
+                adoption.take_uplink(self._context, pf.spec.name)
+
+    def _is_news(self, vf: AttachedVf, change: LinkChange) -> bool:
+        """Whether an event says anything else than what is known, so that the kernel is to be asked: our own work on a device makes
+        several of them."""
+        known = (vf.attachment.representor, vf.has_carrier, vf.guest_runs_xdp)
+        is_as_known = known == (change.name, change.has_carrier, change.peer_runs_xdp)
+        return change.is_gone or not is_as_known or change.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf)
+
+    def _look_soon(self, vf: AttachedVf) -> None:
+        self._news[vf.address] = None
+        self._walk(self.look_at_news)
+
+    def _check_namespace(self, vf: AttachedVf) -> None:
+        attachment = vf.attachment
+        if vf.stage is not Stage.PLANNED and namespaces.identity(attachment.spec.netns) != attachment.netns_id:
+            self._context.start(lifecycle.unplugged(self._context, vf, "namespace removed"))
+
+    def _follow(self, vf: AttachedVf, link: Link) -> Steps[None]:
+        lifecycle.take_up_name(self._context, vf, link.name)
+        yield from self._follow_program(vf, guest_runs_xdp=link.peer_runs_xdp)
+        if vf.has_carrier == link.has_carrier or not self._is_attached(vf):
+            return
+        now, guest = self._clock(), vf.attachment.spec.guest
+        self._carrier_changes.changed(guest, now)
+        if link.has_carrier and self._carrier_changes.is_restless(guest, now):
+            self._waiting.add(vf.address)
+            return
+        vf.has_carrier = link.has_carrier
+        publish_ports(self._context, [vf])
+
+    def _follow_program(self, vf: AttachedVf, *, guest_runs_xdp: bool) -> Steps[None]:
+        if vf.guest_runs_xdp == guest_runs_xdp:
+            return
+        now, guest = self._clock(), vf.attachment.spec.guest
+        self._program_changes.changed(guest, now)
+        if not guest_runs_xdp and self._program_changes.is_restless(guest, now):
+            self._waiting.add(vf.address)
+            vf.is_restless = True
+            vf.active_reason = live.mode_of(self._context, vf)[1]
+            return
+        yield from live.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
+
+    def _complain(self, subject: str, text: str, error: Exception) -> None:
+        self._budgeted.write(logging.ERROR, subject, LogKind.EVENTS, "%s: %s: %s", subject, text, error)

@@ -1,0 +1,136 @@
+"""What holds whenever no verb is under way, also after one that failed or died: state, memory, maps and kernel say the same.
+
+    state = memory      documents and grants
+    memory = maps       each port whole, flood lists, devices of floods, and nothing beside them
+    memory = kernel     each VF's device, open only with its programs; no device or pin of ours beside them
+Everything but memory is read anew, never from what was written. Reads only. For doctor, and for the tests of every verb.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sriov_xdp.datapath import abi, readback
+from sriov_xdp.datapath.pins import TRACEPOINTS
+from sriov_xdp.datapath.readback import PortAsItIs
+from sriov_xdp.host import namespaces
+from sriov_xdp.host.links import Link
+from sriov_xdp.pf.hands import live, uplinks
+from sriov_xdp.pf.hands.commit import device_to_text, documents
+from sriov_xdp.pf.hands.context import Context, Steps
+from sriov_xdp.pf.state.device_marks import is_of
+from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_image
+from sriov_xdp.pf.state.intent import LinkState
+from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage, fresh_device
+from sriov_xdp.pf.verbs import adoption
+from sriov_xdp.vswitch.vlan import VlanMode
+
+Breach = tuple[str, str]  # subject, observed
+_VFS_A_STEP = 16
+_RESTART = "restart the daemon, which puts right what it finds, and report what happened before"
+
+
+def breaches(context: Context) -> Steps[list[dict[str, Any]]]:
+    """A document each: subject, observed, remedy. Empty when all holds. When it is its turn. Raises StoreError, DataPathError,
+    HostError."""
+    found = yield from context.turns.take(_look(context))
+    return [{"subject": subject, "observed": observed, "remedy": _RESTART} for subject, observed in found]
+
+
+def _look(context: Context) -> Steps[list[Breach]]:
+    found = [*_of_state(context)]
+    yield None
+    found += _of_maps(context)
+    links = yield from live.beside(context, lambda links: links.dump())
+    ours = {link.ifindex: link for link in links if is_of(context.instance, link)}
+    for number, vf in enumerate(_with_device(context)):
+        found += _of_device(context, vf, ours.pop(vf.attachment.ifindex, None))
+        if number % _VFS_A_STEP == 0:
+            yield None
+    return [*found, *_of_nobody(context, ours)]
+
+
+def _of_state(context: Context) -> Iterator[Breach]:
+    inventory = context.inventory
+    everything = Change(
+        pfs={name: pf.entry for name, pf in inventory.pfs.items()},
+        switches=dict(inventory.switches),
+        attachments={address: vf.attachment for address, vf in inventory.vfs.items()},
+    )
+    wanted = {(document.kind, document.name): document.body for document in documents(context, everything)}
+    stored: dict[tuple[str, str], str | None] = {
+        (kind, name): body
+        for kind in ("pf", "switch", "attachment")
+        for name, body in context.database.documents(kind).items()
+        if name not in context.damaged
+    }
+    yield from _differing("stored {0[0]} {0[1]}", wanted, stored)
+    granted = {
+        str(vf.address): (vf.attachment.generation, device_to_text(vf.device))
+        for vf in inventory.vfs.values()
+        if vf.device != fresh_device(vf.attachment)
+    }
+    yield from _differing("stored grant of {0}", granted, context.database.granted())
+
+
+def _of_maps(context: Context) -> Iterator[Breach]:
+    inventory, ports = context.inventory, readback.read_ports(context.pins)
+    left = set(adoption.slots_of_damaged(context))
+    wanted = {slot_of(vf): PortAsItIs.of(vf_image(inventory, vf)) for vf in _with_device(context)}
+    members: dict[int, bytes] = {}
+    for pf in inventory.pfs.values():
+        lists = member_lists(inventory, pf)
+        trunks = {slot_of(vf) for vf in inventory.vfs_of_pf(pf.spec.name) if inventory.vlan(vf).mode is VlanMode.TRUNK}
+        for vlan, slots in lists.items():
+            members[abi.domain(pf.number, vlan)] = abi.pack_members(slots, len(trunks.intersection(slots)))
+        if not pf.is_awaited or pf.spec.uplink is None:
+            wanted[pf.number] = PortAsItIs.of(uplink_image(inventory, pf))
+        elif pf.number in ports:
+            wanted[pf.number] = ports[pf.number]  # as the last run left it, until its uplink was looked for
+    yield from _differing("port in slot {0}", wanted, {slot: port for slot, port in ports.items() if slot not in left})
+    yield from _differing("flood list of domain {0:#x}", members, readback.read_members(context.pins))
+    receivers, of_ports = readback.read_receivers(context.pins), readback.receivers_of(ports)
+    for domain, devices in receivers.items():
+        wanted_devices = of_ports.get(domain, frozenset())
+        if devices != wanted_devices and (devices - wanted_devices or len(wanted_devices) > 1):
+            yield f"floods of domain {domain:#x}", f"go to devices {sorted(devices)}, expected {sorted(wanted_devices)}"
+
+
+def _of_device(context: Context, vf: AttachedVf, link: Link | None) -> Iterator[Breach]:
+    if link is None:
+        yield str(vf.address), f"its representor {vf.attachment.representor} is not there"
+        return
+    missing = adoption.missing_hooks(context, vf)
+    is_wanted_up = vf.attachment.spec.link_state is not LinkState.DISABLE
+    if link.is_up and missing:
+        yield str(vf.address), f"its representor is up without {' and '.join(missing)}"
+    elif vf.stage is Stage.IN_SERVICE and (missing or link.is_up != is_wanted_up):  # one that is not yet is told of elsewhere
+        yield str(vf.address), f"its representor is {'up' if link.is_up else 'down'}; missing: {', '.join(missing) or 'nothing'}"
+    if namespaces.identity(vf.attachment.spec.netns) != vf.attachment.netns_id:
+        yield str(vf.address), f"namespace {vf.attachment.spec.netns} is not the one that it was attached in"
+
+
+def _of_nobody(context: Context, ours: dict[int, Link]) -> Iterator[Breach]:
+    """Devices and pins."""
+    for link in ours.values():
+        if link.ifindex not in context.leftovers and link.ifindex & abi.SLOT_MASK not in adoption.slots_of_damaged(context):
+            yield f"device {link.name}", "is marked as ours and belongs to no VF"
+    known = {str(vf.address) for vf in context.inventory.vfs.values()}
+    known |= {str(attachment.vf) for attachment in context.leftovers.values()}
+    known |= {uplinks.link_name(pf) for pf in context.inventory.pfs.values() if pf.uplink or pf.is_awaited}
+    for name in context.pins.link_names():
+        if name not in TRACEPOINTS and name.rpartition("_")[0] not in known and not context.damaged:
+            yield f"pin {name}", "holds a program for nothing that is known"
+
+
+def _with_device(context: Context) -> Iterator[AttachedVf]:
+    return (vf for vf in context.inventory.vfs.values() if vf.stage is not Stage.PLANNED)
+
+
+def _differing(subject: str, wanted: dict[Any, Any], observed: dict[Any, Any]) -> Iterator[Breach]:
+    for key in sorted({*wanted, *observed}, key=str):
+        if key not in observed:
+            yield subject.format(key), f"is not there, expected {wanted[key]}"
+        elif key not in wanted:
+            yield subject.format(key), f"is {observed[key]}, expected none"
+        elif wanted[key] != observed[key]:
+            yield subject.format(key), f"is {observed[key]}, expected {wanted[key]}"

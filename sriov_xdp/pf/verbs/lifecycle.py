@@ -1,0 +1,260 @@
+"""The life of a VF: attach, detach, unplugged, and made anew after a boot.
+
+Verbs are steps: what makes the kernel wait runs beside the writer, and one verb at a time (Turns). Intent is stored before
+anything is made, what is made is marked in the same call, and a port comes up last; so a process that dies anywhere leaves what
+the next start finishes or removes, and no moment in which frames enter the host past the programs. Each step has its undo
+beside it.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from sriov_xdp.datapath.abi import MAX_FDB_ENTRIES
+from sriov_xdp.host import namespaces
+from sriov_xdp.host.errors import HostError
+from sriov_xdp.host.links import Links
+from sriov_xdp.host.namespaces import NewNamespace
+from sriov_xdp.pf.errors import Conflict, Invalid, Refused
+from sriov_xdp.pf.hands import leaving, live, veth
+from sriov_xdp.pf.hands.commit import commit
+from sriov_xdp.pf.hands.context import SELF, Actor, Context, Steps, record_of
+from sriov_xdp.pf.hands.publish import publish_pfs, publish_ports, start_counters
+from sriov_xdp.pf.state.device_marks import group_of
+from sriov_xdp.pf.state.images import slot_of
+from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, VfAddress
+from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
+from sriov_xdp.pf.state.modes import pinned_problem
+from sriov_xdp.store.audit import Outcome
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import address_form_problem
+
+_log = logging.getLogger("sriov_xdp.pf")
+_MACHINE_ID = Path("/etc/machine-id")
+
+
+def default_mac(spec: AdapterSpec) -> MacAddress:
+    """The same for the same adapter on the same machine."""
+    machine = _MACHINE_ID.read_text().strip() if _MACHINE_ID.exists() else ""
+    return MacAddress.stable_local(f"{machine}/{spec.guest}/{spec.interface}")
+
+
+def attach(context: Context, spec: AdapterSpec, vf: VfAddress | None, actor: Actor) -> Steps[AttachedVf]:
+    """Gives a VF (a free one when none is named) to a guest. Raises PfError, HostError, DataPathError, StoreError; then nothing
+    changed."""
+    switch, _group = context.inventory.group(spec.port_group)
+    vf = vf or context.inventory.free_vf(switch.pf)
+    _validate(context, spec, vf, switch.pf)
+    with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
+        attachment = _plan_attachment(context, spec, vf, new_namespace)
+        record = record_of(
+            context, str(vf), spec.guest, actor, f"attach {spec.interface}", Outcome.GRANTED, after=_describe(attachment)
+        )
+        commit(context, Change(attachments={vf: attachment}), [record], {"generation": str(attachment.generation)})
+        undo.callback(_forget, context, vf, actor)
+        attached = context.inventory.attached(vf)
+        yield from _plug_in(context, attached, new_namespace, undo)
+        undo.pop_all()
+    _log.info("%s attached: guest %s, %s in %s, port group %s", vf, spec.guest, spec.interface, spec.netns, spec.port_group)
+    return attached
+
+
+def _validate(context: Context, spec: AdapterSpec, vf: VfAddress, group_pf: str) -> None:
+    context.inventory.require_vf(vf)
+    if vf.pf != group_pf:
+        raise Conflict(f"VF {vf}: port group {spec.port_group} is on the switch of PF {group_pf}; name one of its VFs")
+    if vf in context.inventory.vfs:
+        guest = context.inventory.vfs[vf].attachment.spec.guest
+        raise Conflict(f"VF {vf}: attached to guest {guest}; detach it first or name a free one")
+    other = context.inventory.adapter(spec.guest, spec.interface)
+    if other:
+        raise Conflict(f"adapter {spec.interface} of guest {spec.guest}: is VF {other.address} already; choose another --ifname")
+    subject = f"adapter {spec.interface} of guest {spec.guest}"
+    problem = pinned_problem(subject, spec.datapath, context.inventory.mtu_bytes(vf.pf), context.jumbo_xdp)
+    if problem:
+        raise Refused(problem)
+    check_admin_mac(subject, spec.mac)
+    check_overrides(context, subject, spec)
+    validate_namespace(spec.netns)
+    if not context.tables.has_room_for(1):
+        raise Conflict(f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters")
+
+
+def validate_namespace(netns: str) -> None:
+    """Raises Invalid for one that no guest can have."""
+    identity = namespaces.identity(netns)
+    if identity is None and netns.startswith("/"):
+        raise Invalid(f"namespace {netns}: not found; a path must be that of a namespace that lives")
+    if identity is None and netns.isdigit():
+        raise Invalid(f"namespace {netns}: no such name in {namespaces.NAMED}; a process's namespace is named by --pid {netns}")
+    if identity is not None and namespaces.is_own(netns):
+        raise Invalid(f"namespace {netns}: is the host's own; a guest needs its own namespace")
+
+
+def check_admin_mac(subject: str, mac: MacAddress | None) -> None:
+    """Raises Conflict for one that no interface can have."""
+    problem = address_form_problem(mac) if mac else None
+    if problem:
+        raise Conflict(f"{subject}: admin MAC: {problem}")
+
+
+def check_overrides(context: Context, subject: str, spec: AdapterSpec) -> None:
+    """Raises Refused for settings that the group keeps to itself."""
+    _switch, group = context.inventory.group(spec.port_group)
+    refused = spec.overrides.kinds() - group.overrides_allowed
+    if refused:
+        text = f"{subject}: port group {group.name} does not let its ports override {', '.join(sorted(refused))}"
+        raise Refused(f"{text}; list it in the group's overrides_allowed, or change the group")
+
+
+@contextlib.contextmanager
+def _new_namespace(name: str) -> Iterator[NewNamespace | None]:
+    """One without a name yet, when there is none of that name; it stays when it got one meanwhile."""
+    if namespaces.identity(name) is not None:
+        yield None
+        return
+    made = NewNamespace()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, new_namespace: NewNamespace | None) -> Attachment:
+    used = frozenset(slot_of(other) for other in context.inventory.vfs.values())
+    generation = int(context.database.meta("generation") or 0) + 1
+    netns_id = new_namespace.identity if new_namespace else namespaces.identity(spec.netns)
+    if netns_id is None:
+        raise HostError(f"namespace {spec.netns}: was removed meanwhile")
+    others = [other.attachment for other in context.inventory.vfs.values() if other.attachment.netns_id == netns_id]
+    return Attachment(
+        vf=vf,
+        spec=spec,
+        admin_mac=spec.mac or default_mac(spec),
+        generation=generation,
+        representor=veth.choose_name(context.links, vf),
+        ifindex=veth.choose_ifindex(context.links, used, context.instance, generation),
+        netns_is_ours=new_namespace is not None or any(other.netns_is_ours for other in others),
+        netns_id=netns_id,
+    )
+
+
+def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace | None, undo: contextlib.ExitStack) -> Steps[None]:
+    """From a stored attachment to a working VF: namespace, pair, maps, mailbox, programs, and only then up."""
+    attachment, inventory = attached.attachment, context.inventory
+    if new_namespace:
+        new_namespace.give_name(attachment.spec.netns)
+        undo.callback(leaving.remove_unused, attachment)
+    vlan, mtu_bytes = inventory.vlan(attached), inventory.mtu_bytes(attached.address.pf)
+    group = group_of(context.instance, inventory.pf(attached.address.pf).number)
+
+    def make(links: Links) -> str:
+        name = veth.create(links, attachment, group, mtu_bytes)
+        veth.prepare(links, attachment, context.instance, vlan)
+        return name
+
+    undo.callback(_remove_pair, context, attachment)
+    take_up_name(context, attached, (yield from live.beside(context, make)))
+    attached.stage = Stage.CHANGING
+    start_counters(context, attached.address)
+    publish_ports(context, [attached])
+    publish_pfs(context, [attached.address.pf])
+    context.mailboxes.open(attached.address, attachment.spec.netns)
+    undo.callback(context.mailboxes.close, attached.address)
+    yield from live.put_in_service(context, attached)
+
+
+def take_up_name(context: Context, attached: AttachedVf, name: str) -> None:
+    """A representor with another name than the one that is stored is still the representor. Raises StoreError."""
+    former = attached.attachment
+    if name == former.representor:
+        return
+    _log.warning("representor %s of %s: is called %s now; the VF follows", former.representor, attached.address, name)
+    commit(context, Change(attachments={attached.address: replace(former, representor=name)}), [])
+
+
+def _forget(context: Context, vf: VfAddress, actor: Actor) -> None:
+    """The undo of a stored attachment; says so in the audit."""
+    if vf not in context.inventory.vfs:
+        return
+    spec = context.inventory.vfs[vf].attachment.spec
+    record = record_of(context, str(vf), spec.guest, actor, f"attach {spec.interface}: undone", Outcome.FAILED)
+    commit(context, Change(attachments={vf: None}), [record])
+
+
+def _remove_pair(context: Context, attachment: Attachment) -> None:
+    veth.remove(context.links, attachment)
+    context.hooks.forget(str(attachment.vf))
+
+
+def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach") -> Steps[None]:
+    """Takes a VF back from its guest, with its interface; the VF is free again. Raises PfError, StoreError; then it is as
+    it was."""
+    attached = context.inventory.attached(vf)
+    attachment, spec = attached.attachment, attached.attachment.spec
+    record = record_of(context, str(vf), spec.guest, actor, request, Outcome.GRANTED, before=_describe(attachment))
+    commit(context, Change(attachments={vf: None}), [record], leaving.note(attachment))
+    context.mailboxes.close(vf)
+    try:
+        yield from live.beside(context, lambda links: veth.remove(links, attachment))
+    except HostError as error:  # nothing enters by it any more; it is tried again
+        _log.error("%s: %s", vf, error)
+        context.leftovers[attachment.ifindex] = attachment
+        return
+    yield from _end(context, attachment)
+    _log.info("%s detached from guest %s: %s", vf, spec.guest, request)
+
+
+def remove_leftovers(context: Context) -> Steps[None]:
+    """Pairs of former VFs that the kernel would not let go."""
+    for attachment in list(context.leftovers.values()):
+        yield from live.beside(context, lambda links, attachment=attachment: veth.remove(links, attachment))  # type: ignore[misc]
+        del context.leftovers[attachment.ifindex]
+        yield from _end(context, attachment)
+
+
+def _end(context: Context, attachment: Attachment) -> Steps[None]:
+    """What goes after a pair."""
+    if attachment.vf not in context.inventory.vfs:
+        context.hooks.forget(str(attachment.vf))
+    yield from leaving.remove_namespace(context, attachment)
+
+
+def unplugged(context: Context, attached: AttachedVf, why: str) -> Steps[None]:
+    """What an event said, when the kernel says it too and the VF is still of that attachment."""
+    current = context.inventory.vfs.get(attached.address)
+    if current is not attached or is_plugged(context, attached):
+        return
+    yield from detach(context, attached.address, SELF, f"unplugged: {why}")
+
+
+def is_plugged(context: Context, attached: AttachedVf) -> bool:
+    """Whether the kernel has this attachment's device and its guest's namespace still has its name."""
+    attachment = attached.attachment
+    link = context.links.find(attachment.ifindex)
+    return link is not None and link.kind == "veth" and namespaces.identity(attachment.spec.netns) == attachment.netns_id
+
+
+def restored(attachment: Attachment, fresh: Attachment) -> Attachment:
+    """After a boot: a new pair for the same adapter, with its admin MAC."""
+    return replace(fresh, admin_mac=attachment.admin_mac)
+
+
+def restore(context: Context, attachment: Attachment) -> Steps[AttachedVf]:
+    """After a boot the namespace and the pair are made anew; the VF starts from its admin settings."""
+    spec, vf = attachment.spec, attachment.vf
+    validate_namespace(spec.netns)
+    with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
+        fresh = restored(attachment, _plan_attachment(context, spec, vf, new_namespace))
+        commit(context, Change(attachments={vf: fresh}), [], {"generation": str(fresh.generation)})
+        attached = context.inventory.attached(vf)
+        yield from _plug_in(context, attached, new_namespace, undo)
+        undo.pop_all()
+    return attached
+
+
+def _describe(attachment: Attachment) -> str:
+    spec = attachment.spec
+    return f"{spec.guest}/{spec.interface} in {spec.port_group}, MAC {attachment.admin_mac}, datapath {spec.datapath}"

@@ -1,0 +1,188 @@
+"""What the operator sets by command: switches, port groups, ports and VFs. Each is one change, committed, and then what it needs
+beside the maps.
+
+Verbs in steps, as in lifecycle. For the pf package and the admin API.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+
+from sriov_xdp.pf.errors import FAULTS, Conflict, NotFound, Refused
+from sriov_xdp.pf.hands import live
+from sriov_xdp.pf.hands.commit import commit
+from sriov_xdp.pf.hands.context import Actor, Context, Steps, record_of
+from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, VfAddress, attachment_to_text, switch_to_json
+from sriov_xdp.pf.state.inventory import AttachedVf, Change
+from sriov_xdp.pf.state.modes import pinned_problem
+from sriov_xdp.pf.verbs import lifecycle
+from sriov_xdp.store.audit import AuditRecord, Outcome
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Switch
+from sriov_xdp.vswitch.vlan import Vlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsChange:
+    """Settings to be set on one level, and those (by name; `vlan` too) to be inherited again."""
+
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    vlan: Vlan | None = None
+    inherited: frozenset[str] = frozenset()
+
+    def of_policy(self) -> frozenset[str]:
+        """Names of policy settings that are to be inherited."""
+        return self.inherited - {"vlan"}
+
+
+def switch_record(context: Context, before: Switch | None, after: Switch | None, actor: Actor) -> AuditRecord:
+    """A switch that comes, changes or goes."""
+    shown = after or before
+    assert shown is not None
+    request = f"{'set' if after else 'remove'} switch {shown.name}"
+    texts = [json.dumps(switch_to_json(switch)) if switch else "" for switch in (before, after)]
+    return record_of(context, "", "", actor, request, Outcome.GRANTED, before=texts[0], after=texts[1])
+
+
+def adapter_record(context: Context, before: Attachment, after: Attachment, actor: Actor, request: str) -> AuditRecord:
+    """An adapter whose settings change."""
+    texts = attachment_to_text(before), attachment_to_text(after)
+    return record_of(context, str(after.vf), after.spec.guest, actor, request, Outcome.GRANTED, before=texts[0], after=texts[1])
+
+
+def put_switch(context: Context, switch: Switch, actor: Actor) -> Steps[None]:
+    """Makes a switch what it says; all its ports obey when this returns. Raises Conflict, StoreError, DataPathError."""
+    before = context.inventory.switches.get(switch.name)
+    vlans = vlans_of_ports(context)
+    yield from leave_xdp_for(context, [switch])
+    commit(context, Change(switches={switch.name: switch}), [switch_record(context, before, switch, actor)])
+    yield from settle_ports(context, vlans, {switch.pf: before.mtu_bytes if before else None})
+
+
+def vlans_of_ports(context: Context) -> dict[VfAddress, Vlan]:
+    """As they are now, to see later which changed."""
+    return {address: context.inventory.vlan(vf) for address, vf in context.inventory.vfs.items()}
+
+
+def leave_xdp_for(context: Context, switches: list[Switch]) -> Steps[None]:
+    """Before a larger MTU is let in anywhere, ports that must not run XDP with it leave it."""
+    for switch in switches:
+        for vf in context.inventory.vfs_of_pf(switch.pf):
+            if vf.active is Datapath.XDP:
+                yield from live.leave_xdp_for(context, vf, switch.mtu_bytes)
+
+
+def settle_ports(context: Context, vlans: dict[VfAddress, Vlan], mtus: dict[str, int | None]) -> Steps[None]:
+    """What changed switches need beside the maps: the alias that tells the guest its VLAN, and MTUs. mtus: PF → former MTU."""
+    for address, vf in list(context.inventory.vfs.items()):
+        if context.inventory.vfs.get(address) is not vf:
+            continue
+        if vlans.get(address) != context.inventory.vlan(vf):
+            yield from live.show_vlan(context, vf)
+        if address.pf in mtus and mtus[address.pf] != context.inventory.mtu_bytes(address.pf):
+            yield from live.follow_mtu(context, vf)
+
+
+def set_switch(context: Context, name: str, change: SettingsChange, actor: Actor) -> Steps[Switch]:
+    """Changes settings of a switch's policy. Raises NotFound."""
+    if name not in context.inventory.switches:
+        raise NotFound(f"switch {name}: not configured; `sriov-xdp switch list` shows what is")
+    switch = context.inventory.switches[name]
+    changed = replace(switch, policy=switch.policy.merged(change.policy, change.of_policy()))
+    yield from put_switch(context, changed, actor)
+    return changed
+
+
+def set_group(context: Context, name: str, change: SettingsChange, actor: Actor) -> Steps[PortGroup]:
+    """Changes settings of a port group. Raises NotFound, Conflict."""
+    switch, group = context.inventory.group(name)
+    changed = replace(group, policy=group.policy.merged(change.policy, change.of_policy()), vlan=change.vlan or group.vlan)
+    groups = tuple(changed if other.name == name else other for other in switch.port_groups)
+    yield from put_switch(context, replace(switch, port_groups=groups), actor)
+    return changed
+
+
+def set_port(context: Context, vf: VfAddress, change: SettingsChange, actor: Actor) -> Steps[None]:
+    """Overrides settings of a port's group, where the group allows it. Raises NotFound, Refused, Conflict."""
+    attached = context.inventory.attached(vf)
+    present = attached.attachment.spec.overrides
+    asked = PortOverrides(policy=change.policy, vlan=change.vlan)
+    try:
+        lifecycle.check_overrides(context, f"port {vf}", replace(attached.attachment.spec, overrides=asked))
+    except Refused:
+        names = ", ".join(sorted(asked.kinds()))
+        record = record_of(context, str(vf), attached.attachment.spec.guest, actor, f"set port: {names}", Outcome.REFUSED)
+        context.database.write_record(record)
+        raise
+    vlan = None if "vlan" in change.inherited else change.vlan or present.vlan
+    overrides = PortOverrides(policy=present.policy.merged(change.policy, change.of_policy()), vlan=vlan)
+    spec = replace(attached.attachment.spec, overrides=overrides)
+    yield from change_adapter(context, attached, spec, actor, "set port")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VfSettings:
+    """What `vf set` may change; None = stays. inherits_mac: the admin MAC is the host's choice again."""
+
+    mac: MacAddress | None = None
+    inherits_mac: bool = False
+    link_state: LinkState | None = None
+    datapath: Datapath | None = None
+    port_group: str | None = None
+
+
+def set_vf(context: Context, vf: VfAddress, asked: VfSettings, actor: Actor) -> Steps[None]:
+    """Operator settings of a VF. A new admin MAC resets the VF, as `ip link set PF vf N mac` does; a new port group moves it
+    while its guest goes on. Raises NotFound, Refused, Conflict."""
+    attached = context.inventory.attached(vf)
+    spec = attached.attachment.spec
+    wanted = replace(
+        spec,
+        mac=None if asked.inherits_mac else asked.mac or spec.mac,
+        link_state=asked.link_state or spec.link_state,
+        datapath=asked.datapath or spec.datapath,
+        port_group=asked.port_group or spec.port_group,
+    )
+    yield from change_adapter(context, attached, wanted, actor, "set VF")
+
+
+def change_adapter(context: Context, attached: AttachedVf, spec: AdapterSpec, actor: Actor, request: str) -> Steps[None]:
+    """One adapter in place. Raises NotFound, Refused, Conflict, StoreError; then it is as it was."""
+    former = attached.attachment
+    changed = changed_attachment(context, attached, spec)
+    commit(context, Change(attachments={attached.address: changed}), [adapter_record(context, former, changed, actor, request)])
+    try:
+        yield from live.change_live(context, attached, former)
+    except FAULTS:
+        if spec.datapath is not former.spec.datapath and attached.attachment == changed:
+            back = replace(changed, spec=replace(changed.spec, datapath=former.spec.datapath))
+            undone = adapter_record(context, changed, back, actor, f"{request}: undone, the data path could not change")
+            commit(context, Change(attachments={attached.address: back}), [undone])
+        raise
+
+
+def changed_attachment(context: Context, attached: AttachedVf, spec: AdapterSpec) -> Attachment:
+    """The attachment as it will be, checked. Raises NotFound, Refused, Conflict."""
+    vf, former = attached.address, attached.attachment
+    switch, _group = context.inventory.group(spec.port_group)
+    if switch.pf != vf.pf:
+        text = f"VF {vf}: port group {spec.port_group} is on the switch of PF {switch.pf}"
+        raise Conflict(f"{text}; detach the VF and attach one of that PF")
+    problem = pinned_problem(f"VF {vf}", spec.datapath, switch.mtu_bytes, context.jumbo_xdp)
+    if problem and spec.datapath is not former.spec.datapath:
+        raise Refused(problem)
+    if (spec.overrides, spec.port_group) != (former.spec.overrides, former.spec.port_group):
+        lifecycle.check_overrides(context, f"port {vf}", spec)
+    lifecycle.check_admin_mac(f"VF {vf}", spec.mac)
+    if spec.mac == former.spec.mac:
+        return replace(former, spec=spec)
+    return replace(former, spec=spec, admin_mac=spec.mac or lifecycle.default_mac(spec))
+
+
+def reset_vf(context: Context, vf: VfAddress, actor: Actor) -> None:
+    """The operator's reset. Raises NotFound."""
+    attached = context.inventory.attached(vf)
+    before, after = str(attached.device.effective_mac), str(attached.device.admin_mac)
+    record = record_of(
+        context, str(vf), attached.attachment.spec.guest, actor, "reset", Outcome.GRANTED, before=before, after=after
+    )
+    commit(context, Change(devices={vf: None}), [record])
