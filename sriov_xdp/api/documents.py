@@ -35,7 +35,17 @@ from sriov_xdp.vswitch.vlan import FIRST_VLAN, LAST_VLAN, Vlan
 
 _NAME_FORM = Form("a name: a letter or digit, then at most 62 letters, digits, dots, dashes or underscores")
 _NETNS_FORM = Form("a namespace's name (a letter, digit or underscore, then at most 62 of these, dots or dashes) or absolute path")
-_INTERFACE_FORM = Form("an interface name: at most 15 characters, without blanks, slashes, colons and percent signs")
+_INTERFACE_FORM = Form("an interface name: at most 15 bytes, without blanks, slashes, colons and percent signs")
+
+_MOST_INTERFACE_BYTES = 15  # IFNAMSIZ with its end
+
+
+def _fits_into_a_device(name: str) -> str:
+    """What else the kernel refuses (dev_valid_name()): it counts bytes."""
+    if len(name.encode(errors="surrogatepass")) > _MOST_INTERFACE_BYTES:
+        raise ValueError("no name of a device")
+    return name
+
 
 PfName = Annotated[
     str,
@@ -43,8 +53,10 @@ PfName = Annotated[
     Form("a PF's name: a lower-case letter, then at most six lower-case letters or digits"),
 ]
 ObjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"), _NAME_FORM]
-InterfaceName = Annotated[str, StringConstraints(pattern=r"^[^\s/:%\x00]{1,15}$"), _INTERFACE_FORM]
-_NAMED_NETNS = re.compile(r"/run/netns/([A-Za-z0-9_][A-Za-z0-9_.-]{0,62})")
+InterfaceName = Annotated[
+    str, StringConstraints(pattern=r"^[^\s/:%\x00]{1,15}$"), AfterValidator(_fits_into_a_device), _INTERFACE_FORM
+]
+_NAMED_NETNS = re.compile(r"(?:/var)?/run/netns/([A-Za-z0-9_][A-Za-z0-9_.-]{0,62})")
 
 
 def _netns_by_name(value: str) -> str:

@@ -1,11 +1,13 @@
 """Whether what must be there is there, asked from the kernel and not from memory, for `doctor`: programs on ports and uplinks,
 guest ends fit for the data path, and what of the state could not be taken up. Reads only."""
 
+import shlex
 from typing import Any
 
 from sriov_xdp.host import features, namespaces
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.pf.hands import uplinks, veth
+from sriov_xdp.host.links import Links
+from sriov_xdp.pf.hands import live, uplinks, veth
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.state.intent import Datapath
 from sriov_xdp.pf.state.inventory import AttachedVf, PhysicalFunction, Stage
@@ -14,9 +16,16 @@ from sriov_xdp.pf.verbs import adoption, invariants
 _READ = (features.GRO, features.TX_CHECKSUM, features.TX_VLAN)
 
 
-def guest_ends(context: Context) -> list[dict[str, Any]]:
-    """A document a VF: its problems, each with a remedy."""
-    return [{"vf": str(vf.address), "problems": _problems(context, vf)} for _address, vf in sorted(context.inventory.vfs.items())]
+def guest_ends(context: Context) -> Steps[list[dict[str, Any]]]:
+    """A document a VF: its problems, each with a remedy. The kernel is asked beside the writer: a guest can make it slow."""
+    found = []
+    for address, vf in sorted(context.inventory.vfs.items()):
+        if vf.stage is not Stage.IN_SERVICE or not context.mailboxes.is_open(address):
+            problems = [f"{vf.active_reason}; it is tried again"]
+        else:
+            problems = yield from live.beside(context, lambda links, vf=vf: _problems(context, links, vf))  # type: ignore[misc]
+        found.append({"vf": str(address), "problems": [*([f"{vf.lag}; it is tried again"] if vf.lag else []), *problems]})
+    return found
 
 
 def host(context: Context) -> Steps[list[dict[str, Any]]]:
@@ -29,37 +38,47 @@ def host(context: Context) -> Steps[list[dict[str, Any]]]:
         text = f"the pair of the former {attachment.vf} could not be removed yet"
         found.append(_problem(attachment.representor, text, f"`ip link del {attachment.representor}`"))
     for name, pf in sorted(context.inventory.pfs.items()):
-        found += _uplink_problems(context, name, pf)
+        found += yield from live.beside(context, lambda links, name=name, pf=pf: _uplink_problems(context, links, name, pf))  # type: ignore[misc]
     return found or (yield from invariants.breaches(context))
 
 
-def _uplink_problems(context: Context, name: str, pf: PhysicalFunction) -> list[dict[str, Any]]:
+def _uplink_problems(context: Context, links: Links, name: str, pf: PhysicalFunction) -> list[dict[str, Any]]:
     subject = f"uplink {pf.spec.uplink} of {name}"
     if pf.spec.uplink and pf.uplink is None:
         return [_problem(subject, "is not taken", "the daemon's log says why; it is tried again when the device appears")]
     if pf.uplink is None:
         return []
+    found = []
     missing = uplinks.missing_hooks(context, pf)
-    text = f"{' and '.join(missing)} is not on it"
-    return [_problem(subject, text, "it is attached again within a minute; find out who takes it off")] if missing else []
+    if missing:
+        text = f"{' and '.join(missing)} is not on it"
+        found.append(_problem(subject, text, "it is attached again within a minute; find out who takes it off"))
+    link = links.find(pf.uplink.ifindex)
+    if link and pf.uplink.is_silenced and link.answers:
+        text = "the host's IPv6 is alive on it, though it had no address there"
+        found.append(_problem(subject, text, "it is put off within a minute; find out who puts it on"))
+    return found
 
 
 def _problem(subject: str, observed: str, remedy: str) -> dict[str, Any]:
     return {"subject": subject, "observed": observed, "remedy": remedy}
 
 
-def _problems(context: Context, vf: AttachedVf) -> list[str]:
+def _problems(context: Context, links: Links, vf: AttachedVf) -> list[str]:
     spec = vf.attachment.spec
-    if vf.stage is not Stage.IN_SERVICE or not context.mailboxes.is_open(vf.address):
-        return [f"{vf.active_reason}; it is tried again"]
     missing = adoption.missing_hooks(context, vf)
     if missing:
         return [f"{' and '.join(missing)} is not on its representor; it is attached again soon; find out who takes it off"]
-    link = veth.find_guest_end(context.links, vf.attachment)
+    representor = links.find(vf.attachment.ifindex)
+    if representor and representor.answers:
+        return ["the host's IPv6 is alive on its representor; it is put off within a minute; find out who puts it on"]
+    link = veth.find_guest_end(links, vf.attachment)
     if link is None:
         return [f"the guest end is not in namespace {spec.netns}, the guest moved it; move it back, or detach and attach the VF"]
-    inside = f"nsenter --net={namespaces.path_of(spec.netns)}"
-    enter = f"{inside} ethtool -K {link.name}"
+    # The interface's name is the guest's choice, and remedies are there to be pasted into a root's shell.
+    name = shlex.quote(link.name if link.name.isprintable() else f"interface {link.ifindex}, whose name cannot be shown")
+    inside = f"nsenter --net={shlex.quote(str(namespaces.path_of(spec.netns)))}"
+    enter = f"{inside} ethtool -K {name}"
     try:
         with namespaces.in_namespace(spec.netns):
             state = features.read(link.name, _READ)
@@ -67,7 +86,7 @@ def _problems(context: Context, vf: AttachedVf) -> list[str]:
         return [str(error)]
     found = []
     if not link.is_up:
-        found.append(f"{link.name} is down; `{inside} ip link set {link.name} up`")
+        found.append(f"{name} is down; `{inside} ip link set {name} up`")
     if not state.get(features.GRO, True):
         found.append(f"GRO is off, so frames from the wire are lost; `{enter} gro on`")
     if vf.active is Datapath.XDP and state.get(features.TX_CHECKSUM):

@@ -30,13 +30,14 @@ _USAGE, _ERROR = 2, 1
 
 
 class Configuration(BaseModel):
-    """A whole configuration, as text, so that the daemon sees what a person wrote. file: its name,
-    for messages; yes: what is removed by it is meant, whatever it is; consented: the steps that somebody was shown and meant."""
+    """A whole configuration, as text, so that the daemon sees what a person wrote. file: its name, for messages; path: where it is,
+    absolute; yes: what is removed by it is meant, whatever it is; consented: the steps that somebody was shown and meant."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str
     file: str | None = None
+    path: str | None = None
     yes: bool = False
     consented: list[str] = []
 

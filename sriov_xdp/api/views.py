@@ -8,6 +8,7 @@ from typing import Any
 
 from sriov_xdp.datapath.abi import Counters
 from sriov_xdp.pf.errors import NotFound
+from sriov_xdp.pf.hands import damaged
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.intent import (
@@ -231,7 +232,8 @@ def _as_configured(pf: PfSpec) -> Document:
 
 
 def export(context: Context) -> Document:
-    """The host as a configuration file says it; applying it changes nothing."""
+    """The host as a configuration file says it; applying it changes nothing. Raises Conflict when it could not say all."""
+    damaged.require_none(context, "export")
     return host_document(context.inventory.intent())
 
 

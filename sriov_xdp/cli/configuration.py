@@ -31,7 +31,8 @@ def request_of(file: str) -> dict[str, Any]:
     from sriov_xdp.api.findings import Unreadable
 
     try:
-        return {"text": _read(file), "file": name_of(file)}
+        path = None if file == "-" else str(Path(file).resolve())
+        return {"text": _read(file), "file": name_of(file), "path": path}
     except Unreadable as error:
         fail(1, error.finding.at(name_of(file)))
 

@@ -97,6 +97,7 @@ def daemon(
         intent, fingerprint = config.load(config_file)
         service = PfService(places, use_tcx=use_tcx, jumbo_xdp=_said_of_jumbo(jumbo_xdp))
         service.start()
+        service.context.started_with = str(config_file.resolve())
         _apply_file(service, intent, fingerprint, yes=yes)
         server = _start_server(service, places, metrics)
     _serve(service)
@@ -133,7 +134,7 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
     try:
         losses = [step for step in apply.check(service.context, intent) if step.consequence]
     except FAULTS as error:
-        if service.is_first_start or not service.context.inventory.vfs:
+        if service.is_first_start or not (service.context.inventory.vfs or service.context.damaged):
             raise
         _leave(service, fingerprint, f"it cannot be had: {error}")
         return
@@ -145,7 +146,7 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
     try:
         steps = finish(apply.apply(service.context, intent, SELF))
     except FAULTS as error:
-        if service.is_first_start or not service.context.inventory.vfs:
+        if service.is_first_start or not (service.context.inventory.vfs or service.context.damaged):
             raise
         _leave(service, fingerprint, str(error))
         return

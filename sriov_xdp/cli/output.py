@@ -58,6 +58,11 @@ def show_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
 
 
+def printable(text: str) -> str:
+    """Without characters that a terminal would act on: some texts are a guest's."""
+    return "".join(character if character.isprintable() or character == "\n" else repr(character)[1:-1] for character in text)
+
+
 def cell(value: Any) -> str:
     """One value as a table shows it."""
     if value is None or value in ("", {}, []):
@@ -68,7 +73,7 @@ def cell(value: Any) -> str:
         case list():
             return ",".join(cell(inner) for inner in value)
         case _:
-            return str(value)
+            return printable(str(value))
 
 
 def _console() -> Any:
@@ -80,12 +85,13 @@ def _console() -> Any:
 def show_table(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], Any]]) -> None:
     """Rich is imported here, as JSON output does not need it."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in columns:
         table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(*(cell(pick(row)) for pick in columns.values()))
+        table.add_row(*(Text(cell(pick(row))) for pick in columns.values()))
     _console().print(table)
 
 

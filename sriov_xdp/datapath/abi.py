@@ -181,6 +181,11 @@ def fdb_key(pf: int, vlan: int, mac: bytes) -> int:
     return domain(pf, vlan) << 48 | mac_word(mac)
 
 
+def mac_of_fdb_key(key: int) -> bytes:
+    """The address in a key."""
+    return (key & (1 << 48) - 1).to_bytes(6, "little")
+
+
 def place(slot: int, generation: int) -> int:
     """Where an address is (sxdp_place)."""
     return (generation & ((1 << PLACE_GENERATION_BITS) - 1)) << PLACE_SLOT_BITS | slot

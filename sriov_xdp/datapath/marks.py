@@ -22,7 +22,8 @@ class Marks:
 
     def revision(self) -> int:
         """The last revision of the state that was written down here, 0 for none."""
-        return int(self._read(_REVISION) or 0)
+        said = self._read(_REVISION) or ""
+        return int(said) if said.isdecimal() else 0
 
     def write_instance(self, instance: str) -> None:
         """Raises OSError."""

@@ -161,6 +161,10 @@ class Tables:
             return None
         return PortValue.unpack(packed), abi.unpack_trunk(self._trunks.get(slot, _NO_TRUNK))
 
+    def addresses_of(self, slot: int) -> frozenset[bytes]:
+        """The addresses under which a port is reached, in whichever VLAN."""
+        return frozenset(abi.mac_of_fdb_key(key) for key in self._fdb_of_slot.get(slot, frozenset()))
+
     def storm_ns(self, slot: int) -> tuple[int, int]:
         """The intervals of a port's guard: of broadcast and of multicast; 0 = no limit."""
         return self._guards.get(slot, (0, 0))

@@ -56,7 +56,12 @@ class Link:
     peer_runs_xdp: bool
     runs_generic_xdp: bool
     xdp_program_id: int
-    address_mode: int
+    address_mode: int | None
+
+    @property
+    def answers(self) -> bool:
+        """Whether the host's IPv6 may answer on it, as Links.silence() did not end it, or it began anew since."""
+        return self.address_mode not in (None, ADDRGENMODE_NONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +97,13 @@ def _own_xdp(message: Any, name: str) -> Any:
     return nested.get_attr(name) if nested else None
 
 
-def _address_mode(message: Any) -> int:
+def _address_mode(message: Any) -> int | None:
+    """How IPv6 makes addresses on a device, IN6_ADDR_GEN_MODE_* of linux/if_link.h; None where the device has no IPv6, as with an
+    MTU below 1280."""
     families = message.get_attr("IFLA_AF_SPEC")
     ipv6 = families.get_attr("AF_INET6") if families else None
-    return (ipv6.get_attr("IFLA_INET6_ADDR_GEN_MODE") if ipv6 else None) or 0
+    mode = ipv6.get_attr("IFLA_INET6_ADDR_GEN_MODE") if ipv6 else None
+    return None if mode is None else int(mode)
 
 
 def _parse(message: Any) -> Link:
@@ -225,7 +233,7 @@ class Links:
     def ipv6_state(self, link: Link) -> Ipv6State:
         """To be put back later."""
         setting = _disable_ipv6(link.name)
-        return Ipv6State(is_disabled=setting.read_text().strip() if setting.exists() else None, address_mode=link.address_mode)
+        return Ipv6State(is_disabled=setting.read_text().strip() if setting.exists() else None, address_mode=link.address_mode or 0)
 
     def restore_ipv6(self, link_name: str, ifindex: int, state: Ipv6State) -> None:
         """Best effort: a kernel without IPv6 has neither setting."""

@@ -117,15 +117,17 @@ def remove(name: str) -> None:
 
 
 def processes_in(wanted: Identity) -> list[int]:
-    """Processes that live in a namespace."""
-    found = []
+    """Processes that live in a namespace, with one of their threads at least."""
+    found = set()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
-            status = (entry / "ns" / "net").stat()
-            if (status.st_dev, status.st_ino) == wanted:
-                found.append(int(entry.name))
+            for task in (entry / "task").iterdir():
+                status = (task / "ns" / "net").stat()
+                if (status.st_dev, status.st_ino) == wanted:
+                    found.add(int(entry.name))
+                    break
     return sorted(found)
 
 

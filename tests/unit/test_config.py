@@ -176,7 +176,13 @@ def test_a_file_of_another_system_reads_the_same_and_has_the_same_fingerprint(tm
 
 @pytest.mark.parametrize(
     ("said", "kept"),
-    [("vm1", "vm1"), ("/run/netns/vm1", "vm1"), ("/run/netns/vm1/x", "/run/netns/vm1/x"), ("/proc/7/ns/net", "/proc/7/ns/net")],
+    [
+        ("vm1", "vm1"),
+        ("/run/netns/vm1", "vm1"),
+        ("/var/run/netns/vm1", "vm1"),
+        ("/run/netns/vm1/x", "/run/netns/vm1/x"),
+        ("/proc/7/ns/net", "/proc/7/ns/net"),
+    ],
 )
 def test_a_namespace_that_ip_netns_knows_by_a_name_has_that_one(said: str, kept: str) -> None:
     text = f"""

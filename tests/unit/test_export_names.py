@@ -19,8 +19,8 @@ SIGNS = ["a#b", "'", '"', "{", "-", "é", "~", "=", "<<", "&a", "*a", "!a", "|",
 
 
 def is_text(name: str) -> bool:
-    """Not half a character."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+    """Not half a character, and no more bytes than a device's name may have."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name) and len(name.encode()) <= 15
 
 
 OF_THE_KERNEL = {"lo", "all", "default", ".", ".."}

@@ -156,7 +156,7 @@ def _link(vf: AttachedVf) -> Link:
         peer_runs_xdp=False,
         runs_generic_xdp=False,
         xdp_program_id=0,
-        address_mode=0,
+        address_mode=1,
     )
 
 

@@ -37,6 +37,7 @@ UPLINK = UplinkState(
     mtu_bytes=1500,
     has_carrier=True,
     serves_host=False,
+    is_silenced=True,
     xdp_mode=XdpMode.NATIVE,
 )
 

@@ -78,6 +78,7 @@ class Context:
     is_applying: bool = False
     needs_publish: bool = False
     leftovers: dict[int, Attachment] = field(default_factory=dict)  # pairs of former VFs that could not be removed yet
+    started_with: str = ""  # where the configuration file of starts is
     unapplied: str = ""  # why the configuration file of the start does not hold
     damaged: dict[str, str] = field(default_factory=dict)  # stored objects that could not be taken up: name → why
     mode_switches: dict[VfAddress, int] = field(default_factory=dict)

@@ -18,7 +18,6 @@ from sriov_xdp.pf.hands import veth
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.publish import publish_ports
-from sriov_xdp.pf.state.device_marks import host_alias
 from sriov_xdp.pf.state.intent import Attachment, Datapath, LinkState
 from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.modes import active_datapath, xdp_problem
@@ -65,8 +64,10 @@ def put_in_service(context: Context, attached: AttachedVf) -> Steps[None]:
     def attach_and_open(links: Links) -> dict[str, bool]:
         hooks.hold(name, VF_TC, attachment.ifindex)
         changed = _enter_xdp(context, links, attachment, before) if active is Datapath.XDP else before
-        if active is not Datapath.XDP:
-            hooks.detach_xdp(name)
+        if active is not Datapath.XDP and hooks.has_xdp(name):
+            veth.leave_xdp(links, attachment, before)
+            hooks.detach_xdp(name)  # last, as its pin tells the next start that the offloads are to be put back
+            changed = {}
         veth.open_port(links, attachment, is_up=attachment.spec.link_state is not LinkState.DISABLE)
         return changed
 
@@ -147,44 +148,73 @@ def _follow_guest(context: Context, attached: AttachedVf) -> Steps[None]:
         _log.error("%s: the data path could not follow the guest: %s", attached.address, error)
 
 
-def follow_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
-    """Both ends of a working VF take the switch's MTU. A guest that cannot (its own XDP program may forbid it) keeps the
-    others from nothing; it is asked again when all devices are looked at. XDP goes before a larger MTU comes."""
-    mtu_bytes = context.inventory.mtu_bytes(attached.address.pf)
-    if attached.active is Datapath.XDP and xdp_problem(mtu_bytes, context.jumbo_xdp):
-        yield from set_active(context, attached)
-    try:
-        yield from beside(context, lambda links: veth.set_mtu(links, attached.attachment, mtu_bytes))
-    except HostError as error:
-        _log.warning("%s: MTU %d cannot be set yet: %s", attached.address, mtu_bytes, error)
-    yield from set_active(context, attached)
+def follow_port(context: Context, attached: AttachedVf) -> Steps[None]:
+    """What the ends of a VF's pair take and say of its port: MTU, VLAN, address. May be done again. Raises DataPathError."""
+    yield from follow_as_far(context, attached, keep_to_mtu, show)
+
+
+def follow_as_far(context: Context, attached: AttachedVf, *parts: Callable[[Context, AttachedVf], Steps[None]]) -> Steps[None]:
+    """A guest end that cannot (its own XDP program may forbid an MTU, and the guest may have moved it) keeps nobody from
+    anything: it lags, which is told once, and is tried again. Raises what is no HostError."""
+    if attached.stage is Stage.PLANNED:
+        return
+    faults = []
+    for part in parts:
+        try:
+            yield from part(context, attached)
+        except HostError as error:
+            faults.append(str(error))
+    lag = "; ".join(dict.fromkeys(faults))
+    if lag and lag != attached.lag:
+        _log.warning("%s: its device does not follow its port yet: %s", attached.address, lag)
+    attached.lag = lag
+
+
+def show(context: Context, attached: AttachedVf) -> Steps[None]:
+    """What both ends say of the port. Raises HostError."""
+    vlan = context.inventory.vlan(attached)
+    yield from beside(context, lambda links: veth.show(links, attached.attachment, context.instance, vlan))
+
+
+def keep_to_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
+    """XDP goes before a larger MTU comes, and at once from where one came by another hand; whether it is there, the pins say, as a
+    port may have it before it is in service. Raises HostError, DataPathError."""
+    wanted_bytes = context.inventory.mtu_bytes(attached.address.pf)
+    ifindex = attached.attachment.ifindex
+    link = yield from beside(context, lambda links: links.find(ifindex))
+    if link is None:
+        return
+    yield from leave_xdp_for(context, attached, max(link.mtu_bytes, wanted_bytes))
+    if link.mtu_bytes != wanted_bytes or link.answers:
+        yield from beside(context, lambda links: veth.set_mtu(links, attached.attachment, wanted_bytes, context.jumbo_xdp))
 
 
 def leave_xdp_for(context: Context, attached: AttachedVf, mtu_bytes: int) -> Steps[None]:
-    """Before a PF's MTU becomes mtu_bytes: a port that must not run XDP with it leaves it."""
-    spec = attached.attachment.spec
-    coming = active_datapath(spec.datapath, guest_runs_xdp=attached.guest_runs_xdp, mtu_bytes=mtu_bytes, jumbo=context.jumbo_xdp)
-    if coming[0] is Datapath.TCX:
-        yield from set_active(context, attached, coming)
+    """Before a port's MTU becomes mtu_bytes: one that must not run XDP with it leaves it. Raises DataPathError."""
+    name, attachment, before = str(attached.address), attached.attachment, dict(attached.guest_features_before)
+    if not xdp_problem(mtu_bytes, context.jumbo_xdp) or not context.hooks.has_xdp(name):
+        return
+
+    def leave(links: Links) -> None:
+        context.hooks.detach_xdp(name)
+        veth.leave_xdp(links, attachment, before)
+
+    yield from beside(context, leave)
+    attached.guest_features_before = {}
+    mode = attachment.spec.datapath
+    attached.active, attached.active_reason = active_datapath(
+        mode, guest_runs_xdp=attached.guest_runs_xdp, mtu_bytes=mtu_bytes, jumbo=context.jumbo_xdp
+    )
+    _log.info("%s: data path is %s now: %s", attached.address, attached.active, attached.active_reason)
 
 
 def change_live(context: Context, attached: AttachedVf, former: Attachment) -> Steps[None]:
-    """What a changed adapter needs beside maps: alias, address, link, kind of data path. The guest keeps its interface."""
-    spec = attached.attachment.spec
-    alias = host_alias(context.instance, attached.attachment)
-    yield from show_vlan(context, attached)
-    yield from beside(context, lambda links: links.change(attached.attachment.ifindex, ifalias=alias))
-    if attached.attachment.admin_mac != former.admin_mac:
-        yield from beside(context, lambda links: veth.set_guest_mac(links, attached.attachment))
-    if spec.link_state is not former.spec.link_state:
+    """What a changed adapter needs beside maps: its device, link, kind of data path; one that has no device yet gets all of it with
+    it. The guest keeps its interface."""
+    yield from follow_port(context, attached)
+    if attached.attachment.spec.link_state is not former.spec.link_state:
         yield from apply_link_state(context, attached)
     yield from set_active(context, attached)
-
-
-def show_vlan(context: Context, attached: AttachedVf) -> Steps[None]:
-    """The guest reads its port's VLAN from the alias."""
-    vlan = context.inventory.vlan(attached)
-    yield from beside(context, lambda links: veth.set_guest_alias(links, attached.attachment, vlan))
 
 
 def apply_link_state(context: Context, attached: AttachedVf) -> Steps[None]:

@@ -6,6 +6,7 @@ for it, and is taken up when it changes. For the pf package; writer thread only.
 
 import errno
 import logging
+from collections.abc import Container
 from dataclasses import replace
 
 from sriov_xdp.datapath import libbpf
@@ -38,8 +39,9 @@ def programs(pf: PhysicalFunction) -> tuple[str, str]:
     return f"tc_uplink_{pf.number}", f"xdp_uplink_{pf.number}"
 
 
-def check(context: Context, spec: PfSpec, mtu_bytes: int) -> str | None:
-    """Why a netdev cannot be this PF's uplink; None when it can. Changes nothing. Raises Conflict when it serves another."""
+def check(context: Context, spec: PfSpec, mtu_bytes: int, staying: Container[str]) -> str | None:
+    """Why a netdev cannot be this PF's uplink; None when it can. staying: names of the PFs that do not go first. Changes nothing.
+    Raises Conflict when it serves another daemon."""
     if spec.uplink is None:
         return None
     present = context.inventory.pfs.get(spec.name)
@@ -48,8 +50,11 @@ def check(context: Context, spec: PfSpec, mtu_bytes: int) -> str | None:
     except HostError as error:
         return f"PF {spec.name}: uplink: {error}"
     for other in context.inventory.pfs.values():
-        if other.spec.uplink == spec.uplink and other.spec.name != spec.name:
+        if other.spec.uplink != spec.uplink or other.spec.name == spec.name:
+            continue
+        if other.spec.name in staying:
             return f"PF {spec.name}: uplink {spec.uplink} already belongs to PF {other.spec.name}; use another device"
+        present = other  # its programs on the device go with it
     if link.is_loopback:
         return f"PF {spec.name}: uplink {spec.uplink} is the host's loopback; use a device that leads to a wire"
     owner = _foreign_owner(context, link_name(present) if present else "", link)
@@ -104,6 +109,7 @@ def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
             mtu_bytes=link.mtu_bytes,
             has_carrier=link.has_carrier,
             serves_host=serves_host,
+            is_silenced=not serves_host,
             xdp_mode=XdpMode.NATIVE if context.hooks.has_xdp(link_name(pf)) else XdpMode.NONE,  # until it is attached
         )
         context.inventory.claim_uplink(pf)
@@ -232,10 +238,9 @@ def enforce(context: Context, pf: PhysicalFunction) -> None:
             publish_uplink(context, pf)
 
 
-def follow(context: Context, pf: PhysicalFunction) -> None:
-    """The netdev as it is now, asked from the kernel: an event only says that something changed."""
+def follow(context: Context, pf: PhysicalFunction, link: Link | None) -> None:
+    """The netdev as it is now, as the kernel says: an event only says that something changed."""
     assert pf.uplink is not None
-    link = context.links.find(pf.uplink.ifindex)
     if link is None:
         lost(context, pf)
         return
@@ -246,6 +251,8 @@ def follow(context: Context, pf: PhysicalFunction) -> None:
         if link.kind == "veth":  # its MTU decides whether XDP may run on it
             pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
             publish_uplink(context, pf)
+    if link.answers and pf.uplink.is_silenced:  # IPv6 begins anew on a device whose MTU was below 1280
+        context.links.silence(link.name, link.ifindex)
     mac = MacAddress.parse(link.mac) if link.mac else pf.uplink.mac
     if (pf.uplink.has_carrier, pf.uplink.mac) != (link.has_carrier, mac):
         pf.uplink.has_carrier, pf.uplink.mac = link.has_carrier, mac
@@ -259,11 +266,10 @@ def take_up_name(context: Context, pf: PhysicalFunction, name: str) -> None:
     commit(context, Change(pfs={pf.spec.name: replace(pf.entry, spec=replace(pf.spec, uplink=name))}), [])
 
 
-def follow_addresses(context: Context, pf: PhysicalFunction) -> None:
+def follow_addresses(context: Context, pf: PhysicalFunction, *, serves_host: bool) -> None:
     """The host got its first address on the netdev, or lost its last: it hears floods from the wire while it has one. What the
     host does with IPv6 there stays as it was when the uplink was taken."""
     assert pf.uplink is not None
-    serves_host = context.links.has_address(pf.uplink.ifindex)
     if serves_host != pf.uplink.serves_host:
         pf.uplink.serves_host = serves_host
         publish_uplink(context, pf)

@@ -16,10 +16,12 @@ from typing import TypeVar
 from sriov_xdp.datapath import abi
 from sriov_xdp.host import features, namespaces
 from sriov_xdp.host.errors import HostError
+from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link, Links, VethPair, links_of
 from sriov_xdp.pf.errors import Conflict
-from sriov_xdp.pf.state.device_marks import guest_alias, host_alias
+from sriov_xdp.pf.state.device_marks import guest_alias, host_alias, read_host_mark
 from sriov_xdp.pf.state.intent import Attachment, VfAddress
+from sriov_xdp.pf.state.modes import xdp_problem
 from sriov_xdp.vswitch.vlan import Vlan
 
 T = TypeVar("T")
@@ -85,21 +87,42 @@ def _is_made(links: Links, attachment: Attachment, name: str, group: int, mtu_by
 
 
 def prepare(links: Links, attachment: Attachment, instance: str, vlan: Vlan) -> None:
-    """What both ends need before frames may enter; the representor stays down. May be done again. The alias comes last, so that
-    one who finds it finds all done. Raises HostError."""
+    """What both ends need before frames may enter; the representor stays as it is. May be done again. The alias comes last, so
+    that one who finds it finds all done. Raises HostError."""
     representor = _required(links.find(attachment.ifindex), attachment)
     links.silence(representor.name, attachment.ifindex)
     features.write(representor.name, {features.TX_VLAN: False})
-    with _guest_end(links, attachment) as (guest, link):
+    with _guest_end(links, attachment, representor) as (guest, link):
         guest.change(link.ifindex, ifalias=guest_alias(attachment.vf, vlan))
         guest.change(link.ifindex, state="up")  # GRO only counts for an interface that is up, so up comes first
         features.write(link.name, {features.GRO: True})
-    links.change(attachment.ifindex, ifalias=host_alias(instance, attachment))
+        _follow_admin_mac(guest, link, representor, instance, attachment)
+    links.change(attachment.ifindex, ifalias=host_alias(instance, attachment, vlan))
 
 
-def is_prepared(link: Link, instance: str, attachment: Attachment) -> bool:
-    """Whether prepare() was done to the end."""
-    return link.alias == host_alias(instance, attachment)
+def show(links: Links, attachment: Attachment, instance: str, vlan: Vlan) -> None:
+    """After the port changed: what both ends say of it, and the guest end's address when the admin MAC is another than it was. A
+    guest that has a driver takes that from the reset too. Nothing to do where the alias is right, which comes last. Raises
+    HostError, also when the guest end is out of reach."""
+    representor = _required(links.find(attachment.ifindex), attachment)
+    if is_prepared(representor, instance, attachment, vlan):
+        return
+    with _guest_end(links, attachment, representor) as (guest, link):
+        guest.change(link.ifindex, ifalias=guest_alias(attachment.vf, vlan))
+        _follow_admin_mac(guest, link, representor, instance, attachment)
+    links.change(attachment.ifindex, ifalias=host_alias(instance, attachment, vlan))
+
+
+def _follow_admin_mac(guest: Links, link: Link, representor: Link, instance: str, attachment: Attachment) -> None:
+    """The representor's mark says which one the guest end got last; what the guest made of it since is its own."""
+    mark = read_host_mark(instance, representor)
+    if mark and mark.admin_mac != attachment.admin_mac:
+        guest.change(link.ifindex, address=str(attachment.admin_mac))
+
+
+def is_prepared(link: Link, instance: str, attachment: Attachment, vlan: Vlan) -> bool:
+    """Whether prepare() or show() was done to the end."""
+    return link.alias == host_alias(instance, attachment, vlan)
 
 
 def open_port(links: Links, attachment: Attachment, *, is_up: bool) -> None:
@@ -140,23 +163,17 @@ def set_checksum_for_guest_program(links: Links, attachment: Attachment, *, is_n
         features.write(representor.name, dict.fromkeys(_CHECKSUMS, not is_needed))
 
 
-def set_guest_alias(links: Links, attachment: Attachment, vlan: Vlan) -> None:
-    """After the port's VLAN changed."""
-    with suppress(HostError), _guest_end(links, attachment) as (guest, link):
-        guest.change(link.ifindex, ifalias=guest_alias(attachment.vf, vlan))
-
-
-def set_guest_mac(links: Links, attachment: Attachment) -> None:
-    """After the operator changed the admin MAC: the interface in the guest has it, as it had the first one. Best effort; a guest
-    that has a driver takes it from the reset."""
-    with suppress(HostError), _guest_end(links, attachment) as (guest, link):
-        guest.change(link.ifindex, address=str(attachment.admin_mac))
-
-
-def set_mtu(links: Links, attachment: Attachment, mtu_bytes: int) -> None:
-    """Both ends, after the switch's MTU changed. Raises HostError when one of them cannot."""
+def set_mtu(links: Links, attachment: Attachment, mtu_bytes: int, jumbo: JumboXdp) -> None:
+    """Both ends, after the switch's MTU changed, or somebody else's hand. The representor's is what holds the guest to it, so it is
+    never raised under an XDP program that must not see longer frames. Below 1280 the kernel forgets how IPv6 was on a device and
+    begins anew above, so it is silenced again. Raises HostError when an end cannot."""
+    representor = _required(links.find(attachment.ifindex), attachment)
+    problem = xdp_problem(mtu_bytes, jumbo) if representor.xdp_program_id else None
+    if problem:
+        raise HostError(f"representor {attachment.representor}: still runs XDP: {problem}")
     links.change(attachment.ifindex, mtu=mtu_bytes)
-    with _guest_end(links, attachment) as (guest, link):
+    links.silence(representor.name, attachment.ifindex)
+    with _guest_end(links, attachment, representor) as (guest, link):
         guest.change(link.ifindex, mtu=mtu_bytes)
 
 
@@ -175,9 +192,10 @@ def _with_guest_end(links: Links, attachment: Attachment, work: Callable[[Link],
 
 
 @contextmanager
-def _guest_end(links: Links, attachment: Attachment) -> Iterator[tuple[Links, Link]]:
-    """Inside the guest's namespace, with the guest end: the other end of our representor. Raises HostError."""
-    representor = _required(links.find(attachment.ifindex), attachment)
+def _guest_end(links: Links, attachment: Attachment, representor: Link | None = None) -> Iterator[tuple[Links, Link]]:
+    """Inside the guest's namespace, with the guest end: the other end of our representor, which is looked up unless it was just
+    now. Raises HostError."""
+    representor = representor or _required(links.find(attachment.ifindex), attachment)
     with links_of(attachment.spec.netns) as guest:
         link = guest.find(representor.peer_ifindex)
         if link is None or link.peer_ifindex != attachment.ifindex:

@@ -11,16 +11,16 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.abi import MAX_PFS, SLOT_MASK
 from sriov_xdp.datapath.marks import Marks
-from sriov_xdp.datapath.pins import LINKS, Pins
+from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.tables import Tables
-from sriov_xdp.host import clsact, namespaces
+from sriov_xdp.host import namespaces
 from sriov_xdp.host.features import RX_VLAN, TX_VLAN
 from sriov_xdp.host.links import Links, boot_id
 from sriov_xdp.pf.errors import Conflict, Invalid
 from sriov_xdp.pf.hands.commit import device_to_text
+from sriov_xdp.pf.process import own_uplinks
 from sriov_xdp.pf.process.places import Places, lock
 from sriov_xdp.pf.process.presence import is_sound
 from sriov_xdp.pf.state.device_marks import read_host_mark
@@ -43,10 +43,8 @@ from sriov_xdp.pf.verbs.lifecycle import default_mac
 from sriov_xdp.store.database import Change, Database
 from sriov_xdp.store.files import STATE_FILE
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import Device
 from sriov_xdp.vswitch.policy import Override, PolicySettings, PortOverrides, Switch
 
-_TC_UPLINK = "tc_uplink_"
 _FILES = (STATE_FILE, f"{STATE_FILE}-wal", f"{STATE_FILE}-shm")
 
 
@@ -64,13 +62,13 @@ def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_m
         if not is_meant and is_sound(places, {str(entry.mark.vf) for entry in found}):
             text = f"{places.state_dir}: the state is sound, a start needs no recovery"
             raise Conflict(f"{text}; --yes rebuilds it all the same, without policies, overrides and audit")
-        uplinks = _uplinks(places, links)
+        uplinks = {number: link.name for number, link in own_uplinks.find(places, links).items()}
         intent = _with_pfs_in_force(wanted, found, uplinks) if wanted else _intent_of(found, uplinks)
         intent, attachments = _held_to_what_is_in_force(found, intent)
         lines = _set_aside(places)
         _write(places, instance, intent, found, attachments, _numbers(intent, found, uplinks), fingerprint)
-        marks = [entry.mark for entry in found]
-        return [*lines, *(f"{mark.vf}: guest {mark.guest}, {mark.interface} in {mark.netns}" for mark in marks)]
+        specs = [(attachment.vf, attachment.spec) for attachment in attachments]
+        return [*lines, *(f"{vf}: guest {spec.guest}, {spec.interface} in {spec.netns}" for vf, spec in specs)]
     finally:
         links.close()
         for fd in held:
@@ -86,9 +84,10 @@ def _marked_devices(places: Places, links: Links, instance: str) -> list[MarkedP
     for link in links.dump():
         mark, known = read_host_mark(instance, link), tables.port(link.ifindex & SLOT_MASK)
         if mark and known and known[0].ifindex == link.ifindex:
-            found.append(
-                MarkedPort(link=link, mark=mark, port=known[0], trunk=known[1], storm_ns=tables.storm_ns(link.ifindex & SLOT_MASK))
-            )
+            slot = link.ifindex & SLOT_MASK
+            macs = frozenset(MacAddress(mac) for mac in tables.addresses_of(slot))
+            port, trunk = known
+            found.append(MarkedPort(link=link, mark=mark, port=port, trunk=trunk, storm_ns=tables.storm_ns(slot), addresses=macs))
     pins.close()
     return sorted(found, key=lambda entry: entry.mark.vf)
 
@@ -97,8 +96,11 @@ def _intent_of(found: list[MarkedPort], uplinks: dict[int, str]) -> HostIntent:
     """From marks and maps alone."""
     numbers = {entry.mark.vf.pf: entry.port.pf for entry in found}
     pfs = {name: PfSpec(name=name, uplink=uplinks.get(number), num_vfs=MAX_VFS_OF_PF) for name, number in numbers.items()}
+    for number in sorted(uplinks.keys() - numbers.values()):  # nothing says what they are called
+        name = next(name for name in (f"pf{other}" for other in range(number, number + MAX_PFS + 1)) if name not in pfs)
+        pfs[name] = PfSpec(name=name, uplink=uplinks[number], num_vfs=MAX_VFS_OF_PF)
     switches = []
-    for name in sorted(pfs):
+    for name in sorted(numbers):
         ports = [entry for entry in found if entry.mark.vf.pf == name]
         names = dict.fromkeys(entry.mark.port_group for entry in ports)
         groups = {name: group_of(name, [entry for entry in ports if entry.mark.port_group == name]) for name in names}
@@ -171,10 +173,14 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
     group = switch.group(mark.port_group)
     assert group is not None
     said = next((spec for spec in intent.adapters if spec.key == (mark.guest, mark.interface)), None)
+    netns = mark.netns or (said.netns if said else None)
+    if netns is None:
+        text = f"{mark.vf}: the namespace of guest {mark.guest} is too long for a device to tell it"
+        raise Invalid(f"{text}; name a configuration that has the guest")
     overrides, needed = overrides_of(entry, switch, group, said.overrides if said else PortOverrides())
     spec = AdapterSpec(
         guest=mark.guest,
-        netns=mark.netns,
+        netns=netns,
         interface=mark.interface,
         port_group=mark.port_group,
         mac=said.mac if said else mark.admin_mac,
@@ -192,7 +198,7 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
         representor=entry.link.name,
         ifindex=entry.link.ifindex,
         netns_is_ours=False,  # nobody knows any more, so it is not ours to remove
-        netns_id=namespaces.identity(entry.mark.netns) or (0, 0),
+        netns_id=namespaces.identity(netns) or (0, 0),
     )
     return attachment, needed
 
@@ -235,10 +241,8 @@ def _write(
     }
     database.write_intent(documents, [], meta)
     for entry in found:
-        effective = MacAddress(entry.port.mac)
-        if effective != entry.mark.admin_mac:
-            granted = Device(admin_mac=entry.mark.admin_mac, effective_mac=effective)
-            database.write_granted(str(entry.mark.vf), entry.port.generation, device_to_text(granted), None)
+        if entry.device.unicast != {entry.mark.admin_mac}:
+            database.write_granted(str(entry.mark.vf), entry.port.generation, device_to_text(entry.device), None)
     marks.write_revision(database.revision())
     database.close()
 
@@ -247,30 +251,3 @@ def _pf(spec: PfSpec, number: int) -> PhysicalFunction:
     return PhysicalFunction(
         spec=spec, number=number, found=FoundUplink.unknown({RX_VLAN: True, TX_VLAN: True}) if spec.uplink else None
     )
-
-
-def _uplinks(places: Places, links: Links) -> dict[int, str]:
-    """PF number → the device that its programs run on, by pins of links or by filters."""
-    found = {}
-    for path in (places.bpffs / LINKS).glob("uplink*_*"):
-        fd = libbpf.open_pin(path)
-        link = links.find(libbpf.link_info(fd).ifindex)
-        os.close(fd)
-        if link:
-            found[int(path.name.partition("_")[0].removeprefix("uplink"))] = link.name
-    own = _pinned_programs(places)
-    for link in links.dump():
-        for program in clsact.program_ids(link.ifindex).values():
-            if program in own:
-                found[own[program]] = link.name
-    return found
-
-
-def _pinned_programs(places: Places) -> dict[int, int]:
-    """Id of a tc program of an uplink → its PF's number."""
-    found = {}
-    for path in places.bpffs.glob(f"*/progs/{_TC_UPLINK}*"):
-        fd = libbpf.open_pin(path)
-        found[libbpf.program_id(fd)] = int(path.name.removeprefix(_TC_UPLINK))
-        os.close(fd)
-    return found

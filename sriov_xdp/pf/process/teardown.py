@@ -10,8 +10,6 @@ import os
 import shutil
 from pathlib import Path
 
-from sriov_xdp.datapath import libbpf
-from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS, remove_tree
 from sriov_xdp.host import clsact, namespaces
@@ -19,6 +17,7 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
 from sriov_xdp.pf.hands import uplinks, veth
 from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
+from sriov_xdp.pf.process import own_uplinks
 from sriov_xdp.pf.process.places import Places, lock
 from sriov_xdp.pf.process.presence import stored_instance
 from sriov_xdp.pf.state.device_marks import is_group_of, is_of
@@ -110,12 +109,13 @@ def _give_uplinks_back(places: Places, links: Links, pfs: list[PhysicalFunction]
                 uplinks.restore(links, link, pf.found)
             how = "as it was before" if pf.found.boot_id else "as devices are by default: how it was is not known any more"
             done.append(f"uplink {link.name} of {pf.spec.name}, {how}")
-    for ifindex in _pinned_uplinks(places) - known:
-        link = links.find(ifindex)
-        if link:
-            with contextlib.suppress(HostError):
-                uplinks.restore(links, link, FoundUplink.unknown({}))
-            done.append(f"uplink {link.name}, known by its program only: promiscuous off, IPv6 on, offloads as they are")
+    for number, link in sorted(own_uplinks.find(places, links).items()):
+        if link.ifindex in known:
+            continue
+        _take_programs_off(places, number, link.ifindex)
+        with contextlib.suppress(HostError):
+            uplinks.restore(links, link, FoundUplink.unknown({}))
+        done.append(f"uplink {link.name}, known by its program only: promiscuous off, IPv6 on, offloads as they are")
     return done
 
 
@@ -123,16 +123,6 @@ def _take_programs_off(places: Places, number: int, ifindex: int) -> None:
     for kind in ("tc", "xdp"):
         (places.bpffs / LINKS / f"uplink{number}_{kind}").unlink(missing_ok=True)
     clsact.detach(ifindex, TC_PROGRAMS)
-
-
-def _pinned_uplinks(places: Places) -> set[int]:
-    found = set()
-    for path in (places.bpffs / LINKS).glob("uplink*_*"):
-        with contextlib.suppress(DataPathError):
-            fd = libbpf.open_pin(path)
-            found.add(libbpf.link_info(fd).ifindex)
-            os.close(fd)
-    return found - {0}
 
 
 def _remove_namespace(attachment: Attachment) -> list[str]:

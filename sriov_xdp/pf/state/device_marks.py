@@ -5,6 +5,8 @@ know its attachment again, and that its pair was made ready; the alias of a gues
 is. A guest can write its end's alias, so nothing on the host believes that one. Pure; for the pf package.
 """
 
+import re
+import zlib
 from dataclasses import dataclass
 
 from sriov_xdp.host.links import Link
@@ -13,46 +15,53 @@ from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.vlan import Vlan
 
 _PRODUCT = "sriov-xdp"
-_ALIAS_BYTES = 255  # IFALIASZ without its end
+_MOST_ALIAS_BYTES = 254  # dev_set_alias() takes less than IFALIASZ with the NUL that netlink adds
+_AS_THE_GUEST, _TOO_LONG = "=", "?"  # in place of a namespace
+_DIGEST = re.compile(r"[0-9a-f]{8}")
 _GROUP_BASE, _GROUP_PF_BITS = 1 << 30, 4
 _GROUP_INSTANCE = (1 << 30 - _GROUP_PF_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostMark:
-    """A representor's alias."""
+    """A representor's alias. netns None: it was too long to be told."""
 
     vf: VfAddress
     guest: str
     interface: str
     port_group: str
     admin_mac: MacAddress
-    netns: str
+    netns: str | None
 
 
-def host_alias(instance: str, attachment: Attachment) -> str:
-    """Of a representor whose pair is ready."""
+def host_alias(instance: str, attachment: Attachment, vlan: Vlan) -> str:
+    """Of a representor whose pair is ready, and whose guest end says the same. All names at their longest fit, a namespace's path
+    aside."""
     spec = attachment.spec
-    words = (instance, str(attachment.vf), spec.guest, spec.interface, spec.port_group, str(attachment.admin_mac), spec.netns)
-    return f"{_PRODUCT} {' '.join(words)}"[:_ALIAS_BYTES]
+    of_guest_end = f"{zlib.crc32(guest_alias(attachment.vf, vlan).encode()):08x}"
+    words = [_PRODUCT, instance, str(attachment.vf), spec.guest, spec.interface, spec.port_group, str(attachment.admin_mac)]
+    netns = _AS_THE_GUEST if spec.netns == spec.guest else spec.netns
+    text = " ".join([*words, netns, of_guest_end])
+    return text if len(text.encode()) <= _MOST_ALIAS_BYTES else " ".join([*words, _TOO_LONG, of_guest_end])
 
 
 def guest_alias(vf: VfAddress, vlan: Vlan) -> str:
     """Tells the VF driver in the guest which netdev is which VF, and its port's VLAN, which virtchnl has no word for."""
-    return f"{_PRODUCT} {vf} vlan {vlan}"[:_ALIAS_BYTES]
+    return f"{_PRODUCT} {vf} vlan {vlan}"[:_MOST_ALIAS_BYTES]
 
 
 def read_host_mark(instance: str, link: Link) -> HostMark | None:
-    """What host_alias() wrote, None for anything else."""
+    """What host_alias() wrote, None for anything else. Earlier versions wrote the namespace always, and nothing behind it."""
     words = link.alias.split(" ")
-    if words[:2] != [_PRODUCT, instance] or len(words) != 8:
+    if words[:2] != [_PRODUCT, instance] or len(words) not in (8, 9) or not all(_DIGEST.fullmatch(word) for word in words[8:]):
         return None
-    vf, guest, interface, port_group, mac, netns = words[2:]
+    vf, guest, interface, port_group, mac, netns = words[2:8]
     try:
         address, admin_mac = VfAddress.parse(vf), MacAddress.parse(mac)
     except ValueError:
         return None
-    return HostMark(vf=address, guest=guest, interface=interface, port_group=port_group, admin_mac=admin_mac, netns=netns)
+    place = {_AS_THE_GUEST: guest, _TOO_LONG: None}.get(netns, netns)
+    return HostMark(vf=address, guest=guest, interface=interface, port_group=port_group, admin_mac=admin_mac, netns=place)
 
 
 def group_of(instance: str, pf_number: int) -> int:

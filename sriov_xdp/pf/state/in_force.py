@@ -12,6 +12,7 @@ from sriov_xdp.host.links import Link
 from sriov_xdp.pf.state.device_marks import HostMark
 from sriov_xdp.pf.state.intent import LinkState
 from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import Device
 from sriov_xdp.vswitch.policy import DEFAULTS, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch, resolve
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
@@ -20,13 +21,15 @@ _ALL_OVERRIDES = frozenset(Override)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkedPort:
-    """What one representor and its port say. storm_ns: the intervals of its guard, of broadcast and multicast."""
+    """What one representor and its port say. storm_ns: the intervals of its guard, of broadcast and multicast; addresses: under
+    which it is reached."""
 
     link: Link
     mark: HostMark
     port: PortValue
     trunk: frozenset[int]
     storm_ns: tuple[int, int]
+    addresses: frozenset[MacAddress]
 
     @property
     def vlan(self) -> Vlan:
@@ -41,9 +44,15 @@ class MarkedPort:
         return Security.ACCEPT if self.port.flags & PortFlag.FORGED_ACCEPT else Security.REJECT
 
     @property
+    def device(self) -> Device:
+        """What the guest was granted, multicast filters aside, which the data path does not know."""
+        effective = MacAddress(self.port.mac)
+        return Device(admin_mac=self.mark.admin_mac, effective_mac=effective, filters=self.addresses - {effective})
+
+    @property
     def has_granted_mac(self) -> bool:
-        """Whether the guest has another address than the operator's: its policy allowed it."""
-        return MacAddress(self.port.mac) != self.mark.admin_mac
+        """Whether the guest has other addresses than the operator's: its policy allowed it."""
+        return self.device.unicast != {self.mark.admin_mac}
 
     def link_state(self, said: LinkState) -> LinkState:
         """The port's, in the words of a configuration where they agree."""

@@ -17,7 +17,7 @@ from sriov_xdp.vswitch.vlan import Vlan, VlanMode
 
 PF_NAME = re.compile(r"[a-z][a-z0-9]{0,6}")
 # What a stored number may be; a configuration's are narrower.
-_MOST_IFINDEX, _MOST_GENERATION = (1 << 31) - 1, (1 << 32) - 1
+_MOST_IFINDEX, MOST_GENERATION = (1 << 31) - 1, (1 << 32) - 1
 _LEAST_MTU_BYTES, _MOST_MTU_BYTES = 68, 65_535
 _VLAN_RANGE = re.compile(r"(0|[1-9][0-9]{0,3})(-(0|[1-9][0-9]{0,3}))?")  # without leading zeros, which some take for octal
 _STORM = ("broadcast_pps", "multicast_pps")
@@ -283,7 +283,7 @@ def attachment_from_text(vf: VfAddress, text: str) -> Attachment:
     require_type(str, document["mac"] or "")
     require_type(int, document["generation"], document["ifindex"], *document["netns_id"])
     require_range(document["ifindex"], 1, _MOST_IFINDEX)
-    require_range(document["generation"], 0, _MOST_GENERATION)
+    require_range(document["generation"], 0, MOST_GENERATION)
     if "\0" in document["netns"] or "\0" in document["interface"]:
         raise ValueError("a name holds a NUL")
     require_type(bool, document["netns_is_ours"])

@@ -4,7 +4,7 @@ Memory only: no IO, no decisions. What the operator and the guests want changes 
 what is merely observed (carrier, programs) is set where it is seen.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import TypeVar
@@ -62,13 +62,14 @@ class FoundUplink:
 
 @dataclass(slots=True)
 class UplinkState:
-    """The netdev on the wire side as it is."""
+    """The netdev on the wire side as it is. is_silenced: whether the host's IPv6 was ended on it."""
 
     ifindex: int
     mac: MacAddress
     mtu_bytes: int
     has_carrier: bool
     serves_host: bool
+    is_silenced: bool
     xdp_mode: XdpMode
 
 
@@ -114,8 +115,8 @@ class Stage(Enum):
 @dataclass(slots=True)
 class AttachedVf:
     """A VF in use. active: the program kind that is attached now, and why. is_settled: whether its tc program is attached by the
-    kind of hook that is meant. cut_for_loop_with: the other VF of a loop through the guest, because of which this one takes no
-    part in floods."""
+    kind of hook that is meant. lag: why its device could not follow its port yet, "" when it could. cut_for_loop_with: the other
+    VF of a loop through the guest, because of which this one takes no part in floods."""
 
     attachment: Attachment
     device: Device
@@ -123,6 +124,7 @@ class AttachedVf:
     active_reason: str
     stage: Stage = Stage.PLANNED
     is_settled: bool = False
+    lag: str = ""
     has_carrier: bool = True
     guest_runs_xdp: bool = False
     is_restless: bool = False  # its guest's XDP program comes and goes, and is not followed until it rests
@@ -284,12 +286,12 @@ class Inventory:
             raise NotFound(f"VF {vf}: PF {vf.pf} has VFs 0 to {pf.spec.num_vfs - 1}; raise num_vfs or name another")
         return pf
 
-    def free_vf(self, pf: str) -> VfAddress:
-        """The first free VF. Raises Conflict when there is none."""
+    def free_vf(self, pf: str, taken: Container[VfAddress] = ()) -> VfAddress:
+        """The first free VF that is not among those taken. Raises Conflict when there is none."""
         count = self.pf(pf).spec.num_vfs
-        for index in range(count):
-            if VfAddress(pf, index) not in self.vfs:
-                return VfAddress(pf, index)
+        for vf in (VfAddress(pf, index) for index in range(count)):
+            if vf not in self.vfs and vf not in taken:
+                return vf
         raise Conflict(f"PF {pf}: all {count} VFs are attached; detach one or raise num_vfs")
 
     def switch_of_pf(self, pf: str) -> Switch | None:

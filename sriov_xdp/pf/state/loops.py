@@ -16,7 +16,8 @@ LOOK_SECONDS = 0.25
 SUSPICIOUS_FRAMES = 300  # in the time between two looks
 _PROBE_CUT_NS = 1_000_000_000
 _HEAL_NS = 3_000_000_000
-_MOST_SENDERS = 16  # of one guest in one look: each probe may come back by all of its other ports
+# Of one guest in one look, as each costs some 20 us: its other probes are sent with the next looks.
+_FEW_PROBES, _MOST_PROBES = 512, 2048
 
 Reference = tuple[int, int]  # slot and generation, which together no other port ever has
 
@@ -147,16 +148,18 @@ class Loops:
         return {loop.probe for loop in due.values() if loop.probe.sender in known}
 
     def _probe_suspicious(self, of_guest: list[GuestPort], suspicious: list[GuestPort]) -> set[Probe]:
-        """By all siblings of the suspicious ports of a guest; by some, in turn, where there are many."""
-        parts = -(-len(of_guest) // _MOST_SENDERS)
-        turn, part = divmod(self._round, parts)
-        probes = set()
-        for sender in of_guest[part * _MOST_SENDERS : (part + 1) * _MOST_SENDERS]:
-            for port in suspicious:
-                vlans = sorted(_common_vlans(port, sender))
-                if vlans:
-                    probes.add(Probe(sender=sender.slot, vlan=vlans[turn % len(vlans)]))
-        return probes
+        """By all siblings of the suspicious ports of a guest, in each VLAN that they share: one of a trunk's may be what is looped.
+        Where that is many, each look sends a part of them in turn."""
+        wanted = sorted(
+            {
+                Probe(sender=sender.slot, vlan=vlan)
+                for sender in of_guest
+                for port in suspicious
+                for vlan in _common_vlans(port, sender)
+            }
+        )
+        looks = 1 if len(wanted) <= _FEW_PROBES else max(2, -(-len(wanted) // _MOST_PROBES))
+        return set(wanted[self._round % looks :: looks])
 
 
 def _common_vlans(port: GuestPort, other: GuestPort) -> frozenset[int]:

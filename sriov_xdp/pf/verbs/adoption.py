@@ -14,11 +14,10 @@ import json
 import logging
 from collections.abc import Callable
 
-from sriov_xdp.datapath.abi import SLOT_MASK
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.errors import FAULTS
-from sriov_xdp.pf.hands import leaving, live, uplinks, veth
+from sriov_xdp.pf.hands import damaged, leaving, live, uplinks, veth
 from sriov_xdp.pf.hands.commit import commit, device_from_text
 from sriov_xdp.pf.hands.context import SELF, Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
@@ -42,7 +41,7 @@ def adopt(context: Context) -> None:
         database.forget_granted()
     _read_state(context)
     stale = [] if is_after_boot else _know_devices(context)
-    publish_all(context, slots_of_damaged(context))
+    publish_all(context, damaged.slots(context))
     context.pins.attach_tracepoints()
     for pf in context.inventory.pfs.values():
         take_uplink(context, pf.spec.name)
@@ -100,19 +99,6 @@ def _read_rows(context: Context, kind: str, take: Callable[[str, str], None]) ->
             _log.error("%s; it stays as it is, unmanaged; `sriov-xdp recover` mends the state", context.damaged[name])
 
 
-def slots_of_damaged(context: Context) -> list[int]:
-    """Ports whose attachment cannot be read are left to work as they do."""
-    return [link.ifindex & SLOT_MASK for link in _damaged_devices(context)]
-
-
-def _damaged_devices(context: Context) -> list[Link]:
-    """While any row cannot be read, every device that is marked as ours and that no other row names may be that row's."""
-    if not context.damaged:
-        return []
-    used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()}
-    return [link for link in context.links.dump() if is_of(context.instance, link) and link.ifindex not in used]
-
-
 def _know_devices(context: Context) -> list[AttachedVf]:
     """Of each attachment the device that the kernel has under its number. Returns those whose device or namespace is gone."""
     stale = []
@@ -167,14 +153,24 @@ def resume(context: Context, vf: AttachedVf) -> Steps[None]:
         yield from lifecycle.restore(context, attachment)
         return
     try:
-        link = context.links.find(attachment.ifindex)
-        if link and not veth.is_prepared(link, context.instance, attachment):
-            yield from live.prepare(context, vf)
+        link = yield from live.beside(context, lambda links: links.find(attachment.ifindex))
+        if link:
+            yield from _bring_in_step(context, vf, link)
         yield from enforce(context, vf)
     except FAULTS:
         yield from _close_unless_enforced(context, vf)
         raise
     open_mailbox(context, vf)
+
+
+def _bring_in_step(context: Context, vf: AttachedVf, link: Link) -> Steps[None]:
+    """A run may have died between a port and its device, and somebody else may have had a hand in it. The MTU comes first, as XDP
+    may be there."""
+    has_its_mtu = link.mtu_bytes == context.inventory.mtu_bytes(vf.address.pf) and not link.answers
+    is_prepared = veth.is_prepared(link, context.instance, vf.attachment, context.inventory.vlan(vf))
+    yield from live.follow_as_far(
+        context, vf, *(() if has_its_mtu else (live.keep_to_mtu,)), *(() if is_prepared else (live.prepare,))
+    )
 
 
 def open_mailbox(context: Context, vf: AttachedVf) -> None:
@@ -200,7 +196,7 @@ def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
         text = "%s: %s was not on its representor any more; the port is closed until it is attached again"
         _log.error(text, vf.address, " and ".join(missing))
     if missing and (vf.stage is Stage.IN_SERVICE or not context.hooks.is_held(str(vf.address), VF_TC, vf.attachment.ifindex)):
-        veth.open_port(context.links, vf.attachment, is_up=False)
+        yield from live.beside(context, lambda links: veth.open_port(links, vf.attachment, is_up=False))
     if missing:
         vf.stage = Stage.CHANGING
     if missing or vf.stage is not Stage.IN_SERVICE:
@@ -230,7 +226,7 @@ def sweep(context: Context) -> set[int]:
     known = {str(vf) for vf in context.inventory.vfs}
     known |= {uplinks.link_name(pf) for pf in context.inventory.pfs.values()}
     used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()}
-    used |= {link.ifindex for link in _damaged_devices(context)}
+    used |= {link.ifindex for link in damaged.devices(context)}
     unmarked = set()
     for device in context.links.dump():
         if device.ifindex in used and not is_group_of(context.instance, device.group):

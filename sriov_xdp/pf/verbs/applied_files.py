@@ -30,7 +30,8 @@ def note_unchanged(database: Database, fingerprint: str) -> None:
         database.write_intent([], [], {STARTED_WITH: fingerprint})
 
 
-def note_apply(database: Database, fingerprint: str) -> None:
-    """An apply of this file. Raises StoreError."""
-    started_with = {STARTED_WITH: fingerprint} if is_recovered(database) else {}
+def note_apply(database: Database, fingerprint: str, *, is_of_the_start: bool) -> None:
+    """An apply of this text. is_of_the_start: from the file that starts are made with, whose earlier text no longer counts: put
+    back, it is a change. Raises StoreError."""
+    started_with = {STARTED_WITH: fingerprint} if is_of_the_start or is_recovered(database) else {}
     database.write_intent([], [], {APPLIED: fingerprint, **started_with})

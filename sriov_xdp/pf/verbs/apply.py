@@ -15,7 +15,7 @@ from dataclasses import replace
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.pf.errors import FAULTS, Conflict, Invalid, PfError
-from sriov_xdp.pf.hands import live, uplinks
+from sriov_xdp.pf.hands import damaged, uplinks
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import Actor, Context, Steps, record_of
 from sriov_xdp.pf.hands.publish import withdraw_uplink
@@ -35,6 +35,7 @@ _LEAVING = (Action.REMOVE, Action.REATTACH)
 def check(context: Context, wanted: HostIntent) -> list[Step]:
     """The steps that wanted needs. Raises Invalid with all problems when it cannot be had, Conflict when something that is there
     is in the way: what can be foreseen is, before anything is taken away."""
+    damaged.require_none(context, "configuration")
     found = problems(wanted)
     if not found:
         found = [*_uplink_problems(context, wanted), *_pinned_problems(context, wanted)]
@@ -87,7 +88,8 @@ def _guest_ends(context: Context, place: tuple[int, int] | None, going: set[tupl
 
 def _uplink_problems(context: Context, wanted: HostIntent) -> list[str]:
     mtu = {switch.pf: switch.mtu_bytes for switch in wanted.switches}
-    found = (uplinks.check(context, pf, mtu.get(pf.name, 0)) for pf in wanted.pfs)
+    staying = {pf.name for pf in wanted.pfs}
+    found = (uplinks.check(context, pf, mtu.get(pf.name, 0), staying) for pf in wanted.pfs)
     return [problem for problem in found if problem]
 
 
@@ -190,10 +192,23 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     yield from operate.leave_xdp_for(context, present)
     commit(context, Change(switches=switches, attachments=attachments), records)
     yield from operate.settle_ports(context, vlans, {**mtus})
-    for vf in attachments:
-        attached = context.inventory.vfs.get(vf)
-        if attached:
-            yield from live.change_live(context, attached, former[vf])
+    yield from _carry_out_changes(context, [former[vf] for vf in attachments], actor)
+
+
+def _carry_out_changes(context: Context, formers: list[Attachment], actor: Actor) -> Steps[None]:
+    """The devices' part of each adapter. One that cannot follow goes back to what it was, and is named; the others go on. Raises
+    PfError."""
+    faults = []
+    for former in formers:
+        attached = context.inventory.vfs.get(former.vf)
+        try:
+            if attached:
+                yield from operate.carry_out_change(context, attached, former, actor, "apply")
+        except FAULTS as error:
+            spec = former.spec
+            faults.append(f"adapter {spec.guest}/{spec.interface} ({former.vf}): {error}; it is as it was before")
+    if faults:
+        raise PfError("\n".join(faults))
 
 
 def _changed_attachments(context: Context, steps: list[Step], switches: Mapping[str, Switch | None]) -> dict[VfAddress, Attachment]:

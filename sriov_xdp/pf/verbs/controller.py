@@ -97,6 +97,8 @@ class Controller:
 
     def _grant(self, vf: AttachedVf, asked: ConfigurationRequest, grant: Grant, actor: Actor) -> None:
         before, after = vf.device, grant.device
+        if before == after and not isinstance(asked, ResetDevice):
+            return  # what the guest has already is no news, to nobody
         new_entries = len(after.unicast - before.unicast)
         if not self._context.tables.has_room_for(new_entries):
             raise DataPathError(f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters")

@@ -15,7 +15,7 @@ from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.host.monitor import Change, FilterRemoval, FolderMonitor, LinkChange, LinkMonitor
 from sriov_xdp.pf.errors import FAULTS
-from sriov_xdp.pf.hands import live, uplinks
+from sriov_xdp.pf.hands import damaged, live, uplinks
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
 from sriov_xdp.pf.hands.publish import publish_all, publish_ports
@@ -63,6 +63,7 @@ class HostEvents:
         self._carrier_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
         self._waiting: set[VfAddress] = set()
         self._news: dict[VfAddress, None] = {}  # VFs whose device an event named, in its order
+        self._uplink_news: dict[str, None] = {}  # PFs, likewise
         self._must_check_hooks = False
         self._pins_looked_at = -_PINS_LOOK_SECONDS
         self._is_checking_hooks = False
@@ -115,7 +116,7 @@ class HostEvents:
                 self._check_namespace(vf)
         if self._context.needs_publish:
             self._context.needs_publish = False
-            publish_all(self._context, adoption.slots_of_damaged(self._context))
+            publish_all(self._context, damaged.slots(self._context))
         if self._must_check_hooks:
             self._check_hooks()
 
@@ -160,7 +161,7 @@ class HostEvents:
     def retry(self) -> None:
         """VFs and uplinks that could not be put into service: what is in the way is somebody else's to remove."""
         for vf in self._context.inventory.vfs.values():
-            is_whole = vf.stage is Stage.IN_SERVICE and self._context.mailboxes.is_open(vf.address)
+            is_whole = vf.stage is Stage.IN_SERVICE and self._context.mailboxes.is_open(vf.address) and not vf.lag
             if not is_whole and not self._context.turns.is_taken:
                 self._context.start(self._resume(vf))
 
@@ -178,12 +179,7 @@ class HostEvents:
                 except FAULTS as error:
                     self._complain(str(vf.address), "its device could not be looked at", error)
                 yield None
-            for pf in list(self._context.inventory.pfs.values()):
-                try:
-                    self._look_at_uplink(pf.spec.name)
-                except FAULTS as error:
-                    self._complain(pf.spec.name, "its uplink could not be looked at", error)
-                yield None
+            yield from self._look_at_uplinks(list(self._context.inventory.pfs))
             yield from lifecycle.remove_leftovers(self._context)
         finally:
             self._is_looking = False
@@ -197,8 +193,8 @@ class HostEvents:
             yield from lifecycle.unplugged(self._context, vf, "interface deleted")
         elif vf.stage is Stage.IN_SERVICE:
             yield from self._follow(vf, link)
-            if link.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf):
-                yield from live.follow_mtu(self._context, vf)
+            if link.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf) or link.answers:
+                yield from self._follow_port(vf)
 
     def _device_of(self, vf: AttachedVf) -> Steps[Link | None]:
         ifindex = vf.attachment.ifindex
@@ -230,16 +226,52 @@ class HostEvents:
             return
         yield from self._follow(vf, link)
         if link.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf):
-            self._context.start(live.follow_mtu(self._context, vf))  # the representor's MTU is what holds a guest to its own
+            self._context.start(self._follow_port(vf))  # the representor's MTU is what holds a guest to its own
 
-    def _look_at_uplink(self, name: str) -> None:
-        pf = self._context.inventory.pfs[name]
+    def _follow_port(self, vf: AttachedVf) -> Steps[None]:
+        """Its device, and the kind of program that its MTU allows."""
+        if self._context.inventory.vfs.get(vf.address) is vf:
+            yield from live.follow_port(self._context, vf)
+            yield from live.set_active(self._context, vf)
+
+    def _look_at_uplinks(self, names: list[str]) -> Steps[None]:
+        for name in names:
+            try:
+                yield from self._look_at_uplink(name)
+            except FAULTS as error:
+                self._complain(name, "its uplink could not be looked at", error)
+            yield None
+
+    def _look_at_uplink(self, name: str) -> Steps[None]:
+        pf = self._context.inventory.pfs.get(name)
+        if pf is None or pf.spec.uplink is None:
+            return
+        ifindex, wanted = pf.uplink.ifindex if pf.uplink else 0, pf.spec.uplink
+
+        def look(links: Links) -> tuple[Link | None, bool, bool]:
+            link = links.find(ifindex) if ifindex else None
+            return link, bool(link) and links.has_address(ifindex), not link and links.exists(wanted)
+
+        link, serves_host, is_back = yield from live.beside(self._context, look)
+        if self._context.inventory.pfs.get(name) is not pf or (pf.uplink.ifindex if pf.uplink else 0) != ifindex:
+            return
         if pf.uplink:
-            uplinks.follow(self._context, pf)
+            uplinks.follow(self._context, pf, link)
         if pf.uplink:
-            uplinks.follow_addresses(self._context, pf)
-        if pf.spec.uplink and pf.uplink is None and self._context.links.exists(pf.spec.uplink):
+            uplinks.follow_addresses(self._context, pf, serves_host=serves_host)
+        if pf.uplink is None and is_back:
             adoption.take_uplink(self._context, name)
+
+    def _look_at_uplink_soon(self, name: str) -> None:
+        """An event named it. What is looked at already is looked at once more."""
+        self._uplink_news[name] = None
+        self._walk(self.look_at_uplink_news)
+
+    def look_at_uplink_news(self) -> Steps[None]:
+        """The uplinks that events named, each as it is now, however many events there were."""
+        names = list(self._uplink_news)
+        self._uplink_news.clear()
+        yield from self._context.turns.take(self._look_at_uplinks(names))
 
     def _enforce_all(self) -> Steps[None]:
         """Every port and uplink is held to its programs. Looked at beside the writer, some at a time."""
@@ -278,7 +310,10 @@ class HostEvents:
         try:
             if vf.stage is not Stage.IN_SERVICE:
                 yield from adoption.resume(self._context, vf)
-            elif not self._context.mailboxes.is_open(vf.address):
+                return
+            if vf.lag:
+                yield from live.follow_port(self._context, vf)
+            if not self._context.mailboxes.is_open(vf.address):
                 adoption.open_mailbox(self._context, vf)
                 vf.active_reason = live.mode_of(self._context, vf)[1]
         except FAULTS as error:  # it is tried every few seconds, and said when it is another one
@@ -315,7 +350,7 @@ class HostEvents:
             return
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
-                uplinks.follow_addresses(self._context, pf)
+                self._look_at_uplink_soon(pf.spec.name)
 
     def _on_link(self, change: LinkChange) -> None:
         vf = self._context.inventory.vf_with_ifindex(change.ifindex)
@@ -323,11 +358,10 @@ class HostEvents:
             if self._is_news(vf, change):
                 self._look_soon(vf)
             return
-        for pf in list(self._context.inventory.pfs.values()):
-            if pf.uplink and pf.uplink.ifindex == change.ifindex:
-                uplinks.follow(self._context, pf)
-            elif pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone:
-                adoption.take_uplink(self._context, pf.spec.name)
+        for pf in self._context.inventory.pfs.values():
+            is_named = pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone
+            if is_named or (pf.uplink and pf.uplink.ifindex == change.ifindex):
+                self._look_at_uplink_soon(pf.spec.name)
 
     def _is_news(self, vf: AttachedVf, change: LinkChange) -> bool:
         """Whether an event says anything else than what is known, so that the kernel is to be asked: our own work on a device makes

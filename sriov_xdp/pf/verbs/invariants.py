@@ -14,7 +14,7 @@ from sriov_xdp.datapath.pins import TRACEPOINTS
 from sriov_xdp.datapath.readback import PortAsItIs
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link
-from sriov_xdp.pf.hands import live, uplinks
+from sriov_xdp.pf.hands import damaged, live, uplinks
 from sriov_xdp.pf.hands.commit import device_to_text, documents
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.state.device_marks import is_of
@@ -74,7 +74,7 @@ def _of_state(context: Context) -> Iterator[Breach]:
 
 def _of_maps(context: Context) -> Iterator[Breach]:
     inventory, ports = context.inventory, readback.read_ports(context.pins)
-    left = set(adoption.slots_of_damaged(context))
+    left = damaged.slots(context)
     wanted = {slot_of(vf): PortAsItIs.of(vf_image(inventory, vf)) for vf in _with_device(context)}
     members: dict[int, bytes] = {}
     for pf in inventory.pfs.values():
@@ -112,7 +112,7 @@ def _of_device(context: Context, vf: AttachedVf, link: Link | None) -> Iterator[
 def _of_nobody(context: Context, ours: dict[int, Link]) -> Iterator[Breach]:
     """Devices and pins."""
     for link in ours.values():
-        if link.ifindex not in context.leftovers and link.ifindex & abi.SLOT_MASK not in adoption.slots_of_damaged(context):
+        if link.ifindex not in context.leftovers and link.ifindex & abi.SLOT_MASK not in damaged.slots(context):
             yield f"device {link.name}", "is marked as ours and belongs to no VF"
     known = {str(vf.address) for vf in context.inventory.vfs.values()}
     known |= {str(attachment.vf) for attachment in context.leftovers.values()}

@@ -18,13 +18,13 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
 from sriov_xdp.host.namespaces import NewNamespace
 from sriov_xdp.pf.errors import Conflict, Invalid, Refused
-from sriov_xdp.pf.hands import leaving, live, veth
+from sriov_xdp.pf.hands import damaged, leaving, live, veth
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import SELF, Actor, Context, Steps, record_of
 from sriov_xdp.pf.hands.publish import publish_pfs, publish_ports, start_counters
 from sriov_xdp.pf.state.device_marks import group_of
 from sriov_xdp.pf.state.images import slot_of
-from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, VfAddress
+from sriov_xdp.pf.state.intent import MOST_GENERATION, AdapterSpec, Attachment, VfAddress
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
 from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.store.audit import Outcome
@@ -45,10 +45,13 @@ def attach(context: Context, spec: AdapterSpec, vf: VfAddress | None, actor: Act
     """Gives a VF (a free one when none is named) to a guest. Raises PfError, HostError, DataPathError, StoreError; then nothing
     changed."""
     switch, _group = context.inventory.group(spec.port_group)
-    vf = vf or context.inventory.free_vf(switch.pf)
+    lost = damaged.vfs(context)
+    vf = vf or context.inventory.free_vf(switch.pf, lost)
+    if vf in lost:
+        damaged.require_none(context, f"VF {vf}")
     _validate(context, spec, vf, switch.pf)
     with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
-        attachment = _plan_attachment(context, spec, vf, new_namespace)
+        attachment = yield from _plan_attachment(context, spec, vf, new_namespace)
         record = record_of(
             context, str(vf), spec.guest, actor, f"attach {spec.interface}", Outcome.GRANTED, after=_describe(attachment)
         )
@@ -122,23 +125,35 @@ def _new_namespace(name: str) -> Iterator[NewNamespace | None]:
         made.close()
 
 
-def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, new_namespace: NewNamespace | None) -> Attachment:
-    used = frozenset(slot_of(other) for other in context.inventory.vfs.values())
-    generation = int(context.database.meta("generation") or 0) + 1
+def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, new_namespace: NewNamespace | None) -> Steps[Attachment]:
+    used = frozenset(slot_of(other) for other in context.inventory.vfs.values()) | damaged.slots(context)
+    generation = _next_generation(context)
     netns_id = new_namespace.identity if new_namespace else namespaces.identity(spec.netns)
     if netns_id is None:
         raise HostError(f"namespace {spec.netns}: was removed meanwhile")
     others = [other.attachment for other in context.inventory.vfs.values() if other.attachment.netns_id == netns_id]
+
+    def choose(links: Links) -> tuple[str, int]:
+        return veth.choose_name(links, vf), veth.choose_ifindex(links, used, context.instance, generation)
+
+    representor, ifindex = yield from live.beside(context, choose)
     return Attachment(
         vf=vf,
         spec=spec,
         admin_mac=spec.mac or default_mac(spec),
         generation=generation,
-        representor=veth.choose_name(context.links, vf),
-        ifindex=veth.choose_ifindex(context.links, used, context.instance, generation),
+        representor=representor,
+        ifindex=ifindex,
         netns_is_ours=new_namespace is not None or any(other.netns_is_ours for other in others),
         netns_id=netns_id,
     )
+
+
+def _next_generation(context: Context) -> int:
+    """Where what was stored of the last one cannot be read, behind those that are in use."""
+    said = context.database.meta("generation") or ""
+    stored = int(said) if said.isdecimal() and int(said) < MOST_GENERATION else 0
+    return max([stored, *(vf.attachment.generation for vf in context.inventory.vfs.values())]) + 1
 
 
 def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace | None, undo: contextlib.ExitStack) -> Steps[None]:
@@ -224,16 +239,16 @@ def _end(context: Context, attachment: Attachment) -> Steps[None]:
 
 def unplugged(context: Context, attached: AttachedVf, why: str) -> Steps[None]:
     """What an event said, when the kernel says it too and the VF is still of that attachment."""
-    current = context.inventory.vfs.get(attached.address)
-    if current is not attached or is_plugged(context, attached):
+    is_there = yield from is_plugged(context, attached)
+    if context.inventory.vfs.get(attached.address) is not attached or is_there:
         return
     yield from detach(context, attached.address, SELF, f"unplugged: {why}")
 
 
-def is_plugged(context: Context, attached: AttachedVf) -> bool:
+def is_plugged(context: Context, attached: AttachedVf) -> Steps[bool]:
     """Whether the kernel has this attachment's device and its guest's namespace still has its name."""
     attachment = attached.attachment
-    link = context.links.find(attachment.ifindex)
+    link = yield from live.beside(context, lambda links: links.find(attachment.ifindex))
     return link is not None and link.kind == "veth" and namespaces.identity(attachment.spec.netns) == attachment.netns_id
 
 
@@ -247,7 +262,7 @@ def restore(context: Context, attachment: Attachment) -> Steps[AttachedVf]:
     spec, vf = attachment.spec, attachment.vf
     validate_namespace(spec.netns)
     with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
-        fresh = restored(attachment, _plan_attachment(context, spec, vf, new_namespace))
+        fresh = restored(attachment, (yield from _plan_attachment(context, spec, vf, new_namespace)))
         commit(context, Change(attachments={vf: fresh}), [], {"generation": str(fresh.generation)})
         attached = context.inventory.attached(vf)
         yield from _plug_in(context, attached, new_namespace, undo)

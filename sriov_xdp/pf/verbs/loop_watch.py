@@ -13,14 +13,16 @@ from sriov_xdp.datapath.probes import probe
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.probe import ProbeSocket
 from sriov_xdp.pf.errors import FAULTS
-from sriov_xdp.pf.hands.context import Context
+from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.publish import publish_ports
+from sriov_xdp.pf.hands.turns import finish
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.loops import GuestPort, Loops, Probe
 from sriov_xdp.vswitch.vlan import VlanMode
 
 _log = logging.getLogger("sriov_xdp.pf")
+_PROBES_A_STEP = 64
 
 
 def _open_socket() -> ProbeSocket | None:
@@ -41,10 +43,10 @@ class LoopWatch:
         self._loops = Loops(nonce=secrets.randbits(64))
         self._socket = _open_socket()
 
-    def look(self) -> None:
-        """For a timer, every loops.LOOK_SECONDS."""
+    def look(self) -> Steps[None] | None:
+        """For a timer, every loops.LOOK_SECONDS. Steps, where there are more probes to send than fit into a turn."""
         if self._socket is None:
-            return
+            return None
         vfs = {slot_of(vf): vf for vf in self._candidates()}
         ports = [self._port(vf) for vf in vfs.values()]
         returns = {slot: self._context.tables.probe_return(slot) for slot in self._loops.watched() if slot in vfs}
@@ -54,8 +56,11 @@ class LoopWatch:
             self._cut(vfs[cut.slot], vfs[cut.other])
         for slot in findings.healed:
             self._heal(vfs[slot])
-        for wanted in findings.probes:
-            self._send(self._socket, vfs[wanted.sender], wanted)
+        sending = self._send(self._socket, [(vfs[wanted.sender], wanted) for wanted in findings.probes])
+        if len(findings.probes) > _PROBES_A_STEP:
+            return sending
+        finish(sending)
+        return None
 
     def close(self) -> None:
         """Ends the socket."""
@@ -106,10 +111,14 @@ class LoopWatch:
         except FAULTS as error:  # of one port; others are to be cut as well
             _log.error("%s: its part in floods could not be changed: %s", vf.address, error)
 
-    def _send(self, socket: ProbeSocket, vf: AttachedVf, wanted: Probe) -> None:
-        is_tagged = self._context.inventory.vlan(vf).mode is VlanMode.TRUNK
-        frame = probe(wanted.sender, wanted.vlan, self._loops.nonce, is_tagged=is_tagged)
-        socket.send(vf.attachment.ifindex, frame)
+    def _send(self, socket: ProbeSocket, probes: list[tuple[AttachedVf, Probe]]) -> Steps[None]:
+        for number, (vf, wanted) in enumerate(probes, start=1):
+            if self._context.inventory.vfs.get(vf.address) is vf:
+                is_tagged = self._context.inventory.vlan(vf).mode is VlanMode.TRUNK
+                frame = probe(wanted.sender, wanted.vlan, self._loops.nonce, is_tagged=is_tagged)
+                socket.send(vf.attachment.ifindex, frame)
+            if number % _PROBES_A_STEP == 0:
+                yield None
 
 
 def _place_of(vf: AttachedVf) -> tuple[str, str]:

@@ -4,6 +4,7 @@ beside the maps.
 Verbs in steps, as in lifecycle. For the pf package and the admin API.
 """
 
+import contextlib
 import json
 from dataclasses import dataclass, field, replace
 
@@ -67,8 +68,7 @@ def leave_xdp_for(context: Context, switches: list[Switch]) -> Steps[None]:
     """Before a larger MTU is let in anywhere, ports that must not run XDP with it leave it."""
     for switch in switches:
         for vf in context.inventory.vfs_of_pf(switch.pf):
-            if vf.active is Datapath.XDP:
-                yield from live.leave_xdp_for(context, vf, switch.mtu_bytes)
+            yield from live.leave_xdp_for(context, vf, switch.mtu_bytes)
 
 
 def settle_ports(context: Context, vlans: dict[VfAddress, Vlan], mtus: dict[str, int | None]) -> Steps[None]:
@@ -76,10 +76,10 @@ def settle_ports(context: Context, vlans: dict[VfAddress, Vlan], mtus: dict[str,
     for address, vf in list(context.inventory.vfs.items()):
         if context.inventory.vfs.get(address) is not vf:
             continue
-        if vlans.get(address) != context.inventory.vlan(vf):
-            yield from live.show_vlan(context, vf)
-        if address.pf in mtus and mtus[address.pf] != context.inventory.mtu_bytes(address.pf):
-            yield from live.follow_mtu(context, vf)
+        has_other_mtu = address.pf in mtus and mtus[address.pf] != context.inventory.mtu_bytes(address.pf)
+        if has_other_mtu or vlans.get(address) != context.inventory.vlan(vf):
+            yield from live.follow_port(context, vf)
+            yield from live.set_active(context, vf)
 
 
 def set_switch(context: Context, name: str, change: SettingsChange, actor: Actor) -> Steps[Switch]:
@@ -146,17 +146,25 @@ def set_vf(context: Context, vf: VfAddress, asked: VfSettings, actor: Actor) -> 
 
 
 def change_adapter(context: Context, attached: AttachedVf, spec: AdapterSpec, actor: Actor, request: str) -> Steps[None]:
-    """One adapter in place. Raises NotFound, Refused, Conflict, StoreError; then it is as it was."""
+    """One adapter in place. Raises NotFound, Refused, Conflict, HostError, DataPathError, StoreError; then it is as it was."""
     former = attached.attachment
     changed = changed_attachment(context, attached, spec)
     commit(context, Change(attachments={attached.address: changed}), [adapter_record(context, former, changed, actor, request)])
+    yield from carry_out_change(context, attached, former, actor, request)
+
+
+def carry_out_change(context: Context, attached: AttachedVf, former: Attachment, actor: Actor, request: str) -> Steps[None]:
+    """The devices' part of a change of an adapter that was committed. Raises HostError, DataPathError; then all of it is as it was,
+    or Conflict, StoreError where that could not be had."""
+    changed = attached.attachment
     try:
         yield from live.change_live(context, attached, former)
     except FAULTS:
-        if spec.datapath is not former.spec.datapath and attached.attachment == changed:
-            back = replace(changed, spec=replace(changed.spec, datapath=former.spec.datapath))
-            undone = adapter_record(context, changed, back, actor, f"{request}: undone, the data path could not change")
-            commit(context, Change(attachments={attached.address: back}), [undone])
+        if attached.attachment == changed:
+            undone = adapter_record(context, changed, former, actor, f"{request}: undone, its device could not follow")
+            commit(context, Change(attachments={attached.address: former}), [undone])
+            with contextlib.suppress(*FAULTS):
+                yield from live.change_live(context, attached, changed)
         raise
 
 

@@ -1,0 +1,55 @@
+"""Which devices are uplinks of a daemon, by its programs on them alone: for what is done where none runs, and the state may be
+lost."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from sriov_xdp.datapath import libbpf
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.datapath.pins import LINKS
+from sriov_xdp.host import clsact
+from sriov_xdp.host.links import Link, Links
+from sriov_xdp.pf.process.places import Places
+from sriov_xdp.pf.state.device_marks import is_marked
+
+_LINK, _TC_PROGRAM = "uplink", "tc_uplink_"
+
+
+def find(places: Places, links: Links) -> dict[int, Link]:
+    """PF number → the device that its programs run on, by pins of links or by filters. Raises HostError."""
+    found = {}
+    for path in (places.bpffs / LINKS).glob(f"{_LINK}*_*"):
+        link = links.find(_ifindex_of(path))
+        if link:
+            found[int(path.name.partition("_")[0].removeprefix(_LINK))] = link
+    own = _pinned_programs(places)
+    for link in links.dump() if own else []:
+        if is_marked(link):
+            continue
+        for program in clsact.program_ids(link.ifindex).values():
+            if program in own:
+                found[own[program]] = link
+    return found
+
+
+def _ifindex_of(pin: Path) -> int:
+    """0 for a pin that holds nothing any more."""
+    with contextlib.suppress(DataPathError):
+        fd = libbpf.open_pin(pin)
+        try:
+            return libbpf.link_info(fd).ifindex
+        finally:
+            os.close(fd)
+    return 0
+
+
+def _pinned_programs(places: Places) -> dict[int, int]:
+    """Id of a tc program of an uplink → its PF's number."""
+    found = {}
+    for path in places.bpffs.glob(f"*/progs/{_TC_PROGRAM}*"):
+        with contextlib.suppress(DataPathError):
+            fd = libbpf.open_pin(path)
+            found[libbpf.program_id(fd)] = int(path.name.removeprefix(_TC_PROGRAM))
+            os.close(fd)
+    return found
