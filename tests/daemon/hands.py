@@ -21,7 +21,7 @@ from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import Pins, remove_tree
 from sriov_xdp.datapath.tables import Tables
-from sriov_xdp.host import bpffs, features, namespaces
+from sriov_xdp.host import bpffs, clsact, features, namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
 from sriov_xdp.host.namespaces import NewNamespace
@@ -51,6 +51,8 @@ EFFECTS: list[tuple[Any, str, type[Exception] | None]] = [
     (Links, "silence", HostError),
     (Links, "restore_ipv6", HostError),
     (features, "write", HostError),
+    (clsact, "attach", HostError),
+    (clsact, "detach", None),
     (Mailboxes, "open", HostError),
     (Pins, "attach", DataPathError),
     (Pins, "detach", None),

@@ -1,6 +1,7 @@
 """A state that is gone, empty, another's, old or damaged: the start is refused with a remedy, traffic goes on, and recover makes
 it what it was."""
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mailbox_wire import ADD_ETH, OK, RawMailbox
+from mailbox_wire import ADD_ETH, DEL_ETH, EXTRA, OK, RawMailbox
 
 from sriov_xdp.lab import traffic as frames
-from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 ADMIN, GRANTED = "02:00:00:00:04:02", "02:00:00:00:04:72"
 ACCEPTS = {"security": {"mac_changes": "accept"}}
@@ -302,3 +303,94 @@ def _assert_one_is_unmanaged(scene: Scene) -> None:
     assert (1, True) == (doctor.returncode, "pf0vf1" in doctor.stdout)
     assert scene.one.can_ping("10.77.0.2")
     assert "nack" == scene.daemon.ask("port", "set", "pf0vf0", "--deny-reply", "nack")["policy"]["deny_reply"]["value"]
+
+
+@contextlib.contextmanager
+def damaged(scene: Scene, statement: str, *arguments: str) -> Iterator[None]:
+    """The state with a change, under the daemon; as it was afterwards."""
+    scene.daemon.stop()
+    scene.keep_copy()
+    with sqlite3.connect(scene.state) as database:
+        database.execute(statement, arguments)
+    database.close()
+    scene.daemon.start()
+    try:
+        yield
+    finally:
+        for vf in scene.daemon.ask("vf", "list"):
+            if vf["guest"] == "late":
+                scene.daemon.ask("vf", "detach", vf["address"])
+        scene.daemon.stop()
+        for path in scene.daemon.state_dir.glob("state.db*"):
+            path.unlink()
+        _put_an_older_copy(scene)
+        for mark in scene.daemon.bpffs.glob("revision-*"):
+            mark.rename(mark.with_name("revision-0"))
+        scene.daemon.start()
+
+
+@pytest.mark.parametrize("row", ["pf0vf1", "pf0"])
+def test_what_a_damaged_row_is_about_is_given_to_nobody_else(scene: Scene, row: str) -> None:
+    """Neither its VF nor its slot, nor the pins of its programs; and who would speak of the whole host is refused."""
+    pins = {path.name for path in (scene.daemon.bpffs / "links").glob("pf0vf1_*")}
+    place = scene.lab.namespace(f"late{row}")
+    with damaged(scene, "UPDATE intent SET body = '{' WHERE name = ?", row):
+        done = scene.daemon.command("vf", "attach", "--guest", "late", "--netns", place.name, "--port-group", "plain")
+        assert (3 if row == "pf0" else 0) == done.returncode, done.stderr
+        if row == "pf0vf1":
+            named = scene.daemon.command("vf", "attach", "pf0vf1", "--guest", "late", "--ifname", "e1", "--port-group", "plain")
+            assert (5, True) == (named.returncode, "cannot be read" in named.stderr)
+        assert pins == {path.name for path in (scene.daemon.bpffs / "links").glob("pf0vf1_*")}
+        for command in (["export"], ["apply", "-f", str(scene.export)], ["diff", "-f", str(scene.export)]):
+            refused = scene.daemon.command(*command)
+            assert (5, True) == (refused.returncode, "`sriov-xdp recover`" in refused.stderr), refused.stderr
+        assert scene.one.can_ping("10.77.0.2")
+
+
+@pytest.mark.parametrize("value", ["x", "", "-7", "99999999999999999999"])
+def test_a_generation_that_is_damaged_is_counted_on_from_those_in_use(scene: Scene, value: str) -> None:
+    most = max(vf["generation"] for vf in scene.vfs)
+    place = scene.lab.namespace(f"late{len(value)}")
+    with damaged(scene, "UPDATE meta SET value = ? WHERE key = 'generation'", value):
+        scene.daemon.ask("vf", "attach", "--guest", "late", "--netns", place.name, "--port-group", "plain")
+        assert [most + 1] == [vf["generation"] for vf in scene.daemon.ask("vf", "list") if vf["guest"] == "late"]
+
+
+def test_a_revision_that_cannot_be_read_keeps_no_daemon_from_its_start(scene: Scene) -> None:
+    scene.daemon.stop()
+    (mark,) = scene.daemon.bpffs.glob("revision-*")
+    mark.rename(mark.with_name("revision-x"))
+    scene.daemon.start()
+    assert scene.vfs == scene.vf_list()
+
+
+def test_recovered_with_the_further_addresses_that_a_guest_was_granted(scene: Scene) -> None:
+    further = "02:00:00:00:04:99"
+    with RawMailbox(scene.two, "pf0vf1") as mailbox:
+        assert OK == mailbox.addresses(ADD_ETH, further, kind=EXTRA)
+    before = scene.daemon.ask("vf", "show", "pf0vf1")["filters"]
+    assert further in before
+    scene.daemon.kill()
+    _delete(scene)
+    assert 0 == scene.recover("-f", str(scene.export)).returncode
+    scene.daemon.start()
+    assert before == scene.daemon.ask("vf", "show", "pf0vf1")["filters"]
+    with RawMailbox(scene.two, "pf0vf1") as mailbox:
+        assert OK == mailbox.addresses(DEL_ETH, further, kind=EXTRA)
+
+
+def test_recovered_without_a_file_a_pf_without_guests_keeps_its_uplink(scene: Scene) -> None:
+    lonely = scene.lab.device("up1")
+    run("ip", "link", "add", lonely, "type", "veth", "peer", "name", scene.lab.device("wire1"))
+    document = yaml.safe_load(scene.export.read_text())
+    document["pfs"].append({"name": "lone", "uplink": lonely, "num_vfs": 2})
+    given = scene.lab.folder / "lonely.yaml"
+    given.write_text(yaml.safe_dump(document))
+    assert 0 == scene.daemon.command("apply", "-f", str(given)).returncode
+    scene.daemon.kill()
+    _delete(scene)
+    assert 0 == scene.recover().returncode
+    scene.daemon.start()
+    assert [lonely] == [pf["uplink"] for pf in scene.daemon.ask("pf", "list") if pf["name"] != "pf0"]
+    assert 0 == scene.daemon.command("apply", "-f", str(scene.export), "--yes").returncode
+    assert 0 == json.loads(run("ip", "-j", "-d", "link", "show", lonely))[0]["promiscuity"]

@@ -13,7 +13,8 @@ from sriov_xdp.api.client import CommandFailed, call
 from sriov_xdp.host.namespaces import NAMED
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run
 
-LAN = [{"name": "lan"}]
+LAN = [{"name": "lan"}, {"name": "tagged", "vlan": {"access": 77}}]
+NEW_MAC = "02:00:00:00:05:05"
 _DIES = """import importlib, os, signal, sys
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -54,6 +55,13 @@ DONE = [
     ("before", f"{HOOKS}settle"),
     ("before", "sriov_xdp.host.clsact:detach"),
     ("after", f"{HOOKS}settle"),
+]
+CHANGING = [
+    ("after", "sriov_xdp.pf.verbs.operate:commit"),
+    ("before", f"{VETH}show"),
+    ("after", f"{VETH}show"),
+    ("before", "sriov_xdp.pf.hands.live:apply_link_state"),
+    ("after", f"{HOOKS}detach_xdp"),
 ]
 DETACHING = [
     ("after", f"{LIFECYCLE}commit"),
@@ -128,6 +136,29 @@ def test_attaching(scene: Scene, moment: str, place: str) -> None:
         assert 0 == scene.daemon.command("doctor").returncode
         scene.call("vf-detach")
     assert scene.empty == scene.leavings()
+
+
+@pytest.mark.parametrize(("moment", "place"), CHANGING)
+def test_changing(scene: Scene, moment: str, place: str) -> None:
+    """What was committed holds at the next start, in the guest too."""
+    scene.restart()
+    scene.attach()
+    try:
+        scene.restart(moment, place)
+        with contextlib.suppress(CommandFailed):
+            scene.call("vf-set", port_group="tagged", mac=NEW_MAC, datapath="tcx", link_state="disable")
+        scene.daemon.process.wait(10)
+        scene.restart()
+        shown = scene.daemon.ask("vf", "show", "pf0vf0")
+        assert ("tagged", NEW_MAC, "disable") == (shown["port_group"], shown["effective_mac"], shown["link_state"])
+        (link,) = json.loads(scene.guest.ip("-j", "link", "show", "eth0"))
+        assert (NEW_MAC, True) == (link["address"], "NO-CARRIER" in link["flags"])
+        assert "sriov-xdp pf0vf0 vlan access 77" == link["ifalias"]
+        assert {"tcx"} == {shown["datapath"]["mode"], shown["datapath"]["active"]}
+        if place != f"{HOOKS}detach_xdp":  # between the two nothing says what the offloads were
+            assert "tx-checksumming: on" in scene.guest.run("ethtool", "-k", "eth0")
+    finally:
+        scene.call("vf-detach")
 
 
 @pytest.mark.parametrize(("moment", "place"), DETACHING)

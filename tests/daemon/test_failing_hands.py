@@ -15,6 +15,7 @@ from sriov_xdp.host.namespaces import NAMED
 from sriov_xdp.mailbox.messages import AddAddressList, AddressType, EtherAddress
 from sriov_xdp.mailbox.messages import Reset as ResetRequest
 from sriov_xdp.pf.errors import FAULTS
+from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.context import SELF
 from sriov_xdp.pf.state.intent import HostIntent, VfAddress
 from sriov_xdp.pf.verbs import apply, lifecycle, operate
@@ -105,6 +106,13 @@ def granting_and_resetting(place: Host) -> None:
     controller.configure(context.inventory.attached(VF), ResetRequest(), SELF)
 
 
+def settling(place: Host) -> None:
+    context = context_of(place)
+    for vf in list(context.inventory.vfs.values()):
+        vf.is_settled = False
+        place.do(live.settle(context, vf))
+
+
 def resetting(place: Host) -> None:
     operate.reset_vf(context_of(place), VF, SELF)
 
@@ -122,6 +130,7 @@ VERBS = {
     "apply": Verb(before=intent(guests=BOTH), do=applying(intent(guests=CHANGED)), after=intent(guests=CHANGED), is_plan=True),
     "grant and reset by the guest": Verb(before=intent(guests=ONE), do=granting_and_resetting),
     "reset by the operator": Verb(before=intent(guests=ONE), do=resetting),
+    "settle": Verb(before=intent(guests=BOTH), do=settling),
     "take an uplink": Verb(before=intent(uplink=False, guests=ONE), do=applying(intent(guests=ONE)), after=intent(guests=ONE)),
     "give an uplink back": Verb(before=intent(guests=ONE), do=applying(intent(uplink=False, guests=ONE))),
     "all goes": Verb(before=intent(guests=ONE), do=applying(EMPTY), after=EMPTY, is_plan=True),

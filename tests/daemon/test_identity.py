@@ -102,6 +102,22 @@ def test_guest_that_renames_its_interface_and_gives_it_another_alias(scene: Scen
         scene.two.ip("link", "set", "eth0", "up")
 
 
+@pytest.mark.parametrize(("name", "shown"), [("a;id>&2", "'a;id>&2'"), ("x\x1b[7mx", "'interface ")])
+def test_what_a_guest_calls_its_interface_is_no_command(scene: Scene, name: str, shown: str) -> None:
+    """Remedies are there to be pasted into a root's shell, and what is printed goes to its terminal."""
+    scene.two.ip("link", "set", "eth0", "down")
+    scene.two.ip("link", "set", "eth0", "name", name)
+    try:
+        doctor = scene.daemon.command("doctor").stdout
+        checks = json.loads(scene.daemon.command("doctor", "-j").stdout)
+        problems = [check["remedy"] for check in checks if not check["is_ok"]]
+        assert "\x1b" not in doctor
+        assert [True] == [f"ip link set {shown}" in problem for problem in problems]
+    finally:
+        scene.two.ip("link", "set", name, "name", "eth0")
+        scene.two.ip("link", "set", "eth0", "up")
+
+
 def test_interface_that_the_guest_moved_inward_cannot_run_xdp(scene: Scene) -> None:
     """Its offloads cannot be set there; on tc it works on."""
     inner = scene.lab.namespace("inner")

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,31 @@ def _interface(scene: Scene, guest: Namespace) -> tuple[str, Callable[[], None]]
     return "interface theirs, theirs2 is in it", lambda: None
 
 
-@pytest.mark.parametrize("use", [_process, _interface])
+_THREAD = """import ctypes, os, threading
+def move():
+    ctypes.CDLL(None).setns(os.open(f"/run/netns/{NAME}", os.O_RDONLY), 0x40000000)
+    print("there", flush=True)
+    threading.Event().wait()
+threading.Thread(target=move, daemon=True).start()
+threading.Event().wait()
+"""
+
+
+def _thread(_scene: Scene, guest: Namespace) -> tuple[str, Callable[[], None]]:
+    """One of several of a process that lives elsewhere, as with container runtimes and VPNs."""
+    code = f"NAME = {guest.name!r}\n{_THREAD}"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert "there" == process.stdout.readline().strip()
+
+    def end() -> None:
+        process.kill()
+        process.communicate()
+
+    return f"process {process.pid} lives in it", end
+
+
+@pytest.mark.parametrize("use", [_process, _thread, _interface])
 def test_namespace_in_use_stays_at_detach(scene: Scene, use: Callable[[Scene, Namespace], tuple[str, Callable[[], None]]]) -> None:
     guest = scene.lab.adopt(scene.lab.name("used"))
     vf = scene.daemon.ask("vf", "attach", "--guest", guest.name, "--port-group", "x")["address"]
@@ -358,3 +383,74 @@ def test_a_file_that_cannot_be_had_leaves_the_host_served(scene: Scene) -> None:
     scene.daemon.stop()
     scene.daemon.start()
     assert 0 == scene.daemon.command("doctor").returncode
+
+
+def test_a_file_of_the_start_that_is_put_back_counts(scene: Scene) -> None:
+    """It was applied by command with another text meanwhile."""
+    original = scene.daemon.config_file.read_text()
+    before = scene.daemon.ask("vf", "list")[0]["link_state"]
+    scene.daemon.config_file.write_text(yaml.safe_dump(scene.changed(link_state="disable")))
+    assert 0 == scene.daemon.command("apply", "-f", str(scene.daemon.config_file)).returncode
+    scene.daemon.config_file.write_text(original)
+    scene.daemon.stop()
+    scene.daemon.start()
+    assert before == scene.daemon.ask("vf", "list")[0]["link_state"]
+    assert 0 == scene.daemon.command("diff", "-f", str(scene.daemon.config_file)).returncode
+
+
+@contextlib.contextmanager
+def moved_inward(scene: Scene, name: str) -> Iterator[None]:
+    """The guest hides its interface in a namespace of its own."""
+    guest, inner = scene.guests[name], scene.lab.namespace("inner")
+    guest.ip("link", "set", "eth0", "netns", inner.name)
+    try:
+        yield
+    finally:
+        inner.ip("link", "set", "eth0", "netns", guest.name)
+        guest.address(ord(name) - ord("a") + 1)
+        scene.lab.remove(inner)
+
+
+def test_an_adapter_that_cannot_follow_a_file_is_as_it_was_and_keeps_no_other_from_it(scene: Scene) -> None:
+    document = scene.changed("a", datapath="xdp", link_state="disable")
+    scene.adapters(document)["b"]["mac"] = "02:00:00:00:03:33"
+    with moved_inward(scene, "a"):
+        for _time in range(2):
+            done = scene.apply(document)
+            assert 1 == done.returncode, "the same file goes on from here"
+            assert f"adapter {scene.guests['a'].name}/eth0 (pf0vf0): guest end of pf0vf0" in done.stderr
+            assert "it is as it was before" in done.stderr
+        hidden = scene.daemon.vf_of(scene.guests["a"].name)
+        assert ("auto", "auto", "up") == (hidden["datapath"]["mode"], hidden["link_state"], hidden["link"])
+        assert "02:00:00:00:03:33" == scene.guests["b"].mac()
+    scene.assert_applied(document)
+    scene.assert_applied(scene.config)
+
+
+def test_a_command_that_cannot_be_had_changes_nothing(scene: Scene) -> None:
+    address = scene.daemon.vf_of(scene.guests["a"].name)["address"]
+    before = scene.daemon.ask("export")
+    with moved_inward(scene, "a"):
+        done = scene.daemon.command("vf", "set", address, "--datapath", "xdp", "--port-group", "y", "--link-state", "disable")
+        assert 1 == done.returncode
+        assert before == scene.daemon.ask("export")
+
+
+def test_a_guest_that_hides_its_interface_keeps_its_operator_from_nothing(scene: Scene) -> None:
+    """VLAN and address are the port's; what the interface shows of them follows when it is back."""
+    guest = scene.guests["a"]
+    address = scene.daemon.vf_of(guest.name)["address"]
+    with moved_inward(scene, "a"):
+        scene.daemon.ask("vf", "set", address, "--port-group", "y", "--mac", "02:00:00:00:03:55")
+        doctor = scene.daemon.command("doctor").stdout
+        assert "guest end of" in doctor
+    wait_until(lambda: guest.mac() == "02:00:00:00:03:55", "the interface has its address")
+    assert "access 200" == guest.vf("status")["vlan"]
+    scene.assert_applied(scene.config)
+
+
+@pytest.mark.parametrize("spelled", ["/run/netns/{}", "/var/run/netns/{}"])
+def test_a_namespace_spelled_otherwise_is_the_same(scene: Scene, spelled: str) -> None:
+    document = copy.deepcopy(scene.config)
+    document["guests"][1]["netns"] = spelled.format(scene.guests["b"].name)
+    assert 0 == scene.daemon.command("diff", "-f", scene.file(document)).returncode

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from mailbox_wire import ADD_ETH, ADMIN_QUEUE, GET_STATS, OK, PARAM, RawMailbox
+from mailbox_wire import ADD_ETH, ADMIN_QUEUE, EXTRA, GET_STATS, OK, PARAM, RawMailbox
 
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
@@ -40,6 +40,10 @@ class Scene:
 
     def state_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.daemon.state_dir.iterdir())
+
+    def written_at(self) -> int:
+        """When the state was written last."""
+        return (self.daemon.state_dir / "state.db-wal").stat().st_mtime_ns
 
     def fill(self) -> None:
         with (self.disk / "filler").open("wb", buffering=0) as filler:
@@ -102,6 +106,15 @@ def test_a_guest_that_is_refused_without_end_does_not_fill_the_disk(scene: Scene
         'sriovxdp_mailbox_requests_total{opcode="add_eth_addr",outcome="invalid",pf="pf0",vf="pf0vf0"} 3000.0'
         in scene.daemon.metrics()
     )
+
+
+def test_what_a_guest_has_already_is_granted_without_a_word(scene: Scene) -> None:
+    """Neither record nor transaction: each was a page of the disk once, as often as the guest liked."""
+    with RawMailbox(scene.one, "pf0vf0") as one:
+        assert OK == one.addresses(ADD_ETH, "01:00:5e:00:00:07", kind=EXTRA)
+        before, written_at = scene.daemon.ask("audit", "list", "--vf", "pf0vf0"), scene.written_at()
+        assert {OK} == {one.addresses(ADD_ETH, "01:00:5e:00:00:07", kind=EXTRA) for _time in range(200)}
+    assert (before, written_at) == (scene.daemon.ask("audit", "list", "--vf", "pf0vf0"), scene.written_at())
 
 
 def _with_sum(scene: Scene, vf: str) -> list[dict] | None:

@@ -1,6 +1,8 @@
 """What goes with a teardown, what stays, and that it needs no state."""
 
 import json
+import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,3 +150,27 @@ def test_namespace_with_somebody_in_it_stays_and_is_named(scene: Scene) -> None:
     assert f"namespace {scene.made.name}, which was made for guest {scene.made.name}, as process {life.pid} lives in it" in said
     assert (NAMED / scene.made.name).exists()
     scene.assert_all_is_gone()
+
+
+@pytest.mark.parametrize("lost", ["state", "row"])
+def test_an_uplink_that_only_a_filter_knows_is_given_back(scene: Scene, lost: str) -> None:
+    """No link is pinned for it: a driver without XDP, and a kernel without tcx links."""
+    with Lab("tf") as lab:
+        lower, upper = lab.device("lo"), lab.device("up")
+        run("ip", "link", "add", lower, "type", "veth", "peer", "name", lab.device("pe"))
+        run("ip", "link", "add", upper, "link", lower, "type", "macvlan", "mode", "passthru")
+        for device in (lower, upper):
+            run("ip", "link", "set", device, "up")
+        daemon = lab.daemon(host_config(upper, [], LAN), "--tc", "clsact")
+        daemon.kill()
+        if lost == "state":
+            shutil.rmtree(daemon.state_dir)
+        else:
+            with sqlite3.connect(daemon.state_dir / "state.db") as database:
+                database.execute("UPDATE intent SET body = '{' WHERE kind = 'pf'")
+            database.close()
+        places = ["--state-dir", str(daemon.state_dir), "--run-dir", str(daemon.run_dir), "--bpffs", str(daemon.bpffs)]
+        assert f"uplink {upper}" in run(*daemon.program, "teardown", *places)
+        link = json.loads(run("ip", "-j", "-d", "link", "show", upper))[0]
+        sysctl = Path(f"/proc/sys/net/ipv6/conf/{upper}/disable_ipv6").read_text().strip()
+        assert (0, "0", "") == (link["promiscuity"], sysctl, run("tc", "filter", "show", "dev", upper, "ingress", check=False))

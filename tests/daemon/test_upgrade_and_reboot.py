@@ -10,6 +10,7 @@ import pytest
 from mailbox_wire import ADD_ETH, OK, RawMailbox
 
 from sriov_xdp.datapath.pins import remove_tree
+from sriov_xdp.host.namespaces import NAMED
 from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run, wait_until
 from sriov_xdp.lab.traffic import Stream
 
@@ -177,3 +178,23 @@ def test_export_of_a_rebooted_host_is_what_it_was(scene: Scene) -> None:
     _reboot(scene, vfs)
     scene.daemon.start()
     assert exported == json.dumps(scene.daemon.ask("export"), sort_keys=True)
+
+
+def test_what_is_set_of_a_guest_that_is_not_back_yet_holds_when_it_is(scene: Scene) -> None:
+    """Its namespace, named by a path, comes later than the daemon after a boot."""
+    late = scene.lab.namespace("late")
+    place = scene.lab.folder / "late"
+    place.symlink_to(NAMED / late.name)
+    scene.daemon.ask("vf", "attach", "pf0vf5", "--guest", "late", "--netns", str(place), "--port-group", "lan")
+    vfs = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}
+    scene.daemon.kill()
+    place.unlink()
+    _reboot(scene, vfs)
+    scene.daemon.start()
+    assert "attached" == scene.daemon.ask("vf", "show", "pf0vf5")["state"]
+    scene.daemon.ask("vf", "set", "pf0vf5", "--mac", "02:00:00:00:05:55", "--link-state", "disable")
+    place.symlink_to(NAMED / late.name)
+    wait_until(lambda: "eth0" in late.ip("link"), "the guest is back")
+    assert "02:00:00:00:05:55" == late.mac()
+    (link,) = json.loads(late.ip("-j", "link", "show", "eth0"))
+    assert "NO-CARRIER" in link["flags"]

@@ -102,6 +102,18 @@ def test_by_another_uplink_of_the_same_pf(scene: Scene) -> None:
     assert found == [as_it_is(first), as_it_is(second)]
 
 
+def test_by_a_pf_that_gives_way_to_another(scene: Scene) -> None:
+    device = scene.device("promiscuous")
+    found = as_it_is(device)
+    assert 0 == scene.apply(scene.with_uplink(device))
+    other = scene.with_uplink(device)
+    other["pfs"][0]["name"] = other["switches"][0]["pf"] = "pf7"
+    assert 0 == scene.apply(other)
+    assert device == scene.daemon.ask("pf", "show", "pf7")["uplink"]
+    assert 0 == scene.apply(scene.config)
+    assert found == as_it_is(device)
+
+
 @pytest.mark.parametrize("before", ["all at once", "promiscuous"])
 def test_by_teardown(scene: Scene, before: str) -> None:
     device = scene.device(before)

@@ -6,7 +6,9 @@ by XDP is tested in virtual machines only.
 """
 
 import itertools
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -22,6 +24,7 @@ SMALL_BYTES = 1500
 
 class Scene:
     def __init__(self, lab: Lab) -> None:
+        self.lab = lab
         wire, self.uplink = lab.wire(9000)
         self.ends: dict[str, Namespace] = {"wire": wire, **{name: lab.namespace(name) for name in MODES}}
         guests = [{"guest": self.ends[name].name, "port_group": "lan", "datapath": mode} for name, mode in MODES.items()]
@@ -128,3 +131,72 @@ def test_the_representors_mtu_is_put_back_when_somebody_raises_it(scene: Scene) 
     device = scene.daemon.vf_of(scene.ends["tcx1"].name)["representor"]
     run("ip", "link", "set", device, "mtu", "3000")
     wait_until(lambda: scene.representor_mtu_bytes("tcx1") == SMALL_BYTES, "the representor's MTU is back")
+
+
+def runs_xdp(device: str) -> bool:
+    return "xdp" in json.loads(run("ip", "-j", "-d", "link", "show", device))[0]
+
+
+@pytest.mark.parametrize("how", ["by hand", "by the file"])
+def test_an_mtu_that_is_raised_while_the_daemon_is_away_finds_no_xdp(scene: Scene, how: str) -> None:
+    run("ip", "link", "set", scene.uplink, "mtu", "9000")
+    assert (0, "") == scene.apply(SMALL_BYTES, datapath="xdp")
+    device = scene.daemon.vf_of(scene.ends["auto1"].name)["representor"]
+    assert runs_xdp(device)
+    scene.daemon.kill()
+    if how == "by hand":
+        run("ip", "link", "set", device, "mtu", "9000")
+    else:
+        scene.config["switches"][0]["mtu"] = 9000
+        scene.config["guests"][0]["adapters"][0]["datapath"] = "auto"
+        scene.daemon.config_file.write_text(yaml.safe_dump(scene.config))
+    scene.daemon.start()
+    expected = (SMALL_BYTES, True) if how == "by hand" else (9000, False)
+    assert expected == (scene.representor_mtu_bytes("auto1"), runs_xdp(device))
+    assert (0, "") == scene.apply(SMALL_BYTES, datapath="auto")
+
+
+def test_a_guest_that_hides_its_interface_gets_no_long_frames_into_xdp(scene: Scene) -> None:
+    """Its port was not in service yet, as the guest end could not be reached, but had its program."""
+    guest, inner = scene.ends["auto1"], scene.lab.namespace("inner")
+    run("ip", "link", "set", scene.uplink, "mtu", "9000")
+    assert (0, "") == scene.apply(SMALL_BYTES, datapath="xdp")
+    device = scene.daemon.vf_of(guest.name)["representor"]
+    guest.ip("link", "set", "eth0", "netns", inner.name)
+    try:
+        scene.daemon.stop()
+        scene.daemon.start()
+        seen = run_beside(
+            lambda: scene.apply(9000, datapath="auto"), lambda: (scene.representor_mtu_bytes("auto1"), runs_xdp(device))
+        )
+        assert [] == [one for one in seen if one == (9000, True)]
+        assert (9000, False) == (scene.representor_mtu_bytes("auto1"), runs_xdp(device))
+    finally:
+        inner.ip("link", "set", "eth0", "netns", guest.name)
+        guest.address(HOSTS["auto1"])
+        assert (0, "") == scene.apply(SMALL_BYTES)
+
+
+def run_beside(work: Callable[[], object], look: Callable[[], tuple[int, bool]]) -> list[tuple[int, bool]]:
+    """What is seen all the while."""
+    with ThreadPoolExecutor() as pool:
+        done, seen = pool.submit(work), []
+        while not done.done():
+            seen.append(look())
+        done.result()
+    return seen
+
+
+def test_the_hosts_ipv6_stays_off_where_an_mtu_crosses_1280(scene: Scene) -> None:
+    """Below it the kernel forgets how IPv6 was on a device, and begins anew above."""
+    device = scene.daemon.vf_of(scene.ends["tcx1"].name)["representor"]
+    for mtu_bytes in (1000, SMALL_BYTES):
+        assert (0, "") == scene.apply(mtu_bytes)
+    for mtu_bytes in (1200, SMALL_BYTES):
+        run("ip", "link", "set", scene.uplink, "mtu", str(mtu_bytes))
+    for silent in (device, scene.uplink):
+        wait_until(
+            lambda silent=silent: run("sysctl", "-n", f"net.ipv6.conf.{silent}.disable_ipv6").strip() == "1", f"{silent} is silent"
+        )
+        assert "" == run("ip", "-6", "addr", "show", "dev", silent)
+    run("ip", "link", "set", scene.uplink, "mtu", "9000")

@@ -24,3 +24,8 @@ from sriov_xdp.cli.output import cell
 )
 def test_a_cell_says_what_is_there(value: Any, text: str) -> None:
     assert text == cell(value)
+
+
+@pytest.mark.parametrize(("text", "shown"), [("plain é", "plain é"), ("a\x1b[7mb", "a\\x1b[7mb"), ("\r\u202e", "\\r\\u202e")])
+def test_what_a_terminal_would_act_on_is_shown_as_text(text: str, shown: str) -> None:
+    assert shown == cell(text)

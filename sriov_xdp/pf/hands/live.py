@@ -65,8 +65,8 @@ def put_in_service(context: Context, attached: AttachedVf) -> Steps[None]:
         hooks.hold(name, VF_TC, attachment.ifindex)
         changed = _enter_xdp(context, links, attachment, before) if active is Datapath.XDP else before
         if active is not Datapath.XDP and hooks.has_xdp(name):
+            hooks.detach_xdp(name)  # first, as it does not see what a checksum that is left to hardware misses
             veth.leave_xdp(links, attachment, before)
-            hooks.detach_xdp(name)  # last, as its pin tells the next start that the offloads are to be put back
             changed = {}
         veth.open_port(links, attachment, is_up=attachment.spec.link_state is not LinkState.DISABLE)
         return changed

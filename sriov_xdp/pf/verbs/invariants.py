@@ -42,10 +42,12 @@ def _look(context: Context) -> Steps[list[Breach]]:
     found += _of_maps(context)
     links = yield from live.beside(context, lambda links: links.dump())
     ours = {link.ifindex: link for link in links if is_of(context.instance, link)}
-    for number, vf in enumerate(_with_device(context)):
-        found += _of_device(context, vf, ours.pop(vf.attachment.ifindex, None))
-        if number % _VFS_A_STEP == 0:
-            yield None
+    vfs = list(_with_device(context))
+    for start in range(0, len(vfs), _VFS_A_STEP):
+        batch = vfs[start : start + _VFS_A_STEP]
+        lacking = yield from live.beside(context, lambda _links, batch=batch: [adoption.missing_hooks(context, vf) for vf in batch])  # type: ignore[misc]
+        for vf, missing in zip(batch, lacking, strict=True):
+            found += _of_device(vf, ours.pop(vf.attachment.ifindex, None), missing)
     return [*found, *_of_nobody(context, ours)]
 
 
@@ -95,11 +97,10 @@ def _of_maps(context: Context) -> Iterator[Breach]:
             yield f"floods of domain {domain:#x}", f"go to devices {sorted(devices)}, expected {sorted(wanted_devices)}"
 
 
-def _of_device(context: Context, vf: AttachedVf, link: Link | None) -> Iterator[Breach]:
+def _of_device(vf: AttachedVf, link: Link | None, missing: list[str]) -> Iterator[Breach]:
     if link is None:
         yield str(vf.address), f"its representor {vf.attachment.representor} is not there"
         return
-    missing = adoption.missing_hooks(context, vf)
     is_wanted_up = vf.attachment.spec.link_state is not LinkState.DISABLE
     if link.is_up and missing:
         yield str(vf.address), f"its representor is up without {' and '.join(missing)}"
