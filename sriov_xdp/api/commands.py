@@ -5,7 +5,7 @@ is asked for is a generator of steps, as guests wait for each of them.
 """
 
 from collections.abc import Callable, Generator
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -17,9 +17,10 @@ from sriov_xdp.api.documents import (
     MacSetting,
     NetnsName,
     ObjectName,
-    StormRate,
     VlanOrInherit,
     VlanSetting,
+    of_settings,
+    said_in,
 )
 from sriov_xdp.api.reading import Configuration, Wanted
 from sriov_xdp.api.sentences import Form
@@ -30,7 +31,7 @@ from sriov_xdp.pf.state.plan import Step, describe
 from sriov_xdp.pf.verbs import applied_files, lifecycle, operate
 from sriov_xdp.pf.verbs import apply as applying
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import DenyReply, PolicySettings, Security
+from sriov_xdp.vswitch.policy import PolicySettings, Setting
 from sriov_xdp.vswitch.vlan import Vlan
 
 MOST_AUDIT_RECORDS = 10_000
@@ -96,23 +97,28 @@ class SetVf(_Request):
     datapath: Datapath | None = None
 
 
-class SettingsDocument(_Request):
-    """Settings of one level, as configuration files name them; `inherit` takes one back."""
-
-    security: dict[Literal["promiscuous", "mac_changes", "forged_transmits"], Security | Literal["inherit"] | None] = {}
-    deny_reply: DenyReply | Literal["inherit"] | None = None
-    guards: dict[Literal["storm"], dict[Literal["broadcast_pps", "multicast_pps"], StormRate | Literal["inherit"] | None]] = {}
-
+class _SettingsBase(_Request):
     def change(self, vlan: Vlan | Literal["inherit"] | None = None) -> operate.SettingsChange:
         """As the PF sees it."""
-        named: dict[str, Any] = {"deny_reply": self.deny_reply}
-        named |= {str(name): value for name, value in self.security.items()}
-        named |= {f"storm_{name}": value for name, value in self.guards.get("storm", {}).items()}
-        values: dict[str, Any] = {name: value for name, value in named.items() if value not in (None, "inherit")}
-        inherited = {name for name, value in {**named, "vlan": vlan}.items() if value == "inherit"}
+        said = said_in(self)
+        inherited = {name for name, value in {**said, "vlan": vlan}.items() if value == INHERIT}
+        values = {name: value for name, value in said.items() if value != INHERIT}
         return operate.SettingsChange(
             policy=PolicySettings(**values), vlan=vlan if isinstance(vlan, Vlan) else None, inherited=frozenset(inherited)
         )
+
+
+def _as_commanded(setting: Setting) -> Any:
+    return (setting.type if setting.choices else Annotated[int, Field(strict=True, ge=0, le=setting.most)]) | Literal["inherit"]
+
+
+if TYPE_CHECKING:
+
+    class SettingsDocument(_SettingsBase):
+        """Settings of one level, as configuration files name them; `inherit` takes one back."""
+
+else:
+    SettingsDocument = of_settings("settings", _SettingsBase, _as_commanded)
 
 
 class SetSwitch(_Request):

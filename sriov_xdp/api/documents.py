@@ -4,9 +4,9 @@ when something does not fit is in sentences.py. Pure. For config.py and the admi
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model
 
 from sriov_xdp.api.sentences import Form
 from sriov_xdp.pf.state import validation
@@ -21,16 +21,7 @@ from sriov_xdp.pf.state.intent import (
     vlan_range,
 )
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import (
-    MAX_STORM_PPS,
-    DenyReply,
-    Override,
-    PolicySettings,
-    PortGroup,
-    PortOverrides,
-    Security,
-    Switch,
-)
+from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Setting, Switch
 from sriov_xdp.vswitch.vlan import FIRST_VLAN, LAST_VLAN, Vlan
 
 _NAME_FORM = Form("a name: a letter or digit, then at most 62 letters, digits, dots, dashes or underscores")
@@ -71,7 +62,6 @@ NetnsName = Annotated[
     AfterValidator(_netns_by_name),
     _NETNS_FORM,
 ]
-StormRate = Annotated[int, Field(strict=True, ge=0, le=MAX_STORM_PPS)]
 
 
 def _parse_mac(value: Any) -> MacAddress:
@@ -136,44 +126,53 @@ VlanOrInherit = Annotated[
 ]
 
 
-class SecurityDocument(_Document):
-    """policy.security"""
-
-    promiscuous: Security | None = None
-    mac_changes: Security | None = None
-    forged_transmits: Security | None = None
+def of_settings(name: str, base: type[BaseModel], written_as: Callable[[Setting], Any]) -> Any:
+    """A model in the shape of a level's policy: a field for each part of a setting's path, None where it is not said. written_as:
+    the type of a setting's values in it."""
+    return _nested(name, base, {setting.path: written_as(setting) for setting in SETTINGS.values()})
 
 
-class StormDocument(_Document):
-    """policy.guards.storm"""
+def _nested(name: str, base: type[BaseModel], kinds: dict[tuple[str, ...], Any]) -> Any:
+    members: dict[str, Any] = {}
+    for key in dict.fromkeys(path[0] for path in kinds):
+        inner = {path[1:]: kind for path, kind in kinds.items() if path[0] == key}
+        if () in inner:
+            members[key] = (inner[()] | None, None)
+        else:
+            model = _nested(f"{name}_{key}", base, inner)
+            members[key] = (model, model())
+    return create_model(name, __base__=base, __doc__=" ".join(name.split("_")), **members)
 
-    broadcast_pps: StormRate | None = None
-    multicast_pps: StormRate | None = None
+
+def said_in(document: BaseModel) -> dict[str, Any]:
+    """What a document made of of_settings() says, by setting."""
+    found = {}
+    for setting in SETTINGS.values():
+        value: Any = document
+        for key in setting.path:
+            value = getattr(value, key)
+        if value is not None:
+            found[setting.name] = value
+    return found
 
 
-class GuardsDocument(_Document):
-    """policy.guards"""
-
-    storm: StormDocument = StormDocument()
+def _as_configured(setting: Setting) -> Any:
+    return setting.type if setting.choices else Annotated[int, Field(strict=True, ge=0, le=setting.most)]
 
 
-class PolicyDocument(_Document):
-    """policy of a switch, a port group or a port"""
-
-    security: SecurityDocument = SecurityDocument()
-    deny_reply: DenyReply | None = None
-    guards: GuardsDocument = GuardsDocument()
-
+class _PolicyBase(_Document):
     def settings(self) -> PolicySettings:
         """As the vSwitch sees it."""
-        return PolicySettings(
-            promiscuous=self.security.promiscuous,
-            mac_changes=self.security.mac_changes,
-            forged_transmits=self.security.forged_transmits,
-            deny_reply=self.deny_reply,
-            storm_broadcast_pps=self.guards.storm.broadcast_pps,
-            storm_multicast_pps=self.guards.storm.multicast_pps,
-        )
+        return PolicySettings(**said_in(self))
+
+
+if TYPE_CHECKING:
+
+    class PolicyDocument(_PolicyBase):
+        """policy of a switch, a port group or a port"""
+
+else:
+    PolicyDocument = of_settings("policy", _PolicyBase, _as_configured)
 
 
 class PfDocument(_Document):

@@ -3,7 +3,6 @@
 Directions are the guest's: rx is what the switch delivered to it.
 """
 
-from dataclasses import fields
 from typing import Any
 
 from sriov_xdp.datapath.abi import Counters
@@ -24,7 +23,7 @@ from sriov_xdp.pf.state.intent import (
 )
 from sriov_xdp.pf.state.inventory import AttachedVf, PhysicalFunction
 from sriov_xdp.store.audit import AuditRecord
-from sriov_xdp.vswitch.policy import PolicySettings
+from sriov_xdp.vswitch.policy import SETTINGS
 
 Document = dict[str, Any]
 _NO_COUNTERS = Counters()
@@ -196,7 +195,6 @@ def port_show(context: Context, vf: VfAddress) -> Document:
     attached = context.inventory.attached(vf)
     policy = context.inventory.policy(attached)
     switch, group = context.inventory.group(attached.attachment.spec.port_group)
-    settings = [item.name for item in fields(PolicySettings)]
     return {
         "port": str(vf),
         "guest": attached.attachment.spec.guest,
@@ -205,7 +203,7 @@ def port_show(context: Context, vf: VfAddress) -> Document:
         "port_group": group.name,
         "vlan": vlan_to_json(context.inventory.vlan(attached)),
         "link_state": attached.attachment.spec.link_state.value,
-        "policy": {name: {"value": getattr(policy, name), "set_by": policy.origins[name]} for name in settings},
+        "policy": {name: {"value": getattr(policy, name), "set_by": policy.origins[name]} for name in SETTINGS},
         "overrides": settings_to_json(attached.attachment.spec.overrides.policy),
         "overrides_allowed": sorted(group.overrides_allowed),
     }

@@ -9,20 +9,22 @@ import click
 
 from sriov_xdp.api.numerals import NUMBER
 from sriov_xdp.cli.output import ask, json_option, show_json, show_object, show_table
-from sriov_xdp.vswitch.policy import MAX_STORM_PPS
+from sriov_xdp.vswitch.policy import SETTINGS
 
-_ACCEPT_REJECT = click.Choice(["accept", "reject", "inherit"])
+INHERIT = "inherit"
 NAMED_NAMESPACES = Path("/run/netns")
 _DATAPATH = click.Choice(["auto", "xdp", "tcx"])
 
 
-def _rate(context: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
-    """Frames in a second, or inherit."""
-    if value is None or value == "inherit":
-        return value
-    if not NUMBER.fullmatch(value) or int(value) > MAX_STORM_PPS:
-        raise click.BadParameter(f"{value!r}: expected 0 to {MAX_STORM_PPS}, or inherit", context, parameter)
-    return int(value)
+def _number_up_to(most: int) -> Callable[[click.Context, click.Parameter, str | None], int | str | None]:
+    def number(context: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
+        if value is None or value == INHERIT:
+            return value
+        if not NUMBER.fullmatch(value) or int(value) > most:
+            raise click.BadParameter(f"{value!r}: expected 0 to {most}, or inherit", context, parameter)
+        return int(value)
+
+    return number
 
 
 def _show(value: Any, as_json: bool) -> None:
@@ -36,30 +38,27 @@ _vlan_option = click.option("--vlan", help="none, access:N or trunk:N,A-B,...; i
 
 
 def _policy_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--storm-multicast-pps", callback=_rate, help="Multicast frames of a guest in a second; 0 = any number."),
-        click.option("--storm-broadcast-pps", callback=_rate, help="Broadcast frames of a guest in a second; 0 = any number."),
-        click.option("--deny-reply", type=click.Choice(["silent", "nack", "inherit"])),
-        click.option("--forged-transmits", type=_ACCEPT_REJECT),
-        click.option("--mac-changes", type=_ACCEPT_REJECT),
-        click.option("--promiscuous", type=_ACCEPT_REJECT),
-    ):
-        command = option(command)
+    for setting in reversed(SETTINGS.values()):
+        name = f"--{setting.name.replace('_', '-')}"
+        if setting.choices:
+            form: dict[str, Any] = {"type": click.Choice([*setting.choices, INHERIT])}
+        else:
+            form = {"callback": _number_up_to(setting.most)}
+        command = click.option(name, help=f"{setting.text[0].upper()}{setting.text[1:]}.", **form)(command)
     return command
 
 
-def _policy(
-    promiscuous: str | None,
-    mac_changes: str | None,
-    forged_transmits: str | None,
-    deny_reply: str | None,
-    storm_broadcast_pps: int | str | None,
-    storm_multicast_pps: int | str | None,
-) -> dict[str, Any]:
-    security = {"promiscuous": promiscuous, "mac_changes": mac_changes, "forged_transmits": forged_transmits}
-    storm = {"broadcast_pps": storm_broadcast_pps, "multicast_pps": storm_multicast_pps}
-    document = {"security": {key: value for key, value in security.items() if value}, "deny_reply": deny_reply}
-    return {**document, "guards": {"storm": storm}}
+def _policy(**said: Any) -> dict[str, Any]:
+    """By setting, in the shape of configuration files."""
+    document: dict[str, Any] = {}
+    for name, value in said.items():
+        if value is not None:
+            *outer, last = SETTINGS[name].path
+            place = document
+            for key in outer:
+                place = place.setdefault(key, {})
+            place[last] = value
+    return document
 
 
 def _says_nothing(settings: dict[str, Any]) -> bool:

@@ -7,41 +7,21 @@ length (else ERR_PARAM), then the state's allowlist (else ERR_NOT_SUPPORTED), th
 """
 
 from dataclasses import dataclass
-from enum import Enum
 
 from sriov_xdp.mailbox import codec
 from sriov_xdp.mailbox.messages import (
-    AddAddressList,
     Capability,
-    DelAddressList,
     GetResources,
-    GetStats,
     Opcode,
     Request,
-    Reset,
     Resources,
     Status,
     Version,
 )
+from sriov_xdp.mailbox.opcodes import FORMS, State
 
 PF_VERSION = Version(major=1, minor=1)
 SUPPORTED_CAPABILITIES = Capability.L2 | Capability.ADV_LINK_SPEED
-
-
-class State(Enum):
-    """How far the negotiation is."""
-
-    FRESH = "fresh"
-    NEGOTIATED = "negotiated"
-    ACTIVE = "active"
-
-
-_NEGOTIATION = frozenset({Opcode.VERSION, Opcode.RESET_VF, Opcode.GET_VF_RESOURCES})
-ALLOWED: dict[State, frozenset[Opcode]] = {
-    State.FRESH: _NEGOTIATION,
-    State.NEGOTIATED: _NEGOTIATION,
-    State.ACTIVE: _NEGOTIATION | {Opcode.ADD_ETH_ADDR, Opcode.DEL_ETH_ADDR, Opcode.GET_STATS},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,25 +78,25 @@ class Session:
         if not codec.is_well_formed(envelope):
             return self._refuse(envelope.opcode, Status.ERR_PARAM, f"invalid message, {len(envelope.payload)} bytes of payload")
         opcode = Opcode(envelope.opcode)
-        if opcode not in ALLOWED[self._state]:
+        form = FORMS.get(opcode)
+        if form is None or self._state not in form.states:
             return self._refuse(opcode, Status.ERR_NOT_SUPPORTED, f"not allowed while {self._state.value}")
         request = codec.decode_request(opcode, envelope.payload)
         if request is None:
             return self._refuse(opcode, Status.ERR_PARAM, "a field contradicts the length or has no meaning")
+        vsi_id = getattr(request, "vsi_id", self._vsi_id)
+        if vsi_id != self._vsi_id:
+            return self._refuse(opcode, Status.ERR_PARAM, f"identity mismatch: VSI {vsi_id} is not this VF's")
         return self._take(opcode, request)
 
     def _take(self, opcode: Opcode, request: Request) -> Answer | Ask:
-        match request:
-            case Version():
-                return self._negotiate(request)
-            case GetResources(capabilities=capabilities):
-                if self._state is State.FRESH or (capabilities is not None and self._minor == 0):
-                    return self._refuse(opcode, Status.ERR_PARAM, "VERSION must come first, and 1.0 has no capabilities")
-            case AddAddressList(vsi_id=vsi_id) | DelAddressList(vsi_id=vsi_id) | GetStats(vsi_id=vsi_id):
-                if vsi_id != self._vsi_id:
-                    return self._refuse(opcode, Status.ERR_PARAM, f"identity mismatch: VSI {vsi_id} is not this VF's")
-            case Reset():
-                pass
+        """What the session itself has to say to a valid request."""
+        if isinstance(request, Version):
+            return self._negotiate(request)
+        if isinstance(request, GetResources) and (
+            self._state is State.FRESH or (request.capabilities is not None and self._minor == 0)
+        ):
+            return self._refuse(opcode, Status.ERR_PARAM, "VERSION must come first, and 1.0 has no capabilities")
         return Ask(request=request, opcode=opcode)
 
     def _negotiate(self, theirs: Version) -> Answer:

@@ -4,7 +4,7 @@ A port may override its group only in the settings that the group allows (vDS: *
 strict ones: reject, reject, reject, and a refused guest is not told (the reference's behaviour); storm guards are on.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -36,67 +36,135 @@ class Override(StrEnum):
     GUARDS = "guards"
 
 
-_KINDS: dict[str, Override] = {
-    "promiscuous": Override.SECURITY,
-    "mac_changes": Override.SECURITY,
-    "forged_transmits": Override.SECURITY,
-    "deny_reply": Override.DENY_REPLY,
-    "storm_broadcast_pps": Override.GUARDS,
-    "storm_multicast_pps": Override.GUARDS,
-}
+Value = StrEnum | int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PolicySettings:
-    """What one level says; None = inherited. storm_*: frames that a guest's port may send in a second, 0 = any number."""
+class Setting:
+    """One row: all that is known of a setting, its effect aside. path: where configurations say it; kind: which override it is;
+    most: of a number, which begins with 0; text: what it does, for people."""
 
-    promiscuous: Security | None = None
-    mac_changes: Security | None = None
-    forged_transmits: Security | None = None
-    deny_reply: DenyReply | None = None
-    storm_broadcast_pps: int | None = None
-    storm_multicast_pps: int | None = None
+    name: str
+    path: tuple[str, ...]
+    kind: Override
+    default: Value
+    most: int
+    text: str
 
-    def merged(self, change: "PolicySettings", inherited: frozenset[str] = frozenset()) -> "PolicySettings":
-        """This level with the settings that change names replaced, and without those that are to be inherited again."""
-        named: dict[str, Any] = {item.name: value for item in fields(change) if (value := getattr(change, item.name)) is not None}
-        return replace(self, **{**dict.fromkeys(inherited), **named})
+    @property
+    def type(self) -> type[Value]:
+        """Of its values."""
+        return type(self.default)
 
-    def only(self, kinds: frozenset[Override]) -> "PolicySettings":
-        """This level without the settings of other kinds."""
-        kept = {name: getattr(self, name) for name, kind in _KINDS.items() if kind in kinds}
-        return PolicySettings(**kept)
+    @property
+    def choices(self) -> list[str]:
+        """In words; none of a number."""
+        return [member.value for member in self.type] if issubclass(self.type, StrEnum) else []
 
-    def overrides(self) -> frozenset[Override]:
-        """Which kinds of override the settings of this level are."""
-        return frozenset(kind for name, kind in _KINDS.items() if getattr(self, name) is not None)
+    def parse(self, value: Any) -> Value:
+        """As it is stored, or as a person wrote it. Raises ValueError, TypeError."""
+        if issubclass(self.type, StrEnum):
+            return self.type(value)
+        if type(value) is not int:
+            raise TypeError(f"{self.name}: {value!r}: expected a number")
+        if not 0 <= value <= self.most:
+            raise ValueError(f"{self.name}: {value}: expected 0 to {self.most}")
+        return value
 
 
-DEFAULTS = PolicySettings(
-    promiscuous=Security.REJECT,
-    mac_changes=Security.REJECT,
-    forged_transmits=Security.REJECT,
-    deny_reply=DenyReply.SILENT,
-    storm_broadcast_pps=10_000,
-    storm_multicast_pps=100_000,
-)
+def _row(path: str, kind: Override, default: Value, text: str, *, most: int = 0) -> dict[str, Any]:
+    return {"path": tuple(path.split(".")), "kind": kind, "default": default, "text": text, "most": most}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What holds for a port, and who said so (by setting: "switch vSwitch0", "port group web", "port pf0vf1")."""
+    """What holds for a port, and who said so (by setting: "switch vSwitch0", "port group web", "port pf0vf1"). Each setting is a
+    row here: its name and type are the field's, and YAML, store, commands, inheritance and reference follow from the rest."""
 
-    promiscuous: Security
-    mac_changes: Security
-    forged_transmits: Security
-    deny_reply: DenyReply
-    storm_broadcast_pps: int
-    storm_multicast_pps: int
+    promiscuous: Security = field(
+        metadata=_row("security.promiscuous", Override.SECURITY, Security.REJECT, "whether a port may receive frames for others")
+    )
+    mac_changes: Security = field(
+        metadata=_row(
+            "security.mac_changes",
+            Override.SECURITY,
+            Security.REJECT,
+            "whether a guest may receive for another address than the admin MAC",
+        )
+    )
+    forged_transmits: Security = field(
+        metadata=_row(
+            "security.forged_transmits",
+            Override.SECURITY,
+            Security.REJECT,
+            "whether a guest may send from an address that is not its own",
+        )
+    )
+    deny_reply: DenyReply = field(
+        metadata=_row(
+            "deny_reply",
+            Override.DENY_REPLY,
+            DenyReply.SILENT,
+            "what a guest hears when its request is refused: success, or an error",
+        )
+    )
+    storm_broadcast_pps: int = field(
+        metadata=_row(
+            "guards.storm.broadcast_pps",
+            Override.GUARDS,
+            10_000,
+            "broadcast frames of a guest in a second; 0 = any number",
+            most=MAX_STORM_PPS,
+        )
+    )
+    storm_multicast_pps: int = field(
+        metadata=_row(
+            "guards.storm.multicast_pps",
+            Override.GUARDS,
+            100_000,
+            "multicast frames of a guest in a second; 0 = any number",
+            most=MAX_STORM_PPS,
+        )
+    )
     origins: dict[str, str]
 
     def rule(self, setting: str) -> str:
         """One setting as an audit record names it."""
         return f"{setting}: {getattr(self, setting)} ({self.origins[setting]})"
+
+
+SETTINGS: dict[str, Setting] = {item.name: Setting(name=item.name, **item.metadata) for item in fields(Policy) if item.metadata}
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class PolicySettings:
+    """What one level says, by setting; what it does not say is inherited."""
+
+    said: tuple[tuple[str, Value], ...]
+
+    def __init__(self, **values: Value | None) -> None:
+        """None is not said. Raises KeyError for what is no setting, TypeError for a value of another type."""
+        said = {name: value for name, value in values.items() if value is not None}
+        for name, value in said.items():
+            if type(value) is not SETTINGS[name].type:
+                raise TypeError(f"{name}: {value!r}: expected {SETTINGS[name].type.__name__}")
+        object.__setattr__(self, "said", tuple((name, said[name]) for name in SETTINGS if name in said))
+
+    def merged(self, change: "PolicySettings", inherited: frozenset[str] = frozenset()) -> "PolicySettings":
+        """This level with the settings that change names replaced, and without those that are to be inherited again."""
+        kept = {name: value for name, value in self.said if name not in inherited}
+        return PolicySettings(**{**kept, **dict(change.said)})
+
+    def only(self, kinds: frozenset[Override]) -> "PolicySettings":
+        """This level without the settings of other kinds."""
+        return PolicySettings(**{name: value for name, value in self.said if SETTINGS[name].kind in kinds})
+
+    def overrides(self) -> frozenset[Override]:
+        """Which kinds of override the settings of this level are."""
+        return frozenset(SETTINGS[name].kind for name, _value in self.said)
+
+
+DEFAULTS = PolicySettings(**{name: setting.default for name, setting in SETTINGS.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,10 +215,8 @@ def resolve(switch: Switch, group: PortGroup, port: str, overrides: PortOverride
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, settings in levels:
-        for item in fields(settings):
-            value = getattr(settings, item.name)
-            if value is not None:
-                values[item.name], origins[item.name] = value, origin
+        for name, value in settings.said:
+            values[name], origins[name] = value, origin
     return Policy(**values, origins=origins)
 
 

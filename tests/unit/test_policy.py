@@ -1,10 +1,10 @@
 """A port takes what its group says, a group what its switch says, a switch the defaults; and each value knows its origin."""
 
-from dataclasses import fields
 from typing import Any
 
 import pytest
 
+from sriov_xdp.vswitch import policy
 from sriov_xdp.vswitch.policy import (
     DenyReply,
     Override,
@@ -59,7 +59,15 @@ def value_and_origin(policy: Policy, setting: str) -> tuple[Any, str]:
 
 
 def test_these_are_all_settings() -> None:
-    assert set(SETTINGS) == {item.name for item in fields(PolicySettings)}
+    assert set(SETTINGS) == set(policy.SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("mac_changes", "accept"), ("storm_broadcast_pps", True), ("deny_reply", Security.ACCEPT)]
+)
+def test_a_value_of_another_type_is_a_mistake(setting: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=setting):
+        PolicySettings(**{setting: value})
 
 
 @every_setting
@@ -149,8 +157,8 @@ def test_a_vlan_is_an_override_too() -> None:
 def test_a_change_replaces_only_what_it_names(setting: str) -> None:
     before = PolicySettings(**{name: value for name, (value, _other, _kind) in SETTINGS.items()})
     after = before.merged(changed(setting))
-    assert {setting} == {name for name in SETTINGS if getattr(before, name) != getattr(after, name)}
-    assert SETTINGS[setting][1] == getattr(after, setting)
+    assert {(setting, SETTINGS[setting][1])} == set(after.said) - set(before.said)
+    assert len(SETTINGS) == len(after.said)
 
 
 def test_a_rule_names_setting_value_and_origin() -> None:

@@ -13,7 +13,7 @@ from sriov_xdp.pf.state.device_marks import HostMark
 from sriov_xdp.pf.state.intent import LinkState
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
-from sriov_xdp.vswitch.policy import DEFAULTS, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch, resolve
+from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch, Value, resolve
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 _ALL_OVERRIDES = frozenset(Override)
@@ -66,8 +66,11 @@ def group_of(name: str, ports: Sequence[MarkedPort]) -> PortGroup:
     vlan = Counter(entry.vlan for entry in ports).most_common(1)[0][0]
     may_forge = all(entry.forged_transmits is Security.ACCEPT for entry in ports)
     broadcast_ns, multicast_ns = Counter(entry.storm_ns for entry in ports).most_common(1)[0][0]
-    storms = _storms(broadcast_ns, multicast_ns) if (broadcast_ns, multicast_ns) != _storm_ns(DEFAULTS) else PolicySettings()
-    return PortGroup(name=name, vlan=vlan, policy=replace(storms, forged_transmits=Security.ACCEPT if may_forge else None))
+    defaults = (SETTINGS["storm_broadcast_pps"].default, SETTINGS["storm_multicast_pps"].default)
+    policy = PolicySettings(forged_transmits=Security.ACCEPT if may_forge else None)
+    if (broadcast_ns, multicast_ns) != _storm_ns(*defaults):
+        policy = policy.merged(_storms(broadcast_ns, multicast_ns))
+    return PortGroup(name=name, vlan=vlan, policy=policy)
 
 
 def overrides_of(
@@ -78,19 +81,18 @@ def overrides_of(
     policy = resolve(switch, replace(group, overrides_allowed=_ALL_OVERRIDES), str(entry.mark.vf), said)
     own = PolicySettings()
     if policy.forged_transmits is not entry.forged_transmits:
-        own = replace(own, forged_transmits=entry.forged_transmits)
+        own = own.merged(PolicySettings(forged_transmits=entry.forged_transmits))
     if entry.has_granted_mac and policy.mac_changes is Security.REJECT:
-        own = replace(own, mac_changes=Security.ACCEPT)
-    present = PolicySettings(storm_broadcast_pps=policy.storm_broadcast_pps, storm_multicast_pps=policy.storm_multicast_pps)
-    if _storm_ns(present) != entry.storm_ns:
+        own = own.merged(PolicySettings(mac_changes=Security.ACCEPT))
+    if _storm_ns(policy.storm_broadcast_pps, policy.storm_multicast_pps) != entry.storm_ns:
         own = own.merged(_storms(*entry.storm_ns))
     has_vlan = (said.vlan or group.vlan) == entry.vlan
     overrides = PortOverrides(policy=said.policy.merged(own), vlan=said.vlan if has_vlan else entry.vlan)
     return overrides, own.overrides() | (frozenset() if has_vlan else {Override.VLAN})
 
 
-def _storm_ns(settings: PolicySettings) -> tuple[int, int]:
-    guard = Guard(broadcast_pps=settings.storm_broadcast_pps or 0, multicast_pps=settings.storm_multicast_pps or 0)
+def _storm_ns(broadcast_pps: Value, multicast_pps: Value) -> tuple[int, int]:
+    guard = Guard(broadcast_pps=int(broadcast_pps), multicast_pps=int(multicast_pps))
     return Guard.intervals_in(guard.pack())
 
 

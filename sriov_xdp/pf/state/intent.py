@@ -6,13 +6,14 @@ their difference.
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import lru_cache
 from typing import Any
 
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch
+from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Switch
 from sriov_xdp.vswitch.vlan import Vlan, VlanMode
 
 PF_NAME = re.compile(r"[a-z][a-z0-9]{0,6}")
@@ -20,7 +21,7 @@ PF_NAME = re.compile(r"[a-z][a-z0-9]{0,6}")
 _MOST_IFINDEX, MOST_GENERATION = (1 << 31) - 1, (1 << 32) - 1
 _LEAST_MTU_BYTES, _MOST_MTU_BYTES = 68, 65_535
 _VLAN_RANGE = re.compile(r"(0|[1-9][0-9]{0,3})(-(0|[1-9][0-9]{0,3}))?")  # without leading zeros, which some take for octal
-_STORM = ("broadcast_pps", "multicast_pps")
+SETTING_AT = {setting.path: setting for setting in SETTINGS.values()}
 _VF_ADDRESS = re.compile(r"(?P<pf>[a-z][a-z0-9]{0,6}?)vf(?P<index>0|[1-9][0-9]{0,2})")
 
 
@@ -173,26 +174,27 @@ def vlan_range(part: Any) -> int:
 
 def settings_to_json(settings: PolicySettings) -> dict[str, Any]:
     """Only what is set, in the shape of configuration files."""
-    security = {
-        name: value.value
-        for name in ("promiscuous", "mac_changes", "forged_transmits")
-        if (value := getattr(settings, name)) is not None
-    }
-    document: dict[str, Any] = {"security": security} if security else {}
-    if settings.deny_reply is not None:
-        document["deny_reply"] = settings.deny_reply.value
-    storm = {name: value for name in _STORM if (value := getattr(settings, f"storm_{name}")) is not None}
-    if storm:
-        document["guards"] = {"storm": storm}
+    document: dict[str, Any] = {}
+    for name, value in settings.said:
+        *outer, last = SETTINGS[name].path
+        place = document
+        for key in outer:
+            place = place.setdefault(key, {})
+        place[last] = value.value if isinstance(value, Enum) else value
     return document
 
 
 def settings_from_json(document: dict[str, Any]) -> PolicySettings:
-    """The reverse of settings_to_json."""
-    settings: dict[str, Any] = {name: Security(value) for name, value in document.get("security", {}).items()}
-    settings |= {f"storm_{name}": pps for name, pps in document.get("guards", {}).get("storm", {}).items()}
-    reply = document.get("deny_reply")
-    return PolicySettings(**settings, deny_reply=DenyReply(reply) if reply else None)
+    """The reverse of settings_to_json. Raises ValueError, TypeError, KeyError."""
+    return PolicySettings(**{SETTING_AT[path].name: SETTING_AT[path].parse(value) for path, value in _leaves(document)})
+
+
+def _leaves(document: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
 
 
 def require_type(kind: type, *values: Any) -> None:
