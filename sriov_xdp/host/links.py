@@ -21,6 +21,7 @@ from sriov_xdp.host.errors import HostError, LinkMissing
 
 ADDRGENMODE_NONE = 1
 _IFF_UP = 1
+_WITHOUT_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS: half of what the kernel says of a device
 _IFF_PROMISC = 0x100
 _VETH_MAX_MTU_BYTES = 65535
 _IFF_LOOPBACK = 1 << 3
@@ -143,7 +144,7 @@ class Links:
     def by_name(self, name: str) -> Link:
         """Raises LinkMissing."""
         try:
-            return _parse(self._netlink.link("get", ifname=name)[0])
+            return _parse(self._netlink.link("get", ifname=name, ext_mask=_WITHOUT_STATISTICS)[0])
         except NetlinkError as error:
             raise LinkMissing(f"device {name}: not found; `ip link` lists what is there") from error
 
@@ -154,7 +155,7 @@ class Links:
     def find(self, ifindex: int) -> Link | None:
         """The device with this ifindex, None when there is none. Raises HostError when the kernel does not say."""
         try:
-            return _parse(self._netlink.link("get", index=ifindex)[0])
+            return _parse(self._netlink.link("get", index=ifindex, ext_mask=_WITHOUT_STATISTICS)[0])
         except NetlinkError as error:
             if error.code == errno.ENODEV:
                 return None
@@ -162,7 +163,7 @@ class Links:
 
     def dump(self) -> list[Link]:
         """All devices."""
-        return [_parse(message) for message in self._netlink.get_links()]
+        return [_parse(message) for message in self._netlink.get_links(ext_mask=_WITHOUT_STATISTICS)]
 
     def has_address(self, ifindex: int) -> bool:
         """Whether the host has an IP address on the device, IPv6 link-local ones aside; not on a device that is gone."""

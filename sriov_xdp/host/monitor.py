@@ -7,7 +7,6 @@ part of it without blocking, as a guest can make events as fast as it likes. Aft
 Messages are decoded here and not by pyroute2, which takes 0.3 ms for one (measured): only what is asked for is looked at.
 """
 
-import contextlib
 import errno
 import os
 import socket
@@ -20,6 +19,7 @@ from pyroute2.inotify.inotify_fd import Inotify
 
 from sriov_xdp.host.links import tells_of_peers_xdp
 
+_INOTIFY_EVENT, _IN_Q_OVERFLOW = struct.Struct("=iIII"), 0x4000
 MOST_MESSAGES = 64  # of one drain()
 MOST_DEVICES = 8
 _RTMGRP_LINK, _RTMGRP_TC, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x1, 0x8, 0x10, 0x100
@@ -187,6 +187,19 @@ def _attributes(message: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
         offset += (length + 3) & ~3
 
 
+def names_in(events: bytes) -> frozenset[str] | None:
+    """Of struct inotify_events (linux/inotify.h); None where some were lost."""
+    found, at = set(), 0
+    while at + _INOTIFY_EVENT.size <= len(events):
+        _watch, mask, _cookie, name_bytes = _INOTIFY_EVENT.unpack_from(events, at)
+        if mask & _IN_Q_OVERFLOW:
+            return None
+        at += _INOTIFY_EVENT.size
+        found.add(os.fsdecode(events[at : at + name_bytes].rstrip(b"\0")))
+        at += name_bytes
+    return frozenset(found)
+
+
 class FolderMonitor:
     """Changes of what a folder holds: of the names of namespaces (a listener that we hold inside a namespace keeps it alive after
     its name is gone), of pins that somebody else removes."""
@@ -201,10 +214,14 @@ class FolderMonitor:
         """For a selector."""
         return int(self._inotify.fd)
 
-    def drain(self) -> None:
-        """Discards events: the caller compares what is there with what it holds, as a burst may have lost some."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._inotify.fd, _RECEIVE_BYTES)
+    def drain(self) -> frozenset[str] | None:
+        """Names that came or went, each perhaps to come or go again since; None after a burst that lost some, when everything is to
+        be looked at."""
+        try:
+            data = os.read(self._inotify.fd, _RECEIVE_BYTES)
+        except BlockingIOError:
+            return frozenset()
+        return names_in(data)
 
     def close(self) -> None:
         """Ends the watch."""

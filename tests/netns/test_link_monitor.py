@@ -1,10 +1,12 @@
 """The monitor of devices on a real kernel: bounded at each look, however fast a guest makes events, and right in the end."""
 
+import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from sriov_xdp.host.monitor import MOST_DEVICES, MOST_MESSAGES, AddressChange, LinkChange, LinkMonitor
+from sriov_xdp.host.monitor import MOST_DEVICES, MOST_MESSAGES, AddressChange, FolderMonitor, LinkChange, LinkMonitor, names_in
 from sriov_xdp.lab.host import Lab, Namespace, entered, wait_until
 
 
@@ -93,3 +95,18 @@ def _all(monitor: LinkMonitor) -> list[LinkChange | AddressChange]:
     while changes := drain(monitor):
         found += changes
     return found
+
+
+def test_names_that_come_and_go_are_told(tmp_path: Path) -> None:
+    monitor = FolderMonitor(tmp_path)
+    assert frozenset() == monitor.drain()
+    (tmp_path / "one").touch()
+    (tmp_path / "ä b").touch()
+    (tmp_path / "one").unlink()
+    assert frozenset({"one", "ä b"}) == monitor.drain()
+    monitor.close()
+
+
+def test_a_burst_that_lost_names_tells_none() -> None:
+    overflow = struct.pack("=iIII", -1, 0x4000, 0, 0)
+    assert names_in(struct.pack("=iIII", 1, 0x100, 0, 16) + b"one".ljust(16, b"\0") + overflow) is None

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.links import Links
+from sriov_xdp.host.links import Link, Links
 from sriov_xdp.mailbox.messages import Event, EventCode
 from sriov_xdp.pf.errors import FAULTS
 from sriov_xdp.pf.hands import veth
@@ -61,7 +61,7 @@ def put_in_service(context: Context, attached: AttachedVf) -> Steps[None]:
     attachment, hooks = attached.attachment, context.hooks
     name, before = str(attached.address), dict(attached.guest_features_before)
 
-    def attach_and_open(links: Links) -> dict[str, bool]:
+    def attach_and_open(links: Links) -> tuple[dict[str, bool], Link | None]:
         hooks.hold(name, VF_TC, attachment.ifindex)
         changed = _enter_xdp(context, links, attachment, before) if active is Datapath.XDP else before
         if active is not Datapath.XDP and hooks.has_xdp(name):
@@ -69,10 +69,13 @@ def put_in_service(context: Context, attached: AttachedVf) -> Steps[None]:
             veth.leave_xdp(links, attachment, before)
             changed = {}
         veth.open_port(links, attachment, is_up=attachment.spec.link_state is not LinkState.DISABLE)
-        return changed
+        return changed, links.find(attachment.ifindex)
 
-    attached.guest_features_before = yield from beside(context, attach_and_open)
+    attached.guest_features_before, link = yield from beside(context, attach_and_open)
     attached.active, attached.active_reason = active, reason
+    if link and link.has_carrier != attached.has_carrier:
+        attached.has_carrier = link.has_carrier
+        publish_ports(context, [attached])
     attached.is_settled = hooks.is_settled(name, attachment.ifindex)
     attached.stage = Stage.IN_SERVICE
 

@@ -93,8 +93,8 @@ def prepare(links: Links, attachment: Attachment, instance: str, vlan: Vlan) -> 
     links.silence(representor.name, attachment.ifindex)
     features.write(representor.name, {features.TX_VLAN: False})
     with _guest_end(links, attachment, representor) as (guest, link):
-        guest.change(link.ifindex, ifalias=guest_alias(attachment.vf, vlan))
-        guest.change(link.ifindex, state="up")  # GRO only counts for an interface that is up, so up comes first
+        # GRO only counts for an interface that is up, so up comes first.
+        guest.change(link.ifindex, ifalias=guest_alias(attachment.vf, vlan), state="up")
         features.write(link.name, {features.GRO: True})
         _follow_admin_mac(guest, link, representor, instance, attachment)
     links.change(attachment.ifindex, ifalias=host_alias(instance, attachment, vlan))

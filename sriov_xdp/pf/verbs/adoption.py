@@ -12,7 +12,7 @@ For the pf package, before the writer runs.
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links, boot_id
@@ -24,7 +24,7 @@ from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.publish import publish_all, publish_uplink
 from sriov_xdp.pf.hands.turns import finish
 from sriov_xdp.pf.state.device_marks import group_of, is_group_of, is_of
-from sriov_xdp.pf.state.intent import Datapath, VfAddress, attachment_from_text, switch_from_json
+from sriov_xdp.pf.state.intent import Datapath, LinkState, VfAddress, attachment_from_text, switch_from_json
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
 from sriov_xdp.pf.state.uplink_text import pf_from_text
 from sriov_xdp.pf.verbs import lifecycle
@@ -40,14 +40,15 @@ def adopt(context: Context) -> None:
     if is_after_boot:
         database.forget_granted()
     _read_state(context)
-    stale = [] if is_after_boot else _know_devices(context)
+    devices = {} if is_after_boot else {link.ifindex: link for link in context.links.dump()}
+    stale = [] if is_after_boot else _know_devices(context, devices)
     publish_all(context, damaged.slots(context))
     context.pins.attach_tracepoints()
     for pf in context.inventory.pfs.values():
         take_uplink(context, pf.spec.name)
     for vf in list(context.inventory.vfs.values()):
         if vf not in stale:
-            serve(context, vf)
+            serve(context, vf, devices.get(vf.attachment.ifindex))
     for vf in stale:
         finish(lifecycle.detach(context, vf.address, SELF, "unplugged while the daemon was away"))
     _withdraw_grants(context)
@@ -99,11 +100,11 @@ def _read_rows(context: Context, kind: str, take: Callable[[str, str], None]) ->
             _log.error("%s; it stays as it is, unmanaged; `sriov-xdp recover` mends the state", context.damaged[name])
 
 
-def _know_devices(context: Context) -> list[AttachedVf]:
+def _know_devices(context: Context, devices: Mapping[int, Link]) -> list[AttachedVf]:
     """Of each attachment the device that the kernel has under its number. Returns those whose device or namespace is gone."""
     stale = []
     for vf in context.inventory.vfs.values():
-        link = context.links.find(vf.attachment.ifindex)
+        link = devices.get(vf.attachment.ifindex)
         if (
             link is None
             or not is_of(context.instance, link)
@@ -134,11 +135,11 @@ def take_uplink(context: Context, name: str) -> None:
         publish_uplink(context, pf)
 
 
-def serve(context: Context, vf: AttachedVf) -> bool:
-    """Puts one VF into service, or finds it there. False: not yet; what is in the way is somebody else's to remove, and it is
-    tried again."""
+def serve(context: Context, vf: AttachedVf, link: Link | None) -> bool:
+    """Puts one VF into service, or finds it there. link: its device, as it was just now. False: not yet; what is in the way is
+    somebody else's to remove, and it is tried again."""
     try:
-        finish(resume(context, vf))
+        finish(_resume(context, vf, link))
     except FAULTS as error:
         vf.active_reason = f"not in service yet: {error}"
         _log.error("%s: %s", vf.address, vf.active_reason)
@@ -148,19 +149,34 @@ def serve(context: Context, vf: AttachedVf) -> bool:
 
 def resume(context: Context, vf: AttachedVf) -> Steps[None]:
     """The second half of adoption, once maps and uplinks are there. May be tried again."""
-    attachment = vf.attachment
+    ifindex = vf.attachment.ifindex
+    link = yield from live.beside(context, lambda links: links.find(ifindex))
+    yield from _resume(context, vf, link)
+
+
+def _resume(context: Context, vf: AttachedVf, link: Link | None) -> Steps[None]:
     if vf.stage is Stage.PLANNED:
-        yield from lifecycle.restore(context, attachment)
+        yield from lifecycle.restore(context, vf.attachment)
         return
     try:
-        link = yield from live.beside(context, lambda links: links.find(attachment.ifindex))
         if link:
             yield from _bring_in_step(context, vf, link)
-        yield from enforce(context, vf)
+        if link and _works(context, vf, link):
+            vf.is_settled, vf.stage = context.hooks.is_settled(str(vf.address), link.ifindex), Stage.IN_SERVICE
+        else:
+            yield from enforce(context, vf)
     except FAULTS:
         yield from _close_unless_enforced(context, vf)
         raise
     open_mailbox(context, vf)
+
+
+def _works(context: Context, vf: AttachedVf, link: Link) -> bool:
+    """Whether a port is as the last run left it, so that nothing needs to be done. In XDP mode the guest end's offloads are looked
+    after in any case."""
+    is_wanted_up = vf.attachment.spec.link_state is not LinkState.DISABLE
+    has_mode = vf.active is Datapath.TCX and not context.hooks.has_xdp(str(vf.address))
+    return has_mode and link.is_up is is_wanted_up and not missing_hooks(context, vf)
 
 
 def _bring_in_step(context: Context, vf: AttachedVf, link: Link) -> Steps[None]:

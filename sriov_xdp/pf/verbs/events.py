@@ -84,9 +84,13 @@ class HostEvents:
                 self._complain(f"device with ifindex {change.ifindex}", "a change could not be followed", error)
 
     def on_names(self) -> None:
-        """A namespace's name came or went."""
-        self._names.drain()
-        self._walk(self.look_at_names)
+        """Namespaces' names came or went."""
+        names = self._names.drain()
+        if names is None:
+            self._walk(self.look_at_names)
+            return
+        for vf in [vf for vf in self._context.inventory.vfs.values() if vf.attachment.spec.netns in names]:
+            self._check_namespace(vf)
 
     def look_at_names(self) -> Steps[None]:
         """Compares the inventory with the names that are there."""
@@ -364,8 +368,10 @@ class HostEvents:
                 self._look_at_uplink_soon(pf.spec.name)
 
     def _is_news(self, vf: AttachedVf, change: LinkChange) -> bool:
-        """Whether an event says anything else than what is known, so that the kernel is to be asked: our own work on a device makes
-        several of them."""
+        """Whether an event says anything else than what is known, so that the kernel is to be asked. Our own work on a device makes
+        several of them; what is there in the end is seen when the port is put in service."""
+        if vf.stage is not Stage.IN_SERVICE:
+            return change.is_gone and vf.stage is not Stage.PLANNED
         known = (vf.attachment.representor, vf.has_carrier, vf.guest_runs_xdp)
         is_as_known = known == (change.name, change.has_carrier, change.peer_runs_xdp)
         return change.is_gone or not is_as_known or change.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf)

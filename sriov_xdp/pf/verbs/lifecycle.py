@@ -21,7 +21,7 @@ from sriov_xdp.pf.errors import Conflict, Invalid, Refused
 from sriov_xdp.pf.hands import damaged, leaving, live, veth
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import SELF, Actor, Context, Steps, record_of
-from sriov_xdp.pf.hands.publish import publish_pfs, publish_ports, start_counters
+from sriov_xdp.pf.hands.publish import publish_ports, start_counters
 from sriov_xdp.pf.state.device_marks import group_of
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.intent import MOST_GENERATION, AdapterSpec, Attachment, VfAddress
@@ -133,16 +133,13 @@ def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, new_nam
         raise HostError(f"namespace {spec.netns}: was removed meanwhile")
     others = [other.attachment for other in context.inventory.vfs.values() if other.attachment.netns_id == netns_id]
 
-    def choose(links: Links) -> tuple[str, int]:
-        return veth.choose_name(links, vf), veth.choose_ifindex(links, used, context.instance, generation)
-
-    representor, ifindex = yield from live.beside(context, choose)
+    ifindex = yield from live.beside(context, lambda links: veth.choose_ifindex(links, used, context.instance, generation))
     return Attachment(
         vf=vf,
         spec=spec,
         admin_mac=spec.mac or default_mac(spec),
         generation=generation,
-        representor=representor,
+        representor=str(vf),  # or another, when somebody has that name: create() finds out
         ifindex=ifindex,
         netns_is_ours=new_namespace is not None or any(other.netns_is_ours for other in others),
         netns_id=netns_id,
@@ -174,8 +171,7 @@ def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace
     take_up_name(context, attached, (yield from live.beside(context, make)))
     attached.stage = Stage.CHANGING
     start_counters(context, attached.address)
-    publish_ports(context, [attached])
-    publish_pfs(context, [attached.address.pf])
+    publish_ports(context, [attached])  # flood lists have it since the commit
     context.mailboxes.open(attached.address, attachment.spec.netns)
     undo.callback(context.mailboxes.close, attached.address)
     yield from live.put_in_service(context, attached)
