@@ -23,6 +23,7 @@ from sriov_xdp.pf.state.intent import Datapath, VfAddress
 from sriov_xdp.pf.state.inventory import AttachedVf, Stage, XdpMode
 from sriov_xdp.pf.state.restlessness import Restlessness
 from sriov_xdp.pf.verbs import adoption, lifecycle
+from sriov_xdp.pf.verbs.uplink_events import UplinkEvents
 
 # A guest may take its XDP program off and put it back in a loop, and each change costs some 20 ms. One that did so this often in
 # this time stays in XDP mode, which is right with or without a program, until it rests.
@@ -63,7 +64,7 @@ class HostEvents:
         self._carrier_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
         self._waiting: set[VfAddress] = set()
         self._news: dict[VfAddress, None] = {}  # VFs whose device an event named, in its order
-        self._uplink_news: dict[str, None] = {}  # PFs, likewise
+        self._uplinks = UplinkEvents(context, walk, self._complain)
         self._must_check_hooks = False
         self._pins_looked_at = -_PINS_LOOK_SECONDS
         self._is_checking_hooks = False
@@ -183,7 +184,7 @@ class HostEvents:
                 except FAULTS as error:
                     self._complain(str(vf.address), "its device could not be looked at", error)
                 yield None
-            yield from self._look_at_uplinks(list(self._context.inventory.pfs))
+            yield from self._uplinks.look_at(list(self._context.inventory.pfs))
             yield from lifecycle.remove_leftovers(self._context)
         finally:
             self._is_looking = False
@@ -237,45 +238,6 @@ class HostEvents:
         if self._context.inventory.vfs.get(vf.address) is vf:
             yield from live.follow_port(self._context, vf)
             yield from live.set_active(self._context, vf)
-
-    def _look_at_uplinks(self, names: list[str]) -> Steps[None]:
-        for name in names:
-            try:
-                yield from self._look_at_uplink(name)
-            except FAULTS as error:
-                self._complain(name, "its uplink could not be looked at", error)
-            yield None
-
-    def _look_at_uplink(self, name: str) -> Steps[None]:
-        pf = self._context.inventory.pfs.get(name)
-        if pf is None or pf.spec.uplink is None:
-            return
-        ifindex, wanted = pf.uplink.ifindex if pf.uplink else 0, pf.spec.uplink
-
-        def look(links: Links) -> tuple[Link | None, bool, bool]:
-            link = links.find(ifindex) if ifindex else None
-            return link, bool(link) and links.has_address(ifindex), not link and links.exists(wanted)
-
-        link, serves_host, is_back = yield from live.beside(self._context, look)
-        if self._context.inventory.pfs.get(name) is not pf or (pf.uplink.ifindex if pf.uplink else 0) != ifindex:
-            return
-        if pf.uplink:
-            uplinks.follow(self._context, pf, link)
-        if pf.uplink:
-            uplinks.follow_addresses(self._context, pf, serves_host=serves_host)
-        if pf.uplink is None and is_back:
-            adoption.take_uplink(self._context, name)
-
-    def _look_at_uplink_soon(self, name: str) -> None:
-        """An event named it. What is looked at already is looked at once more."""
-        self._uplink_news[name] = None
-        self._walk(self.look_at_uplink_news)
-
-    def look_at_uplink_news(self) -> Steps[None]:
-        """The uplinks that events named, each as it is now, however many events there were."""
-        names = list(self._uplink_news)
-        self._uplink_news.clear()
-        yield from self._context.turns.take(self._look_at_uplinks(names))
 
     def _enforce_all(self) -> Steps[None]:
         """Every port and uplink is held to its programs. Looked at beside the writer, some at a time."""
@@ -354,7 +316,7 @@ class HostEvents:
             return
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
-                self._look_at_uplink_soon(pf.spec.name)
+                self._uplinks.look_soon(pf.spec.name)
 
     def _on_link(self, change: LinkChange) -> None:
         vf = self._context.inventory.vf_with_ifindex(change.ifindex)
@@ -365,7 +327,7 @@ class HostEvents:
         for pf in self._context.inventory.pfs.values():
             is_named = pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone
             if is_named or (pf.uplink and pf.uplink.ifindex == change.ifindex):
-                self._look_at_uplink_soon(pf.spec.name)
+                self._uplinks.look_soon(pf.spec.name)
 
     def _is_news(self, vf: AttachedVf, change: LinkChange) -> bool:
         """Whether an event says anything else than what is known, so that the kernel is to be asked. Our own work on a device makes

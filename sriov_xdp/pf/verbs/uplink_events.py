@@ -1,0 +1,64 @@
+"""What happens to uplinks: their devices are looked at, as the kernel has them, when an event names them and each minute.
+
+The kernel is asked beside the writer. For the events; writer thread only.
+"""
+
+from collections.abc import Callable
+
+from sriov_xdp.host.links import Link, Links
+from sriov_xdp.pf.errors import FAULTS
+from sriov_xdp.pf.hands import live, uplinks
+from sriov_xdp.pf.hands.context import Context, Steps
+from sriov_xdp.pf.verbs import adoption
+
+Complain = Callable[[str, str, Exception], None]  # subject, what could not be done, why
+
+
+class UplinkEvents:
+    """walk: starts steps of the writer's own, once however often it is asked to."""
+
+    def __init__(self, context: Context, walk: Callable[[Callable[[], Steps[None]]], None], complain: Complain) -> None:
+        self._context = context
+        self._walk = walk
+        self._complain = complain
+        self._news: dict[str, None] = {}  # PFs, in the order in which events named their uplinks
+
+    def look_soon(self, name: str) -> None:
+        """An event named the uplink of this PF. What is looked at already is looked at once more."""
+        self._news[name] = None
+        self._walk(self.look_at_news)
+
+    def look_at_news(self) -> Steps[None]:
+        """The uplinks that events named, each as it is now, however many events there were. Takes its turn."""
+        names = list(self._news)
+        self._news.clear()
+        yield from self._context.turns.take(self.look_at(names))
+
+    def look_at(self, names: list[str]) -> Steps[None]:
+        """Uplinks of PFs, one after the other."""
+        for name in names:
+            try:
+                yield from self._look_at(name)
+            except FAULTS as error:
+                self._complain(name, "its uplink could not be looked at", error)
+            yield None
+
+    def _look_at(self, name: str) -> Steps[None]:
+        pf = self._context.inventory.pfs.get(name)
+        if pf is None or pf.spec.uplink is None:
+            return
+        ifindex, wanted = pf.uplink.ifindex if pf.uplink else 0, pf.spec.uplink
+
+        def look(links: Links) -> tuple[Link | None, bool, bool]:
+            link = links.find(ifindex) if ifindex else None
+            return link, bool(link) and links.has_address(ifindex), not link and links.exists(wanted)
+
+        link, serves_host, is_back = yield from live.beside(self._context, look)
+        if self._context.inventory.pfs.get(name) is not pf or (pf.uplink.ifindex if pf.uplink else 0) != ifindex:
+            return
+        if pf.uplink:
+            uplinks.follow(self._context, pf, link)
+        if pf.uplink:
+            uplinks.follow_addresses(self._context, pf, serves_host=serves_host)
+        if pf.uplink is None and is_back:
+            adoption.take_uplink(self._context, name)
