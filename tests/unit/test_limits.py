@@ -69,17 +69,17 @@ def test_a_list_of_problems_ends() -> None:
 
 def test_the_last_slot_is_given_and_then_no_more() -> None:
     all_slots = frozenset(range(FIRST_VF_SLOT, MAX_PORTS))
-    assert MAX_PORTS - 1 == choose_ifindex(EmptyHost, all_slots - {MAX_PORTS - 1}, "0000c0de", 1) % MAX_PORTS  # type: ignore[arg-type]
+    assert MAX_PORTS - 1 == choose_ifindex(all_slots - {MAX_PORTS - 1}, "0000c0de", 1) % MAX_PORTS
     with pytest.raises(Conflict, match="VFs: all 1008 slots of this host are in use; detach one first"):
-        choose_ifindex(EmptyHost, all_slots, "0000c0de", 1)  # type: ignore[arg-type]
+        choose_ifindex(all_slots, "0000c0de", 1)
 
 
 def test_a_number_does_not_come_again_soon() -> None:
     """A late event of the slot's earlier owner names a device that is not the new one."""
-    numbers = [choose_ifindex(EmptyHost, frozenset(), "0000c0de", generation) for generation in range(1, 5000)]  # type: ignore[arg-type]
+    numbers = [choose_ifindex(frozenset(), "0000c0de", generation) for generation in range(1, 5000)]
     assert {FIRST_VF_SLOT} == {number % MAX_PORTS for number in numbers}
     assert len(numbers) == len(set(numbers))
-    last = choose_ifindex(EmptyHost, frozenset(), "ffffffff", 2**40 - 1)  # type: ignore[arg-type]
+    last = choose_ifindex(frozenset(), "ffffffff", 2**40 - 1)
     assert 1 << 20 <= last < 1 << 31
 
 

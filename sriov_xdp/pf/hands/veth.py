@@ -31,15 +31,14 @@ _FIRST_BLOCK = 1 << 10  # far above what the kernel hands out, so nobody else's 
 _BLOCKS = (1 << 21) - _FIRST_BLOCK  # an ifindex has 31 bits, the slot ten of them
 
 
-def choose_ifindex(links: Links, used_slots: frozenset[int], instance: str, generation: int) -> int:
+def choose_ifindex(used_slots: frozenset[int], instance: str, generation: int) -> int:
     """A number whose low bits are a free slot and whose high bits come from the generation: a late event of an earlier owner of
     the slot names another device. Each instance counts from elsewhere, so that two on one host do not meet. Raises Conflict
     when all slots are in use."""
     block = _FIRST_BLOCK + (int(instance, 16) + generation) % _BLOCKS
     for slot in range(abi.FIRST_VF_SLOT, abi.MAX_PORTS):
-        ifindex = block * abi.MAX_PORTS + slot
-        if slot not in used_slots and links.find(ifindex) is None:
-            return ifindex
+        if slot not in used_slots:
+            return block * abi.MAX_PORTS + slot
     raise Conflict(f"VFs: all {abi.MAX_PORTS - abi.FIRST_VF_SLOT} slots of this host are in use; detach one first")
 
 

@@ -175,7 +175,7 @@ def _works(context: Context, vf: AttachedVf, link: Link) -> bool:
     """Whether a port is as the last run left it, so that nothing needs to be done. In XDP mode the guest end's offloads are looked
     after in any case."""
     is_wanted_up = vf.attachment.spec.link_state is not LinkState.DISABLE
-    has_mode = vf.active is Datapath.TCX and not context.hooks.has_xdp(str(vf.address))
+    has_mode = live.mode_of(context, vf)[0] is Datapath.TCX and not context.hooks.has_xdp(str(vf.address))
     return has_mode and link.is_up is is_wanted_up and not missing_hooks(context, vf)
 
 

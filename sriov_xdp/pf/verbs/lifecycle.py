@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from sriov_xdp.datapath.abi import MAX_FDB_ENTRIES
+from sriov_xdp.datapath.abi import MAX_FDB_ENTRIES, SLOT_MASK
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
@@ -51,7 +51,7 @@ def attach(context: Context, spec: AdapterSpec, vf: VfAddress | None, actor: Act
         damaged.require_none(context, f"VF {vf}")
     _validate(context, spec, vf, switch.pf)
     with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
-        attachment = yield from _plan_attachment(context, spec, vf, new_namespace)
+        attachment = _plan_attachment(context, spec, vf, new_namespace)
         record = record_of(
             context, str(vf), spec.guest, actor, f"attach {spec.interface}", Outcome.GRANTED, after=_describe(attachment)
         )
@@ -125,22 +125,23 @@ def _new_namespace(name: str) -> Iterator[NewNamespace | None]:
         made.close()
 
 
-def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, new_namespace: NewNamespace | None) -> Steps[Attachment]:
+def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, new_namespace: NewNamespace | None) -> Attachment:
+    """Asks the kernel for nothing: name and number are free but for a rare chance, which create() meets."""
     used = frozenset(slot_of(other) for other in context.inventory.vfs.values()) | damaged.slots(context)
+    used |= {ifindex & SLOT_MASK for ifindex in context.leftovers}
     generation = _next_generation(context)
     netns_id = new_namespace.identity if new_namespace else namespaces.identity(spec.netns)
     if netns_id is None:
         raise HostError(f"namespace {spec.netns}: was removed meanwhile")
     others = [other.attachment for other in context.inventory.vfs.values() if other.attachment.netns_id == netns_id]
 
-    ifindex = yield from live.beside(context, lambda links: veth.choose_ifindex(links, used, context.instance, generation))
     return Attachment(
         vf=vf,
         spec=spec,
         admin_mac=spec.mac or default_mac(spec),
         generation=generation,
-        representor=str(vf),  # or another, when somebody has that name: create() finds out
-        ifindex=ifindex,
+        representor=str(vf),
+        ifindex=veth.choose_ifindex(used, context.instance, generation),
         netns_is_ours=new_namespace is not None or any(other.netns_is_ours for other in others),
         netns_id=netns_id,
     )
@@ -168,7 +169,10 @@ def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace
         return name
 
     undo.callback(_remove_pair, context, attachment)
-    take_up_name(context, attached, (yield from live.beside(context, make)))
+    name = yield from live.beside(context, make)
+    if name != attachment.representor:
+        _log.info("%s: another device is called %s; its representor is %s", attached.address, attachment.representor, name)
+        commit(context, Change(attachments={attached.address: replace(attachment, representor=name)}), [])
     attached.stage = Stage.CHANGING
     start_counters(context, attached.address)
     publish_ports(context, [attached])  # flood lists have it since the commit
@@ -258,7 +262,7 @@ def restore(context: Context, attachment: Attachment) -> Steps[AttachedVf]:
     spec, vf = attachment.spec, attachment.vf
     validate_namespace(spec.netns)
     with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
-        fresh = restored(attachment, (yield from _plan_attachment(context, spec, vf, new_namespace)))
+        fresh = restored(attachment, _plan_attachment(context, spec, vf, new_namespace))
         commit(context, Change(attachments={vf: fresh}), [], {"generation": str(fresh.generation)})
         attached = context.inventory.attached(vf)
         yield from _plug_in(context, attached, new_namespace, undo)
