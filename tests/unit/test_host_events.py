@@ -279,3 +279,28 @@ def test_a_batch_of_events_is_one_look_beside_the_writer() -> None:
     host.walk()
     assert [link.ifindex] == host.looked_at
     assert not host.vf().has_carrier
+
+
+def test_what_is_said_of_a_device_on_which_we_work_is_looked_at_afterwards() -> None:
+    """Mostly it is our own work that is told; what the guest did meanwhile is seen all the same."""
+    host = Host()
+    vf = host.vf(0)
+    vf.stage = Stage.CHANGING
+    host.carrier(0, has_carrier=False)
+    host.events.settle()
+    assert (True, []) == (vf.has_carrier, host.looked_at)
+    vf.stage = Stage.IN_SERVICE
+    host.events.settle()
+    host.walk()
+    assert (False, [vf.attachment.ifindex]) == (vf.has_carrier, host.looked_at)
+
+
+def test_our_own_work_on_a_device_needs_no_look() -> None:
+    host = Host()
+    host.vf(0).stage = Stage.CHANGING
+    host.carrier(0, has_carrier=False)
+    host.carrier(0, has_carrier=True)
+    host.vf(0).stage = Stage.IN_SERVICE
+    host.events.settle()
+    host.walk()
+    assert [] == host.looked_at

@@ -208,6 +208,7 @@ def leave_xdp_for(context: Context, attached: AttachedVf, mtu_bytes: int) -> Ste
     attached.active, attached.active_reason = active_datapath(
         mode, guest_runs_xdp=attached.guest_runs_xdp, mtu_bytes=mtu_bytes, jumbo=context.jumbo_xdp
     )
+    context.mode_switches[attached.address] = context.mode_switches.get(attached.address, 0) + 1
     _log.info("%s: data path is %s now: %s", attached.address, attached.active, attached.active_reason)
 
 

@@ -64,6 +64,7 @@ class HostEvents:
         self._carrier_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
         self._waiting: set[VfAddress] = set()
         self._news: dict[VfAddress, None] = {}  # VFs whose device an event named, in its order
+        self._meanwhile: dict[VfAddress, LinkChange] = {}  # the last that was said of VFs on which we work, mostly by our own hand
         self._uplinks = UplinkEvents(context, walk, self._complain)
         self._must_check_hooks = False
         self._pins_looked_at = -_PINS_LOOK_SECONDS
@@ -116,6 +117,7 @@ class HostEvents:
     def settle(self) -> None:
         """Each second: what waited, and what no event tells."""
         self._follow_rested()
+        self._follow_meanwhile()
         for vf in list(self._context.inventory.vfs.values()):
             if namespaces.can_die_unseen(vf.attachment.spec.netns):
                 self._check_namespace(vf)
@@ -303,6 +305,16 @@ class HostEvents:
         self._program_changes.forget_all_but(guests)
         self._carrier_changes.forget_all_but(guests)
 
+    def _follow_meanwhile(self) -> None:
+        """What was said of a device while we worked on it holds if it is not what is known since."""
+        for address, change in list(self._meanwhile.items()):
+            vf = self._context.inventory.vfs.get(address)
+            if vf and vf.stage is Stage.CHANGING:
+                continue
+            del self._meanwhile[address]
+            if vf and vf.attachment.ifindex == change.ifindex and self._is_news(vf, change):
+                self._look_soon(vf)
+
     def _is_restless(self, vf: AttachedVf) -> bool:
         now, guest = self._clock(), vf.attachment.spec.guest
         return self._program_changes.is_restless(guest, now) or self._carrier_changes.is_restless(guest, now)
@@ -320,6 +332,9 @@ class HostEvents:
 
     def _on_link(self, change: LinkChange) -> None:
         vf = self._context.inventory.vf_with_ifindex(change.ifindex)
+        if vf and vf.stage is Stage.CHANGING and not change.is_gone:
+            self._meanwhile[vf.address] = change
+            return
         if vf:
             if self._is_news(vf, change):
                 self._look_soon(vf)
@@ -330,10 +345,9 @@ class HostEvents:
                 self._uplinks.look_soon(pf.spec.name)
 
     def _is_news(self, vf: AttachedVf, change: LinkChange) -> bool:
-        """Whether an event says anything else than what is known, so that the kernel is to be asked. Our own work on a device makes
-        several of them; what is there in the end is seen when the port is put in service."""
-        if vf.stage is not Stage.IN_SERVICE:
-            return change.is_gone and vf.stage is not Stage.PLANNED
+        """Whether an event says anything else than what is known, so that the kernel is to be asked."""
+        if vf.stage is Stage.PLANNED:
+            return False
         known = (vf.attachment.representor, vf.has_carrier, vf.guest_runs_xdp)
         is_as_known = known == (change.name, change.has_carrier, change.peer_runs_xdp)
         return change.is_gone or not is_as_known or change.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf)
