@@ -21,12 +21,22 @@ from typing import Any, Self
 
 import yaml
 
+from sriov_xdp.api.client import CommandFailed, call
 from sriov_xdp.patience import patient
 
 READY_SECONDS = 60
 STOP_SECONDS = 15
 SETTLED_SECONDS = 60
 _BIN = Path(sys.executable).parent
+# Commands of which -j shows what the admin socket answers: its name there, and of what it is asked.
+QUESTIONS: dict[tuple[str, ...], tuple[str, str]] = {
+    ("vf", "list"): ("vf-list", ""),
+    ("vf", "show"): ("vf-show", "vf"),
+    ("pf", "list"): ("pf-list", ""),
+    ("pf", "show"): ("pf-show", "name"),
+    ("port", "list"): ("port-list", ""),
+    ("port", "show"): ("port-show", "vf"),
+}
 
 
 class LabError(Exception):
@@ -147,7 +157,14 @@ class Daemon:
         return _run(command, 120)
 
     def ask(self, *arguments: str) -> Any:
-        """Runs sriov-xdp with -j; its result. Raises LabError."""
+        """What sriov-xdp with -j says. Plain questions go to the admin socket as the command would put them, without the quarter of
+        a second that it takes to start. Raises LabError."""
+        command, key = QUESTIONS.get(arguments[:2], ("", ""))
+        if command and len(arguments) == (3 if key else 2):
+            try:
+                return call(self.run_dir, command, {key: arguments[2]} if key else None)
+            except CommandFailed as error:
+                raise LabError(f"sriov-xdp {' '.join(arguments)}: exit {error.exit_code}: {error}") from error
         done = self.command(*arguments, "-j")
         if done.returncode:
             raise LabError(f"sriov-xdp {' '.join(arguments)}: exit {done.returncode}: {done.stderr.strip()}")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from sriov_xdp.api import config
-from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
+from sriov_xdp.lab.host import QUESTIONS, Daemon, Lab, Namespace, host_config
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = [
@@ -290,3 +290,13 @@ def test_admin_socket_is_for_its_group_only(scene: Scene) -> None:
     assert (scene.daemon.run_dir / "admin.sock").stat().st_mode & 0o777 == 0o660
     assert (scene.daemon.state_dir / "state.db").stat().st_mode & 0o777 == 0o600
     assert scene.daemon.bpffs.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "question",
+    [(*noun_verb, *(["pf0vf0" if key == "vf" else "pf0"] if key else [])) for noun_verb, (_name, key) in QUESTIONS.items()],
+    ids=" ".join,
+)
+def test_a_command_says_what_the_admin_socket_answers(scene: Scene, question: tuple[str, ...]) -> None:
+    """Which the tests rely on, who ask the socket."""
+    assert json.loads(scene.daemon.command(*question, "-j").stdout) == scene.daemon.ask(*question)
