@@ -120,6 +120,8 @@ def _count(text: str) -> int:
                     unclosed.pop()
                 case yaml.DocumentStartEvent():
                     documents += 1
+                case _:
+                    pass
             if values > MAX_VALUES or len(unclosed) > MAX_DEPTH:
                 _check_limits(event, values, len(unclosed))
             if documents > 1:

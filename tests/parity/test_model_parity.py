@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from cases import Case, cases
 from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis.errors import NoSuchExample
 from programs import Switch, without_flags
 
 from sriov_xdp.datapath import model
@@ -79,7 +80,11 @@ def test_random_cases_come_to_floods_of_both_kinds(is_by_xdp: bool) -> None:
 
 @pytest.mark.parametrize("verdict", sorted(set(Verdict) - OUT_OF_REACH), ids=lambda verdict: verdict.label)
 def test_random_cases_come_to_every_verdict(verdict: Verdict) -> None:
-    assert verdict is find(cases(), lambda case: case.fate().verdict is verdict, settings=THOROUGHLY).fate().verdict
+    try:
+        found = find(cases(), lambda case: case.fate().verdict is verdict, settings=THOROUGHLY)
+    except NoSuchExample:
+        pytest.fail(f"no random case comes to {verdict.label}: cases.py must draw one, or OUT_OF_REACH name it")
+    assert verdict is found.fate().verdict
 
 
 # ---- the comparison itself can fail ----

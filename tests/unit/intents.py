@@ -1,6 +1,8 @@
 """Strategies for what an operator can want: any values, and whole hosts that make sense."""
 
 from dataclasses import replace
+from enum import StrEnum
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -17,13 +19,12 @@ from sriov_xdp.pf.state.intent import (
 )
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import (
-    MAX_STORM_PPS,
-    DenyReply,
+    SETTINGS,
     Override,
     PolicySettings,
     PortGroup,
     PortOverrides,
-    Security,
+    Setting,
     Switch,
 )
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
@@ -36,17 +37,13 @@ vlans = st.one_of(
     st.builds(Vlan.access, vlan_numbers),
     st.builds(Vlan.trunk, st.frozensets(vlan_numbers, min_size=1, max_size=30)),
 )
-security = st.none() | st.sampled_from(Security)
-rates = st.none() | st.integers(0, MAX_STORM_PPS)
-policies = st.builds(
-    PolicySettings,
-    promiscuous=security,
-    mac_changes=security,
-    forged_transmits=security,
-    deny_reply=st.none() | st.sampled_from(DenyReply),
-    storm_broadcast_pps=rates,
-    storm_multicast_pps=rates,
-)
+
+
+def values_of(setting: Setting) -> st.SearchStrategy[Any]:
+    return st.sampled_from(setting.type) if issubclass(setting.type, StrEnum) else st.integers(0, setting.most)
+
+
+policies = st.builds(PolicySettings, **{name: st.none() | values_of(setting) for name, setting in SETTINGS.items()})
 groups = st.builds(PortGroup, name=names, vlan=vlans, policy=policies, overrides_allowed=st.frozensets(st.sampled_from(Override)))
 switches = st.builds(
     Switch,

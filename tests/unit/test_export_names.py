@@ -5,12 +5,13 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from intents import policies
 
 from sriov_xdp.api.config import parse
 from sriov_xdp.api.yaml_text import dump
 from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, HostIntent, PfSpec, switch_to_json
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, Security, Switch
+from sriov_xdp.vswitch.policy import Override, PortGroup, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 # Names that some reader of YAML takes for something else than a name.
@@ -26,9 +27,6 @@ def is_text(name: str) -> bool:
 OF_THE_KERNEL = {"lo", "all", "default", ".", ".."}
 names = st.sampled_from(TRICKY) | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", fullmatch=True)
 interfaces = st.sampled_from(TRICKY + SIGNS) | st.from_regex(r"[^\s/:%\x00]{1,15}", fullmatch=True).filter(is_text)
-security = st.none() | st.sampled_from(Security)
-replies = st.none() | st.sampled_from(DenyReply)
-policies = st.builds(PolicySettings, promiscuous=security, mac_changes=security, forged_transmits=security, deny_reply=replies)
 numbers = st.integers(1, 4094)
 trunks = st.builds(Vlan.trunk, st.frozensets(numbers, min_size=1, max_size=9))
 vlans = st.just(NO_VLAN) | st.builds(Vlan.access, numbers) | trunks

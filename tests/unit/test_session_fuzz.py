@@ -2,6 +2,7 @@
 
 import struct
 
+import pytest
 import virtchnl_rules as rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,6 +69,12 @@ def test_only_a_well_formed_request_of_this_vf_is_handed_out(state: State, datag
     if isinstance(outcome, Ask):
         assert rules.is_request_of(OWN_VSI, datagram)
         assert rules.expected_status(outcome.opcode, len(datagram) - rules.DESCRIPTOR_BYTES, state.value) is rules.HANDED_OUT
+
+
+@pytest.mark.parametrize("opcode", rules.FORMS)
+def test_each_opcode_is_handed_out_or_not_as_the_rules_say(opcode: int) -> None:
+    datagram = rules.message(opcode, rules.payload_of(opcode, rules.shortest(opcode), OWN_VSI))
+    assert rules.is_request_of(OWN_VSI, datagram) == isinstance(session_in(State.ACTIVE).receive(datagram), Ask)
 
 
 @settings(deadline=None, max_examples=300)

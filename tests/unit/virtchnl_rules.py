@@ -15,6 +15,8 @@ HANDED_OUT = None  # no answer yet: the PF is to carry the request out
 
 VERSION, RESET_VF, GET_VF_RESOURCES, ADD_ETH_ADDR, DEL_ETH_ADDR, GET_STATS, EVENT = 1, 2, 3, 10, 11, 15, 17
 
+WHEN_ACTIVE = {ADD_ETH_ADDR, DEL_ETH_ADDR, GET_STATS}  # those beside negotiation and reset that are offered
+
 # opcode → base and element: exactly base bytes, or base + n·element with n at least 1
 FORMS = {
     VERSION: (8, 0),
@@ -84,7 +86,7 @@ def expected_status(opcode: int, length_bytes: int, state: str) -> int | None:
         return HANDED_OUT
     if opcode == GET_VF_RESOURCES:
         return ERR_PARAM if state == "fresh" else HANDED_OUT
-    if opcode in (ADD_ETH_ADDR, DEL_ETH_ADDR, GET_STATS) and state == "active":
+    if opcode in WHEN_ACTIVE and state == "active":
         return HANDED_OUT
     return ERR_NOT_SUPPORTED
 
@@ -127,4 +129,4 @@ def is_request_of(vsi_id: int, datagram: bytes) -> bool:
         return named == vsi_id and count == len(kinds) and 3 not in kinds
     if opcode == GET_STATS:
         return struct.unpack_from("<H", payload)[0] == vsi_id
-    return opcode in (RESET_VF, GET_VF_RESOURCES)
+    return opcode in {RESET_VF, GET_VF_RESOURCES} | WHEN_ACTIVE

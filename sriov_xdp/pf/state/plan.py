@@ -46,7 +46,8 @@ class Step:
                 return "the uplink goes back to the host"
             case "pf", Action.CHANGE if self._loses_its_uplink():
                 return "its guests lose the wire that they have, and the uplink goes back to the host"
-        return None
+            case _:
+                return None
 
     def _loses_its_uplink(self) -> bool:
         before, after = self.before, self.after
