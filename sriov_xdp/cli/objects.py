@@ -12,8 +12,26 @@ from sriov_xdp.cli.output import ask, json_option, show_json, show_object, show_
 from sriov_xdp.vswitch.policy import SETTINGS
 
 INHERIT = "inherit"
+_MOST_PID = 1 << 22  # PID_MAX_LIMIT
 NAMED_NAMESPACES = Path("/run/netns")
 _DATAPATH = click.Choice(["auto", "xdp", "tcx"])
+
+
+class Number(click.ParamType):  # type: ignore[type-arg]  # no class at run time takes one
+    """A number as configurations write it: digits only, without leading zeros."""
+
+    name = "number"
+
+    def __init__(self, *, least: int, most: int) -> None:
+        self._least, self._most = least, most
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        """Of what was given; a default is one already."""
+        if isinstance(value, int):
+            return value
+        if not NUMBER.fullmatch(value) or not self._least <= int(value) <= self._most:
+            self.fail(f"{value!r}: expected a number from {self._least} to {self._most}", parameter, context)
+        return int(value)
 
 
 def _number_up_to(most: int) -> Callable[[click.Context, click.Parameter, str | None], int | str | None]:
@@ -173,7 +191,7 @@ def _namespace(netns: str | None, pid: int | None) -> str | None:
 @click.argument("address", required=False)
 @click.option("--guest", required=True)
 @click.option("--netns", help="Its network namespace, by name (created when missing) or path.  [default: the guest's name]")
-@click.option("--pid", type=click.IntRange(min=1), help="Instead of --netns: the network namespace of this process.")
+@click.option("--pid", type=Number(least=1, most=_MOST_PID), help="Instead of --netns: the network namespace of this process.")
 @click.option("--port-group", required=True)
 @click.option("--mac", help="Admin MAC.  [default: locally administered, always the same]")
 @click.option("--ifname", default="eth0", show_default=True, help="Name of the interface in the guest.")
@@ -374,7 +392,7 @@ def audit() -> None:
 
 @audit.command("list")
 @click.option("--vf", "address", help="Only of this VF.")
-@click.option("--limit", default=100, show_default=True, help="The newest so many.")
+@click.option("--limit", type=Number(least=1, most=10_000), default=100, show_default=True, help="The newest so many.")
 @json_option
 def audit_list(address: str | None, limit: int, as_json: bool) -> None:
     """Audit records, newest last."""

@@ -4,12 +4,15 @@ Works on the namespace that the calling thread is in.
 """
 
 import contextlib
+import ctypes
+import os
 from collections.abc import Iterator, Mapping
 
 from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
 
 from sriov_xdp.host.errors import HostError
 
+_NAME_BYTES = 16  # IFNAMSIZ
 GRO = "rx-gro"
 TX_CHECKSUM = "tx-checksum-ip-generic"
 TX_CHECKSUM_SCTP = "tx-checksum-sctp"
@@ -17,9 +20,19 @@ TX_VLAN = "tx-vlan-hw-insert"
 RX_VLAN = "rx-vlan-hw-parse"
 
 
+class _NamedByBytes(IoctlEthtool):  # type: ignore[misc]  # the library has no types
+    """A guest may call its interface by any bytes, of which a str is made as paths are."""
+
+    def change_ifname(self, ifname: str) -> None:
+        """Of the next requests."""
+        super().change_ifname("")
+        self.ifname = bytearray(os.fsencode(ifname)[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0"))
+        self.ifreq.ifr_name = (ctypes.c_uint8 * _NAME_BYTES)(*self.ifname)
+
+
 @contextlib.contextmanager
 def _device(interface: str) -> Iterator[IoctlEthtool]:
-    device = IoctlEthtool(interface)
+    device = _NamedByBytes(interface)
     try:
         yield device
     except (EthtoolError, OSError) as error:

@@ -107,12 +107,17 @@ def _address_mode(message: Any) -> int | None:
     return None if mode is None else int(mode)
 
 
+def _text(value: str | bytes | None) -> str:
+    """A name or alias: any bytes may stand there, and pyroute2 leaves them as they are where they are no UTF-8."""
+    return os.fsdecode(value) if isinstance(value, bytes) else value or ""
+
+
 def _parse(message: Any) -> Link:
     flags = message["flags"]
     info = message.get_attr("IFLA_LINKINFO")
     return Link(
         ifindex=message["index"],
-        name=message.get_attr("IFLA_IFNAME") or "",
+        name=_text(message.get_attr("IFLA_IFNAME")),
         mac=message.get_attr("IFLA_ADDRESS") or "",
         permanent_mac=message.get_attr("IFLA_PERM_ADDRESS") or "",
         mtu_bytes=message.get_attr("IFLA_MTU") or 0,
@@ -121,7 +126,7 @@ def _parse(message: Any) -> Link:
         is_loopback=bool(flags & _IFF_LOOPBACK),
         has_carrier=bool(flags & _IFF_LOWER_UP),
         kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
-        alias=message.get_attr("IFLA_IFALIAS") or "",
+        alias=_text(message.get_attr("IFLA_IFALIAS")),
         group=message.get_attr("IFLA_GROUP") or 0,
         peer_ifindex=message.get_attr("IFLA_LINK") or 0,
         peer_runs_xdp=tells_of_peers_xdp(message.get_attr("IFLA_MAX_MTU")),
@@ -173,8 +178,9 @@ class Links:
             return False
 
     def strangers(self) -> list[str]:
-        """Names of the devices that are not of the kernel's own making."""
-        return sorted(link.name for link in self.dump() if link.name not in _MADE_BY_THE_KERNEL)
+        """Names of the devices that are not of the kernel's own making, to be shown: what is no text in them is escaped."""
+        names = (link.name for link in self.dump() if link.name not in _MADE_BY_THE_KERNEL)
+        return sorted(os.fsencode(name).decode(errors="backslashreplace") for name in names)
 
     def create_pair(self, pair: VethPair) -> None:
         """Makes a veth pair, both ends down and marked. Raises HostError; FileExistsError as cause when a name or the ifindex

@@ -21,6 +21,7 @@ CLONE_NEWNET = 0x40000000
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000
 _MNT_DETACH = 2
 _SIOCSIFFLAGS = 0x8914
+_NS_GET_NSTYPE = 0xB703
 _IFF_UP = 1
 _IFREQ_FLAGS = struct.Struct("16sH22x")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -40,6 +41,26 @@ def identity(name: str) -> Identity | None:
     except OSError:  # also of a process that is gone, or whose files are another user's
         return None
     return status.st_dev, status.st_ino
+
+
+def name_of(wanted: Identity) -> str | None:
+    """A name under which a namespace is known now; None when it has none."""
+    names = sorted(path.name for path in NAMED.iterdir()) if NAMED.is_dir() else []
+    return next((name for name in names if identity(name) == wanted), None)
+
+
+def is_network(name: str) -> bool:
+    """Whether what is there is a network namespace (NS_GET_NSTYPE of linux/nsfs.h)."""
+    try:
+        fd = os.open(path_of(name), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return fcntl.ioctl(fd, _NS_GET_NSTYPE) == CLONE_NEWNET
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def is_own(name: str) -> bool:

@@ -394,3 +394,27 @@ def test_recovered_without_a_file_a_pf_without_guests_keeps_its_uplink(scene: Sc
     assert [lonely] == [pf["uplink"] for pf in scene.daemon.ask("pf", "list") if pf["name"] != "pf0"]
     assert 0 == scene.daemon.command("apply", "-f", str(scene.export), "--yes").returncode
     assert 0 == json.loads(run("ip", "-j", "-d", "link", "show", lonely))[0]["promiscuity"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE granted SET body = 'garbage'",
+        "DELETE FROM intent WHERE kind = 'pf'",
+        "UPDATE intent SET name = 'pfx' WHERE kind = 'pf'",
+    ],
+)
+def test_what_a_start_cannot_take_up_whole_is_not_sound(scene: Scene, statement: str) -> None:
+    """The guest with the grant keeps it, and the remedy that is named works."""
+    scene.daemon.stop()
+    with sqlite3.connect(scene.state) as database:
+        database.execute(statement)
+    database.close()
+    scene.daemon.start()
+    assert "`sriov-xdp recover`" in scene.daemon.command("export").stderr
+    assert scene.one.can_ping("10.77.0.2")
+    scene.daemon.stop()
+    done = scene.recover("-f", str(scene.export))
+    assert (0, "") == (done.returncode, done.stderr)
+    scene.daemon.start()
+    assert scene.vfs == scene.vf_list()

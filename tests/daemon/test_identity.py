@@ -1,6 +1,8 @@
 """A device is its kernel object, a namespace its inode: names are for people, and may change."""
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -187,3 +189,90 @@ def test_namespace_that_cannot_be(scene: Scene, options: list[str], code: int, t
     assert code == done.returncode, done.stderr
     assert text in done.stderr
     assert devices == {link["ifname"] for link in json.loads(run("ip", "-j", "link")) if scene.lab.tag in link["ifname"]}
+
+
+NO_TEXT = os.fsencode("\udcff\udcfe")  # a name that is no UTF-8
+
+
+def rename_in(guest: Namespace, before: bytes, after: bytes) -> None:
+    for change in (["down"], ["name", after], ["up"]):
+        device = after if change == ["up"] else before
+        subprocess.run(["ip", "-n", guest.name, "link", "set", "dev", device, *change], check=True)
+
+
+def test_a_name_that_is_no_text_keeps_nobody_from_anything(scene: Scene) -> None:
+    """The kernel takes any bytes, and the guest chooses."""
+    scene.daemon.ask("vf", "set", "pf0vf1", "--datapath", "xdp")
+    rename_in(scene.two, b"eth0", NO_TEXT)
+    scene.two.run("sh", "-c", "ip addr add 10.77.0.2/24 dev $(ip -br link | grep -v ^lo | cut -d@ -f1)", check=False)
+    try:
+        scene.daemon.kill()
+        scene.daemon.start()
+        assert ["xdp", "auto"] == [scene.daemon.ask("vf", "show", vf)["datapath"]["mode"] for vf in ("pf0vf1", "pf0vf0")]
+        assert "not in service" not in scene.daemon.ask("vf", "show", "pf0vf1")["datapath"]["reason"]
+        scene.daemon.ask("vf", "set", "pf0vf1", "--datapath", "auto")
+        assert 0 == scene.daemon.command("doctor").returncode
+        assert scene.one.can_ping("10.77.0.99")
+    finally:
+        rename_in(scene.two, NO_TEXT, b"eth0")
+        scene.two.ip("addr", "replace", "10.77.0.2/24", "dev", "eth0")
+
+
+def test_a_namespace_of_the_daemons_making_with_a_device_of_no_text_stays(scene: Scene) -> None:
+    made = scene.lab.adopt(scene.lab.name("made"))
+    vf = scene.daemon.ask("vf", "attach", "--guest", made.name, "--port-group", "lan")["address"]
+    command = ["ip", "-n", made.name, "link", "add", NO_TEXT, "type", "veth", "peer", "name", "theirs"]
+    subprocess.run(command, check=True)
+    scene.daemon.ask("vf", "detach", vf)
+    assert (NAMED / made.name).exists()
+    assert "left as interface" in scene.daemon.log()
+    scene.lab.remove(made)
+
+
+def test_a_namespace_that_is_renamed_is_the_same(scene: Scene) -> None:
+    place, other = scene.lab.namespace("old"), scene.lab.adopt(scene.lab.name("new"))
+    vf = scene.daemon.ask("vf", "attach", "--guest", "renamed", "--netns", place.name, "--port-group", "lan")["address"]
+    (NAMED / other.name).touch()
+    run("mount", "--bind", str(NAMED / place.name), str(NAMED / other.name))
+    run("ip", "netns", "del", place.name)
+    wait_until(lambda: scene.daemon.ask("vf", "show", vf)["netns"] == other.name, "the new name is taken up")
+    assert "eth0" in other.ip("link")
+    scene.daemon.ask("vf", "detach", vf)
+
+
+def test_what_is_no_network_namespace_is_told(scene: Scene) -> None:
+    for path in ("/etc/hostname", "/proc/self/ns/mnt"):
+        done = scene.daemon.command("vf", "attach", "--guest", "x", "--netns", path, "--port-group", "lan")
+        assert (1, True) == (done.returncode, "no network namespace" in done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("pid", ["1_0", "0100", "+7", "0"])
+def test_a_number_of_a_process_is_digits(scene: Scene, pid: str) -> None:
+    assert 2 == scene.daemon.command("vf", "attach", "--guest", "x", "--pid", pid, "--port-group", "lan").returncode
+
+
+def test_a_guest_that_hid_its_interface_is_served_over_a_restart(scene: Scene) -> None:
+    """Pinned to XDP: what it has goes on; and one that has none is served by tc."""
+    inner = scene.lab.namespace("inner2")
+    scene.daemon.ask("vf", "set", "pf0vf1", "--datapath", "xdp")
+    scene.two.ip("link", "set", "eth0", "netns", inner.name)
+    inner.address(2)
+    try:
+        scene.daemon.stop()
+        scene.daemon.start()
+        shown = scene.daemon.ask("vf", "show", "pf0vf1")
+        assert ("xdp", True) == (shown["datapath"]["active"], "not in namespace" in shown["datapath"]["reason"])
+        assert scene.one.can_ping("10.77.0.2")
+        scene.daemon.kill()
+        (scene.daemon.bpffs / "links" / "pf0vf1_xdp").unlink()
+        scene.daemon.start()
+        assert "tcx" == scene.mode("pf0vf1")
+        assert scene.one.can_ping("10.77.0.2")
+        scene.daemon.ask("vf", "set", "pf0vf1", "--link-state", "disable")
+        assert not scene.one.can_ping("10.77.0.2")
+        scene.daemon.ask("vf", "set", "pf0vf1", "--link-state", "auto")
+    finally:
+        inner.ip("link", "set", "eth0", "netns", scene.two.name)
+        scene.two.address(2)
+    wait_until(lambda: scene.mode("pf0vf1") == "xdp", "it is in its mode again")
+    scene.daemon.ask("vf", "set", "pf0vf1", "--datapath", "auto")

@@ -454,3 +454,46 @@ def test_a_namespace_spelled_otherwise_is_the_same(scene: Scene, spelled: str) -
     document = copy.deepcopy(scene.config)
     document["guests"][1]["netns"] = spelled.format(scene.guests["b"].name)
     assert 0 == scene.daemon.command("diff", "-f", scene.file(document)).returncode
+
+
+def test_a_guest_that_hides_its_interface_keeps_no_other_from_a_changed_vlan(scene: Scene) -> None:
+    """One file: a's mode cannot be had, and b has another VLAN and is disabled."""
+    document = scene.changed("a", datapath="xdp")
+    document["switches"][0]["port_groups"][1]["vlan"] = {"access": 300}
+    scene.adapters(document)["b"]["link_state"] = "disable"
+    with moved_inward(scene, "a"):
+        done = scene.apply(document)
+        assert (1, True) == (done.returncode, "it is as it was before" in done.stderr), done.stderr
+        assert 7 == scene.daemon.command("diff", "-f", scene.file(document)).returncode
+        assert "NO-CARRIER" in scene.guests["b"].ip("link", "show", "eth0")
+        assert "access 300" == scene.guests["b"].vf("status")["vlan"]
+    scene.assert_applied(scene.config)
+
+
+def test_a_change_that_cannot_be_had_costs_no_grant(scene: Scene) -> None:
+    granted, vf = "02:00:00:00:03:77", scene.daemon.vf_of(scene.guests["a"].name)["address"]
+    scene.daemon.ask("port-group", "set", "x", "--mac-changes", "accept")
+    assert scene.guests["a"].vf("set-mac", granted)["accepted"]
+    with moved_inward(scene, "a"):
+        done = scene.daemon.command("vf", "set", vf, "--mac", "02:00:00:00:03:78", "--datapath", "xdp")
+        assert (1, True) == (done.returncode, "it is as it was before" in done.stderr), done.stderr
+        assert granted == scene.daemon.ask("vf", "show", vf)["effective_mac"]
+        scene.daemon.kill()
+        scene.daemon.start()
+        assert granted == scene.daemon.ask("vf", "show", vf)["effective_mac"]
+    scene.daemon.ask("vf", "reset", vf)
+    scene.assert_applied(scene.config)
+
+
+def test_a_file_of_the_start_that_is_put_back_after_an_apply_that_failed_counts(scene: Scene) -> None:
+    original = scene.daemon.config_file.read_text()
+    document = scene.changed("a", datapath="xdp")
+    document["switches"][0]["port_groups"][1]["vlan"] = {"access": 300}
+    scene.daemon.config_file.write_text(yaml.safe_dump(document))
+    with moved_inward(scene, "a"):
+        assert 1 == scene.daemon.command("apply", "-f", str(scene.daemon.config_file)).returncode
+    scene.daemon.config_file.write_text(original)
+    scene.daemon.stop()
+    scene.daemon.start()
+    assert 0 == scene.daemon.command("diff", "-f", str(scene.daemon.config_file)).returncode
+    scene.assert_applied(scene.config)

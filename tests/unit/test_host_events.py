@@ -13,7 +13,7 @@ import pytest
 
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link
-from sriov_xdp.host.monitor import LinkChange
+from sriov_xdp.host.monitor import FilterRemoval, LinkChange
 from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.log_budget import LOG_LINES_A_SECOND, BudgetedLog
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, PfSpec, VfAddress
@@ -287,10 +287,10 @@ def test_what_is_said_of_a_device_on_which_we_work_is_looked_at_afterwards() -> 
     vf = host.vf(0)
     vf.stage = Stage.CHANGING
     host.carrier(0, has_carrier=False)
-    host.events.settle()
+    host.events.follow_meanwhile()
     assert (True, []) == (vf.has_carrier, host.looked_at)
     vf.stage = Stage.IN_SERVICE
-    host.events.settle()
+    host.events.follow_meanwhile()
     host.walk()
     assert (False, [vf.attachment.ifindex]) == (vf.has_carrier, host.looked_at)
 
@@ -301,6 +301,27 @@ def test_our_own_work_on_a_device_needs_no_look() -> None:
     host.carrier(0, has_carrier=False)
     host.carrier(0, has_carrier=True)
     host.vf(0).stage = Stage.IN_SERVICE
-    host.events.settle()
+    host.events.follow_meanwhile()
     host.walk()
     assert [] == host.looked_at
+
+
+@pytest.mark.parametrize("news", [{"peer_runs_xdp": True}, {"mtu_bytes": 9000}, {"name": "another"}], ids=str)
+def test_what_cannot_wait_is_looked_at_while_we_work_on_a_device(news: dict[str, Any]) -> None:
+    """A guest's program must not be passed by, and a long frame not come near XDP."""
+    host = Host()
+    vf = host.vf(0)
+    vf.stage = Stage.CHANGING
+    host.batches.append([replace(_change(host.devices[vf.attachment.ifindex]), **news)])
+    host.events.on_links()
+    assert 1 == len(host.walks)
+
+
+@pytest.mark.parametrize(("stage", "verbs"), [(Stage.PLANNED, 0), (Stage.CHANGING, 1), (Stage.IN_SERVICE, 1)])
+def test_a_filter_that_is_removed_is_asked_for_whatever_is_being_done(stage: Stage, verbs: int) -> None:
+    """The check takes its turn, after what is being done; a port must not come up without."""
+    host = Host()
+    host.vf(0).stage = stage
+    host.batches.append([FilterRemoval(ifindex=host.vf(0).attachment.ifindex)])  # type: ignore[list-item]
+    host.events.on_links()
+    assert verbs == len(host.verbs)

@@ -16,7 +16,7 @@ from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import SELF, Context, record_of
 from sriov_xdp.pf.hands.publish import publish, publish_again
-from sriov_xdp.pf.state.intent import VfAddress, attachment_to_text, switch_to_json
+from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_to_text, switch_to_json
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Former, fresh_device
 from sriov_xdp.pf.state.uplink_text import pf_to_text
 from sriov_xdp.store.audit import AuditRecord, Outcome
@@ -73,6 +73,14 @@ def commit_grant(context: Context, vf: AttachedVf, device: Device, record: Audit
         context.records.granted(generation, _granted_text(vf), _undone(record))
         publish_again(context, former)
         raise
+
+
+def put_back(context: Context, attachment: Attachment, device: Device, record: AuditRecord) -> None:
+    """A change of an adapter that was committed is undone, with the grants that ended by it. Raises as commit() does."""
+    vf = attachment.vf
+    commit(context, Change(attachments={vf: attachment}, devices={vf: device}), [record])
+    if device != fresh_device(attachment):
+        context.database.write_granted(str(vf), attachment.generation, device_to_text(device), None)
 
 
 def commit_reset(context: Context, vf: AttachedVf, record: AuditRecord) -> None:

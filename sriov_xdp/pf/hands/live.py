@@ -54,25 +54,38 @@ def prepare(context: Context, attached: AttachedVf) -> Steps[None]:
     yield from beside(context, lambda links: veth.prepare(links, attached.attachment, context.instance, vlan))
 
 
-def put_in_service(context: Context, attached: AttachedVf) -> Steps[None]:
-    """Programs, then up. May be done again. Raises HostError, DataPathError; then the port is down or as it was."""
+def put_in_service(context: Context, attached: AttachedVf, *, may_fall_back: bool = False) -> Steps[None]:
+    """Programs, then up. May be done again. may_fall_back: a VF whose guest end cannot be made fit for XDP any more, as the guest
+    hid it, keeps the XDP that it has, and else is served by tc. Raises HostError, DataPathError; then the port is down or as it
+    was."""
     attached.stage = Stage.CHANGING
     active, reason = mode_of(context, attached)
     attachment, hooks = attached.attachment, context.hooks
     name, before = str(attached.address), dict(attached.guest_features_before)
 
-    def attach_and_open(links: Links) -> tuple[dict[str, bool], Link | None]:
-        hooks.hold(name, VF_TC, attachment.ifindex)
-        changed = _enter_xdp(context, links, attachment, before) if active is Datapath.XDP else before
-        if active is not Datapath.XDP and hooks.has_xdp(name):
+    def choose_mode(links: Links) -> tuple[dict[str, bool], Datapath, str]:
+        if active is Datapath.XDP:
+            try:
+                return _enter_xdp(context, links, attachment, before), active, reason
+            except HostError as error:
+                if not may_fall_back:
+                    raise
+                keeps = hooks.runs_xdp(name, VF_XDP, attachment.ifindex)
+                return before, Datapath.XDP if keeps else Datapath.TCX, f"{attachment.spec.datapath}: {error}"
+        if hooks.has_xdp(name):
             hooks.detach_xdp(name)  # first, as it does not see what a checksum that is left to hardware misses
             veth.leave_xdp(links, attachment, before)
-            changed = {}
-        veth.open_port(links, attachment, is_up=attachment.spec.link_state is not LinkState.DISABLE)
-        return changed, links.find(attachment.ifindex)
+            return {}, active, reason
+        return before, active, reason
 
-    attached.guest_features_before, link = yield from beside(context, attach_and_open)
-    attached.active, attached.active_reason = active, reason
+    def attach_and_open(links: Links) -> tuple[tuple[dict[str, bool], Datapath, str], Link | None]:
+        hooks.hold(name, VF_TC, attachment.ifindex)
+        chosen = choose_mode(links)
+        veth.open_port(links, attachment, is_up=attachment.spec.link_state is not LinkState.DISABLE)
+        return chosen, links.find(attachment.ifindex)
+
+    chosen, link = yield from beside(context, attach_and_open)
+    attached.guest_features_before, attached.active, attached.active_reason = chosen
     if link and link.has_carrier != attached.has_carrier:
         attached.has_carrier = link.has_carrier
         publish_ports(context, [attached])
@@ -128,6 +141,12 @@ def _enter_xdp(context: Context, links: Links, attachment: Attachment, before: d
     except DataPathError:
         veth.leave_xdp(links, attachment, {**changed, **before})
         raise
+    link = links.find(attachment.ifindex)
+    problem = xdp_problem(link.mtu_bytes, context.jumbo_xdp) if link else None
+    if problem:  # somebody raised it in between
+        context.hooks.detach_xdp(str(attachment.vf))
+        veth.leave_xdp(links, attachment, {**changed, **before})
+        raise HostError(f"representor {attachment.representor}: no XDP yet: {problem}")
     return {**changed, **before}
 
 
@@ -138,17 +157,21 @@ def guest_xdp_changed(context: Context, attached: AttachedVf, *, guest_runs_xdp:
     publish_ports(context, [attached])
     attachment = attached.attachment
     yield from beside(context, lambda links: veth.set_checksum_for_guest_program(links, attachment, is_needed=guest_runs_xdp))
-    context.start(_follow_guest(context, attached))
+    context.start(follow_mode(context, attached))
 
 
-def _follow_guest(context: Context, attached: AttachedVf) -> Steps[None]:
+def follow_mode(context: Context, attached: AttachedVf) -> Steps[None]:
+    """The kind of program that a VF should have now. Where it cannot be had, the one that is there goes on: it is told once, and
+    tried again."""
     if context.inventory.vfs.get(attached.address) is not attached:
         return
     try:
         yield from set_active(context, attached)
     except FAULTS as error:
-        attached.active_reason = f"{attached.attachment.spec.datapath}: {error}"
-        _log.error("%s: the data path could not follow the guest: %s", attached.address, error)
+        reason = f"{attached.attachment.spec.datapath}: {error}"
+        if attached.active_reason != reason:
+            attached.active_reason = reason
+            _log.error("%s: the data path is %s still: %s", attached.address, attached.active, error)
 
 
 def follow_port(context: Context, attached: AttachedVf) -> Steps[None]:
@@ -218,7 +241,10 @@ def change_live(context: Context, attached: AttachedVf, former: Attachment) -> S
     yield from follow_port(context, attached)
     if attached.attachment.spec.link_state is not former.spec.link_state:
         yield from apply_link_state(context, attached)
-    yield from set_active(context, attached)
+    if attached.attachment.spec.datapath is not former.spec.datapath:
+        yield from set_active(context, attached)
+    else:
+        yield from follow_mode(context, attached)
 
 
 def apply_link_state(context: Context, attached: AttachedVf) -> Steps[None]:

@@ -14,13 +14,16 @@ from pathlib import Path
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS
 from sriov_xdp.pf.errors import Conflict
+from sriov_xdp.pf.hands.commit import device_from_text
 from sriov_xdp.pf.process.places import Places
 from sriov_xdp.pf.state.intent import VfAddress, attachment_from_text, switch_from_json
 from sriov_xdp.pf.state.uplink_text import pf_from_text
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StateDamaged, StoreError
 from sriov_xdp.store.files import STATE_FILE
+from sriov_xdp.vswitch.address import MacAddress
 
+_ANY_MAC = MacAddress(bytes(6))
 _REMEDY = (
     "traffic goes on as it is; put the state back, or rebuild it with `sriov-xdp recover`, "
     "or remove everything with `sriov-xdp teardown`"
@@ -72,16 +75,18 @@ def is_sound(places: Places, vfs: set[str]) -> bool:
     except (Conflict, StoreError):
         return False
     try:
-        for name, body in database.documents("pf").items():
-            pf_from_text(name, body)
+        pfs = {pf_from_text(name, body).spec.name for name, body in database.documents("pf").items()}
         switches = [switch_from_json(json.loads(body)) for body in database.documents("switch").values()]
         documents = database.documents("attachment")
-        specs = [attachment_from_text(VfAddress.parse(name), body).spec for name, body in documents.items()]
+        attachments = [attachment_from_text(VfAddress.parse(name), body) for name, body in documents.items()]
+        for _generation, text in database.granted().values():
+            device_from_text(_ANY_MAC, text)
     except (StoreError, ValueError, KeyError, TypeError):
         return False
     finally:
         database.close()
-    return vfs <= set(documents) and all(any(switch.group(spec.port_group) for switch in switches) for spec in specs)
+    groups = {group.name for switch in switches for group in switch.port_groups}
+    return vfs <= set(documents) and all(one.spec.port_group in groups and one.vf.pf in pfs for one in attachments)
 
 
 def _subject(bpffs: Path, marks: Marks) -> str:

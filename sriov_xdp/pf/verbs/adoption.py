@@ -78,10 +78,11 @@ def _read_state(context: Context) -> None:
         found = attachment_from_text(VfAddress.parse(name), body)
         inventory.group(found.spec.port_group)
         inventory.pf(found.vf.pf)
-        inventory.install(Change(attachments={found.vf: found}))
         generation, text = granted.get(name, (0, ""))
-        if generation == found.generation:
-            inventory.install(Change(devices={found.vf: device_from_text(found.admin_mac, text)}))
+        device = device_from_text(found.admin_mac, text) if generation == found.generation else None
+        inventory.install(Change(attachments={found.vf: found}))  # all of it can be read
+        if device:
+            inventory.install(Change(devices={found.vf: device}))
 
     def pf(name: str, body: str) -> None:
         inventory.install(Change(pfs={name: pf_from_text(name, body)}))
@@ -140,7 +141,7 @@ def serve(context: Context, vf: AttachedVf, link: Link | None) -> bool:
     somebody else's to remove, and it is tried again."""
     try:
         finish(_resume(context, vf, link))
-    except FAULTS as error:
+    except Exception as error:  # noqa: BLE001  # of one VF, whatever it is: no guest may keep a daemon from its start
         vf.active_reason = f"not in service yet: {error}"
         _log.error("%s: %s", vf.address, vf.active_reason)
         return False
@@ -216,7 +217,7 @@ def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
     if missing:
         vf.stage = Stage.CHANGING
     if missing or vf.stage is not Stage.IN_SERVICE:
-        yield from live.put_in_service(context, vf)
+        yield from live.put_in_service(context, vf, may_fall_back=True)
 
 
 def missing_of_device(context: Context, links: Links, vf: AttachedVf) -> list[str]:

@@ -30,6 +30,11 @@ def note_unchanged(database: Database, fingerprint: str) -> None:
         database.write_intent([], [], {STARTED_WITH: fingerprint})
 
 
+def note_begin(database: Database) -> None:
+    """A text of the file that starts are made with is about to be applied: until that is done no text counts. Raises StoreError."""
+    database.write_intent([], [], {STARTED_WITH: "", APPLIED: ""})
+
+
 def note_apply(database: Database, fingerprint: str, *, is_of_the_start: bool) -> None:
     """An apply of this text. is_of_the_start: from the file that starts are made with, whose earlier text no longer counts: put
     back, it is a change. Raises StoreError."""

@@ -186,27 +186,27 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     _check_groups(context, switches, steps)
     mtus = {switch.pf: context.inventory.mtu_bytes(switch.pf) for switch in present}
     vlans = operate.vlans_of_ports(context)
-    former = {vf.address: vf.attachment for vf in context.inventory.vfs.values()}
+    former = {vf.address: (vf.attachment, vf.device) for vf in context.inventory.vfs.values()}
     attachments = _changed_attachments(context, steps, switches)
-    records += [operate.adapter_record(context, former[vf], after, actor, "apply") for vf, after in attachments.items()]
+    records += [operate.adapter_record(context, former[vf][0], after, actor, "apply") for vf, after in attachments.items()]
     yield from operate.leave_xdp_for(context, present)
     commit(context, Change(switches=switches, attachments=attachments), records)
     yield from operate.settle_ports(context, vlans, {**mtus})
     yield from _carry_out_changes(context, [former[vf] for vf in attachments], actor)
 
 
-def _carry_out_changes(context: Context, formers: list[Attachment], actor: Actor) -> Steps[None]:
+def _carry_out_changes(context: Context, formers: list[operate.Former], actor: Actor) -> Steps[None]:
     """The devices' part of each adapter. One that cannot follow goes back to what it was, and is named; the others go on. Raises
     PfError."""
     faults = []
     for former in formers:
-        attached = context.inventory.vfs.get(former.vf)
+        attached = context.inventory.vfs.get(former[0].vf)
         try:
             if attached:
                 yield from operate.carry_out_change(context, attached, former, actor, "apply")
         except FAULTS as error:
-            spec = former.spec
-            faults.append(f"adapter {spec.guest}/{spec.interface} ({former.vf}): {error}; it is as it was before")
+            spec = former[0].spec
+            faults.append(f"adapter {spec.guest}/{spec.interface} ({former[0].vf}): {error}")
     if faults:
         raise PfError("\n".join(faults))
 

@@ -10,11 +10,11 @@ wait. For the pf package; writer thread only.
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.host.monitor import Change, FilterRemoval, FolderMonitor, LinkChange, LinkMonitor
-from sriov_xdp.pf.errors import FAULTS
 from sriov_xdp.pf.hands import damaged, live, uplinks
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
@@ -82,7 +82,7 @@ class HostEvents:
         for change in changes:
             try:
                 self._on_change(change)
-            except FAULTS as error:  # of one device; the others' changes were read too and come only once
+            except Exception as error:  # noqa: BLE001  # of one device; the others' changes were read too and come only once
                 self._complain(f"device with ifindex {change.ifindex}", "a change could not be followed", error)
 
     def on_names(self) -> None:
@@ -117,7 +117,6 @@ class HostEvents:
     def settle(self) -> None:
         """Each second: what waited, and what no event tells."""
         self._follow_rested()
-        self._follow_meanwhile()
         for vf in list(self._context.inventory.vfs.values()):
             if namespaces.can_die_unseen(vf.attachment.spec.netns):
                 self._check_namespace(vf)
@@ -159,8 +158,8 @@ class HostEvents:
     def _on_filter_removal(self, ifindex: int) -> None:
         """Perhaps the one that held our program; a device that goes says so too."""
         vf = self._context.inventory.vf_with_ifindex(ifindex)
-        if vf and vf.stage is Stage.IN_SERVICE:
-            self._context.start(self._enforce(vf))
+        if vf and vf.stage is not Stage.PLANNED:
+            self._context.start(self._enforce(vf))  # when it is its turn, after what is being done to it now
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == ifindex:
                 uplinks.enforce(self._context, pf)
@@ -168,7 +167,8 @@ class HostEvents:
     def retry(self) -> None:
         """VFs and uplinks that could not be put into service: what is in the way is somebody else's to remove."""
         for vf in self._context.inventory.vfs.values():
-            is_whole = vf.stage is Stage.IN_SERVICE and self._context.mailboxes.is_open(vf.address) and not vf.lag
+            has_mode = live.mode_of(self._context, vf)[0] is vf.active
+            is_whole = vf.stage is Stage.IN_SERVICE and self._context.mailboxes.is_open(vf.address) and not vf.lag and has_mode
             if not is_whole and not self._context.turns.is_taken:
                 self._context.start(self._resume(vf))
 
@@ -183,7 +183,7 @@ class HostEvents:
             for vf in self._attached():
                 try:
                     yield from self._look_at(vf)
-                except FAULTS as error:
+                except Exception as error:  # noqa: BLE001  # of one object, whatever it is
                     self._complain(str(vf.address), "its device could not be looked at", error)
                 yield None
             yield from self._uplinks.look_at(list(self._context.inventory.pfs))
@@ -220,7 +220,7 @@ class HostEvents:
             try:
                 if vf:
                     yield from self._look_at_named(vf)
-            except FAULTS as error:
+            except Exception as error:  # noqa: BLE001  # of one object, whatever it is
                 self._complain(str(address), "a change of its device could not be followed", error)
 
     def _look_at_named(self, vf: AttachedVf) -> Steps[None]:
@@ -239,7 +239,7 @@ class HostEvents:
         """Its device, and the kind of program that its MTU allows."""
         if self._context.inventory.vfs.get(vf.address) is vf:
             yield from live.follow_port(self._context, vf)
-            yield from live.set_active(self._context, vf)
+            yield from live.follow_mode(self._context, vf)
 
     def _enforce_all(self) -> Steps[None]:
         """Every port and uplink is held to its programs. Looked at beside the writer, some at a time."""
@@ -251,7 +251,7 @@ class HostEvents:
             try:
                 if pf.uplink:
                     uplinks.enforce(self._context, pf)
-            except FAULTS as error:
+            except Exception as error:  # noqa: BLE001  # of one object, whatever it is
                 self._complain(pf.spec.name, "the programs of its uplink could not be put back yet", error)
 
     def _without_hooks(self, vfs: list[AttachedVf]) -> Steps[list[AttachedVf]]:
@@ -260,7 +260,7 @@ class HostEvents:
         def lacks(links: Links, vf: AttachedVf) -> bool:
             try:
                 return bool(adoption.missing_of_device(self._context, links, vf))
-            except FAULTS:
+            except Exception:  # noqa: BLE001  # then it is looked at by itself
                 return True
 
         return (yield from live.beside(self._context, lambda links: [vf for vf in vfs if lacks(links, vf)]))
@@ -269,7 +269,7 @@ class HostEvents:
         try:
             if self._is_attached(vf) and vf.stage is Stage.IN_SERVICE:
                 yield from adoption.enforce(self._context, vf)
-        except FAULTS as error:
+        except Exception as error:  # noqa: BLE001  # of one object, whatever it is
             self._complain(str(vf.address), "its programs could not be put back yet", error)
 
     def _resume(self, vf: AttachedVf) -> Steps[None]:
@@ -281,10 +281,11 @@ class HostEvents:
                 return
             if vf.lag:
                 yield from live.follow_port(self._context, vf)
+            yield from live.follow_mode(self._context, vf)
             if not self._context.mailboxes.is_open(vf.address):
                 adoption.open_mailbox(self._context, vf)
                 vf.active_reason = live.mode_of(self._context, vf)[1]
-        except FAULTS as error:  # it is tried every few seconds, and said when it is another one
+        except Exception as error:  # noqa: BLE001  # it is tried every few seconds, and said when it is another one
             reason = f"not in service yet: {error}"
             if vf.active_reason != reason:
                 vf.active_reason = reason
@@ -305,8 +306,8 @@ class HostEvents:
         self._program_changes.forget_all_but(guests)
         self._carrier_changes.forget_all_but(guests)
 
-    def _follow_meanwhile(self) -> None:
-        """What was said of a device while we worked on it holds if it is not what is known since."""
+    def follow_meanwhile(self) -> None:
+        """For a timer, often: what was said of a device while we worked on it holds if it is not what is known since."""
         for address, change in list(self._meanwhile.items()):
             vf = self._context.inventory.vfs.get(address)
             if vf and vf.stage is Stage.CHANGING:
@@ -332,7 +333,7 @@ class HostEvents:
 
     def _on_link(self, change: LinkChange) -> None:
         vf = self._context.inventory.vf_with_ifindex(change.ifindex)
-        if vf and vf.stage is Stage.CHANGING and not change.is_gone:
+        if vf and vf.stage is Stage.CHANGING and self._is_of_our_hand(vf, change):
             self._meanwhile[vf.address] = change
             return
         if vf:
@@ -352,6 +353,10 @@ class HostEvents:
         is_as_known = known == (change.name, change.has_carrier, change.peer_runs_xdp)
         return change.is_gone or not is_as_known or change.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf)
 
+    def _is_of_our_hand(self, vf: AttachedVf, change: LinkChange) -> bool:
+        """Whether it tells of nothing but the carrier, as our own work does; what a guest's program or an MTU does cannot wait."""
+        return not change.is_gone and not self._is_news(vf, replace(change, has_carrier=vf.has_carrier))
+
     def _look_soon(self, vf: AttachedVf) -> None:
         self._news[vf.address] = None
         self._walk(self.look_at_news)
@@ -359,7 +364,7 @@ class HostEvents:
     def _check_namespace(self, vf: AttachedVf) -> None:
         attachment = vf.attachment
         if vf.stage is not Stage.PLANNED and namespaces.identity(attachment.spec.netns) != attachment.netns_id:
-            self._context.start(lifecycle.unplugged(self._context, vf, "namespace removed"))
+            self._context.start(lifecycle.follow_namespace(self._context, vf))
 
     def _follow(self, vf: AttachedVf, link: Link) -> Steps[None]:
         lifecycle.take_up_name(self._context, vf, link.name)

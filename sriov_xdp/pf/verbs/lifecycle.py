@@ -92,6 +92,8 @@ def validate_namespace(netns: str) -> None:
         raise Invalid(f"namespace {netns}: not found; a path must be that of a namespace that lives")
     if identity is None and netns.isdigit():
         raise Invalid(f"namespace {netns}: no such name in {namespaces.NAMED}; a process's namespace is named by --pid {netns}")
+    if identity is not None and not namespaces.is_network(netns):
+        raise Invalid(f"namespace {netns}: what is there is no network namespace; name one, or a process by --pid")
     if identity is not None and namespaces.is_own(netns):
         raise Invalid(f"namespace {netns}: is the host's own; a guest needs its own namespace")
 
@@ -235,6 +237,22 @@ def _end(context: Context, attachment: Attachment) -> Steps[None]:
     if attachment.vf not in context.inventory.vfs:
         context.hooks.forget(str(attachment.vf))
     yield from leaving.remove_namespace(context, attachment)
+
+
+def follow_namespace(context: Context, attached: AttachedVf) -> Steps[None]:
+    """The name of a guest's namespace stands for it no more: it may have another, and is the same one then. A path that is gone is
+    the end, as of a process or a container."""
+    attachment = attached.attachment
+    if context.inventory.vfs.get(attached.address) is not attached:
+        return
+    name = None if attachment.spec.netns.startswith("/") else namespaces.name_of(attachment.netns_id)
+    if name is None:
+        yield from unplugged(context, attached, "namespace removed")
+    elif namespaces.identity(attachment.spec.netns) != attachment.netns_id:
+        _log.warning("%s: namespace %s is called %s now; the VF follows", attached.address, attachment.spec.netns, name)
+        renamed = replace(attachment, spec=replace(attachment.spec, netns=name))
+        commit(context, Change(attachments={attached.address: renamed}), [])
+        yield from live.follow_port(context, attached)
 
 
 def unplugged(context: Context, attached: AttachedVf, why: str) -> Steps[None]:

@@ -8,9 +8,9 @@ import contextlib
 import json
 from dataclasses import dataclass, field, replace
 
-from sriov_xdp.pf.errors import FAULTS, Conflict, NotFound, Refused
+from sriov_xdp.pf.errors import FAULTS, Conflict, NotFound, PfError, Refused
 from sriov_xdp.pf.hands import live
-from sriov_xdp.pf.hands.commit import commit
+from sriov_xdp.pf.hands.commit import commit, put_back
 from sriov_xdp.pf.hands.context import Actor, Context, Steps, record_of
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, VfAddress, attachment_to_text, switch_to_json
 from sriov_xdp.pf.state.inventory import AttachedVf, Change
@@ -18,6 +18,7 @@ from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.pf.verbs import lifecycle
 from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import Device
 from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Switch
 from sriov_xdp.vswitch.vlan import Vlan
 
@@ -79,7 +80,7 @@ def settle_ports(context: Context, vlans: dict[VfAddress, Vlan], mtus: dict[str,
         has_other_mtu = address.pf in mtus and mtus[address.pf] != context.inventory.mtu_bytes(address.pf)
         if has_other_mtu or vlans.get(address) != context.inventory.vlan(vf):
             yield from live.follow_port(context, vf)
-            yield from live.set_active(context, vf)
+            yield from live.follow_mode(context, vf)
 
 
 def set_switch(context: Context, name: str, change: SettingsChange, actor: Actor) -> Steps[Switch]:
@@ -147,25 +148,33 @@ def set_vf(context: Context, vf: VfAddress, asked: VfSettings, actor: Actor) -> 
 
 def change_adapter(context: Context, attached: AttachedVf, spec: AdapterSpec, actor: Actor, request: str) -> Steps[None]:
     """One adapter in place. Raises NotFound, Refused, Conflict, HostError, DataPathError, StoreError; then it is as it was."""
-    former = attached.attachment
+    former = attached.attachment, attached.device
     changed = changed_attachment(context, attached, spec)
-    commit(context, Change(attachments={attached.address: changed}), [adapter_record(context, former, changed, actor, request)])
+    record = adapter_record(context, attached.attachment, changed, actor, request)
+    commit(context, Change(attachments={attached.address: changed}), [record])
     yield from carry_out_change(context, attached, former, actor, request)
 
 
-def carry_out_change(context: Context, attached: AttachedVf, former: Attachment, actor: Actor, request: str) -> Steps[None]:
-    """The devices' part of a change of an adapter that was committed. Raises HostError, DataPathError; then all of it is as it was,
-    or Conflict, StoreError where that could not be had."""
+Former = tuple[Attachment, Device]
+
+
+def carry_out_change(context: Context, attached: AttachedVf, former: Former, actor: Actor, request: str) -> Steps[None]:
+    """The devices' part of a change of an adapter that was committed. former: what it was, with its grants. Raises PfError, which
+    says whether all of it is as it was."""
     changed = attached.attachment
     try:
-        yield from live.change_live(context, attached, former)
-    except FAULTS:
-        if attached.attachment == changed:
-            undone = adapter_record(context, changed, former, actor, f"{request}: undone, its device could not follow")
-            commit(context, Change(attachments={attached.address: former}), [undone])
-            with contextlib.suppress(*FAULTS):
-                yield from live.change_live(context, attached, changed)
-        raise
+        yield from live.change_live(context, attached, former[0])
+    except FAULTS as error:
+        if attached.attachment != changed:
+            raise
+        undone = adapter_record(context, changed, former[0], actor, f"{request}: undone, its device could not follow")
+        try:
+            put_back(context, *former, undone)
+        except FAULTS as second:
+            raise PfError(f"{error}; it keeps the change, as it could not be put back: {second}") from error
+        with contextlib.suppress(*FAULTS):
+            yield from live.change_live(context, attached, changed)
+        raise PfError(f"{error}; it is as it was before") from error
 
 
 def changed_attachment(context: Context, attached: AttachedVf, spec: AdapterSpec) -> Attachment:
