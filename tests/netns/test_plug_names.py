@@ -77,3 +77,23 @@ def test_a_number_that_was_taken_is_named(lab: Lab, links: Links, attachment: At
     run("ip", "link", "add", taken, "index", str(IFINDEX), "type", "bridge")
     with pytest.raises(Conflict, match=rf"ifindex {IFINDEX} was taken meanwhile; try again"):
         veth.create(links, replace(attachment, representor="pn0vf0"), GROUP, MTU_BYTES)
+
+
+@pytest.mark.usefixtures("quicker")
+def test_who_was_quicker_and_is_gone_again_is_in_nobodys_way(
+    links: Links, attachment: Attachment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = Links.exists
+    made = list[str]()
+
+    def gone_at_once(self: Links, name: str) -> bool:
+        if not made:
+            run("ip", "link", "del", name)
+        made.append(name)
+        return exists(self, name)
+
+    monkeypatch.setattr(Links, "exists", gone_at_once)
+    try:
+        assert "pn0vf0" == veth.create(links, attachment, GROUP, MTU_BYTES)
+    finally:
+        veth.remove(links, attachment)

@@ -54,9 +54,9 @@ class Hooks:
         """Whether a device runs the XDP program, from an earlier run too."""
         return self._pins.has_link(f"{name}_xdp")
 
-    def runs_xdp(self, name: str, program: str, ifindex: int) -> bool:
-        """Whether a device runs this build's XDP program. Raises DataPathError."""
-        return self._pins.runs(f"{name}_xdp", program, ifindex)
+    def is_xdp_on(self, name: str, ifindex: int) -> bool:
+        """Whether a device runs an XDP program of ours, of whichever build. Raises DataPathError."""
+        return self._pins.is_on(f"{name}_xdp", ifindex)
 
     def detach_xdp(self, name: str) -> None:
         """Leaves the tc program alone on the device."""

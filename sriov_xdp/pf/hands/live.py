@@ -70,8 +70,8 @@ def put_in_service(context: Context, attached: AttachedVf, *, may_fall_back: boo
             except HostError as error:
                 if not may_fall_back:
                     raise
-                keeps = hooks.runs_xdp(name, VF_XDP, attachment.ifindex)
-                return before, Datapath.XDP if keeps else Datapath.TCX, f"{attachment.spec.datapath}: {error}"
+                kept = _keep_xdp(context, links, attachment)
+                return before, Datapath.XDP if kept else Datapath.TCX, f"{attachment.spec.datapath}: {error}"
         if hooks.has_xdp(name):
             hooks.detach_xdp(name)  # first, as it does not see what a checksum that is left to hardware misses
             veth.leave_xdp(links, attachment, before)
@@ -91,6 +91,18 @@ def put_in_service(context: Context, attached: AttachedVf, *, may_fall_back: boo
         publish_ports(context, [attached])
     attached.is_settled = hooks.is_settled(name, attachment.ifindex)
     attached.stage = Stage.IN_SERVICE
+
+
+def _keep_xdp(context: Context, links: Links, attachment: Attachment) -> bool:
+    """XDP that is on a representor goes on, by this build's program: the guest end was made fit for it when it came. Where there is
+    none, or its MTU forbids it, none is."""
+    name, link = str(attachment.vf), links.find(attachment.ifindex)
+    is_kept = link is not None and context.hooks.is_xdp_on(name, link.ifindex)
+    if link is None or not is_kept or xdp_problem(link.mtu_bytes, context.jumbo_xdp):
+        context.hooks.detach_xdp(name)
+        return False
+    context.hooks.attach_xdp(name, VF_XDP, link.ifindex)
+    return True
 
 
 def settle(context: Context, attached: AttachedVf) -> Steps[None]:

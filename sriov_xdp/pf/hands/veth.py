@@ -80,6 +80,8 @@ def _is_made(links: Links, attachment: Attachment, name: str, group: int, mtu_by
             return False
         if links.find(attachment.ifindex):
             raise Conflict(f"VF {attachment.vf}: ifindex {attachment.ifindex} was taken meanwhile; try again") from error
+        if namespaces.interface_number(spec.netns, spec.interface) is None:
+            return False  # who had the representor's name is gone again
         text = f"adapter {spec.interface} of guest {spec.guest}: namespace {spec.netns} has a device of that name"
         raise Conflict(f"{text}; choose another with --ifname") from error
     return True
