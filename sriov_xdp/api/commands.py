@@ -163,10 +163,11 @@ def _step(step: Step) -> dict[str, Any]:
 
 
 def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[str, Any]]]:
-    if not wanted.request.yes and not context.is_applying:
-        require_consent(applying.check(context, wanted.intent), frozenset(wanted.request.consented))
+    steps = [] if context.is_applying else applying.check(context, wanted.intent)
+    if not wanted.request.yes:
+        require_consent(steps, frozenset(wanted.request.consented))
     is_of_the_start = wanted.request.path is not None and wanted.request.path == context.started_with
-    if is_of_the_start and not applied_files.counts_already(context.database, wanted.fingerprint) and not context.is_applying:
+    if steps and is_of_the_start:
         applied_files.note_begin(context.database)
     done = yield from applying.apply(context, wanted.intent, actor)
     applied_files.note_apply(context.database, wanted.fingerprint, is_of_the_start=is_of_the_start)

@@ -497,3 +497,19 @@ def test_a_file_of_the_start_that_is_put_back_after_an_apply_that_failed_counts(
     scene.daemon.start()
     assert 0 == scene.daemon.command("diff", "-f", str(scene.daemon.config_file)).returncode
     scene.assert_applied(scene.config)
+
+
+def test_a_file_of_the_start_that_is_refused_changes_nothing_of_what_counts(scene: Scene) -> None:
+    """What was set by command stays over a start with the file as it was."""
+    original, vf = scene.daemon.config_file.read_text(), scene.daemon.vf_of(scene.guests["d"].name)["address"]
+    assert 0 == scene.daemon.command("apply", "-f", str(scene.daemon.config_file), "--yes").returncode
+    scene.daemon.ask("vf", "set", vf, "--link-state", "enable")
+    without_guests = {**yaml.safe_load(original), "guests": []}
+    for text, code in ((yaml.safe_dump(without_guests), 4), ("version: 1\npfs: 7\n", 1)):
+        scene.daemon.config_file.write_text(text)
+        assert code == scene.daemon.command("apply", "-f", str(scene.daemon.config_file)).returncode
+    scene.daemon.config_file.write_text(original)
+    scene.daemon.stop()
+    scene.daemon.start()
+    assert "enable" == scene.daemon.ask("vf", "show", vf)["link_state"]
+    scene.assert_applied(scene.config)
