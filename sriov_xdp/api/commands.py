@@ -21,6 +21,7 @@ from sriov_xdp.api.documents import (
     VlanSetting,
     of_settings,
     said_in,
+    written_as,
 )
 from sriov_xdp.api.reading import Configuration, Wanted
 from sriov_xdp.api.sentences import Form
@@ -30,11 +31,11 @@ from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, LinkState, VfAddres
 from sriov_xdp.pf.state.plan import Step, describe
 from sriov_xdp.pf.verbs import applied_files, lifecycle, operate
 from sriov_xdp.pf.verbs import apply as applying
+from sriov_xdp.store.audit import MOST_LISTED
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import PolicySettings, Setting
+from sriov_xdp.vswitch.policy import PolicySettings
 from sriov_xdp.vswitch.vlan import Vlan
 
-MOST_AUDIT_RECORDS = 10_000
 _RECORDS_A_STEP = 250
 
 
@@ -108,17 +109,13 @@ class _SettingsBase(_Request):
         )
 
 
-def _as_commanded(setting: Setting) -> Any:
-    return (setting.type if setting.choices else Annotated[int, Field(strict=True, ge=0, le=setting.most)]) | Literal["inherit"]
-
-
 if TYPE_CHECKING:
 
     class SettingsDocument(_SettingsBase):
         """Settings of one level, as configuration files name them; `inherit` takes one back."""
 
 else:
-    SettingsDocument = of_settings("settings", _SettingsBase, _as_commanded)
+    SettingsDocument = of_settings("settings", _SettingsBase, lambda setting: written_as(setting) | Literal["inherit"])
 
 
 class SetSwitch(_Request):
@@ -148,7 +145,7 @@ class ListAudit(_Request):
     """vf None: of all."""
 
     vf: Vf | None = None
-    limit: Annotated[int, Field(strict=True, ge=1, le=MOST_AUDIT_RECORDS)] = 100
+    limit: Annotated[int, Field(strict=True, ge=1, le=MOST_LISTED)] = 100
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -126,10 +126,10 @@ VlanOrInherit = Annotated[
 ]
 
 
-def of_settings(name: str, base: type[BaseModel], written_as: Callable[[Setting], Any]) -> Any:
-    """A model in the shape of a level's policy: a field for each part of a setting's path, None where it is not said. written_as:
+def of_settings(name: str, base: type[BaseModel], type_of: Callable[[Setting], Any]) -> Any:
+    """A model in the shape of a level's policy: a field for each part of a setting's path, None where it is not said. type_of:
     the type of a setting's values in it."""
-    return _nested(name, base, {setting.path: written_as(setting) for setting in SETTINGS.values()})
+    return _nested(name, base, {setting.path: type_of(setting) for setting in SETTINGS.values()})
 
 
 def _nested(name: str, base: type[BaseModel], kinds: dict[tuple[str, ...], Any]) -> Any:
@@ -156,7 +156,8 @@ def said_in(document: BaseModel) -> dict[str, Any]:
     return found
 
 
-def _as_configured(setting: Setting) -> Any:
+def written_as(setting: Setting) -> Any:
+    """The type of a setting's values, as configurations write them."""
     return setting.type if setting.choices else Annotated[int, Field(strict=True, ge=0, le=setting.most)]
 
 
@@ -172,7 +173,7 @@ if TYPE_CHECKING:
         """policy of a switch, a port group or a port"""
 
 else:
-    PolicyDocument = of_settings("policy", _PolicyBase, _as_configured)
+    PolicyDocument = of_settings("policy", _PolicyBase, written_as)
 
 
 class PfDocument(_Document):

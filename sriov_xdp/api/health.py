@@ -2,6 +2,7 @@
 guest ends fit for the data path, and what of the state could not be taken up. Reads only."""
 
 import shlex
+from functools import partial
 from typing import Any
 
 from sriov_xdp.host import features, namespaces
@@ -23,7 +24,7 @@ def guest_ends(context: Context) -> Steps[list[dict[str, Any]]]:
         if vf.stage is not Stage.IN_SERVICE or not context.mailboxes.is_open(address):
             problems = [f"{vf.active_reason}; it is tried again"]
         else:
-            problems = yield from live.beside(context, lambda links, vf=vf: _problems(context, links, vf))  # type: ignore[misc]
+            problems = yield from live.beside(context, partial(_problems, context, vf))
         found.append({"vf": str(address), "problems": [*([f"{vf.lag}; it is tried again"] if vf.lag else []), *problems]})
     return found
 
@@ -38,11 +39,11 @@ def host(context: Context) -> Steps[list[dict[str, Any]]]:
         text = f"the pair of the former {attachment.vf} could not be removed yet"
         found.append(_problem(attachment.representor, text, f"`ip link del {attachment.representor}`"))
     for name, pf in sorted(context.inventory.pfs.items()):
-        found += yield from live.beside(context, lambda links, name=name, pf=pf: _uplink_problems(context, links, name, pf))  # type: ignore[misc]
+        found += yield from live.beside(context, partial(_uplink_problems, context, name, pf))
     return found or (yield from invariants.breaches(context))
 
 
-def _uplink_problems(context: Context, links: Links, name: str, pf: PhysicalFunction) -> list[dict[str, Any]]:
+def _uplink_problems(context: Context, name: str, pf: PhysicalFunction, links: Links) -> list[dict[str, Any]]:
     subject = f"uplink {pf.spec.uplink} of {name}"
     if pf.spec.uplink and pf.uplink is None:
         return [_problem(subject, "is not taken", "the daemon's log says why; it is tried again when the device appears")]
@@ -64,7 +65,7 @@ def _problem(subject: str, observed: str, remedy: str) -> dict[str, Any]:
     return {"subject": subject, "observed": observed, "remedy": remedy}
 
 
-def _problems(context: Context, links: Links, vf: AttachedVf) -> list[str]:
+def _problems(context: Context, vf: AttachedVf, links: Links) -> list[str]:
     spec = vf.attachment.spec
     missing = adoption.missing_hooks(context, vf)
     if missing:

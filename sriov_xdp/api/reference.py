@@ -27,8 +27,7 @@ def page() -> str:
 def _line(setting: Setting) -> str:
     values = " or ".join(f"`{choice}`" for choice in setting.choices) or f"0 to {setting.most:,}"
     default = setting.default if setting.choices else f"{setting.default:,}"
-    option = setting.name.replace("_", "-")
-    return f"| `{'.'.join(setting.path)}` | `--{option}` | {values} | `{default}` | `{setting.kind}` | {setting.text} |\n"
+    return f"| `{'.'.join(setting.path)}` | `{setting.option}` | {values} | `{default}` | `{setting.kind}` | {setting.text} |\n"
 
 
 if __name__ == "__main__":

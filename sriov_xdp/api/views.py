@@ -71,14 +71,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         "link_state": attachment.spec.link_state.value,
         "loop": f"cut: floods come back by {vf.cut_for_loop_with}" if vf.cut_for_loop_with else None,
         "mtu": context.inventory.mtu_bytes(address.pf),
-        "datapath": {
-            "mode": spec.datapath.value,
-            "active": vf.active.value,
-            "reason": vf.active_reason,
-            "settled": vf.is_settled,
-            "guest_runs_xdp": vf.guest_runs_xdp,
-            "switches": context.mode_switches.get(address, 0),
-        },
+        "datapath": _datapath(vf, context.mode_switches.get(address, 0)),
         "counters": {
             "rx_packets": counted.delivered_frames,
             "rx_bytes": counted.egress_bytes,
@@ -87,6 +80,17 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         },
         "drops": counted.drops(),
         "generation": attachment.generation,
+    }
+
+
+def _datapath(vf: AttachedVf, switches: int) -> Document:
+    return {
+        "mode": vf.attachment.spec.datapath.value,
+        "active": vf.active.value,
+        "reason": vf.active_reason,
+        "settled": vf.is_settled,
+        "guest_runs_xdp": vf.guest_runs_xdp,
+        "switches": switches,
     }
 
 

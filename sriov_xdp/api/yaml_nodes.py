@@ -120,8 +120,10 @@ def _count(text: str) -> int:
                     unclosed.pop()
                 case yaml.DocumentStartEvent():
                     documents += 1
-                case _:
+                case yaml.StreamStartEvent() | yaml.DocumentEndEvent() | yaml.StreamEndEvent():
                     pass
+                case _:
+                    raise NotImplementedError(f"{type(event).__name__}: what it adds is not known")
             if values > MAX_VALUES or len(unclosed) > MAX_DEPTH:
                 _check_limits(event, values, len(unclosed))
             if documents > 1:

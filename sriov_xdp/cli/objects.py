@@ -8,41 +8,15 @@ from typing import Any
 import click
 
 from sriov_xdp.api.numerals import NUMBER
+from sriov_xdp.cli.numbers import Number
 from sriov_xdp.cli.output import ask, json_option, show_json, show_object, show_table
-from sriov_xdp.vswitch.policy import SETTINGS
+from sriov_xdp.store.audit import MOST_LISTED
+from sriov_xdp.vswitch.policy import SETTINGS, nested
 
 INHERIT = "inherit"
 _MOST_PID = 1 << 22  # PID_MAX_LIMIT
 NAMED_NAMESPACES = Path("/run/netns")
 _DATAPATH = click.Choice(["auto", "xdp", "tcx"])
-
-
-class Number(click.ParamType):  # type: ignore[type-arg]  # no class at run time takes one
-    """A number as configurations write it: digits only, without leading zeros."""
-
-    name = "number"
-
-    def __init__(self, *, least: int, most: int) -> None:
-        self._least, self._most = least, most
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
-        """Of what was given; a default is one already."""
-        if isinstance(value, int):
-            return value
-        if not NUMBER.fullmatch(value) or not self._least <= int(value) <= self._most:
-            self.fail(f"{value!r}: expected a number from {self._least} to {self._most}", parameter, context)
-        return int(value)
-
-
-def _number_up_to(most: int) -> Callable[[click.Context, click.Parameter, str | None], int | str | None]:
-    def number(context: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
-        if value is None or value == INHERIT:
-            return value
-        if not NUMBER.fullmatch(value) or int(value) > most:
-            raise click.BadParameter(f"{value!r}: expected 0 to {most}, or inherit", context, parameter)
-        return int(value)
-
-    return number
 
 
 def _show(value: Any, as_json: bool) -> None:
@@ -57,26 +31,13 @@ _vlan_option = click.option("--vlan", help="none, access:N or trunk:N,A-B,...; i
 
 def _policy_options(command: Callable[..., None]) -> Callable[..., None]:
     for setting in reversed(SETTINGS.values()):
-        name = f"--{setting.name.replace('_', '-')}"
-        if setting.choices:
-            form: dict[str, Any] = {"type": click.Choice([*setting.choices, INHERIT])}
-        else:
-            form = {"callback": _number_up_to(setting.most)}
-        command = click.option(name, help=f"{setting.text[0].upper()}{setting.text[1:]}.", **form)(command)
+        form = click.Choice([*setting.choices, INHERIT]) if setting.choices else Number(least=0, most=setting.most, word=INHERIT)
+        command = click.option(setting.option, type=form, help=f"{setting.text[0].upper()}{setting.text[1:]}.")(command)
     return command
 
 
 def _policy(**said: Any) -> dict[str, Any]:
-    """By setting, in the shape of configuration files."""
-    document: dict[str, Any] = {}
-    for name, value in said.items():
-        if value is not None:
-            *outer, last = SETTINGS[name].path
-            place = document
-            for key in outer:
-                place = place.setdefault(key, {})
-            place[last] = value
-    return document
+    return nested({name: value for name, value in said.items() if value is not None})
 
 
 def _says_nothing(settings: dict[str, Any]) -> bool:
@@ -392,7 +353,7 @@ def audit() -> None:
 
 @audit.command("list")
 @click.option("--vf", "address", help="Only of this VF.")
-@click.option("--limit", type=Number(least=1, most=10_000), default=100, show_default=True, help="The newest so many.")
+@click.option("--limit", type=Number(least=1, most=MOST_LISTED), default=100, show_default=True, help="The newest so many.")
 @json_option
 def audit_list(address: str | None, limit: int, as_json: bool) -> None:
     """Audit records, newest last."""

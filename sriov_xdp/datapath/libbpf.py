@@ -9,6 +9,7 @@ import errno
 import mmap
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -126,6 +127,16 @@ def pin(fd: int, path: Path) -> None:
 def open_pin(path: Path) -> int:
     """Opens a pinned object."""
     return _checked(_lib.bpf_obj_get(os.fsencode(path)), f"open pin {path}")
+
+
+@contextmanager
+def opened_pin(path: Path) -> Iterator[int]:
+    """The same, closed at the end."""
+    fd = open_pin(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def create_map(

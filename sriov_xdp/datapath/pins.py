@@ -87,15 +87,12 @@ class Pins:
         path.parent.mkdir(mode=0o700, exist_ok=True)  # whoever removed it closed every port; they come back
         wanted = self.program_fd(program)
         if path.exists():
-            fd = libbpf.open_pin(path)
-            try:
+            with libbpf.opened_pin(path) as fd:
                 info = libbpf.link_info(fd)
                 if info.ifindex == ifindex:
                     if info.program_id != self.id_of(program):
                         libbpf.update_link(fd, wanted)
                     return
-            finally:
-                os.close(fd)
             path.unlink()
         self._pin_link(libbpf.create_link(wanted, ifindex, kind, flags=flags), path)
 
@@ -109,11 +106,8 @@ class Pins:
             self._pin_link(libbpf.open_raw_tracepoint(self.program_fd(program), tracepoint), path)
 
     def _runs(self, path: Path, program: str) -> bool:
-        fd = libbpf.open_pin(path)
-        try:
+        with libbpf.opened_pin(path) as fd:
             return libbpf.link_info(fd).program_id == self.id_of(program)
-        finally:
-            os.close(fd)
 
     @staticmethod
     def _pin_link(fd: int, path: Path) -> None:
@@ -149,34 +143,27 @@ class Pins:
         device. Raises DataPathError when a pin that is there cannot be read."""
         path = self.root / LINKS / link
         try:
-            fd = libbpf.open_pin(path)
+            with libbpf.opened_pin(path) as fd:
+                info = libbpf.link_info(fd)
         except DataPathError as error:
             if libbpf.error_number(error) == errno.ENOENT:
                 return None
             raise
-        try:
-            info = libbpf.link_info(fd)
-        finally:
-            os.close(fd)
         return info.program_id if info.ifindex == ifindex else None
 
     def program_of(self, link: str) -> int | None:
         """The id of the program that a pinned link runs, None when there is no such link."""
         if not self.has_link(link):
             return None
-        fd = libbpf.open_pin(self.root / LINKS / link)
-        try:
+        with libbpf.opened_pin(self.root / LINKS / link) as fd:
             return libbpf.link_info(fd).program_id
-        finally:
-            os.close(fd)
 
     def own_program_ids(self) -> set[int | None]:
         """Ids of the uplink programs of every build that is pinned here."""
         found: set[int | None] = set()
         for path in self.root.glob("*/progs/*_uplink_*"):
-            fd = libbpf.open_pin(path)
-            found.add(libbpf.program_id(fd))
-            os.close(fd)
+            with libbpf.opened_pin(path) as fd:
+                found.add(libbpf.program_id(fd))
         return found
 
     def id_of(self, program: str) -> int:

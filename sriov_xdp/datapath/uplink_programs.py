@@ -41,11 +41,8 @@ def load_copy(name: str, build: Path, map_fds: Mapping[str, int]) -> int:
     """Loads and pins an uplink's copy, as tc_uplink_3; its descriptor. Raises CompileError, DataPathError."""
     kind, _, pf = name.rpartition("_")
     number, spec = next((number, spec) for number, spec in enumerate(UPLINK_PROGRAMS) if spec.name == kind)
-    fd = libbpf.open_pin(build / "maps" / BYTECODE)
-    try:
+    with libbpf.opened_pin(build / "maps" / BYTECODE) as fd:
         value = libbpf.lookup_element(fd, _KEY.pack(number), _VALUE_BYTES) or b""
-    finally:
-        os.close(fd)
     length_bytes = _LENGTH.unpack_from(value)[0]
     references = {mark_of(spec): map_reference(spec, map_fds[name]) for name, spec in all_maps().items()}
     references[UPLINK_SLOT_MARK] = Reference(int(pf))

@@ -73,14 +73,26 @@ def program_ids(ifindex: int) -> dict[str, int]:
 
 def detach(ifindex: int, names: tuple[str, ...]) -> None:
     """Removes the filter that holds a program whose name begins so, and the qdisc when nothing is left on it. Other people's
-    filters, and a qdisc without ours, stay. Absent is fine."""
+    filters, and a qdisc without ours, stay. Absent is fine. The device may lose frames that leave it just now: whenever a qdisc
+    comes or goes the kernel stops all queues of an open device (qdisc_graft())."""
     with IPRoute() as netlink, contextlib.suppress(NetlinkError):
-        ours = [message for message in _filters(netlink, ifindex, _INGRESS) if _name_of(message).startswith(names)]
-        for message in ours:
-            priority = message["info"] >> 16
-            netlink.tc("del-filter", "bpf", ifindex, message["handle"], parent=_INGRESS, prio=priority, protocol=_ETH_P_ALL)
-        if ours and not _filters(netlink, ifindex, _INGRESS) and not _filters(netlink, ifindex, _EGRESS):
+        were_ours = _remove_filters(netlink, ifindex, names)
+        if were_ours and not _filters(netlink, ifindex, _INGRESS) and not _filters(netlink, ifindex, _EGRESS):
             netlink.tc("del", "clsact", ifindex)
+
+
+def remove_filter(ifindex: int, names: tuple[str, ...]) -> None:
+    """The filter only, so that no frame is lost: of a device that works, and takes the qdisc along when it goes. Absent is fine."""
+    with IPRoute() as netlink, contextlib.suppress(NetlinkError):
+        _remove_filters(netlink, ifindex, names)
+
+
+def _remove_filters(netlink: IPRoute, ifindex: int, names: tuple[str, ...]) -> bool:
+    ours = [message for message in _filters(netlink, ifindex, _INGRESS) if _name_of(message).startswith(names)]
+    for message in ours:
+        priority = message["info"] >> 16
+        netlink.tc("del-filter", "bpf", ifindex, message["handle"], parent=_INGRESS, prio=priority, protocol=_ETH_P_ALL)
+    return bool(ours)
 
 
 def _filters(netlink: IPRoute, ifindex: int, parent: int) -> list[Any]:

@@ -121,6 +121,10 @@ def _addresses_bytes(request: AddAddressList | DelAddressList) -> bytes:
     return _LIST_HEAD.pack(request.vsi_id, len(request.addresses)) + entries + bytes(_ADDRESSES.base - _LIST_HEAD.size)
 
 
+def _address_list(kind: type[AddAddressList] | type[DelAddressList]) -> Row:
+    return Row(_ADDRESSES, Form(request=kind, states=WHEN_ACTIVE, decode=_addresses(kind), encode=_addresses_bytes))
+
+
 OPCODES: dict[Opcode, Row] = {
     Opcode.VERSION: Row(
         Lengths(8),
@@ -138,24 +142,8 @@ OPCODES: dict[Opcode, Row] = {
     Opcode.CONFIG_IRQ_MAP: Row(Lengths(14, 12)),
     Opcode.ENABLE_QUEUES: Row(Lengths(12)),
     Opcode.DISABLE_QUEUES: Row(Lengths(12)),
-    Opcode.ADD_ETH_ADDR: Row(
-        _ADDRESSES,
-        Form(
-            request=AddAddressList,
-            states=WHEN_ACTIVE,
-            decode=_addresses(AddAddressList),
-            encode=_addresses_bytes,
-        ),
-    ),
-    Opcode.DEL_ETH_ADDR: Row(
-        _ADDRESSES,
-        Form(
-            request=DelAddressList,
-            states=WHEN_ACTIVE,
-            decode=_addresses(DelAddressList),
-            encode=_addresses_bytes,
-        ),
-    ),
+    Opcode.ADD_ETH_ADDR: _address_list(AddAddressList),
+    Opcode.DEL_ETH_ADDR: _address_list(DelAddressList),
     Opcode.ADD_VLAN: Row(Lengths(6, 2)),
     Opcode.DEL_VLAN: Row(Lengths(6, 2)),
     Opcode.CONFIG_PROMISCUOUS_MODE: Row(Lengths(4)),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+MOST_LISTED = 10_000
+"""Records that one look at the audit gives."""
 OPERATOR = "operator"  # the rule of what the operator, or the PF itself, did
 
 

@@ -10,7 +10,7 @@ capped (retention.py) and their pages used again, which bounds the file.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +37,10 @@ SELECT {_AUDIT_COLUMNS} FROM audit WHERE seq IN (
     SELECT * FROM (SELECT seq FROM audit WHERE vf = :vf AND by_guest = 1 ORDER BY seq DESC LIMIT :limit))
 ORDER BY seq DESC LIMIT :limit
 """  # noqa: S608  # all parts are ours
+
+
+Grant = tuple[int, str]
+"""Generation of the VF, and what its guest was granted then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,16 +116,18 @@ class Database:
         changes: Iterable[Change],
         records: Iterable[AuditRecord],
         meta: dict[str, str] | None = None,
-        revoked: Iterable[str] = (),
+        grants: Mapping[str, Grant | None] | None = None,
     ) -> None:
-        """The operator's word: survives power loss when this returns. revoked: VFs whose grants go with it."""
+        """The operator's word: survives power loss when this returns. grants: by VF, what becomes of its guest's with it; None: it
+        ends."""
         with self._transaction(self._operator):
             for change in changes:
                 if change.body is None:
                     self._operator.execute("DELETE FROM intent WHERE kind=? AND name=?", (change.kind, change.name))
                 else:
                     self._operator.execute("INSERT OR REPLACE INTO intent VALUES(?,?,?)", (change.kind, change.name, change.body))
-            self._operator.executemany("DELETE FROM granted WHERE vf=?", [(vf,) for vf in revoked])
+            for vf, grant in (grants or {}).items():
+                _put_grant(self._operator, vf, grant)
             for key, value in (meta or {}).items():
                 self._operator.execute("INSERT OR REPLACE INTO meta VALUES(?,?)", (key, value))
             self._operator.execute(_NEXT_REVISION, (_REVISION,))
@@ -131,10 +137,7 @@ class Database:
         """What the guest of this generation of the VF was granted (None: nothing any more), with its record: survives this
         process."""
         with self._transaction(self._guest):
-            if body is None:
-                self._guest.execute("DELETE FROM granted WHERE vf=?", (vf,))
-            else:
-                self._guest.execute("INSERT OR REPLACE INTO granted VALUES(?,?,?)", (vf, generation, body))
+            _put_grant(self._guest, vf, None if body is None else (generation, body))
             if record is not None:
                 self._rows.insert(self._guest, (record,))
 
@@ -166,7 +169,7 @@ class Database:
         rows = self._read("SELECT name, body FROM intent WHERE kind=? ORDER BY name", (kind,))
         return {_text(name): _text(body) for name, body in rows}
 
-    def granted(self) -> dict[str, tuple[int, str]]:
+    def granted(self) -> dict[str, Grant]:
         """Generation and body by VF. A grant of another generation than the attachment's was another guest's."""
         rows = self._read("SELECT vf, generation, body FROM granted WHERE typeof(generation) = 'integer'", ())
         return {_text(vf): (generation, _text(body)) for vf, generation, body in rows}
@@ -239,6 +242,13 @@ def _connect(path: Path, synchronous: str, waits_ms: int) -> sqlite3.Connection:
         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         undo.pop_all()
     return connection
+
+
+def _put_grant(connection: sqlite3.Connection, vf: str, grant: Grant | None) -> None:
+    if grant is None:
+        connection.execute("DELETE FROM granted WHERE vf=?", (vf,))
+    else:
+        connection.execute("INSERT OR REPLACE INTO granted VALUES(?,?,?)", (vf, *grant))
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

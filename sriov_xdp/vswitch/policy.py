@@ -4,6 +4,7 @@ A port may override its group only in the settings that the group allows (vDS: *
 strict ones: reject, reject, reject, and a refused guest is not told (the reference's behaviour); storm guards are on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
@@ -50,6 +51,11 @@ class Setting:
     default: Value
     most: int
     text: str
+
+    @property
+    def option(self) -> str:
+        """As commands name it."""
+        return f"--{self.name.replace('_', '-')}"
 
     @property
     def type(self) -> type[Value]:
@@ -134,6 +140,18 @@ class Policy:
 
 
 SETTINGS: dict[str, Setting] = {item.name: Setting(name=item.name, **item.metadata) for item in fields(Policy) if item.metadata}
+
+
+def nested(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by setting → in the shape of configuration files."""
+    document: dict[str, Any] = {}
+    for name, value in said.items():
+        *outer, last = SETTINGS[name].path
+        place = document
+        for key in outer:
+            place = place.setdefault(key, {})
+        place[last] = value
+    return document
 
 
 @dataclass(frozen=True, slots=True, init=False)

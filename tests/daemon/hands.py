@@ -53,6 +53,7 @@ EFFECTS: list[tuple[Any, str, type[Exception] | None]] = [
     (features, "write", HostError),
     (clsact, "attach", HostError),
     (clsact, "detach", None),
+    (clsact, "remove_filter", None),
     (Mailboxes, "open", HostError),
     (Pins, "attach", DataPathError),
     (Pins, "detach", None),

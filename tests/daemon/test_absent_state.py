@@ -58,6 +58,12 @@ class Scene:
     def vf_list(self) -> list[dict]:
         return [{key: vf[key] for key in KEPT} for vf in self.daemon.ask("vf", "list") if vf["guest"]]
 
+    def modes(self) -> list[tuple[str, str, int]]:
+        """Configured, active, and how often a port changed its kind of program since the daemon started: such a change may take
+        frames along."""
+        datapaths = [vf["datapath"] for vf in self.daemon.ask("vf", "list") if vf["guest"]]
+        return [(datapath["mode"], datapath["active"], datapath["switches"]) for datapath in datapaths]
+
     def keep_copy(self) -> None:
         shutil.rmtree(self.copies, ignore_errors=True)
         shutil.copytree(self.daemon.state_dir, self.copies)
@@ -166,12 +172,14 @@ def test_deleted_under_the_daemon(scene: Scene) -> None:
 
 def test_recovered_from_what_works_alone(scene: Scene) -> None:
     """Without a file: who is where, with which addresses and VLANs. The daemon's file then says the rest again."""
+    modes = scene.modes()
     _damage(scene, "deleted")
     done = scene.recover()
     assert (0, "") == (done.returncode, done.stderr)
     assert "policy" in done.stdout
     scene.daemon.start()
     assert scene.vfs == scene.vf_list()
+    assert modes == scene.modes()
     assert "disable" == scene.daemon.ask("vf", "show", "pf0vf2")["link_state"]
     assert 0 == scene.daemon.command("apply", "-f", str(scene.export)).returncode
     assert scene.ports == scene.daemon.ask("port", "list")

@@ -23,7 +23,7 @@ VF = VfAddress("pf0", 0)
 ASKS = [
     *((Links, name) for name in ("find", "exists", "by_name", "dump", "has_address", "create_pair", "change", "delete", "silence")),
     *((features, name) for name in ("read", "write")),
-    *((clsact, name) for name in ("attach", "detach", "program_ids")),
+    *((clsact, name) for name in ("attach", "detach", "remove_filter", "program_ids")),
 ]
 
 

@@ -53,7 +53,7 @@ DONE = [
     ("before", f"{VETH}open_port"),
     ("after", f"{VETH}open_port"),
     ("before", f"{HOOKS}settle"),
-    ("before", "sriov_xdp.host.clsact:detach"),
+    ("before", "sriov_xdp.host.clsact:remove_filter"),
     ("after", f"{HOOKS}settle"),
 ]
 CHANGING = [

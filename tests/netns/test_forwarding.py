@@ -1,7 +1,9 @@
 """Real traffic between guests in every mode, and the wire."""
 
 import itertools
+import threading
 from collections.abc import Iterator
+from typing import Self
 
 import pytest
 
@@ -24,10 +26,13 @@ PAIRS = [
 
 class Scene:
     def __init__(self, lab: Lab) -> None:
+        self.lab = lab
         wire, uplink = lab.wire()
         self.ends: dict[str, Namespace] = {"wire": wire, **{name: lab.namespace(name) for name in MODES}}
         guests = [{"guest": self.ends[name].name, "port_group": "lan", "datapath": mode} for name, mode in MODES.items()]
-        self.daemon: Daemon = lab.daemon(host_config(uplink, guests, [{"name": "lan", "vlan": "none"}]))
+        config = host_config(uplink, guests, [{"name": "lan", "vlan": "none"}])
+        config["pfs"][0]["num_vfs"] = 16
+        self.daemon: Daemon = lab.daemon(config)
         for name, host in HOSTS.items():
             self.ends[name].address(host, "w0" if name == "wire" else "eth0")
 
@@ -66,6 +71,46 @@ def test_floods_reach_everybody_else_once_and_never_the_sender(scene: Scene, sen
         again = {name: by_name[name].seen(payload=payload, seconds=0.05) for name in names}
     assert arrived == {name: [sent] for name in names if name != sender}
     assert again == {name: [] for name in names}
+
+
+class Floods:
+    """Numbered broadcast frames of a guest, at a pace that no storm guard minds."""
+
+    def __init__(self, sender: Namespace) -> None:
+        self.sent: list[bytes] = []
+        self._sender, self._source = sender, sender.mac()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._send)
+
+    def _send(self) -> None:
+        with frames.tapped((self._sender, "eth0")) as (tap,):
+            while not self._is_over.wait(0.0005):
+                number = b"flood %d" % len(self.sent)
+                self.sent.append(frames.frame(frames.BROADCAST, self._source, number))
+                tap.send(self.sent[-1])
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+
+def test_no_copy_is_lost_while_ports_get_their_links(scene: Scene) -> None:
+    """A qdisc that went with the filter would stop its device for a moment."""
+    late = [scene.lab.namespace(f"late{number}") for number in range(6)]
+    for guest in late:
+        scene.daemon.ask("vf", "attach", "--guest", guest.name, "--port-group", "lan", "--datapath", "tcx")
+    with frames.tapped(*((guest, "eth0") for guest in late)) as taps:
+        with Floods(scene.ends["tcx1"]) as floods:
+            scene.daemon.settle()
+        wanted = set(floods.sent)
+        arrived = [[frame for frame in tap.drain() if frame in wanted] for tap in taps]
+    for guest in late:
+        scene.daemon.ask("vf", "detach", scene.daemon.vf_of(guest.name)["address"])
+    assert [floods.sent] * len(late) == arrived
 
 
 def test_unknown_unicast_of_a_guest_goes_to_the_wire_only(scene: Scene) -> None:

@@ -287,11 +287,10 @@ def test_what_is_said_of_a_device_on_which_we_work_is_looked_at_afterwards() -> 
     vf = host.vf(0)
     vf.stage = Stage.CHANGING
     host.carrier(0, has_carrier=False)
-    host.events.follow_meanwhile()
+    host.settle()
     assert (True, []) == (vf.has_carrier, host.looked_at)
     vf.stage = Stage.IN_SERVICE
-    host.events.follow_meanwhile()
-    host.walk()
+    host.settle()
     assert (False, [vf.attachment.ifindex]) == (vf.has_carrier, host.looked_at)
 
 
@@ -301,8 +300,7 @@ def test_our_own_work_on_a_device_needs_no_look() -> None:
     host.carrier(0, has_carrier=False)
     host.carrier(0, has_carrier=True)
     host.vf(0).stage = Stage.IN_SERVICE
-    host.events.follow_meanwhile()
-    host.walk()
+    host.settle()
     assert [] == host.looked_at
 
 

@@ -153,6 +153,12 @@ def test_an_uplink_that_goes_is_a_loss_of_its_guests(uplinks: tuple[str | None, 
     assert (text if is_lost else None) == step.consequence
 
 
+def test_a_kind_of_which_nobody_said_what_is_lost_is_not_taken_for_harmless() -> None:
+    step = Step(action=Action.REMOVE, kind="plug", name="p", before=None, after=None)
+    with pytest.raises(NotImplementedError, match="remove plug"):
+        _ = step.consequence
+
+
 def test_adapters_of_a_renamed_switch_keep_their_interfaces() -> None:
     renamed = replace(SWITCH0, name="vSwitch9")
     assert [("remove", "switch", "vSwitch0"), ("add", "switch", "vSwitch9")] == summary(

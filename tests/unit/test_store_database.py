@@ -58,8 +58,13 @@ def test_attachment_and_grant_go_in_one_transaction(database: Database) -> None:
     database.write_intent([ATTACHED], [])
     for vf in ("pf0vf0", "pf0vf1"):
         database.write_granted(vf, 7, MAC_B, None)
-    database.write_intent([DETACHED], [COMMAND], revoked=["pf0vf0"])
+    database.write_intent([DETACHED], [COMMAND], grants={"pf0vf0": None})
     assert ({}, {"pf0vf1": (7, MAC_B)}) == (database.documents("attachment"), database.granted())
+
+
+def test_a_grant_comes_back_with_the_attachment_that_it_belongs_to(database: Database) -> None:
+    database.write_intent([ATTACHED], [COMMAND], grants={"pf0vf0": (7, MAC_B), "pf0vf1": None})
+    assert ({"pf0vf0": '{"generation": 7}'}, {"pf0vf0": (7, MAC_B)}) == (database.documents("attachment"), database.granted())
 
 
 def test_neither_attachment_nor_grant_goes_when_one_cannot(database: Database) -> None:
@@ -70,7 +75,7 @@ def test_neither_attachment_nor_grant_goes_when_one_cannot(database: Database) -
     database.write_intent([ATTACHED], [])
     database.write_granted("pf0vf0", 7, MAC_B, None)
     with pytest.raises(KeyboardInterrupt):
-        database.write_intent([DETACHED], records(), revoked=["pf0vf0"])
+        database.write_intent([DETACHED], records(), grants={"pf0vf0": None})
     assert {"pf0vf0": '{"generation": 7}'} == database.documents("attachment")
     assert {"pf0vf0": (7, MAC_B)} == database.granted()
     assert ([], 1) == (database.audit(None, 10), database.revision())

@@ -9,18 +9,19 @@ of a reset. For the pf package; writer thread only.
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import SELF, Context, record_of
 from sriov_xdp.pf.hands.publish import publish, publish_again
-from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_to_text, switch_to_json
+from sriov_xdp.pf.state.intent import VfAddress, attachment_to_text, switch_to_json
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Former, fresh_device
 from sriov_xdp.pf.state.uplink_text import pf_to_text
 from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.store.database import Change as Document
+from sriov_xdp.store.database import Grant
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
@@ -75,14 +76,6 @@ def commit_grant(context: Context, vf: AttachedVf, device: Device, record: Audit
         raise
 
 
-def put_back(context: Context, attachment: Attachment, device: Device, record: AuditRecord) -> None:
-    """A change of an adapter that was committed is undone, with the grants that ended by it. Raises as commit() does."""
-    vf = attachment.vf
-    commit(context, Change(attachments={vf: attachment}, devices={vf: device}), [record])
-    if device != fresh_device(attachment):
-        context.database.write_granted(str(vf), attachment.generation, device_to_text(device), None)
-
-
 def commit_reset(context: Context, vf: AttachedVf, record: AuditRecord) -> None:
     """Effective := admin, guest-made filters gone, every connection starts over. Raises StoreError, DataPathError."""
     commit_grant(context, vf, fresh_device(vf.attachment), record)
@@ -128,8 +121,7 @@ def _changes_admin_mac(change: Change, vf: VfAddress, before: MacAddress) -> boo
 
 def _write(context: Context, change: Change, records: Sequence[AuditRecord], meta: dict[str, str] | None = None) -> None:
     gone = [vf for vf, attachment in change.attachments.items() if attachment is None]
-    revoked = [str(vf) for vf in {*gone, *change.devices}]
-    context.database.write_intent(documents(context, change), records, meta, revoked=revoked)
+    context.database.write_intent(documents(context, change), records, meta, _grants(context, [*gone, *change.devices]))
     try:
         context.marks.write_revision(context.database.revision())
     except OSError as error:  # a mark that is behind accuses nobody; the next one catches up
@@ -157,10 +149,8 @@ def _take_back(context: Context, change: Change, former: Former, records: Sequen
     """The maps would not have it: memory and store as before, the audit says so, maps as far as they go."""
     context.inventory.restore(former)
     try:
-        context.database.write_intent(documents(context, change), [_undone(record) for record in records])
-        for vf, kept in former.vfs.items():
-            if kept and kept[2].unicast != {kept[2].admin_mac}:
-                context.database.write_granted(str(vf), kept[1].generation, device_to_text(kept[2]), None)
+        undone = [_undone(record) for record in records]
+        context.database.write_intent(documents(context, change), undone, grants=_grants(context, former.vfs))
     except StoreError as error:
         _log.error("state: what could not be programmed could not be taken back either: %s", error)
     publish_again(context, former)
@@ -168,6 +158,16 @@ def _take_back(context: Context, change: Change, former: Former, records: Sequen
 
 def _undone(record: AuditRecord) -> AuditRecord:
     return replace(record, request=f"{record.request}: undone", outcome=Outcome.FAILED, after=record.before)
+
+
+def _grants(context: Context, vfs: Iterable[VfAddress]) -> dict[str, Grant | None]:
+    """What is stored of these VFs' grants, as the inventory says them now."""
+    found: dict[str, Grant | None] = {}
+    for address in vfs:
+        vf = context.inventory.vfs.get(address)
+        text = _granted_text(vf) if vf else None
+        found[str(address)] = (vf.attachment.generation, text) if vf and text else None
+    return found
 
 
 def _granted_text(vf: AttachedVf) -> str | None:

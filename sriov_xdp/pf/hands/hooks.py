@@ -31,12 +31,13 @@ class Hooks:
         else:
             clsact.attach(ifindex, self._pins.program_fd(program), program, TC_PROGRAMS)
 
-    def settle(self, name: str, program: str, ifindex: int) -> None:
-        """The tc program by the kind that is meant, and by no other. Makes the kernel wait. Raises DataPathError, HostError;
-        then the device is held as it was."""
+    def settle(self, name: str, program: str, ifindex: int, *, is_ours: bool) -> None:
+        """The tc program by the kind that is meant, and by no other. Makes the kernel wait. is_ours: the device, with whose end its
+        qdisc ends. Raises DataPathError, HostError; then the device is held as it was."""
         if self.has_tcx:
             self._pins.attach(f"{name}_tc", program, ifindex, AttachType.TCX_INGRESS)
-            clsact.detach(ifindex, TC_PROGRAMS)
+            remove = clsact.remove_filter if is_ours else clsact.detach
+            remove(ifindex, TC_PROGRAMS)
         else:
             clsact.attach(ifindex, self._pins.program_fd(program), program, TC_PROGRAMS)
             self._pins.detach(f"{name}_tc")

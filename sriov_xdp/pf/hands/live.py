@@ -110,7 +110,7 @@ def settle(context: Context, attached: AttachedVf) -> Steps[None]:
     then it is held as it was."""
     if context.inventory.vfs.get(attached.address) is attached and attached.stage is Stage.IN_SERVICE:
         name, ifindex = str(attached.address), attached.attachment.ifindex
-        yield from beside(context, lambda _links: context.hooks.settle(name, VF_TC, ifindex))
+        yield from beside(context, lambda _links: context.hooks.settle(name, VF_TC, ifindex, is_ours=True))
         attached.is_settled = True
 
 
@@ -143,23 +143,24 @@ def set_active(context: Context, attached: AttachedVf, wanted: tuple[Datapath, s
 def _enter_xdp(context: Context, links: Links, attachment: Attachment, before: dict[str, bool]) -> dict[str, bool]:
     """Refuses while the representor's MTU, which is what keeps longer frames out, is still too large for it, and when the guest
     end cannot be made fit for it."""
+    name = str(attachment.vf)
+    _require_xdp_mtu(context, links, attachment)
+    former = {**veth.enter_xdp(links, attachment), **before}
+    try:
+        context.hooks.attach_xdp(name, VF_XDP, attachment.ifindex)
+        _require_xdp_mtu(context, links, attachment)  # somebody may have raised it in between
+    except (DataPathError, HostError):
+        context.hooks.detach_xdp(name)
+        veth.leave_xdp(links, attachment, former)
+        raise
+    return former
+
+
+def _require_xdp_mtu(context: Context, links: Links, attachment: Attachment) -> None:
     link = links.find(attachment.ifindex)
     problem = xdp_problem(link.mtu_bytes, context.jumbo_xdp) if link else None
     if problem:
         raise HostError(f"representor {attachment.representor}: no XDP yet: {problem}")
-    changed = veth.enter_xdp(links, attachment)
-    try:
-        context.hooks.attach_xdp(str(attachment.vf), VF_XDP, attachment.ifindex)
-    except DataPathError:
-        veth.leave_xdp(links, attachment, {**changed, **before})
-        raise
-    link = links.find(attachment.ifindex)
-    problem = xdp_problem(link.mtu_bytes, context.jumbo_xdp) if link else None
-    if problem:  # somebody raised it in between
-        context.hooks.detach_xdp(str(attachment.vf))
-        veth.leave_xdp(links, attachment, {**changed, **before})
-        raise HostError(f"representor {attachment.representor}: no XDP yet: {problem}")
-    return {**changed, **before}
 
 
 def guest_xdp_changed(context: Context, attached: AttachedVf, *, guest_runs_xdp: bool) -> Steps[None]:

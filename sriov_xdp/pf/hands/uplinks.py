@@ -114,7 +114,7 @@ def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
         )
         context.inventory.claim_uplink(pf)
         publish_uplink(context, pf)
-        context.hooks.settle(link_name(pf), programs(pf)[0], link.ifindex)
+        context.hooks.settle(link_name(pf), programs(pf)[0], link.ifindex, is_ours=False)
         pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
         publish_uplink(context, pf)
         owner = _foreign_owner(context, link_name(pf), link)  # somebody who started at the same time
@@ -233,7 +233,7 @@ def enforce(context: Context, pf: PhysicalFunction) -> None:
         )
         link = context.links.find(pf.uplink.ifindex)
         if link:
-            context.hooks.settle(link_name(pf), tc_program, link.ifindex)
+            context.hooks.settle(link_name(pf), tc_program, link.ifindex, is_ours=False)
             pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
             publish_uplink(context, pf)
 

@@ -2,7 +2,6 @@
 lost."""
 
 import contextlib
-import os
 from pathlib import Path
 
 from sriov_xdp.datapath import libbpf
@@ -35,12 +34,8 @@ def find(places: Places, links: Links) -> dict[int, Link]:
 
 def _ifindex_of(pin: Path) -> int:
     """0 for a pin that holds nothing any more."""
-    with contextlib.suppress(DataPathError):
-        fd = libbpf.open_pin(pin)
-        try:
-            return libbpf.link_info(fd).ifindex
-        finally:
-            os.close(fd)
+    with contextlib.suppress(DataPathError), libbpf.opened_pin(pin) as fd:
+        return libbpf.link_info(fd).ifindex
     return 0
 
 
@@ -48,8 +43,6 @@ def _pinned_programs(places: Places) -> dict[int, int]:
     """Id of a tc program of an uplink → its PF's number."""
     found = {}
     for path in places.bpffs.glob(f"*/progs/{_TC_PROGRAM}*"):
-        with contextlib.suppress(DataPathError):
-            fd = libbpf.open_pin(path)
+        with contextlib.suppress(DataPathError), libbpf.opened_pin(path) as fd:
             found[libbpf.program_id(fd)] = int(path.name.removeprefix(_TC_PROGRAM))
-            os.close(fd)
     return found

@@ -184,7 +184,7 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
         interface=mark.interface,
         port_group=mark.port_group,
         mac=said.mac if said else mark.admin_mac,
-        datapath=said.datapath if said else Datapath.AUTO,
+        datapath=entry.datapath(said.datapath if said else Datapath.AUTO),
         link_state=entry.link_state(said.link_state if said else LinkState.AUTO),
         overrides=overrides,
     )
@@ -239,10 +239,12 @@ def _write(
         applied_files.STARTED_WITH: applied_files.RECOVERED,
         applied_files.APPLIED: fingerprint,
     }
-    database.write_intent(documents, [], meta)
-    for entry in found:
-        if entry.device.unicast != {entry.mark.admin_mac}:
-            database.write_granted(str(entry.mark.vf), entry.port.generation, device_to_text(entry.device), None)
+    grants = {
+        str(entry.mark.vf): (entry.port.generation, device_to_text(entry.device))
+        for entry in found
+        if entry.device.unicast != {entry.mark.admin_mac}
+    }
+    database.write_intent(documents, [], meta, grants)
     marks.write_revision(database.revision())
     database.close()
 

@@ -47,7 +47,7 @@ _log = logging.getLogger("sriov_xdp.pf")
 _CHECKPOINT_SECONDS = 30.0
 _SUM_SECONDS = 1.0
 _RETRY_SECONDS = 2.0
-_SETTLE_SECONDS, _FOLLOW_SECONDS = 1.0, 0.05
+_SETTLE_SECONDS = 1.0
 _LOOK_SECONDS = 60.0  # a look at every device, in case an event was missed without notice
 
 
@@ -146,7 +146,6 @@ class PfService:
         self.loop.every(_SUM_SECONDS, self.context.records.write_sums)
         self.loop.every(_LOOK_SECONDS, self.events.look_at_all)
         self.loop.every(_SETTLE_SECONDS, self.events.settle)
-        self.loop.every(_FOLLOW_SECONDS, self.events.follow_meanwhile)
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
         self.loop.every(_RETRY_SECONDS, self.events.retry)
         self.loop.every(LOOK_SECONDS, self.loop_watch.look)

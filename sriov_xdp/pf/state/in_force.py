@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
 from sriov_xdp.host.links import Link
 from sriov_xdp.pf.state.device_marks import HostMark
-from sriov_xdp.pf.state.intent import LinkState
+from sriov_xdp.pf.state.intent import Datapath, LinkState
+from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
 from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch, Value, resolve
@@ -59,6 +60,15 @@ class MarkedPort:
         if not self.port.flags & PortFlag.LINK_UP:
             return LinkState.DISABLE
         return LinkState.AUTO if said is LinkState.DISABLE else said
+
+    def datapath(self, said: Datapath) -> Datapath:
+        """The mode by which the port keeps the kind of program that it has, as a change of kind takes the frames along that are on
+        their way; in the words of a configuration where they agree."""
+        active = Datapath.XDP if self.link.xdp_program_id else Datapath.TCX
+        wants_xdp = self.link.peer_runs_xdp and self.port.mtu_bytes <= LARGEST_XDP_MTU_BYTES
+        automatic = Datapath.XDP if wants_xdp else Datapath.TCX
+        candidates = {Datapath.AUTO: automatic, Datapath.XDP: Datapath.XDP, Datapath.TCX: Datapath.TCX}
+        return next(mode for mode in (said, Datapath.AUTO, active) if candidates[mode] is active)
 
 
 def group_of(name: str, ports: Sequence[MarkedPort]) -> PortGroup:

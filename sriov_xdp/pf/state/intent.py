@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Switch
+from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Switch, nested
 from sriov_xdp.vswitch.vlan import Vlan, VlanMode
 
 PF_NAME = re.compile(r"[a-z][a-z0-9]{0,6}")
@@ -174,14 +174,7 @@ def vlan_range(part: Any) -> int:
 
 def settings_to_json(settings: PolicySettings) -> dict[str, Any]:
     """Only what is set, in the shape of configuration files."""
-    document: dict[str, Any] = {}
-    for name, value in settings.said:
-        *outer, last = SETTINGS[name].path
-        place = document
-        for key in outer:
-            place = place.setdefault(key, {})
-        place[last] = value.value if isinstance(value, Enum) else value
-    return document
+    return nested({name: value.value if isinstance(value, Enum) else value for name, value in settings.said})
 
 
 def settings_from_json(document: dict[str, Any]) -> PolicySettings:

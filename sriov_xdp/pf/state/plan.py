@@ -46,8 +46,10 @@ class Step:
                 return "the uplink goes back to the host"
             case "pf", Action.CHANGE if self._loses_its_uplink():
                 return "its guests lose the wire that they have, and the uplink goes back to the host"
-            case _:
+            case ("pf", Action.CHANGE | Action.ADD) | ("switch", _) | ("adapter", Action.CHANGE | Action.ADD):
                 return None
+            case kind, action:
+                raise NotImplementedError(f"{action} {kind}: it is not known what anybody loses by it")
 
     def _loses_its_uplink(self) -> bool:
         before, after = self.before, self.after

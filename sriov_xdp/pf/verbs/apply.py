@@ -195,7 +195,7 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     yield from _carry_out_changes(context, [former[vf] for vf in attachments], actor)
 
 
-def _carry_out_changes(context: Context, formers: list[operate.Former], actor: Actor) -> Steps[None]:
+def _carry_out_changes(context: Context, formers: list[operate.Before], actor: Actor) -> Steps[None]:
     """The devices' part of each adapter. One that cannot follow goes back to what it was, and is named; the others go on. Raises
     PfError."""
     faults = []

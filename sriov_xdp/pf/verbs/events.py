@@ -7,6 +7,7 @@ asked beside the writer: a guest that keeps its lock of all devices (rtnl) busy,
 wait. For the pf package; writer thread only.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -65,7 +66,7 @@ class HostEvents:
         self._waiting: set[VfAddress] = set()
         self._news: dict[VfAddress, None] = {}  # VFs whose device an event named, in its order
         self._meanwhile: dict[VfAddress, LinkChange] = {}  # the last that was said of VFs on which we work, mostly by our own hand
-        self._uplinks = UplinkEvents(context, walk, self._complain)
+        self._uplinks = UplinkEvents(context, walk, self._going_on)
         self._must_check_hooks = False
         self._pins_looked_at = -_PINS_LOOK_SECONDS
         self._is_checking_hooks = False
@@ -80,10 +81,8 @@ class HostEvents:
             self.look_at_all()
             return
         for change in changes:
-            try:
-                self._on_change(change)
-            except Exception as error:  # noqa: BLE001  # of one device; the others' changes were read too and come only once
-                self._complain(f"device with ifindex {change.ifindex}", "a change could not be followed", error)
+            with self._going_on(f"device with ifindex {change.ifindex}", "a change could not be followed"):
+                self._on_change(change)  # the others' changes were read too, and come only once
 
     def on_names(self) -> None:
         """Namespaces' names came or went."""
@@ -117,6 +116,7 @@ class HostEvents:
     def settle(self) -> None:
         """Each second: what waited, and what no event tells."""
         self._follow_rested()
+        self._follow_meanwhile()
         for vf in list(self._context.inventory.vfs.values()):
             if namespaces.can_die_unseen(vf.attachment.spec.netns):
                 self._check_namespace(vf)
@@ -181,10 +181,8 @@ class HostEvents:
     def _look_at_all(self) -> Steps[None]:
         try:
             for vf in self._attached():
-                try:
+                with self._going_on(str(vf.address), "its device could not be looked at"):
                     yield from self._look_at(vf)
-                except Exception as error:  # noqa: BLE001  # of one object, whatever it is
-                    self._complain(str(vf.address), "its device could not be looked at", error)
                 yield None
             yield from self._uplinks.look_at(list(self._context.inventory.pfs))
             yield from lifecycle.remove_leftovers(self._context)
@@ -217,11 +215,9 @@ class HostEvents:
             address = next(iter(self._news))
             del self._news[address]
             vf = self._context.inventory.vfs.get(address)
-            try:
+            with self._going_on(str(address), "a change of its device could not be followed"):
                 if vf:
                     yield from self._look_at_named(vf)
-            except Exception as error:  # noqa: BLE001  # of one object, whatever it is
-                self._complain(str(address), "a change of its device could not be followed", error)
 
     def _look_at_named(self, vf: AttachedVf) -> Steps[None]:
         """No verb: what takes more than a look waits for its turn."""
@@ -248,11 +244,9 @@ class HostEvents:
             for vf in (yield from self._without_hooks(batch)):
                 yield from self._enforce(vf)
         for pf in list(self._context.inventory.pfs.values()):
-            try:
+            with self._going_on(pf.spec.name, "the programs of its uplink could not be put back yet"):
                 if pf.uplink:
                     uplinks.enforce(self._context, pf)
-            except Exception as error:  # noqa: BLE001  # of one object, whatever it is
-                self._complain(pf.spec.name, "the programs of its uplink could not be put back yet", error)
 
     def _without_hooks(self, vfs: list[AttachedVf]) -> Steps[list[AttachedVf]]:
         """Those that lack a program, or of which that cannot be told."""
@@ -266,11 +260,9 @@ class HostEvents:
         return (yield from live.beside(self._context, lambda links: [vf for vf in vfs if lacks(links, vf)]))
 
     def _enforce(self, vf: AttachedVf) -> Steps[None]:
-        try:
+        with self._going_on(str(vf.address), "its programs could not be put back yet"):
             if self._is_attached(vf) and vf.stage is Stage.IN_SERVICE:
                 yield from adoption.enforce(self._context, vf)
-        except Exception as error:  # noqa: BLE001  # of one object, whatever it is
-            self._complain(str(vf.address), "its programs could not be put back yet", error)
 
     def _resume(self, vf: AttachedVf) -> Steps[None]:
         if self._context.inventory.vfs.get(vf.address) is not vf:
@@ -306,8 +298,9 @@ class HostEvents:
         self._program_changes.forget_all_but(guests)
         self._carrier_changes.forget_all_but(guests)
 
-    def follow_meanwhile(self) -> None:
-        """For a timer, often: what was said of a device while we worked on it holds if it is not what is known since."""
+    def _follow_meanwhile(self) -> None:
+        """What was said of a device while we worked on it is news if it is not what is known since. Our work looks at the carrier
+        itself when it is done, so this is seldom anything."""
         for address, change in list(self._meanwhile.items()):
             vf = self._context.inventory.vfs.get(address)
             if vf and vf.stage is Stage.CHANGING:
@@ -390,6 +383,14 @@ class HostEvents:
             vf.active_reason = live.mode_of(self._context, vf)[1]
             return
         yield from live.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
+
+    @contextlib.contextmanager
+    def _going_on(self, subject: str, text: str) -> Iterator[None]:
+        """A fault of one object, whatever it is, is told; the others are served on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001
+            self._complain(subject, text, error)
 
     def _complain(self, subject: str, text: str, error: Exception) -> None:
         self._budgeted.write(logging.ERROR, subject, LogKind.EVENTS, "%s: %s: %s", subject, text, error)

@@ -7,13 +7,14 @@ Everything but memory is read anew, never from what was written. Reads only. For
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from sriov_xdp.datapath import abi, readback
 from sriov_xdp.datapath.pins import TRACEPOINTS
 from sriov_xdp.datapath.readback import PortAsItIs
 from sriov_xdp.host import namespaces
-from sriov_xdp.host.links import Link
+from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.hands import damaged, live, uplinks
 from sriov_xdp.pf.hands.commit import device_to_text, documents
 from sriov_xdp.pf.hands.context import Context, Steps
@@ -45,10 +46,14 @@ def _look(context: Context) -> Steps[list[Breach]]:
     vfs = list(_with_device(context))
     for start in range(0, len(vfs), _VFS_A_STEP):
         batch = vfs[start : start + _VFS_A_STEP]
-        lacking = yield from live.beside(context, lambda _links, batch=batch: [adoption.missing_hooks(context, vf) for vf in batch])  # type: ignore[misc]
+        lacking = yield from live.beside(context, partial(_missing, context, batch))
         for vf, missing in zip(batch, lacking, strict=True):
             found += _of_device(vf, ours.pop(vf.attachment.ifindex, None), missing)
     return [*found, *_of_nobody(context, ours)]
+
+
+def _missing(context: Context, vfs: list[AttachedVf], _links: Links) -> list[list[str]]:
+    return [adoption.missing_hooks(context, vf) for vf in vfs]
 
 
 def _of_state(context: Context) -> Iterator[Breach]:
@@ -112,8 +117,9 @@ def _of_device(vf: AttachedVf, link: Link | None, missing: list[str]) -> Iterato
 
 def _of_nobody(context: Context, ours: dict[int, Link]) -> Iterator[Breach]:
     """Devices and pins."""
+    left = damaged.slots(context)
     for link in ours.values():
-        if link.ifindex not in context.leftovers and link.ifindex & abi.SLOT_MASK not in damaged.slots(context):
+        if link.ifindex not in context.leftovers and link.ifindex & abi.SLOT_MASK not in left:
             yield f"device {link.name}", "is marked as ours and belongs to no VF"
     known = {str(vf.address) for vf in context.inventory.vfs.values()}
     known |= {str(attachment.vf) for attachment in context.leftovers.values()}

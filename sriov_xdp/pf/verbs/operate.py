@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from sriov_xdp.pf.errors import FAULTS, Conflict, NotFound, PfError, Refused
 from sriov_xdp.pf.hands import live
-from sriov_xdp.pf.hands.commit import commit, put_back
+from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import Actor, Context, Steps, record_of
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, VfAddress, attachment_to_text, switch_to_json
 from sriov_xdp.pf.state.inventory import AttachedVf, Change
@@ -147,7 +147,8 @@ def set_vf(context: Context, vf: VfAddress, asked: VfSettings, actor: Actor) -> 
 
 
 def change_adapter(context: Context, attached: AttachedVf, spec: AdapterSpec, actor: Actor, request: str) -> Steps[None]:
-    """One adapter in place. Raises NotFound, Refused, Conflict, HostError, DataPathError, StoreError; then it is as it was."""
+    """One adapter in place. Raises NotFound, Refused, Conflict, DataPathError, StoreError, then nothing changed; PfError when its
+    device could not follow, which says whether it is as it was."""
     former = attached.attachment, attached.device
     changed = changed_attachment(context, attached, spec)
     record = adapter_record(context, attached.attachment, changed, actor, request)
@@ -155,10 +156,10 @@ def change_adapter(context: Context, attached: AttachedVf, spec: AdapterSpec, ac
     yield from carry_out_change(context, attached, former, actor, request)
 
 
-Former = tuple[Attachment, Device]
+Before = tuple[Attachment, Device]
 
 
-def carry_out_change(context: Context, attached: AttachedVf, former: Former, actor: Actor, request: str) -> Steps[None]:
+def carry_out_change(context: Context, attached: AttachedVf, former: Before, actor: Actor, request: str) -> Steps[None]:
     """The devices' part of a change of an adapter that was committed. former: what it was, with its grants. Raises PfError, which
     says whether all of it is as it was."""
     changed = attached.attachment
@@ -169,7 +170,8 @@ def carry_out_change(context: Context, attached: AttachedVf, former: Former, act
             raise
         undone = adapter_record(context, changed, former[0], actor, f"{request}: undone, its device could not follow")
         try:
-            put_back(context, *former, undone)
+            vf = attached.address
+            commit(context, Change(attachments={vf: former[0]}, devices={vf: former[1]}), [undone])
         except FAULTS as second:
             raise PfError(f"{error}; it keeps the change, as it could not be put back: {second}") from error
         with contextlib.suppress(*FAULTS):

@@ -4,23 +4,23 @@ The kernel is asked beside the writer. For the events; writer thread only.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from sriov_xdp.host.links import Link, Links
-from sriov_xdp.pf.errors import FAULTS
 from sriov_xdp.pf.hands import live, uplinks
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.verbs import adoption
 
-Complain = Callable[[str, str, Exception], None]  # subject, what could not be done, why
+GoingOn = Callable[[str, str], AbstractContextManager[None]]  # of a subject; what could not be done, when there is a fault
 
 
 class UplinkEvents:
     """walk: starts steps of the writer's own, once however often it is asked to."""
 
-    def __init__(self, context: Context, walk: Callable[[Callable[[], Steps[None]]], None], complain: Complain) -> None:
+    def __init__(self, context: Context, walk: Callable[[Callable[[], Steps[None]]], None], going_on: GoingOn) -> None:
         self._context = context
         self._walk = walk
-        self._complain = complain
+        self._going_on = going_on
         self._news: dict[str, None] = {}  # PFs, in the order in which events named their uplinks
 
     def look_soon(self, name: str) -> None:
@@ -37,10 +37,8 @@ class UplinkEvents:
     def look_at(self, names: list[str]) -> Steps[None]:
         """Uplinks of PFs, one after the other."""
         for name in names:
-            try:
+            with self._going_on(name, "its uplink could not be looked at"):
                 yield from self._look_at(name)
-            except FAULTS as error:
-                self._complain(name, "its uplink could not be looked at", error)
             yield None
 
     def _look_at(self, name: str) -> Steps[None]:
