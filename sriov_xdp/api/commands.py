@@ -28,7 +28,7 @@ from sriov_xdp.api.sentences import Form
 from sriov_xdp.pf.errors import Conflict, Refused
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
 from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, LinkState, VfAddress
-from sriov_xdp.pf.state.plan import Step, describe
+from sriov_xdp.pf.state.plan import Step
 from sriov_xdp.pf.verbs import applied_files, lifecycle, operate
 from sriov_xdp.pf.verbs import apply as applying
 from sriov_xdp.store.audit import MOST_LISTED
@@ -149,12 +149,13 @@ class ListAudit(_Request):
 
 
 def _step(step: Step) -> dict[str, Any]:
+    before, after = step.documents
     return {
         "action": step.action.value,
-        "kind": step.kind,
+        "kind": step.kind.name,
         "name": step.name,
-        "before": describe(step.before),
-        "after": describe(step.after),
+        "before": before,
+        "after": after,
         "consequence": step.consequence,
     }
 
@@ -173,7 +174,7 @@ def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[st
 
 def require_consent(steps: list[Step], consented: frozenset[str] = frozenset()) -> None:
     """Raises Refused, naming what somebody would lose beside the steps that were consented to."""
-    named = {f"{step.action} {step.kind} {step.name}": step for step in steps if step.consequence}
+    named = {str(step): step for step in steps if step.consequence}
     losses = [f"{name}: {step.consequence}" for name, step in named.items() if name not in consented]
     if losses:
         text = "\n".join(losses)

@@ -8,8 +8,9 @@ from typing import Any
 from sriov_xdp.host import features, namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
-from sriov_xdp.pf.hands import live, uplinks, veth
+from sriov_xdp.pf.hands import live, uplinks
 from sriov_xdp.pf.hands.context import Context, Steps
+from sriov_xdp.pf.hands.plugs import plug_of
 from sriov_xdp.pf.state.intent import Datapath
 from sriov_xdp.pf.state.inventory import AttachedVf, PhysicalFunction, Stage
 from sriov_xdp.pf.verbs import adoption, invariants
@@ -73,7 +74,7 @@ def _problems(context: Context, vf: AttachedVf, links: Links) -> list[str]:
     representor = links.find(vf.attachment.ifindex)
     if representor and representor.answers:
         return ["the host's IPv6 is alive on its representor; it is put off within a minute; find out who puts it on"]
-    link = veth.find_guest_end(links, vf.attachment)
+    link = plug_of(vf.attachment).find_guest_end(links, vf.attachment)
     if link is None:
         return [f"the guest end is not in namespace {spec.netns}, the guest moved it; move it back, or detach and attach the VF"]
     # The interface's name is the guest's choice, and remedies are there to be pasted into a root's shell.

@@ -140,7 +140,7 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
         return
     if losses and not yes:
         for step in losses:
-            _log.error("configuration %s: %s %s %s: %s", fingerprint, step.action, step.kind, step.name, step.consequence)
+            _log.error("configuration %s: %s: %s", fingerprint, step, step.consequence)
         _leave(service, fingerprint, f"steps that would take something away: {len(losses)}; `daemon --yes` takes it")
         return
     try:

@@ -34,7 +34,8 @@ setattr(owner, name, dies)
 from sriov_xdp.cli.main import run
 run()
 """
-LIFECYCLE, VETH, HOOKS = "sriov_xdp.pf.verbs.lifecycle:", "sriov_xdp.pf.hands.veth:", "sriov_xdp.pf.hands.hooks:Hooks."
+LIFECYCLE, HOOKS = "sriov_xdp.pf.verbs.lifecycle:", "sriov_xdp.pf.hands.hooks:Hooks."
+VETH, REPRESENTORS = "sriov_xdp.pf.hands.veth:", "sriov_xdp.pf.hands.representors:"
 UNDONE = [
     ("before", f"{LIFECYCLE}commit"),
     ("after", f"{LIFECYCLE}commit"),
@@ -50,8 +51,8 @@ DONE = [
     ("after", f"{HOOKS}hold"),
     ("after", f"{VETH}enter_xdp"),
     ("after", f"{HOOKS}attach_xdp"),
-    ("before", f"{VETH}open_port"),
-    ("after", f"{VETH}open_port"),
+    ("before", f"{REPRESENTORS}open_port"),
+    ("after", f"{REPRESENTORS}open_port"),
     ("before", f"{HOOKS}settle"),
     ("before", "sriov_xdp.host.clsact:remove_filter"),
     ("after", f"{HOOKS}settle"),

@@ -212,5 +212,9 @@ def test_what_is_set_of_a_guest_that_is_not_back_yet_holds_when_it_is(scene: Sce
     place.symlink_to(NAMED / late.name)
     wait_until(lambda: "eth0" in late.ip("link"), "the guest is back")
     assert "02:00:00:00:05:55" == late.mac()
-    (link,) = json.loads(late.ip("-j", "link", "show", "eth0"))
-    assert "NO-CARRIER" in link["flags"]
+
+    def flags() -> list[str]:
+        return list(json.loads(late.ip("-j", "link", "show", "eth0"))[0]["flags"])
+
+    wait_until(lambda: "UP" in flags(), "its interface is up")
+    assert "NO-CARRIER" in flags()

@@ -34,7 +34,7 @@ def test_who_lives_there_is_not_looked_for_by_the_writer(
     gone: list[str] = []
     monkeypatch.setattr(leaving.namespaces, "identity", lambda _name: (1, 7))
     monkeypatch.setattr(leaving.namespaces, "remove", gone.append)
-    monkeypatch.setattr(leaving.veth, "user_of", lambda name: looked.append(name) or user)
+    monkeypatch.setattr(leaving, "user_of", lambda name: looked.append(name) or user)
     beside = Beside()
     context: Any = SimpleNamespace(
         inventory=SimpleNamespace(vfs={}), beside=beside, database=SimpleNamespace(write_intent=lambda *_arguments: None)
@@ -58,6 +58,6 @@ def test_the_undo_of_a_new_namespace_takes_nothing_from_others(
     gone: list[str] = []
     monkeypatch.setattr(leaving.namespaces, "identity", lambda _name: identity)
     monkeypatch.setattr(leaving.namespaces, "remove", gone.append)
-    monkeypatch.setattr(leaving.veth, "user_of", lambda _name: user)
+    monkeypatch.setattr(leaving, "user_of", lambda _name: user)
     leaving.remove_unused(MADE)  # type: ignore[arg-type]
     assert removed == gone

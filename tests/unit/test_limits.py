@@ -5,7 +5,7 @@ import pytest
 from sriov_xdp.api.config import MAX_FINDINGS, from_content
 from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PORTS, MAX_VLANS
 from sriov_xdp.pf.errors import Conflict, Invalid
-from sriov_xdp.pf.hands.veth import choose_ifindex
+from sriov_xdp.pf.hands.representors import choose_ifindex
 from sriov_xdp.pf.state.validation import MAX_PORT_GROUPS_OF_HOST, MAX_VFS_OF_HOST
 
 

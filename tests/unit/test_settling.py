@@ -45,7 +45,8 @@ class Scene:
             done.set_exception(error)
         return done
 
-    def settle(self, name: str, _program: str, _ifindex: int) -> None:
+    def settle(self, name: str, _program: str, _ifindex: int, *, is_ours: bool) -> None:
+        assert is_ours
         self.settled.append(name)
         if name == self.fault:
             raise DataPathError("planted")

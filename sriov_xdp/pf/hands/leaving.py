@@ -7,7 +7,9 @@ in the same transaction, so that one that does not come to its end is ended by t
 import logging
 
 from sriov_xdp.host import namespaces
-from sriov_xdp.pf.hands import live, veth
+from sriov_xdp.host.errors import HostError
+from sriov_xdp.host.links import links_of
+from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text, attachment_to_text
 
@@ -28,7 +30,7 @@ def remove_namespace(context: Context, attachment: Attachment) -> Steps[None]:
     netns = attachment.spec.netns
     others = [vf.attachment for vf in context.inventory.vfs.values() if vf.attachment.netns_id == attachment.netns_id]
     if not others and namespaces.identity(netns) == attachment.netns_id:
-        user = yield from live.beside(context, lambda _links: veth.user_of(netns))
+        user = yield from live.beside(context, lambda _links: user_of(netns))
         if user:
             _log.warning("namespace %s: made for guest %s, left as %s", netns, attachment.spec.guest, user)
         elif namespaces.identity(netns) == attachment.netns_id:
@@ -46,5 +48,21 @@ def remove_left_namespace(context: Context) -> Steps[None]:
 def remove_unused(attachment: Attachment) -> None:
     """The undo of a namespace that was just made: unless somebody was quick to live there, or to put another in its place."""
     netns = attachment.spec.netns
-    if namespaces.identity(netns) == attachment.netns_id and not veth.user_of(netns):
+    if namespaces.identity(netns) == attachment.netns_id and not user_of(netns):
         namespaces.remove(netns)
+
+
+def user_of(netns: str) -> str | None:
+    """Why a namespace that was made for a guest must stay: who uses it; None when nobody does."""
+    identity = namespaces.identity(netns)
+    if identity is None:
+        return None
+    pids = namespaces.processes_in(identity)
+    if pids:
+        return f"process {', '.join(str(pid) for pid in pids[:4])} lives in it"
+    try:
+        with links_of(netns) as guest:
+            strangers = guest.strangers()
+    except HostError as error:
+        return str(error)
+    return f"interface {', '.join(strangers[:4])} is in it" if strangers else None

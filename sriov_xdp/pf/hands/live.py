@@ -14,9 +14,10 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.mailbox.messages import Event, EventCode
 from sriov_xdp.pf.errors import FAULTS
-from sriov_xdp.pf.hands import veth
+from sriov_xdp.pf.hands import representors
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
+from sriov_xdp.pf.hands.plugs import plug_of
 from sriov_xdp.pf.hands.publish import publish_ports
 from sriov_xdp.pf.state.intent import Attachment, Datapath, LinkState
 from sriov_xdp.pf.state.inventory import AttachedVf, Stage
@@ -51,7 +52,9 @@ def mode_of(context: Context, attached: AttachedVf) -> tuple[Datapath, str]:
 def prepare(context: Context, attached: AttachedVf) -> Steps[None]:
     """Both ends of a pair that was made, but perhaps not made ready."""
     vlan = context.inventory.vlan(attached)
-    yield from beside(context, lambda links: veth.prepare(links, attached.attachment, context.instance, vlan))
+    yield from beside(
+        context, lambda links: plug_of(attached.attachment).prepare(links, attached.attachment, context.instance, vlan)
+    )
 
 
 def put_in_service(context: Context, attached: AttachedVf, *, may_fall_back: bool = False) -> Steps[None]:
@@ -74,14 +77,14 @@ def put_in_service(context: Context, attached: AttachedVf, *, may_fall_back: boo
                 return before, Datapath.XDP if kept else Datapath.TCX, f"{attachment.spec.datapath}: {error}"
         if hooks.has_xdp(name):
             hooks.detach_xdp(name)  # first, as it does not see what a checksum that is left to hardware misses
-            veth.leave_xdp(links, attachment, before)
+            plug_of(attachment).leave_xdp(links, attachment, before)
             return {}, active, reason
         return before, active, reason
 
     def attach_and_open(links: Links) -> tuple[tuple[dict[str, bool], Datapath, str], Link | None]:
         hooks.hold(name, VF_TC, attachment.ifindex)
         chosen = choose_mode(links)
-        veth.open_port(links, attachment, is_up=attachment.spec.link_state is not LinkState.DISABLE)
+        representors.open_port(links, attachment, is_up=attachment.spec.link_state is not LinkState.DISABLE)
         return chosen, links.find(attachment.ifindex)
 
     chosen, link = yield from beside(context, attach_and_open)
@@ -127,7 +130,7 @@ def set_active(context: Context, attached: AttachedVf, wanted: tuple[Datapath, s
         if active is Datapath.XDP:
             return _enter_xdp(context, links, attachment, before)
         context.hooks.detach_xdp(str(attachment.vf))
-        veth.leave_xdp(links, attachment, before)
+        plug_of(attachment).leave_xdp(links, attachment, before)
         return {}
 
     attached.stage = Stage.CHANGING
@@ -145,13 +148,13 @@ def _enter_xdp(context: Context, links: Links, attachment: Attachment, before: d
     end cannot be made fit for it."""
     name = str(attachment.vf)
     _require_xdp_mtu(context, links, attachment)
-    former = {**veth.enter_xdp(links, attachment), **before}
+    former = {**plug_of(attachment).enter_xdp(links, attachment), **before}
     try:
         context.hooks.attach_xdp(name, VF_XDP, attachment.ifindex)
         _require_xdp_mtu(context, links, attachment)  # somebody may have raised it in between
     except (DataPathError, HostError):
         context.hooks.detach_xdp(name)
-        veth.leave_xdp(links, attachment, former)
+        plug_of(attachment).leave_xdp(links, attachment, former)
         raise
     return former
 
@@ -169,7 +172,9 @@ def guest_xdp_changed(context: Context, attached: AttachedVf, *, guest_runs_xdp:
     attached.guest_runs_xdp = guest_runs_xdp
     publish_ports(context, [attached])
     attachment = attached.attachment
-    yield from beside(context, lambda links: veth.set_checksum_for_guest_program(links, attachment, is_needed=guest_runs_xdp))
+    yield from beside(
+        context, lambda links: plug_of(attachment).set_checksum_for_guest_program(links, attachment, is_needed=guest_runs_xdp)
+    )
     context.start(follow_mode(context, attached))
 
 
@@ -212,7 +217,7 @@ def follow_as_far(context: Context, attached: AttachedVf, *parts: Callable[[Cont
 def show(context: Context, attached: AttachedVf) -> Steps[None]:
     """What both ends say of the port. Raises HostError."""
     vlan = context.inventory.vlan(attached)
-    yield from beside(context, lambda links: veth.show(links, attached.attachment, context.instance, vlan))
+    yield from beside(context, lambda links: plug_of(attached.attachment).show(links, attached.attachment, context.instance, vlan))
 
 
 def keep_to_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
@@ -225,7 +230,9 @@ def keep_to_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
         return
     yield from leave_xdp_for(context, attached, max(link.mtu_bytes, wanted_bytes))
     if link.mtu_bytes != wanted_bytes or link.answers:
-        yield from beside(context, lambda links: veth.set_mtu(links, attached.attachment, wanted_bytes, context.jumbo_xdp))
+        yield from beside(
+            context, lambda links: plug_of(attached.attachment).set_mtu(links, attached.attachment, wanted_bytes, context.jumbo_xdp)
+        )
 
 
 def leave_xdp_for(context: Context, attached: AttachedVf, mtu_bytes: int) -> Steps[None]:
@@ -236,7 +243,7 @@ def leave_xdp_for(context: Context, attached: AttachedVf, mtu_bytes: int) -> Ste
 
     def leave(links: Links) -> None:
         context.hooks.detach_xdp(name)
-        veth.leave_xdp(links, attachment, before)
+        plug_of(attachment).leave_xdp(links, attachment, before)
 
     yield from beside(context, leave)
     attached.guest_features_before = {}
@@ -264,7 +271,7 @@ def apply_link_state(context: Context, attached: AttachedVf) -> Steps[None]:
     """A disabled VF's guest sees no carrier. One that is not yet in service stays down whatever was said."""
     if attached.stage is Stage.IN_SERVICE:
         is_up = attached.attachment.spec.link_state is not LinkState.DISABLE
-        yield from beside(context, lambda links: veth.open_port(links, attached.attachment, is_up=is_up))
+        yield from beside(context, lambda links: representors.open_port(links, attached.attachment, is_up=is_up))
     context.mailboxes.push(attached.address, link_event(attached))
 
 

@@ -1,8 +1,8 @@
 """The plug of a guest that is a network namespace: a veth pair, the representor on the host and the guest end in the namespace.
 
-The pair is made down and marked, and its representor comes up last, by open_port(), when its programs are there: no frame ever
-finds it without them. It is removed with its programs on, for the same reason. The guest end is known by its kernel object (it
-is the other end of our representor), never by a name or an alias, which are the guest's to change.
+The pair is made down and marked, and its representor comes up last (representors.open_port()), when its programs are there: no
+frame ever finds it without them. It is removed with its programs on, for the same reason. The guest end is known by its kernel
+object (it is the other end of our representor), never by a name or an alias, which are the guest's to change.
 
 What each end needs (measured, see ARCHITECTURE.md): every guest end has GRO on, so that its NAPI takes xdp_frames from the
 wire; a VF in XDP mode also computes its own checksums and puts VLAN tags in band, as nobody fills them in behind XDP.
@@ -13,41 +13,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from sriov_xdp.datapath import abi
 from sriov_xdp.host import features, namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link, Links, VethPair, links_of
 from sriov_xdp.pf.errors import Conflict
-from sriov_xdp.pf.state.device_marks import guest_alias, host_alias, read_host_mark
-from sriov_xdp.pf.state.intent import Attachment, VfAddress
+from sriov_xdp.pf.hands import representors
+from sriov_xdp.pf.state.device_marks import guest_alias, host_alias, is_ready, read_host_mark
+from sriov_xdp.pf.state.intent import Attachment
 from sriov_xdp.pf.state.modes import xdp_problem
 from sriov_xdp.vswitch.vlan import Vlan
 
 T = TypeVar("T")
 _CHECKSUMS = (features.TX_CHECKSUM, features.TX_CHECKSUM_SCTP)
 _OFF_IN_XDP = (*_CHECKSUMS, features.TX_VLAN)
-_FIRST_BLOCK = 1 << 10  # far above what the kernel hands out, so nobody else's device lands on a slot
-_BLOCKS = (1 << 21) - _FIRST_BLOCK  # an ifindex has 31 bits, the slot ten of them
-
-
-def choose_ifindex(used_slots: frozenset[int], instance: str, generation: int) -> int:
-    """A number whose low bits are a free slot and whose high bits come from the generation: a late event of an earlier owner of
-    the slot names another device. Each instance counts from elsewhere, so that two on one host do not meet. Raises Conflict
-    when all slots are in use."""
-    block = _FIRST_BLOCK + (int(instance, 16) + generation) % _BLOCKS
-    for slot in range(abi.FIRST_VF_SLOT, abi.MAX_PORTS):
-        if slot not in used_slots:
-            return block * abi.MAX_PORTS + slot
-    raise Conflict(f"VFs: all {abi.MAX_PORTS - abi.FIRST_VF_SLOT} slots of this host are in use; detach one first")
-
-
-def choose_name(links: Links, vf: VfAddress) -> str:
-    """The representor's name: the VF's address, with a letter when somebody else has that name."""
-    for suffix in ("", *"abcdefghijklmnopqrstuvwxyz"):
-        if not links.exists(f"{vf}{suffix}"):
-            return f"{vf}{suffix}"
-    raise Conflict(f"representor of {vf}: {vf} and {vf}a to {vf}z are all taken by other devices; remove one")
 
 
 def create(links: Links, attachment: Attachment, group: int, mtu_bytes: int) -> str:
@@ -55,7 +34,7 @@ def create(links: Links, attachment: Attachment, group: int, mtu_bytes: int) -> 
     was quicker. Raises HostError, Conflict."""
     name = attachment.representor
     while not _is_made(links, attachment, name, group, mtu_bytes):
-        name = choose_name(links, attachment.vf)
+        name = representors.choose_name(links, attachment.vf)
     return name
 
 
@@ -106,7 +85,7 @@ def show(links: Links, attachment: Attachment, instance: str, vlan: Vlan) -> Non
     guest that has a driver takes that from the reset too. Nothing to do where the alias is right, which comes last. Raises
     HostError, also when the guest end is out of reach."""
     representor = _required(links.find(attachment.ifindex), attachment)
-    if is_prepared(representor, instance, attachment, vlan):
+    if is_ready(representor, instance, attachment, vlan):
         return
     with _guest_end(links, attachment, representor) as (guest, link):
         guest.change(link.ifindex, ifalias=guest_alias(attachment.vf, vlan))
@@ -119,16 +98,6 @@ def _follow_admin_mac(guest: Links, link: Link, representor: Link, instance: str
     mark = read_host_mark(instance, representor)
     if mark and mark.admin_mac != attachment.admin_mac:
         guest.change(link.ifindex, address=str(attachment.admin_mac))
-
-
-def is_prepared(link: Link, instance: str, attachment: Attachment, vlan: Vlan) -> bool:
-    """Whether prepare() or show() was done to the end."""
-    return link.alias == host_alias(instance, attachment, vlan)
-
-
-def open_port(links: Links, attachment: Attachment, *, is_up: bool) -> None:
-    """Up lets frames in: only when the programs are there. Raises HostError."""
-    links.change(attachment.ifindex, state="up" if is_up else "down")
 
 
 def remove(links: Links, attachment: Attachment) -> None:
@@ -209,19 +178,3 @@ def _required(link: Link | None, attachment: Attachment) -> Link:
     if link is None:
         raise HostError(f"representor {attachment.representor} of {attachment.vf}: is gone")
     return link
-
-
-def user_of(netns: str) -> str | None:
-    """Why a namespace that was made for a guest must stay: who uses it; None when nobody does."""
-    identity = namespaces.identity(netns)
-    if identity is None:
-        return None
-    pids = namespaces.processes_in(identity)
-    if pids:
-        return f"process {', '.join(str(pid) for pid in pids[:4])} lives in it"
-    try:
-        with links_of(netns) as guest:
-            strangers = guest.strangers()
-    except HostError as error:
-        return str(error)
-    return f"interface {', '.join(strangers[:4])} is in it" if strangers else None

@@ -15,7 +15,7 @@ from sriov_xdp.datapath.pins import LINKS, remove_tree
 from sriov_xdp.host import clsact, namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
-from sriov_xdp.pf.hands import uplinks, veth
+from sriov_xdp.pf.hands import leaving, uplinks
 from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
 from sriov_xdp.pf.process import own_uplinks
 from sriov_xdp.pf.process.places import Places, lock
@@ -129,7 +129,7 @@ def _remove_namespace(attachment: Attachment) -> list[str]:
     netns = attachment.spec.netns
     if not attachment.netns_is_ours or namespaces.identity(netns) != attachment.netns_id:
         return []
-    user = veth.user_of(netns)
+    user = leaving.user_of(netns)
     if user:
         return [f"no namespace {netns}, which was made for guest {attachment.spec.guest}, as {user}"]
     namespaces.remove(netns)

@@ -50,6 +50,11 @@ def guest_alias(vf: VfAddress, vlan: Vlan) -> str:
     return f"{_PRODUCT} {vf} vlan {vlan}"[:_MOST_ALIAS_BYTES]
 
 
+def is_ready(link: Link, instance: str, attachment: Attachment, vlan: Vlan) -> bool:
+    """Whether the pair of a representor was made ready, or followed its port, to the end."""
+    return link.alias == host_alias(instance, attachment, vlan)
+
+
 def read_host_mark(instance: str, link: Link) -> HostMark | None:
     """What host_alias() wrote, None for anything else. Earlier versions wrote the namespace always, and nothing behind it."""
     words = link.alias.split(" ")

@@ -33,6 +33,12 @@ class Datapath(StrEnum):
     TCX = "tcx"
 
 
+class PlugKind(StrEnum):
+    """What a guest is plugged in by: a veth pair into its network namespace."""
+
+    VETH = "veth"
+
+
 class LinkState(StrEnum):
     """As `ip link set PF vf N state`: AUTO and ENABLE are up (VF to VF goes on without the uplink), DISABLE cuts the VF off."""
 
@@ -95,6 +101,11 @@ class AdapterSpec:
     def key(self) -> tuple[str, str]:
         """What makes it the same adapter in two configurations."""
         return self.guest, self.interface
+
+    @property
+    def plug(self) -> PlugKind:
+        """What its guest needs."""
+        return PlugKind.VETH
 
     def effective(self, group: PortGroup) -> "AdapterSpec":
         """Without what its group does not let it override (any more), which has no effect."""

@@ -17,13 +17,13 @@ from collections.abc import Callable, Mapping
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.errors import FAULTS
-from sriov_xdp.pf.hands import damaged, leaving, live, uplinks, veth
+from sriov_xdp.pf.hands import damaged, leaving, live, representors, uplinks
 from sriov_xdp.pf.hands.commit import commit, device_from_text
 from sriov_xdp.pf.hands.context import SELF, Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.publish import publish_all, publish_uplink
 from sriov_xdp.pf.hands.turns import finish
-from sriov_xdp.pf.state.device_marks import group_of, is_group_of, is_of
+from sriov_xdp.pf.state.device_marks import group_of, is_group_of, is_of, is_ready
 from sriov_xdp.pf.state.intent import Datapath, LinkState, VfAddress, attachment_from_text, switch_from_json
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
 from sriov_xdp.pf.state.uplink_text import pf_from_text
@@ -184,7 +184,7 @@ def _bring_in_step(context: Context, vf: AttachedVf, link: Link) -> Steps[None]:
     """A run may have died between a port and its device, and somebody else may have had a hand in it. The MTU comes first, as XDP
     may be there."""
     has_its_mtu = link.mtu_bytes == context.inventory.mtu_bytes(vf.address.pf) and not link.answers
-    is_prepared = veth.is_prepared(link, context.instance, vf.attachment, context.inventory.vlan(vf))
+    is_prepared = is_ready(link, context.instance, vf.attachment, context.inventory.vlan(vf))
     yield from live.follow_as_far(
         context, vf, *(() if has_its_mtu else (live.keep_to_mtu,)), *(() if is_prepared else (live.prepare,))
     )
@@ -201,7 +201,7 @@ def _close_unless_enforced(context: Context, vf: AttachedVf) -> Steps[None]:
     """What an earlier build's programs let through must not go on because this one's could not be attached."""
     missing = yield from live.beside(context, lambda _links: missing_hooks(context, vf))
     if missing:
-        yield from live.beside(context, lambda links: veth.open_port(links, vf.attachment, is_up=False))
+        yield from live.beside(context, lambda links: representors.open_port(links, vf.attachment, is_up=False))
         _log.error("%s: the port is closed until %s can be attached", vf.address, " and ".join(missing))
 
 
@@ -213,7 +213,7 @@ def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
         text = "%s: %s was not on its representor any more; the port is closed until it is attached again"
         _log.error(text, vf.address, " and ".join(missing))
     if missing and (vf.stage is Stage.IN_SERVICE or not context.hooks.is_held(str(vf.address), VF_TC, vf.attachment.ifindex)):
-        yield from live.beside(context, lambda links: veth.open_port(links, vf.attachment, is_up=False))
+        yield from live.beside(context, lambda links: representors.open_port(links, vf.attachment, is_up=False))
     if missing:
         vf.stage = Stage.CHANGING
     if missing or vf.stage is not Stage.IN_SERVICE:

@@ -18,9 +18,10 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
 from sriov_xdp.host.namespaces import NewNamespace
 from sriov_xdp.pf.errors import Conflict, Invalid, Refused
-from sriov_xdp.pf.hands import damaged, leaving, live, veth
+from sriov_xdp.pf.hands import damaged, leaving, live, representors
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import SELF, Actor, Context, Steps, record_of
+from sriov_xdp.pf.hands.plugs import plug_of
 from sriov_xdp.pf.hands.publish import publish_ports, start_counters
 from sriov_xdp.pf.state.device_marks import group_of
 from sriov_xdp.pf.state.images import slot_of
@@ -143,7 +144,7 @@ def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, new_nam
         admin_mac=spec.mac or default_mac(spec),
         generation=generation,
         representor=str(vf),
-        ifindex=veth.choose_ifindex(used, context.instance, generation),
+        ifindex=representors.choose_ifindex(used, context.instance, generation),
         netns_is_ours=new_namespace is not None or any(other.netns_is_ours for other in others),
         netns_id=netns_id,
     )
@@ -166,8 +167,8 @@ def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace
     group = group_of(context.instance, inventory.pf(attached.address.pf).number)
 
     def make(links: Links) -> str:
-        name = veth.create(links, attachment, group, mtu_bytes)
-        veth.prepare(links, attachment, context.instance, vlan)
+        name = plug_of(attachment).create(links, attachment, group, mtu_bytes)
+        plug_of(attachment).prepare(links, attachment, context.instance, vlan)
         return name
 
     undo.callback(_remove_pair, context, attachment)
@@ -202,7 +203,7 @@ def _forget(context: Context, vf: VfAddress, actor: Actor) -> None:
 
 
 def _remove_pair(context: Context, attachment: Attachment) -> None:
-    veth.remove(context.links, attachment)
+    plug_of(attachment).remove(context.links, attachment)
     context.hooks.forget(str(attachment.vf))
 
 
@@ -215,7 +216,7 @@ def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach
     commit(context, Change(attachments={vf: None}), [record], leaving.note(attachment))
     context.mailboxes.close(vf)
     try:
-        yield from live.beside(context, lambda links: veth.remove(links, attachment))
+        yield from live.beside(context, lambda links: plug_of(attachment).remove(links, attachment))
     except HostError as error:  # nothing enters by it any more; it is tried again
         _log.error("%s: %s", vf, error)
         context.leftovers[attachment.ifindex] = attachment
@@ -227,7 +228,7 @@ def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach
 def remove_leftovers(context: Context) -> Steps[None]:
     """Pairs of former VFs that the kernel would not let go."""
     for attachment in list(context.leftovers.values()):
-        yield from live.beside(context, lambda links, attachment=attachment: veth.remove(links, attachment))  # type: ignore[misc]
+        yield from live.beside(context, lambda links, attachment=attachment: plug_of(attachment).remove(links, attachment))  # type: ignore[misc]
         del context.leftovers[attachment.ifindex]
         yield from _end(context, attachment)
 

@@ -1,0 +1,91 @@
+"""PFs as apply makes, changes and removes them: their uplinks are devices of the host. For the kinds; writer thread only."""
+
+from dataclasses import replace
+
+from sriov_xdp.pf.errors import FAULTS, Conflict
+from sriov_xdp.pf.hands import uplinks
+from sriov_xdp.pf.hands.commit import commit
+from sriov_xdp.pf.hands.context import Actor, Context, Steps, record_of
+from sriov_xdp.pf.hands.publish import withdraw_uplink
+from sriov_xdp.pf.state.intent import HostIntent, PfSpec
+from sriov_xdp.pf.state.inventory import Change, PfEntry
+from sriov_xdp.pf.state.plan import Step, leaving_adapters
+from sriov_xdp.pf.verbs import lifecycle
+from sriov_xdp.store.audit import Outcome
+
+
+def problems(context: Context, wanted: HostIntent) -> list[str]:
+    """Uplinks that cannot be had, a line each."""
+    mtu = {switch.pf: switch.mtu_bytes for switch in wanted.switches}
+    staying = {pf.name for pf in wanted.pfs}
+    found = (uplinks.check(context, pf, mtu.get(pf.name, 0), staying) for pf in wanted.pfs)
+    return [problem for problem in found if problem]
+
+
+def obstacles(context: Context, wanted: HostIntent, steps: list[Step]) -> list[str]:
+    """VFs that stay attached and that their PF would have no more, a line each."""
+    going = leaving_adapters(steps)
+    staying = [vf for vf in context.inventory.vfs.values() if vf.attachment.spec.key not in going]
+    return [
+        f"PF {pf.name}: num_vfs {pf.num_vfs}: {vf.address} is attached to guest {vf.attachment.spec.guest}; detach it first"
+        for pf in wanted.pfs
+        for vf in staying
+        if vf.address.pf == pf.name and vf.address.index >= pf.num_vfs
+    ]
+
+
+def put(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
+    """Stored first, then the device; on a fault both are what they were."""
+    inventory = context.inventory
+    present = inventory.pfs.get(spec.name)
+    former = present.entry if present else None
+    if present:
+        _shrink_check(context, spec)
+    wire = f"uplink {spec.uplink or 'none'}, own sources from the wire: {spec.wire_own_source}"
+    request = f"set PF {spec.name}: {wire}, {spec.num_vfs} VFs"
+    record = record_of(context, "", "", actor, request, Outcome.GRANTED)
+    number = former.number if former else inventory.free_pf_number()
+    if former and former.spec.uplink == spec.uplink:
+        commit(context, Change(pfs={spec.name: replace(former, spec=spec)}), [record])
+        return
+    link = context.links.by_name(spec.uplink) if spec.uplink else None
+    found = uplinks.as_found(context.links, link) if link else None
+    if present:
+        uplinks.give_back(context, present)
+    try:
+        commit(context, Change(pfs={spec.name: PfEntry(spec=spec, number=number, found=found)}), [record])
+        yield None
+        if link:
+            uplinks.connect(context, inventory.pf(spec.name), link)
+    except FAULTS:
+        undone = record_of(context, "", "", actor, f"{request}: undone", Outcome.FAILED)
+        commit(context, Change(pfs={spec.name: former}), [undone])
+        _return_uplink(context, former)
+        raise
+
+
+def _return_uplink(context: Context, former: PfEntry | None) -> None:
+    """The uplink that a PF had before a change that failed."""
+    if former is None or former.spec.uplink is None:
+        return
+    pf = context.inventory.pf(former.spec.name)
+    link = uplinks.resolve(context.links, pf)
+    if link:
+        uplinks.connect(context, pf, link)
+
+
+def _shrink_check(context: Context, spec: PfSpec) -> None:
+    beyond = [vf.address for vf in context.inventory.vfs_of_pf(spec.name) if vf.address.index >= spec.num_vfs]
+    if beyond:
+        raise Conflict(f"PF {spec.name}: num_vfs {spec.num_vfs}: {beyond[0]} is attached; detach it first")
+
+
+def remove(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
+    """With its VFs. Raises PfError, HostError, DataPathError, StoreError."""
+    pf = context.inventory.pf(spec.name)
+    for vf in context.inventory.vfs_of_pf(spec.name):
+        yield from lifecycle.detach(context, vf.address, actor)
+    uplinks.give_back(context, pf)
+    record = record_of(context, "", "", actor, f"remove PF {spec.name}", Outcome.GRANTED)
+    commit(context, Change(pfs={spec.name: None}), [record])
+    withdraw_uplink(context, pf)
