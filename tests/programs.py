@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import Counters, Guard, PortFlag, PortValue, Verdict
+from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, Verdict
 from sriov_xdp.datapath.libbpf import ProgramRun
 from sriov_xdp.datapath.model import Fate, Group, Port
 from sriov_xdp.datapath.pins import Pins, remove_tree
@@ -142,13 +142,14 @@ def exhausted_guard(port: Port) -> bytes:
     return abi.GUARD_LAYOUT.pack(broadcast_ns, due_ns, multicast_ns, due_ns)
 
 
-def _member_lists(ports: Mapping[int, Port], pf: int) -> dict[int, tuple[int, ...]]:
+def _member_lists(ports: Mapping[int, Port], pf: int) -> dict[int, Members]:
     vfs = {slot: port for slot, port in ports.items() if port.value.pf == pf and not port.is_uplink}
     trunks = [slot for slot, port in vfs.items() if _is_trunk(port)]
-    lists: dict[int, tuple[int, ...]] = {abi.VLAN_TRUNKS: tuple(trunks)} if trunks else {}
+    lists = {abi.VLAN_TRUNKS: Members(tuple(trunks), len(trunks))} if trunks else {}
     for vlan in {port.value.vlan for port in vfs.values() if not _is_trunk(port)}:
         access = [slot for slot, port in vfs.items() if not _is_trunk(port) and port.value.vlan == vlan]
-        lists[vlan] = (*access, *(slot for slot in trunks if vlan in vfs[slot].trunk))
+        carrying = [slot for slot in trunks if vlan in vfs[slot].trunk]
+        lists[vlan] = Members((*access, *carrying), len(carrying))
     return lists
 
 

@@ -122,6 +122,8 @@ class PfCollector:
     def _writer(self) -> Iterator[Metric]:
         text = "Turns of the one thread that serves all guests, by what they were spent on; whoever waits, waits for these."
         yield _histogram("sriovxdp_writer_turn_seconds", text, "turn", self._service.loop.turns)
+        text = "Mistakes of the daemon itself that it went on after; its log has each. Please report them."
+        yield CounterMetricFamily("sriovxdp_internal_errors", text, value=self._service.loop.survived)
         refused = CounterMetricFamily(
             "sriovxdp_api_refused", "Connections and requests to the daemon's own endpoints.", labels=("endpoint", "reason")
         )

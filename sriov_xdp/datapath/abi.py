@@ -282,11 +282,19 @@ class ProbeReturn:
         return cls(nonce=nonce, time_ns=time_ns, sender=sender, vlan=vlan)
 
 
-def pack_members(slots: tuple[int, ...], trunks: int) -> bytes:
-    """Struct sxdp_members; trunks: how many of the slots are trunk ports. Raises ValueError above MAX_MEMBERS."""
-    if len(slots) > MAX_MEMBERS:
-        raise ValueError(f"a VLAN has {len(slots)} members; a flood list holds {MAX_MEMBERS}")
-    return MEMBERS_LAYOUT.pack(len(slots), *slots, *([0] * (MAX_MEMBERS + FLOOD_CHUNK - len(slots))), trunks)
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Struct sxdp_members, who gets the floods of a VLAN. trunks: how many of the slots are trunk ports, which XDP cannot serve."""
+
+    slots: tuple[int, ...]
+    trunks: int = 0
+
+    def pack(self) -> bytes:
+        """As the map holds it. Raises ValueError above MAX_MEMBERS."""
+        if len(self.slots) > MAX_MEMBERS:
+            raise ValueError(f"a VLAN has {len(self.slots)} members; a flood list holds {MAX_MEMBERS}")
+        room = [0] * (MAX_MEMBERS + FLOOD_CHUNK - len(self.slots))
+        return MEMBERS_LAYOUT.pack(len(self.slots), *self.slots, *room, self.trunks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

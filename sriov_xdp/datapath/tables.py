@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import Counters, Guard, PortFlag, PortValue, ProbeReturn, Verdict
+from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, ProbeReturn, Verdict
 from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.pins import Pins
@@ -35,10 +35,6 @@ _STORES_KEEP_ORDER = os.uname().machine == "x86_64"  # on others no flow is reme
 # What of a counter block tells how many group frames entered, let in or held back.
 GROUP_WORDS = (4 + Verdict.STORM, 4 + abi.VERDICT_ROOM, 5 + abi.VERDICT_ROOM)
 _PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
-
-
-def _flags_of(port: bytes) -> int:
-    return int(abi.PORT_LAYOUT.unpack(port)[3])
 
 
 def flood_place(port: bytes) -> tuple[int, int] | None:
@@ -249,9 +245,9 @@ class Tables:
             libbpf.delete_element(self._pins.map_fd("devices"), _slot_key(slot))
             del self._devices[slot]
 
-    def put_members(self, pf: int, lists: Mapping[int, tuple[int, ...]]) -> None:
-        """Makes these the flood lists of a PF: VLAN → slots. Raises DataPathError when there are more VLANs than room."""
-        wanted = {abi.domain(pf, vlan): abi.pack_members(slots, self._trunks_among(slots)) for vlan, slots in lists.items()}
+    def put_members(self, pf: int, lists: Mapping[int, Members]) -> None:
+        """Makes these the flood lists of a PF, by VLAN. Raises DataPathError when there are more VLANs than room."""
+        wanted = {abi.domain(pf, vlan): members.pack() for vlan, members in lists.items()}
         for key in [key for key in self._members if key >> 12 == pf and key not in wanted]:
             libbpf.delete_element(self._pins.map_fd("members"), struct.pack("<I", key))
             del self._members[key]
@@ -262,9 +258,6 @@ class Tables:
                 libbpf.update_element(self._pins.map_fd("members"), struct.pack("<I", key), packed)
                 self._members[key] = packed
                 self.writes += 1
-
-    def _trunks_among(self, slots: tuple[int, ...]) -> int:
-        return sum(1 for slot in slots if _flags_of(self._ports.get(slot, abi.EMPTY_PORT)) & PortFlag.TRUNK)
 
     def _join_floods(self, slot: int) -> None:
         """After the port is written. Done again each time, as it may have failed before."""

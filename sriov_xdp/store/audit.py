@@ -23,7 +23,8 @@ class Outcome(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRecord:
     """time is seconds since the epoch; peer is who spoke (the process in the guest, or the operator's); before and after are
-    what the request was about, as text."""
+    what the request was about, as text. is_guests: whether a guest set it off; it then pushes out older records of the same VF's
+    guests only."""
 
     time: float
     vf: str
@@ -35,8 +36,4 @@ class AuditRecord:
     outcome: Outcome
     before: str
     after: str
-
-    @property
-    def is_guests(self) -> bool:
-        """Whether a guest set it off: it then pushes out older records of the same VF's guests only."""
-        return self.rule != OPERATOR and bool(self.vf)
+    is_guests: bool = False

@@ -29,7 +29,7 @@ _OPERATOR_WAITS_MS, _GUEST_WAITS_MS = 2000, 50
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _REVISION = "revision"
 _NEXT_REVISION = "INSERT INTO meta VALUES(?, '1') ON CONFLICT(key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"
-_AUDIT_COLUMNS = "time,vf,guest,peer_pid,peer_uid,request,rule,before,after,outcome"
+_AUDIT_COLUMNS = "time,vf,guest,peer_pid,peer_uid,request,rule,before,after,outcome,by_guest"
 _NEWEST = f"SELECT {_AUDIT_COLUMNS} FROM audit ORDER BY seq DESC LIMIT :limit"  # noqa: S608  # all parts are ours
 _NEWEST_OF_VF = f"""
 SELECT {_AUDIT_COLUMNS} FROM audit WHERE seq IN (
@@ -262,9 +262,20 @@ def _text(value: object) -> str:
 
 def _record(row: tuple[Any, ...]) -> AuditRecord | None:
     """None for a row that makes no sense."""
-    time, vf, guest, pid, uid, *texts, outcome = row
+    time, vf, guest, pid, uid, *texts, outcome, by_guest = row
     if outcome not in set(Outcome) or not isinstance(time, float) or not isinstance(pid, int) or not isinstance(uid, int):
         return None
     request, rule, before, after = map(_text, texts)
-    who = {"vf": _text(vf), "guest": _text(guest), "request": request, "rule": rule}
-    return AuditRecord(time=time, peer_pid=pid, peer_uid=uid, outcome=Outcome(outcome), before=before, after=after, **who)
+    return AuditRecord(
+        time=time,
+        vf=_text(vf),
+        guest=_text(guest),
+        peer_pid=pid,
+        peer_uid=uid,
+        request=request,
+        rule=rule,
+        outcome=Outcome(outcome),
+        before=before,
+        after=after,
+        is_guests=bool(by_guest),
+    )

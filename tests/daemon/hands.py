@@ -63,7 +63,8 @@ EFFECTS: list[tuple[Any, str, type[Exception] | None]] = [
     (ForwardingDatabase, "put", None),
     (ForwardingDatabase, "remove", None),
 ]
-MODES = ("fails", "dies")
+MODES = ("fails", "full disk", "dies")
+"""What becomes of the n-th effect. full disk: the n-th write to the store fails, and every later one."""
 
 
 class Death(BaseException):
@@ -78,27 +79,43 @@ class Hands:
     at: int = 0
     done: int = 0
     is_dead: bool = False
+    is_full: bool = False
     names: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, mode: str, at: int) -> None:
-        self.mode, self.at, self.done, self.is_dead, self.names = mode, at, 0, False, []
+        self.mode, self.at, self.done, self.is_dead, self.is_full, self.names = mode, at, 0, False, False, []
+
+    def rest(self) -> None:
+        """The world is as it should be again."""
+        self.at, self.is_dead, self.is_full = 0, False, False
+
+    def _counts(self, fault: type[Exception] | None) -> bool:
+        match self.mode:
+            case "dies":
+                return True
+            case "full disk":
+                return fault is StoreError
+            case _:
+                return fault is not None
 
     def act(self, name: str, fault: type[Exception] | None, work: Callable[[], Any]) -> Any:
         with self.lock:
             if self.is_dead:
                 raise Death
-            if self.mode == "dies" or fault:
+            if self._counts(fault):
                 self.done += 1
                 self.names.append(name)
-            if self.at and self.done == self.at and (self.mode == "dies" or fault):
-                self.at = 0
-                if self.mode == "fails":
-                    assert fault
-                    raise fault(f"{name}: planted") from OSError(28, "planted")
-                self.is_dead = True
-                raise Death
+                if self.is_full or (self.at and self.done == self.at):
+                    self._strike(name, fault)
         return work()
+
+    def _strike(self, name: str, fault: type[Exception] | None) -> None:
+        self.at, self.is_dead, self.is_full = 0, self.mode == "dies", self.mode == "full disk"
+        if self.is_dead:
+            raise Death
+        assert fault
+        raise fault(f"{name}: planted") from OSError(28, "planted")
 
 
 def counted(hands: Hands, owner: Any, name: str, fault: type[Exception] | None) -> Any:
@@ -165,7 +182,7 @@ class Host:
             service.loop.close()
         for fd in service._lock_fds:
             os.close(fd)
-        self.hands.is_dead, self.hands.at = False, 0
+        self.hands.rest()
 
     def restart(self) -> PfService:
         self.put_away()

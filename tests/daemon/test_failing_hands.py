@@ -165,10 +165,13 @@ def run_once(place: Host, verb: Verb, mode: str, at: int) -> bool:
     with contextlib.suppress(*FAULTS, Death):
         verb.do(place)
     met = place.hands.done >= at
-    is_dead, place.hands.is_dead, place.hands.at = place.hands.is_dead, False, 0
+    is_dead = place.hands.is_dead
+    place.hands.rest()
     if not is_dead and place.service is not None:
         place.settle()
         assert [] == place.breaches(), f"after effect {at}, {place.hands.names[-1]}"
+        for pf in context_of(place).inventory.pfs.values():
+            assert (pf.uplink is None) == (pf.spec.uplink is None), f"after effect {at}, {place.hands.names[-1]}"
     name = place.hands.names[at - 1] if met else ""
     place.restart()
     assert [] == place.breaches(), f"after effect {at}, {name}, and another start"
@@ -191,6 +194,6 @@ def run_once(place: Host, verb: Verb, mode: str, at: int) -> bool:
 def test_each_effect(place: Host, verb: Verb, mode: str) -> None:
     for at in range(1, MOST_EFFECTS):
         if not run_once(place, verb, mode, at):
-            assert at > 1
+            assert at > 1 or (mode == "full disk" and verb is VERBS["settle"])  # which writes nothing there
             return
     pytest.fail("it does not come to its end")

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from mailbox_wire import ADD_ETH, OK, RawMailbox
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.pins import remove_tree
 from sriov_xdp.host.namespaces import NAMED
-from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run, wait_until
+from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, entered, host_config, run, wait_until
 from sriov_xdp.lab.traffic import Stream
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,6 +120,28 @@ def test_after_a_reboot_vfs_are_made_anew_from_the_operators_settings(scene: Sce
         place.address(host)
     assert scene.one.can_ping("10.77.0.2")
     assert scene.one.can_ping("10.77.0.99")
+
+
+def test_what_cannot_be_put_into_service_after_a_reboot_stays_the_guests(scene: Scene) -> None:
+    """Somebody in the guest has its mailbox's name."""
+    before = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}
+    scene.daemon.kill()
+    _reboot(scene, before)
+    run("ip", "netns", "add", scene.two.name)
+    with entered(scene.two):
+        squatter = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    squatter.bind("\0sriov-xdp/pf0vf1")
+    scene.daemon.start()
+    wait_until(lambda: scene.daemon.log().count("end the process there") > 0, "it was tried")
+    scene.daemon.ask("vf", "set", "pf0vf1", "--mac", "02:00:00:00:01:22")
+    assert scene.two.name == scene.daemon.ask("vf", "show", "pf0vf1")["guest"]
+    assert "eth0" not in scene.two.ip("link")
+    squatter.close()
+    wait_until(lambda: "eth0" in scene.two.ip("link"), "the guest has its interface")
+    assert "02:00:00:00:01:22" == scene.two.mac()
+    for place, host in ((scene.one, 1), (scene.two, 2)):
+        place.address(host)
+    assert scene.two.can_ping("10.77.0.1")
 
 
 def _reboot(scene: Scene, vfs: dict) -> None:

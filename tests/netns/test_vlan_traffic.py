@@ -12,12 +12,15 @@ GROUPS = [
     {"name": "web", "vlan": {"access": 100}},
     {"name": "db", "vlan": {"access": 200}},
     {"name": "router", "vlan": {"trunk": [100, "200-202"]}},
+    {"name": "blue", "vlan": {"access": 300}},
+    {"name": "late", "vlan": {"trunk": [300]}},
 ]
 GUESTS = {"p": "plain", "a": "web", "b": "web", "d": "db", "r": "router"}
 
 
 class Scene:
     def __init__(self, lab: Lab, mode: str) -> None:
+        self.lab = lab
         self.wire, uplink = lab.wire()
         self.guests: dict[str, Namespace] = {name: lab.namespace(name) for name in GUESTS}
         adapters = [{"guest": self.guests[name].name, "port_group": group, "datapath": mode} for name, group in GUESTS.items()]
@@ -45,6 +48,21 @@ def test_broadcast_stays_in_its_vlan_and_is_tagged_where_it_must_be(scene: Scene
     sent = frames.frame(frames.BROADCAST, scene.macs["a"], b"web all")
     tagged = frames.frame(frames.BROADCAST, scene.macs["a"], b"web all", tags=(100,))
     assert {"b": [sent], "r": [tagged], "w": [tagged]} == scene.fate("a", sent, b"web all")
+
+
+def test_a_trunk_that_comes_last_hears_the_floods_of_the_wire(scene: Scene) -> None:
+    """Two access ports alone are served by XDP, which knows no trunks."""
+    ask, tagged = scene.daemon.ask, frames.frame(frames.BROADCAST, scene.macs["w"], b"blue all", tags=(300,))
+    blue = [scene.lab.namespace(name) for name in ("blue1", "blue2", "late")]
+    for guest, group in zip(blue, ("blue", "blue", "late"), strict=True):
+        ask("vf", "attach", "--guest", guest.name, "--port-group", group)
+    with frames.tapped(*((guest, "eth0") for guest in blue)) as taps:
+        scene.taps["w"].send(tagged)
+        arrived = [tap.seen(payload=b"blue all") for tap in taps]
+    for guest in blue:
+        ask("vf", "detach", scene.daemon.vf_of(guest.name)["address"])
+    plain = frames.frame(frames.BROADCAST, scene.macs["w"], b"blue all")
+    assert [[plain], [plain], [tagged]] == arrived
 
 
 def test_unicast_between_members_is_untagged(scene: Scene) -> None:

@@ -17,9 +17,10 @@ REFUSAL = AuditRecord(
     outcome=Outcome.REFUSED,
     before=MAC_A,
     after=MAC_A,
+    is_guests=True,
 )
 CHANGE = replace(REFUSAL, request="add", rule="mac_changes: accept (port group lan)", outcome=Outcome.GRANTED, after=MAC_B)
-COMMAND = replace(REFUSAL, request="set VF", rule=OPERATOR, outcome=Outcome.GRANTED, peer_pid=1, peer_uid=0)
+COMMAND = replace(REFUSAL, request="set VF", rule=OPERATOR, outcome=Outcome.GRANTED, peer_pid=1, peer_uid=0, is_guests=False)
 
 
 def numbered(record: AuditRecord, number: int) -> AuditRecord:

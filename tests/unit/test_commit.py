@@ -20,6 +20,7 @@ from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, PfSpec,
 from sriov_xdp.pf.state.inventory import Change, Inventory, PfEntry, Stage
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.database import Database
+from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
 from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, Security, Switch
@@ -38,13 +39,16 @@ class Maps:
     """Notes nothing; refuses when told to."""
 
     refuses = False
+    fault: Exception = DataPathError("no room")
+    put = 0
 
     def changing(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
     def put_port(self, _slot: int, _image: object) -> None:
+        self.put += 1
         if self.refuses:
-            raise DataPathError("no room")
+            raise self.fault
 
     def put_members(self, _pf: int, _lists: object) -> None:
         return
@@ -121,6 +125,33 @@ def test_a_grant_that_the_maps_refuse_is_nowhere_and_the_audit_says_so(context: 
     assert [("add", Outcome.GRANTED, "new"), ("add: undone", Outcome.FAILED, "one")] == audit(context)
 
 
+def test_a_change_that_a_mistake_of_ours_cut_short_is_nowhere_either(context: Any) -> None:
+    before = state(context)
+    context.tables.refuses, context.tables.fault = True, ValueError("odd")
+    with pytest.raises(ValueError, match="odd"):
+        commit(context, Change(switches={"s": replace(SWITCH, mtu_bytes=1400)}), [COMMAND])
+    assert before == state(context)
+
+
+def test_a_grant_that_neither_maps_nor_store_take_back_is_not_in_memory_and_the_maps_are_told_again(
+    context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = context.inventory.vfs[ONE].device
+    context.tables.refuses, context.tables.put = True, 0
+    records, told = context.records.granted, []
+
+    def granted_once(*arguments: Any) -> None:
+        told.append(arguments)
+        if len(told) > 1:
+            raise StoreError("full")
+        records(*arguments)
+
+    monkeypatch.setattr(context.records, "granted", granted_once)
+    with pytest.raises(DataPathError):
+        commit_grant(context, context.inventory.vfs[ONE], Device(admin_mac=MAC_ONE, effective_mac=MAC_NEW), COMMAND)
+    assert (before, 2, True) == (context.inventory.vfs[ONE].device, context.tables.put, context.needs_publish)
+
+
 @pytest.mark.parametrize("mac", [MAC_ONE, MAC_NEW], ids=["admin", "effective"])
 def test_an_address_of_a_neighbour_in_the_vlan_is_refused_before_anything_is_written(context: Any, mac: MacAddress) -> None:
     commit(context, Change(devices={ONE: Device(admin_mac=MAC_ONE, effective_mac=MAC_NEW)}), [])
@@ -145,7 +176,15 @@ def test_a_grant_that_a_tightened_policy_ends_has_a_record(context: Any) -> None
     commit(context, Change(switches={"s": tight}), [COMMAND])
     assert MAC_ONE == context.inventory.vfs[ONE].device.effective_mac
     record = context.database.audit(str(ONE), 10)[-1]
-    assert (str(ONE), "grants withdrawn", Outcome.GRANTED, "mac_changes: reject", f"{MAC_NEW}, 1 more", str(MAC_ONE)) == (
+    assert not record.is_guests  # its flood of requests must not push it out
+    assert (
+        str(ONE),
+        "grants withdrawn",
+        Outcome.GRANTED,
+        "mac_changes: reject (port group web)",
+        f"{MAC_NEW}, 1 more",
+        str(MAC_ONE),
+    ) == (
         record.vf,
         record.request,
         record.outcome,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sriov_xdp.datapath.abi import NO_GUARD, VLAN_NONE, VLAN_TRUNKS, Guard, PortFlag, PortValue
+from sriov_xdp.datapath.abi import NO_GUARD, VLAN_NONE, VLAN_TRUNKS, Guard, Members, PortFlag, PortValue
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_guard, vf_image, vf_value
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, PfSpec, VfAddress, WireOwnSource
@@ -78,7 +78,12 @@ def connect(inventory: Inventory, index: int, group: str, *, pf: str = "pf0", de
     return attached
 
 
-def lists_of(*groups: str) -> dict[int, tuple[int, ...]]:
+def slots_of(inventory: Inventory) -> dict[int, tuple[int, ...]]:
+    """Who is in the flood lists of pf0."""
+    return {vlan: members.slots for vlan, members in member_lists(inventory, inventory.pf("pf0")).items()}
+
+
+def lists_of(*groups: str) -> dict[int, Members]:
     """Flood lists of a PF whose VFs are in these groups, in this order."""
     inventory = host()
     for index, group in enumerate(groups):
@@ -222,7 +227,7 @@ def test_a_ports_own_vlan_takes_the_place_of_its_groups() -> None:
     )
     image = vf_image(inventory, attached)
     assert ({key(200, MAC_VM1)}, 200) == (image.fdb, image.value.vlan)
-    assert {200: (17,)} == member_lists(inventory, inventory.pf("pf0"))
+    assert {200: (17,)} == slots_of(inventory)
 
 
 # The uplink's port.
@@ -307,11 +312,18 @@ def test_the_pf_has_trunks_as_soon_as_one_vf_is_a_trunk(groups: tuple[str, ...],
 def test_a_flood_reaches_the_vlans_ports_and_the_trunks_that_carry_it(
     groups: tuple[str, ...], lists: dict[int, tuple[int, ...]]
 ) -> None:
-    assert lists == lists_of(*groups)
+    assert lists == {vlan: members.slots for vlan, members in lists_of(*groups).items()}
+
+
+def test_a_flood_list_says_how_many_trunks_it_has_also_of_ports_that_have_no_device_yet() -> None:
+    """XDP serves none of a list with trunks, so it must know of one before its port is published."""
+    lists = lists_of("web", "web", "trunk", "wide")
+    assert {100: 2, VLAN_TRUNKS: 2} == {vlan: members.trunks for vlan, members in lists.items() if vlan in (100, VLAN_TRUNKS)}
+    assert 0 == lists_of("web", "web")[100].trunks
 
 
 def test_a_flood_stays_on_its_pf() -> None:
     inventory = host()
     connect(inventory, 0, "web")
     connect(inventory, 1, "web", pf="pf1")
-    assert {100: (16,)} == member_lists(inventory, inventory.pf("pf0"))
+    assert {100: (16,)} == slots_of(inventory)

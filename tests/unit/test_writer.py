@@ -4,10 +4,11 @@ import logging
 import os
 import selectors
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 
 import pytest
 
-from sriov_xdp.pf.errors import Conflict
+from sriov_xdp.pf.errors import Conflict, PfError
 from sriov_xdp.pf.process.writer import Source, TurnKind, WriterLoop
 
 
@@ -30,9 +31,13 @@ class Writer:
     def __init__(self) -> None:
         self.clock = Clock()
         self.selector = selectors.DefaultSelector()
-        self.loop = WriterLoop(self.selector, self.clock)
+        self.doubts = 0
+        self.loop = WriterLoop(self.selector, self.clock, on_survived=self._doubt)
         self.done: list[str] = []
         self._pipes: list[int] = []
+
+    def _doubt(self) -> None:
+        self.doubts += 1
 
     def note(self, text: str, most: int = 1000) -> None:
         self.done.append(text)
@@ -189,6 +194,21 @@ def test_a_fault_ends_neither_the_loop_nor_a_timer_and_its_log_has_a_budget(
     assert 1 < count(writer, TurnKind.TIMER)
     assert 10 == len(caplog.records)
     assert {logging.ERROR} == {record.levelno for record in caplog.records}
+
+
+def test_what_it_goes_on_after_is_counted_and_told_of_and_a_fault_of_the_world_is_not(writer: Writer) -> None:
+    """Whoever submitted the work hears of either."""
+
+    def failing(error: Exception) -> Generator[None, None, None]:
+        yield
+        raise error
+
+    faults = [ValueError("odd"), PfError("as foreseen"), OSError("no space")]
+    futures = [writer.loop.submit(partial(failing, error)) for error in faults]
+    futures[-1].add_done_callback(lambda _done: writer.loop.stop())
+    writer.loop.run()
+    assert faults == [future.exception() for future in futures]
+    assert (1, 1) == (writer.loop.survived, writer.doubts)
 
 
 # Times.

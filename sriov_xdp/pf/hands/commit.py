@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import SELF, Context, record_of
 from sriov_xdp.pf.hands.publish import publish, publish_again
@@ -28,6 +27,7 @@ from sriov_xdp.vswitch.decision import Device
 from sriov_xdp.vswitch.policy import Security
 
 _log = logging.getLogger("sriov_xdp.pf")
+_NOT_TAKEN_BACK = "state: what could not be programmed could not be taken back either: %s"
 
 
 def commit(context: Context, change: Change, records: Sequence[AuditRecord], meta: dict[str, str] | None = None) -> None:
@@ -44,9 +44,11 @@ def commit(context: Context, change: Change, records: Sequence[AuditRecord], met
         raise
     try:
         publish(context, former)
-    except DataPathError:
+    except Exception:
         _take_back(context, change, former, records)
         raise
+    for record in withdrawn:
+        _log.warning("%s: %s: %s goes back to %s", record.vf, record.rule, record.before, record.after)
     for vf in change.devices:
         if vf in former.vfs and former.vfs[vf] and vf in context.inventory.vfs:
             context.mailboxes.reset(vf)
@@ -69,9 +71,12 @@ def commit_grant(context: Context, vf: AttachedVf, device: Device, record: Audit
         raise
     try:
         publish(context, former)
-    except DataPathError:
+    except Exception:
         context.inventory.restore(former)
-        context.records.granted(generation, _granted_text(vf), _undone(record))
+        try:
+            context.records.granted(generation, _granted_text(vf), _undone(record))
+        except StoreError as error:
+            _log.error(_NOT_TAKEN_BACK, error)
         publish_again(context, former)
         raise
 
@@ -93,8 +98,6 @@ def _with_withdrawals(context: Context, change: Change) -> tuple[Change, list[Au
             vf = context.inventory.vfs.get(address)
             if vf and vf.device.unicast != {vf.device.admin_mac} and _accepts_no_grants(context, vf):
                 ended[address] = None
-                text = "%s: mac_changes is reject now: %s goes back to %s"
-                _log.warning(text, address, vf.device.effective_mac, vf.device.admin_mac)
                 records.append(_withdrawal(context, vf))
     finally:
         context.inventory.restore(former)
@@ -103,7 +106,7 @@ def _with_withdrawals(context: Context, change: Change) -> tuple[Change, list[Au
 
 
 def _withdrawal(context: Context, vf: AttachedVf) -> AuditRecord:
-    rule, guest = "mac_changes: reject", vf.attachment.spec.guest
+    rule, guest = context.inventory.policy(vf).rule("mac_changes"), vf.attachment.spec.guest
     before, after = f"{vf.device.effective_mac}, {len(vf.device.filters)} more", str(vf.device.admin_mac)
     return record_of(
         context, str(vf.address), guest, SELF, "grants withdrawn", Outcome.GRANTED, rule=rule, before=before, after=after
@@ -152,7 +155,7 @@ def _take_back(context: Context, change: Change, former: Former, records: Sequen
         undone = [_undone(record) for record in records]
         context.database.write_intent(documents(context, change), undone, grants=_grants(context, former.vfs))
     except StoreError as error:
-        _log.error("state: what could not be programmed could not be taken back either: %s", error)
+        _log.error(_NOT_TAKEN_BACK, error)
     publish_again(context, former)
 
 

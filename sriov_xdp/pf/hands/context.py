@@ -95,6 +95,7 @@ def record_of(
     rule: str = OPERATOR,
     before: str = "",
     after: str = "",
+    is_guests: bool = False,
 ) -> AuditRecord:
     """An audit record with the present time."""
     return AuditRecord(
@@ -108,4 +109,5 @@ def record_of(
         outcome=outcome,
         before=before,
         after=after,
+        is_guests=is_guests,
     )

@@ -7,7 +7,6 @@ For the pf package; writer thread only.
 
 from collections.abc import Iterable
 
-from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_image
 from sriov_xdp.pf.state.intent import VfAddress
@@ -37,6 +36,11 @@ def publish_ports(context: Context, ports: Iterable[AttachedVf]) -> None:
         for vf in ports:
             if vf.stage is not Stage.PLANNED and context.inventory.vfs.get(vf.address) is vf:
                 context.tables.put_port(slot_of(vf), vf_image(context.inventory, vf))
+
+
+def withdraw_port(context: Context, port: AttachedVf) -> None:
+    """One whose device goes while its attachment stays."""
+    context.tables.clear_port(slot_of(port))
 
 
 def publish_pfs(context: Context, names: Iterable[str]) -> None:
@@ -85,5 +89,5 @@ def publish_again(context: Context, former: Former) -> None:
     """After a fault, best effort: what could not be written is found by publish_all() at the next start at the latest."""
     try:
         publish(context, former)
-    except DataPathError:
+    except Exception:  # noqa: BLE001  # whatever cut it short the first time may do so again
         context.needs_publish = True

@@ -60,7 +60,7 @@ class PfService:
         self._jumbo_xdp = jumbo_xdp or kernel.read()
         self._selector = selectors.DefaultSelector()
         self.metrics = RequestMetrics()
-        self.loop = WriterLoop(self._selector, log=self.metrics.log)
+        self.loop = WriterLoop(self._selector, log=self.metrics.log, on_survived=self._doubt_maps)
         self.mailboxes = Mailboxes(self._selector, descriptors.limit())
         self.context: Context
         self.events: HostEvents
@@ -107,6 +107,11 @@ class PfService:
         self.loop_watch = LoopWatch(self.context)
         self.settling = Settling(self.context, self.metrics.log)
         self._set_timers()
+
+    def _doubt_maps(self) -> None:
+        """What was cut short by a mistake of ours may have left them behind; they are published whole in a moment."""
+        if hasattr(self, "context"):
+            self.context.needs_publish = True
 
     def _start_verb(self, steps: Steps[object]) -> None:
         """What an event sets off, when it is its turn; a fault of it is its own."""

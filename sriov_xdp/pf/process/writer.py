@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sriov_xdp.pf.errors import Conflict
+from sriov_xdp.pf.errors import FAULTS, Conflict
 from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
 from sriov_xdp.pf.hands.request_metrics import TURN_BUCKETS_SECONDS, Histogram
 
@@ -72,17 +72,21 @@ class _Walk:
 
 
 class WriterLoop:
-    """A selector loop with timers and submitted work. clock: seconds, any that only moves forward."""
+    """A selector loop with timers and submitted work. clock: seconds, any that only moves forward. on_survived: after a mistake of
+    the program, which what it was about may not outlive in order; survived counts them."""
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
         clock: Callable[[], float] = time.perf_counter,
         log: BudgetedLog | None = None,
+        on_survived: Callable[[], None] = lambda: None,
     ) -> None:
         self._selector = selector
         self._clock = clock
         self._faults = log or BudgetedLog(_log)
+        self._on_survived = on_survived
+        self.survived = 0
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._walks: deque[_Walk] = deque()
         self._timers: list[_Timer] = []
@@ -165,11 +169,18 @@ class WriterLoop:
         started = self._clock()
         try:
             return run()
-        except Exception:  # noqa: BLE001  # whatever it is
-            self._faults.write(logging.ERROR, kind, LogKind.FAILURES, "internal error; going on", is_exception=True)
+        except Exception as error:  # noqa: BLE001  # whatever it is
+            self._survive(kind, error)
             return None
         finally:
             self.turns.observe(kind, self._clock() - started)
+
+    def _survive(self, kind: TurnKind, error: Exception) -> None:
+        """Inside the handler of the error."""
+        self._faults.write(logging.ERROR, kind, LogKind.FAILURES, "internal error; going on", is_exception=True)
+        if not isinstance(error, FAULTS):
+            self.survived += 1
+            self._on_survived()
 
     def _run_timers(self) -> None:
         now = self._clock()
@@ -200,10 +211,11 @@ class WriterLoop:
         except StopIteration as end:
             self._finish(walk, end.value)
         except Exception as error:  # noqa: BLE001  # whoever submitted it gets it
+            if walk.future is None or not isinstance(error, FAULTS):
+                self._survive(TurnKind.STEP, error)
             if walk.future is not None:
                 walk.future.set_exception(error)
             else:
-                self._faults.write(logging.ERROR, TurnKind.STEP, LogKind.FAILURES, "internal error; going on", is_exception=True)
                 self._finish(walk, None)
         finally:
             self.turns.observe(TurnKind.STEP, self._clock() - started)
@@ -227,6 +239,8 @@ class WriterLoop:
         try:
             result = work()
         except Exception as error:  # noqa: BLE001  # whoever submitted it gets it
+            if not isinstance(error, FAULTS):
+                self._survive(TurnKind.COMMAND, error)
             future.set_exception(error)
         else:
             if isinstance(result, Generator):

@@ -1,7 +1,7 @@
 """From the inventory to what the maps shall say: pure functions, one direction."""
 
 from sriov_xdp.datapath import abi
-from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
+from sriov_xdp.datapath.abi import Guard, Members, PortFlag, PortValue
 from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.state.intent import LinkState, WireOwnSource
 from sriov_xdp.pf.state.inventory import AttachedVf, Inventory, PhysicalFunction, XdpMode
@@ -92,8 +92,8 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction) -> PortImage:
     return PortImage(value=value, trunk=frozenset(), fdb=frozenset())
 
 
-def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, tuple[int, ...]]:
-    """VLAN → slots of its VFs. VLANs that only trunk ports are in share one list under the wildcard VLAN; the program
+def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, Members]:
+    """By VLAN, whose VFs get its floods. VLANs that only trunk ports are in share one list under the wildcard VLAN; the program
     checks each trunk port's own list."""
     trunks: list[tuple[int, frozenset[int]]] = []
     lists: dict[int, list[int]] = {}
@@ -107,7 +107,8 @@ def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, tuple[
         slots.extend(slot for slot, vlans in trunks if number in vlans)
     if trunks:
         lists[abi.VLAN_TRUNKS] = [slot for slot, _vlans in trunks]
-    return {number: tuple(slots) for number, slots in lists.items()}
+    of_trunks = {slot for slot, _vlans in trunks}
+    return {number: Members(tuple(slots), len(of_trunks.intersection(slots))) for number, slots in lists.items()}
 
 
 def _flags(conditions: dict[PortFlag, bool]) -> PortFlag:

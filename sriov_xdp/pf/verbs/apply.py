@@ -50,13 +50,13 @@ def apply(context: Context, wanted: HostIntent, actor: Actor) -> Steps[list[Step
         raise Conflict("apply: another configuration is being applied; try again when it is done")
     steps = check(context, wanted)
     context.is_applying = True
-    done: list[Step] = []
+    parts, done = parts_of(steps), list[Step]()
     try:
-        for part in parts_of(steps):
+        for part in parts:
             try:
                 yield from context.turns.take(_carry_out(context, part, actor))
             except FAULTS as error:
-                raise _explained(error, done, part, len(steps)) from error
+                raise _explained(error, done, part, sum(map(len, parts))) from error
             done += part
             yield None
     finally:
@@ -106,22 +106,24 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     records += [operate.adapter_record(context, former[vf][0], after, actor, "apply") for vf, after in attachments.items()]
     yield from operate.leave_xdp_for(context, present)
     commit(context, Change(switches=switches, attachments=attachments), records)
+    installed = {vf: context.inventory.vfs[vf].device for vf in attachments}
+    befores = [operate.Before(attachment=former[vf][0], device=former[vf][1], installed=device) for vf, device in installed.items()]
     yield from operate.settle_ports(context, vlans, {**mtus})
-    yield from _carry_out_changes(context, [former[vf] for vf in attachments], actor)
+    yield from _carry_out_changes(context, befores, actor)
 
 
-def _carry_out_changes(context: Context, formers: list[operate.Before], actor: Actor) -> Steps[None]:
+def _carry_out_changes(context: Context, befores: list[operate.Before], actor: Actor) -> Steps[None]:
     """The devices' part of each adapter. One that cannot follow goes back to what it was, and is named; the others go on. Raises
     PfError."""
     faults = []
-    for former in formers:
-        attached = context.inventory.vfs.get(former[0].vf)
+    for before in befores:
+        attached = context.inventory.vfs.get(before.attachment.vf)
         try:
             if attached:
-                yield from operate.carry_out_change(context, attached, former, actor, "apply")
+                yield from operate.carry_out_change(context, attached, before, actor, "apply")
         except FAULTS as error:
-            spec = former[0].spec
-            faults.append(f"adapter {spec.guest}/{spec.interface} ({former[0].vf}): {error}")
+            spec, vf = before.attachment.spec, before.attachment.vf
+            faults.append(f"adapter {spec.guest}/{spec.interface} ({vf}): {error}")
     if faults:
         raise PfError("\n".join(faults))
 

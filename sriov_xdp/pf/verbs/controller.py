@@ -113,6 +113,7 @@ class Controller:
             rule=grant.rule,
             before=_show(before),
             after=_show(after),
+            is_guests=True,
         )
         if is_reset:
             commit_reset(self._context, vf, record)
@@ -138,6 +139,7 @@ class Controller:
             rule=deny.rule,
             before=unchanged,
             after=unchanged,
+            is_guests=True,
         )
         self._context.records.refused(record)
         text = "%s of guest %s: %s: refused by %s: %s; the device keeps %s, the guest was told %s"
@@ -160,6 +162,7 @@ class Controller:
             rule="virtchnl",
             before=unchanged,
             after=unchanged,
+            is_guests=True,
         )
         self._context.records.refused(record)
         self._metrics.count_request(vf.address, opcode, Outcome.INVALID, 0.0)

@@ -23,7 +23,6 @@ from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_im
 from sriov_xdp.pf.state.intent import LinkState
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage, fresh_device
 from sriov_xdp.pf.verbs import adoption
-from sriov_xdp.vswitch.vlan import VlanMode
 
 Breach = tuple[str, str]  # subject, observed
 _VFS_A_STEP = 16
@@ -85,10 +84,8 @@ def _of_maps(context: Context) -> Iterator[Breach]:
     wanted = {slot_of(vf): PortAsItIs.of(vf_image(inventory, vf)) for vf in _with_device(context)}
     members: dict[int, bytes] = {}
     for pf in inventory.pfs.values():
-        lists = member_lists(inventory, pf)
-        trunks = {slot_of(vf) for vf in inventory.vfs_of_pf(pf.spec.name) if inventory.vlan(vf).mode is VlanMode.TRUNK}
-        for vlan, slots in lists.items():
-            members[abi.domain(pf.number, vlan)] = abi.pack_members(slots, len(trunks.intersection(slots)))
+        for vlan, list_of in member_lists(inventory, pf).items():
+            members[abi.domain(pf.number, vlan)] = list_of.pack()
         if not pf.is_awaited or pf.spec.uplink is None:
             wanted[pf.number] = PortAsItIs.of(uplink_image(inventory, pf))
         elif pf.number in ports:

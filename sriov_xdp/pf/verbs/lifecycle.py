@@ -22,7 +22,7 @@ from sriov_xdp.pf.hands import damaged, leaving, live, representors
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import SELF, Actor, Context, Steps, record_of
 from sriov_xdp.pf.hands.plugs import plug_of
-from sriov_xdp.pf.hands.publish import publish_ports, start_counters
+from sriov_xdp.pf.hands.publish import publish_ports, start_counters, withdraw_port
 from sriov_xdp.pf.state.device_marks import group_of
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.intent import MOST_GENERATION, AdapterSpec, Attachment, VfAddress
@@ -176,12 +176,19 @@ def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace
     if name != attachment.representor:
         _log.info("%s: another device is called %s; its representor is %s", attached.address, attachment.representor, name)
         commit(context, Change(attachments={attached.address: replace(attachment, representor=name)}), [])
+    undo.callback(_unplug, context, attached)
     attached.stage = Stage.CHANGING
     start_counters(context, attached.address)
     publish_ports(context, [attached])  # flood lists have it since the commit
     context.mailboxes.open(attached.address, attachment.spec.netns)
     undo.callback(context.mailboxes.close, attached.address)
     yield from live.put_in_service(context, attached)
+
+
+def _unplug(context: Context, attached: AttachedVf) -> None:
+    """The undo of a port that was published: planned again, as after a boot, with nothing of it in the maps."""
+    attached.stage = Stage.PLANNED
+    withdraw_port(context, attached)
 
 
 def take_up_name(context: Context, attached: AttachedVf, name: str) -> None:

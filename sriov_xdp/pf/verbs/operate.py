@@ -149,29 +149,46 @@ def set_vf(context: Context, vf: VfAddress, asked: VfSettings, actor: Actor) -> 
 def change_adapter(context: Context, attached: AttachedVf, spec: AdapterSpec, actor: Actor, request: str) -> Steps[None]:
     """One adapter in place. Raises NotFound, Refused, Conflict, DataPathError, StoreError, then nothing changed; PfError when its
     device could not follow, which says whether it is as it was."""
-    former = attached.attachment, attached.device
+    attachment, device = attached.attachment, attached.device
     changed = changed_attachment(context, attached, spec)
-    record = adapter_record(context, attached.attachment, changed, actor, request)
+    record = adapter_record(context, attachment, changed, actor, request)
     commit(context, Change(attachments={attached.address: changed}), [record])
-    yield from carry_out_change(context, attached, former, actor, request)
+    before = Before(attachment=attachment, device=device, installed=attached.device)
+    yield from carry_out_change(context, attached, before, actor, request)
 
 
-Before = tuple[Attachment, Device]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What an adapter was before a change of it was committed, with its grants. installed: its device as the commit left it, by
+    which is told what its guest was granted since."""
+
+    attachment: Attachment
+    device: Device
+    installed: Device
+
+    def device_with(self, now: Device) -> Device:
+        """The device as it was, with what its guest was granted meanwhile."""
+        has_new_mac = now.effective_mac != self.installed.effective_mac
+        return replace(
+            self.device,
+            effective_mac=now.effective_mac if has_new_mac else self.device.effective_mac,
+            filters=now.filters if now.filters != self.installed.filters else self.device.filters,
+        )
 
 
-def carry_out_change(context: Context, attached: AttachedVf, former: Before, actor: Actor, request: str) -> Steps[None]:
-    """The devices' part of a change of an adapter that was committed. former: what it was, with its grants. Raises PfError, which
-    says whether all of it is as it was."""
-    changed = attached.attachment
+def carry_out_change(context: Context, attached: AttachedVf, before: Before, actor: Actor, request: str) -> Steps[None]:
+    """The devices' part of a change of an adapter that was committed. Raises PfError, which says whether all of it is as it
+    was."""
+    changed, former = attached.attachment, before.attachment
     try:
-        yield from live.change_live(context, attached, former[0])
+        yield from live.change_live(context, attached, former)
     except FAULTS as error:
         if attached.attachment != changed:
             raise
-        undone = adapter_record(context, changed, former[0], actor, f"{request}: undone, its device could not follow")
+        undone = adapter_record(context, changed, former, actor, f"{request}: undone, its device could not follow")
         try:
-            vf = attached.address
-            commit(context, Change(attachments={vf: former[0]}, devices={vf: former[1]}), [undone])
+            vf, device = attached.address, before.device_with(attached.device)
+            commit(context, Change(attachments={vf: former}, devices={vf: device}), [undone])
         except FAULTS as second:
             raise PfError(f"{error}; it keeps the change, as it could not be put back: {second}") from error
         with contextlib.suppress(*FAULTS):

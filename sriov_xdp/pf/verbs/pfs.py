@@ -1,5 +1,8 @@
 """PFs as apply makes, changes and removes them: their uplinks are devices of the host. For the kinds; writer thread only."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from dataclasses import replace
 
 from sriov_xdp.pf.errors import FAULTS, Conflict
@@ -12,6 +15,8 @@ from sriov_xdp.pf.state.inventory import Change, PfEntry
 from sriov_xdp.pf.state.plan import Step, leaving_adapters
 from sriov_xdp.pf.verbs import lifecycle
 from sriov_xdp.store.audit import Outcome
+
+_log = logging.getLogger("sriov_xdp.pf")
 
 
 def problems(context: Context, wanted: HostIntent) -> list[str]:
@@ -35,7 +40,8 @@ def obstacles(context: Context, wanted: HostIntent, steps: list[Step]) -> list[s
 
 
 def put(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
-    """Stored first, then the device; on a fault both are what they were."""
+    """Makes a PF what the spec says; on a fault it is what it was, or not there. Raises PfError, HostError, DataPathError,
+    StoreError."""
     inventory = context.inventory
     present = inventory.pfs.get(spec.name)
     former = present.entry if present else None
@@ -51,27 +57,35 @@ def put(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
     link = context.links.by_name(spec.uplink) if spec.uplink else None
     found = uplinks.as_found(context.links, link) if link else None
     if present:
-        uplinks.give_back(context, present)
-    try:
+        uplinks.give_back(context, present)  # while it is known how it was found
+    with _returning_uplink(context, former):
         commit(context, Change(pfs={spec.name: PfEntry(spec=spec, number=number, found=found)}), [record])
         yield None
-        if link:
-            uplinks.connect(context, inventory.pf(spec.name), link)
+        try:
+            if link:
+                uplinks.connect(context, inventory.pf(spec.name), link)
+        except FAULTS:
+            undone = record_of(context, "", "", actor, f"{request}: undone", Outcome.FAILED)
+            commit(context, Change(pfs={spec.name: former}), [undone])
+            raise
+
+
+@contextlib.contextmanager
+def _returning_uplink(context: Context, former: PfEntry | None) -> Iterator[None]:
+    """On a fault the PF has the uplink again that it had, if it has not become another PF. One that cannot be had is tried again
+    with the look at all devices."""
+    try:
+        yield
     except FAULTS:
-        undone = record_of(context, "", "", actor, f"{request}: undone", Outcome.FAILED)
-        commit(context, Change(pfs={spec.name: former}), [undone])
-        _return_uplink(context, former)
+        pf = context.inventory.pfs.get(former.spec.name) if former else None
+        if former and former.spec.uplink and pf and pf.entry == former:
+            try:
+                link = uplinks.resolve(context.links, pf)
+                if link:
+                    uplinks.connect(context, pf, link)
+            except FAULTS as error:
+                _log.error("uplink %s of %s: could not be taken again yet: %s", former.spec.uplink, former.spec.name, error)
         raise
-
-
-def _return_uplink(context: Context, former: PfEntry | None) -> None:
-    """The uplink that a PF had before a change that failed."""
-    if former is None or former.spec.uplink is None:
-        return
-    pf = context.inventory.pf(former.spec.name)
-    link = uplinks.resolve(context.links, pf)
-    if link:
-        uplinks.connect(context, pf, link)
 
 
 def _shrink_check(context: Context, spec: PfSpec) -> None:
@@ -87,5 +101,6 @@ def remove(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
         yield from lifecycle.detach(context, vf.address, actor)
     uplinks.give_back(context, pf)
     record = record_of(context, "", "", actor, f"remove PF {spec.name}", Outcome.GRANTED)
-    commit(context, Change(pfs={spec.name: None}), [record])
+    with _returning_uplink(context, pf.entry):
+        commit(context, Change(pfs={spec.name: None}), [record])
     withdraw_uplink(context, pf)
