@@ -15,7 +15,7 @@ struct sxdp_flow_key {
 	__u64 head;                 /* bytes 0 to 7 of the frame */
 	__u64 tail;                 /* bytes 6 to 13 */
 	__u64 epoch;                /* of the tables, read before anything else of them; 0 = they are being written */
-	__u64 ingress;              /* ifindex of the device */
+	__u64 ingress;              /* ifindex of the device; in tc with one bit more, as what tc sends does not reach everybody */
 };
 
 /* By both addresses and the type. The shift puts the source's last bytes, where stations differ, onto the destination's first

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* May it enter? All rules of the port where it comes in, in the order of the design. */
+/* May it enter? The rules of the port where it comes in, after that its link is up (rules/admit.h), in the order of the design. What
+ * holds for group frames only is in carrier/tc_flood.h. */
 #ifndef SXDP_ENTER_H
 #define SXDP_ENTER_H
 
@@ -35,7 +36,7 @@ static __always_inline sxdp_answer enter_from_guest(const struct sxdp_port *port
 	struct sxdp_port *uplink = port_at(port->pf);
 
 	if (loop_is_probe(&transit->frame))
-		return SXDP_LOOP;
+		return SXDP_PROBE;
 	if (!source_is_foreign(port, &transit->frame))
 		return SXDP_ADMITTED;
 	return source_judge(port, transit->slot, &transit->frame, source_owner(port, uplink, transit), uplink);

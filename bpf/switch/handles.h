@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What the loader puts into the programs: maps, by the list of abi/maps.h, and two numbers. Each stands in the bytecode as a 64-bit
- * immediate with a mark, which the loader replaces (sriov_xdp/datapath/loader.py); bcc compiles, and owns no map.
+ * immediate with a mark, which the loader replaces (sriov_xdp/datapath/bytecode.py); bcc compiles, and owns no map.
  */
 #ifndef SXDP_HANDLES_H
 #define SXDP_HANDLES_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The one exit for unicast: fits, retag, send, count. Behind a carrier's header. */
+/* The one exit for unicast: may it leave there, fits, retag, send, count. Behind a carrier's header. */
 #ifndef SXDP_LEAVE_H
 #define SXDP_LEAVE_H
 
@@ -7,10 +7,15 @@
 #include "rules/target.h"
 #include "rules/vlan.h"
 #include "switch/count.h"
+#include "switch/lookup.h"
 #include "switch/transit.h"
 
 static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, const struct route *route)
 {
+	sxdp_answer answer = target_judge(route->target, trunk_of(route->target, route->slot), transit->vlan);
+
+	if (answer != SXDP_ADMITTED)
+		return answer;
 	if (!target_takes(route->target, carrier_longest_bytes(ctx, transit)))
 		return SXDP_OVERSIZE;
 	if (!carrier_reaches(route->target))

@@ -16,9 +16,7 @@ static __always_inline sxdp_answer route_to(__u64 place, const struct transit *t
 	if (route->slot == transit->slot)
 		return SXDP_HAIRPIN;
 	route->target = port_at(route->slot);
-	if (!target_is_current(route->target, place))
-		return SXDP_NO_TARGET;
-	return target_judge(route->target, trunk_of(route->target, route->slot), transit->vlan);
+	return target_is_current(route->target, place) ? SXDP_ADMITTED : SXDP_NO_TARGET;
 }
 
 /* No entry in the frame's VLAN: the host, a trunk port, the uplink, or nobody. */
@@ -30,7 +28,7 @@ static __always_inline sxdp_answer route_unknown(const struct sxdp_port *port, c
 	if (uplink->ifindex && transit->frame.destination == uplink->mac) {
 		if (!transit->is_from_wire)
 			return SXDP_TARGET_DENIED;
-		return transit->vlan == SXDP_VLAN_NONE ? SXDP_TO_HOST : SXDP_NO_TARGET;
+		return transit->vlan == SXDP_VLAN_NONE ? SXDP_FOR_HOST : SXDP_NO_TARGET;
 	}
 	if (uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
 		place = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.destination);
@@ -40,7 +38,7 @@ static __always_inline sxdp_answer route_unknown(const struct sxdp_port *port, c
 		return SXDP_NO_TARGET;
 	route->target = uplink;
 	route->slot = port->pf;
-	return target_judge(uplink, 0, transit->vlan);
+	return SXDP_ADMITTED;
 }
 
 static __always_inline sxdp_answer find_route(const struct sxdp_port *port, const struct transit *transit, struct route *route)

@@ -12,7 +12,6 @@ from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.intent import (
     HostIntent,
-    LinkState,
     PfSpec,
     VfAddress,
     adapter_to_json,
@@ -120,7 +119,7 @@ _VF_KEYS = (
 
 def link_of(vf: AttachedVf) -> str:
     """What the guest's device says of its link."""
-    return "down" if vf.attachment.spec.link_state is LinkState.DISABLE else "up"
+    return "up" if vf.attachment.spec.is_enabled else "down"
 
 
 def pf_list(context: Context) -> list[Document]:

@@ -209,7 +209,7 @@ class PortValue:
     pf: int
 
     def pack(self) -> bytes:
-        """The map value, 32 bytes."""
+        """The map value."""
         reached_at = 0 if PortFlag.UPLINK in self.flags else place(self.ifindex & SLOT_MASK, self.generation)
         words = (self.ifindex, self.generation, mac_word(self.mac), self.flags, self.vlan, self.mtu_bytes, self.pf)
         return PORT_LAYOUT.pack(*words, 0, reached_at)

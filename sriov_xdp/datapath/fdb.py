@@ -1,4 +1,4 @@
-"""Where entries of the forwarding database stand: bpf/fdb.h from the writer's side.
+"""Where entries of the forwarding database stand: bpf/rules/fdb.h from the writer's side.
 
 A table of buckets of FDB_WAYS words, and a hash map for what finds its bucket full. Each change is one word, or one element of
 the map, and at each moment between two changes every entry that stays is found. Pure: the table is any sequence of integers

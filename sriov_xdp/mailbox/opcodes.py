@@ -22,6 +22,7 @@ from sriov_xdp.mailbox.messages import (
     Opcode,
     Request,
     Reset,
+    Status,
     Version,
 )
 
@@ -42,6 +43,7 @@ class State(Enum):
 
 
 ALWAYS, WHEN_ACTIVE = frozenset(State), frozenset({State.ACTIVE})
+WHEN_NEGOTIATED = WHEN_ACTIVE | {State.NEGOTIATED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,11 @@ class Lengths:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
     """What a payload is. decode: of an accepted length; None when a field contradicts the length, or has no meaning. encode: the
-    reverse."""
+    reverse. too_early: the answer in a state that is not among states."""
 
     request: type[Request]
     states: frozenset[State]
+    too_early: Status = Status.ERR_NOT_SUPPORTED
     decode: Callable[[bytes], Request | None]
     encode: Callable[[Any], bytes]
 
@@ -134,7 +137,14 @@ OPCODES: dict[Opcode, Row] = {
         Lengths(0), Form(request=Reset, states=ALWAYS, decode=lambda _payload: Reset(), encode=lambda _request: b"")
     ),
     Opcode.GET_VF_RESOURCES: Row(
-        Lengths(0, also=(4,)), Form(request=GetResources, states=ALWAYS, decode=_resources, encode=_resources_bytes)
+        Lengths(0, also=(4,)),
+        Form(
+            request=GetResources,
+            states=WHEN_NEGOTIATED,
+            too_early=Status.ERR_PARAM,
+            decode=_resources,
+            encode=_resources_bytes,
+        ),
     ),
     Opcode.CONFIG_TX_QUEUE: Row(Lengths(24)),
     Opcode.CONFIG_RX_QUEUE: Row(Lengths(40)),

@@ -80,7 +80,8 @@ class Session:
         opcode = Opcode(envelope.opcode)
         form = FORMS.get(opcode)
         if form is None or self._state not in form.states:
-            return self._refuse(opcode, Status.ERR_NOT_SUPPORTED, f"not allowed while {self._state.value}")
+            status = form.too_early if form else Status.ERR_NOT_SUPPORTED
+            return self._refuse(opcode, status, f"not allowed while {self._state.value}")
         request = codec.decode_request(opcode, envelope.payload)
         if request is None:
             return self._refuse(opcode, Status.ERR_PARAM, "a field contradicts the length or has no meaning")
@@ -93,10 +94,8 @@ class Session:
         """What the session itself has to say to a valid request."""
         if isinstance(request, Version):
             return self._negotiate(request)
-        if isinstance(request, GetResources) and (
-            self._state is State.FRESH or (request.capabilities is not None and self._minor == 0)
-        ):
-            return self._refuse(opcode, Status.ERR_PARAM, "VERSION must come first, and 1.0 has no capabilities")
+        if isinstance(request, GetResources) and request.capabilities is not None and self._minor == 0:
+            return self._refuse(opcode, Status.ERR_PARAM, "1.0 has no capabilities")
         return Ask(request=request, opcode=opcode)
 
     def _negotiate(self, theirs: Version) -> Answer:

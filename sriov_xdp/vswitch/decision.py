@@ -61,9 +61,15 @@ class Device:
     filters: frozenset[MacAddress] = frozenset()
     legacy_added: tuple[MacAddress, float] | None = None
 
-    def after_reset(self) -> "Device":
-        """Effective := admin, guest-made filters gone."""
-        return Device(admin_mac=self.admin_mac, effective_mac=self.admin_mac)
+    @classmethod
+    def fresh(cls, admin_mac: MacAddress) -> "Device":
+        """Before its guest was granted anything, and after a reset: effective := admin, guest-made filters gone."""
+        return cls(admin_mac=admin_mac, effective_mac=admin_mac)
+
+    @property
+    def has_grants(self) -> bool:
+        """Whether it receives what its guest asked for."""
+        return self.unicast != {self.admin_mac}
 
     @property
     def unicast(self) -> frozenset[MacAddress]:
@@ -106,11 +112,16 @@ class Deny:
 Decision = Grant | Deny
 
 
+def keeps_grants(policy: Policy, device: Device) -> bool:
+    """Whether a policy, which may be another than the one by which they were made, still bears a device's grants."""
+    return policy.mac_changes is Security.ACCEPT or not device.has_grants
+
+
 def decide(request: ConfigurationRequest, port: PortView, now_seconds: float) -> Decision:
     """Grants or denies one request. now_seconds: any clock that only moves forward."""
     match request:
         case ResetDevice():
-            return Grant(device=port.device.after_reset(), rule="reset: always granted")
+            return Grant(device=Device.fresh(port.device.admin_mac), rule="reset: always granted")
         case AddAddresses(addresses):
             return _decide_add(addresses, port, now_seconds)
         case RemoveAddresses(addresses):

@@ -1,6 +1,6 @@
 """Who owns which MAC address on one PF's switch. No address may have two owners within a VLAN.
 
-A mutable table without IO: the pf package keeps one a PF and changes it only after decide() or check() said yes.
+A mutable table without IO: the pf package keeps one a PF, and changes it for what was granted, or met no objections().
 """
 
 from dataclasses import dataclass

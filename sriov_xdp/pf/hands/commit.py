@@ -16,15 +16,14 @@ from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import SELF, Context, record_of
 from sriov_xdp.pf.hands.publish import publish, publish_again
 from sriov_xdp.pf.state.intent import VfAddress, attachment_to_text, switch_to_json
-from sriov_xdp.pf.state.inventory import AttachedVf, Change, Former, fresh_device
+from sriov_xdp.pf.state.inventory import AttachedVf, Change, Former
 from sriov_xdp.pf.state.uplink_text import pf_to_text
 from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.store.database import Change as Document
 from sriov_xdp.store.database import Grant
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import Device
-from sriov_xdp.vswitch.policy import Security
+from sriov_xdp.vswitch.decision import Device, keeps_grants
 
 _log = logging.getLogger("sriov_xdp.pf")
 _NOT_TAKEN_BACK = "state: what could not be programmed could not be taken back either: %s"
@@ -81,12 +80,6 @@ def commit_grant(context: Context, vf: AttachedVf, device: Device, record: Audit
         raise
 
 
-def commit_reset(context: Context, vf: AttachedVf, record: AuditRecord) -> None:
-    """Effective := admin, guest-made filters gone, every connection starts over. Raises StoreError, DataPathError."""
-    commit_grant(context, vf, fresh_device(vf.attachment), record)
-    context.mailboxes.reset(vf.address)
-
-
 def _with_withdrawals(context: Context, change: Change) -> tuple[Change, list[AuditRecord]]:
     """Looks at the change in memory to see which grants it ends, and takes it back. Returns it with their ends, and a record of
     each."""
@@ -96,7 +89,7 @@ def _with_withdrawals(context: Context, change: Change) -> tuple[Change, list[Au
         records = []
         for address in former.ports:
             vf = context.inventory.vfs.get(address)
-            if vf and vf.device.unicast != {vf.device.admin_mac} and _accepts_no_grants(context, vf):
+            if vf and not keeps_grants(context.inventory.policy(vf), vf.device):
                 ended[address] = None
                 records.append(_withdrawal(context, vf))
     finally:
@@ -111,10 +104,6 @@ def _withdrawal(context: Context, vf: AttachedVf) -> AuditRecord:
     return record_of(
         context, str(vf.address), guest, SELF, "grants withdrawn", Outcome.GRANTED, rule=rule, before=before, after=after
     )
-
-
-def _accepts_no_grants(context: Context, vf: AttachedVf) -> bool:
-    return context.inventory.policy(vf).mac_changes is Security.REJECT
 
 
 def _changes_admin_mac(change: Change, vf: VfAddress, before: MacAddress) -> bool:
@@ -174,7 +163,7 @@ def _grants(context: Context, vfs: Iterable[VfAddress]) -> dict[str, Grant | Non
 
 
 def _granted_text(vf: AttachedVf) -> str | None:
-    return None if vf.device == fresh_device(vf.attachment) else device_to_text(vf.device)
+    return None if vf.device == Device.fresh(vf.device.admin_mac) else device_to_text(vf.device)
 
 
 def device_to_text(device: Device) -> str:

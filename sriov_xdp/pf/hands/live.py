@@ -19,7 +19,7 @@ from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.plugs import plug_of
 from sriov_xdp.pf.hands.publish import publish_ports
-from sriov_xdp.pf.state.intent import Attachment, Datapath, LinkState
+from sriov_xdp.pf.state.intent import Attachment, Datapath
 from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.modes import active_datapath, xdp_problem
 
@@ -76,15 +76,14 @@ def put_in_service(context: Context, attached: AttachedVf, *, may_fall_back: boo
                 kept = _keep_xdp(context, links, attachment)
                 return before, Datapath.XDP if kept else Datapath.TCX, f"{attachment.spec.datapath}: {error}"
         if hooks.has_xdp(name):
-            hooks.detach_xdp(name)  # first, as it does not see what a checksum that is left to hardware misses
-            plug_of(attachment).leave_xdp(links, attachment, before)
+            _leave_xdp(context, links, attachment, before)
             return {}, active, reason
         return before, active, reason
 
     def attach_and_open(links: Links) -> tuple[tuple[dict[str, bool], Datapath, str], Link | None]:
         hooks.hold(name, VF_TC, attachment.ifindex)
         chosen = choose_mode(links)
-        representors.open_port(links, attachment, is_up=attachment.spec.link_state is not LinkState.DISABLE)
+        representors.open_port(links, attachment, is_up=attachment.spec.is_enabled)
         return chosen, links.find(attachment.ifindex)
 
     chosen, link = yield from beside(context, attach_and_open)
@@ -117,10 +116,10 @@ def settle(context: Context, attached: AttachedVf) -> Steps[None]:
         attached.is_settled = True
 
 
-def set_active(context: Context, attached: AttachedVf, wanted: tuple[Datapath, str] | None = None) -> Steps[None]:
+def set_active(context: Context, attached: AttachedVf) -> Steps[None]:
     """Moves a working VF to the kind of program that it should have now. The tc program stays throughout, so no frame finds the
     port without a policy; at most those in flight are lost. Raises HostError, DataPathError; then it is as it was."""
-    active, reason = wanted or mode_of(context, attached)
+    active, reason = mode_of(context, attached)
     if attached.active is active or attached.stage is not Stage.IN_SERVICE:
         attached.active_reason = reason if attached.active is active else attached.active_reason
         return
@@ -129,18 +128,30 @@ def set_active(context: Context, attached: AttachedVf, wanted: tuple[Datapath, s
     def move(links: Links) -> dict[str, bool]:
         if active is Datapath.XDP:
             return _enter_xdp(context, links, attachment, before)
-        context.hooks.detach_xdp(str(attachment.vf))
-        plug_of(attachment).leave_xdp(links, attachment, before)
+        _leave_xdp(context, links, attachment, before)
         return {}
 
     attached.stage = Stage.CHANGING
     try:
         attached.guest_features_before = yield from beside(context, move)
-        attached.active, attached.active_reason = active, reason
     finally:
         attached.stage = Stage.IN_SERVICE
-    context.mode_switches[attached.address] = context.mode_switches.get(attached.address, 0) + 1
-    _log.info("%s: data path is %s now: %s", attached.address, active, reason)
+    _is_served_by(context, attached, active, reason)
+
+
+def _is_served_by(context: Context, attached: AttachedVf, active: Datapath, reason: str) -> None:
+    """Notes the kind of program that serves a port now; a change of it is counted and told."""
+    has_changed = attached.active is not active
+    attached.active, attached.active_reason = active, reason
+    if has_changed:
+        context.mode_switches[attached.address] = context.mode_switches.get(attached.address, 0) + 1
+        _log.info("%s: data path is %s now: %s", attached.address, active, reason)
+
+
+def _leave_xdp(context: Context, links: Links, attachment: Attachment, before: dict[str, bool]) -> None:
+    """The program first, as it does not see what a checksum that is left to hardware misses."""
+    context.hooks.detach_xdp(str(attachment.vf))
+    plug_of(attachment).leave_xdp(links, attachment, before)
 
 
 def _enter_xdp(context: Context, links: Links, attachment: Attachment, before: dict[str, bool]) -> dict[str, bool]:
@@ -153,8 +164,7 @@ def _enter_xdp(context: Context, links: Links, attachment: Attachment, before: d
         context.hooks.attach_xdp(name, VF_XDP, attachment.ifindex)
         _require_xdp_mtu(context, links, attachment)  # somebody may have raised it in between
     except (DataPathError, HostError):
-        context.hooks.detach_xdp(name)
-        plug_of(attachment).leave_xdp(links, attachment, former)
+        _leave_xdp(context, links, attachment, former)
         raise
     return former
 
@@ -190,6 +200,13 @@ def follow_mode(context: Context, attached: AttachedVf) -> Steps[None]:
         if attached.active_reason != reason:
             attached.active_reason = reason
             _log.error("%s: the data path is %s still: %s", attached.address, attached.active, error)
+
+
+def follow(context: Context, attached: AttachedVf) -> Steps[None]:
+    """All that a VF needs beside the maps to be what its port says. May be done again. Raises DataPathError."""
+    if context.inventory.vfs.get(attached.address) is attached:
+        yield from follow_port(context, attached)
+        yield from follow_mode(context, attached)
 
 
 def follow_port(context: Context, attached: AttachedVf) -> Steps[None]:
@@ -229,30 +246,27 @@ def keep_to_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
     if link is None:
         return
     yield from leave_xdp_for(context, attached, max(link.mtu_bytes, wanted_bytes))
-    if link.mtu_bytes != wanted_bytes or link.answers:
+    if not has_its_mtu(context, attached, link):
         yield from beside(
             context, lambda links: plug_of(attached.attachment).set_mtu(links, attached.attachment, wanted_bytes, context.jumbo_xdp)
         )
 
 
+def has_its_mtu(context: Context, attached: AttachedVf, link: Link) -> bool:
+    """Whether a representor has its port's MTU, and stayed silent, as IPv6 begins anew on one whose MTU was below 1280."""
+    return link.mtu_bytes == context.inventory.mtu_bytes(attached.address.pf) and not link.answers
+
+
 def leave_xdp_for(context: Context, attached: AttachedVf, mtu_bytes: int) -> Steps[None]:
     """Before a port's MTU becomes mtu_bytes: one that must not run XDP with it leaves it. Raises DataPathError."""
-    name, attachment, before = str(attached.address), attached.attachment, dict(attached.guest_features_before)
-    if not xdp_problem(mtu_bytes, context.jumbo_xdp) or not context.hooks.has_xdp(name):
+    attachment, before = attached.attachment, dict(attached.guest_features_before)
+    if not xdp_problem(mtu_bytes, context.jumbo_xdp) or not context.hooks.has_xdp(str(attached.address)):
         return
-
-    def leave(links: Links) -> None:
-        context.hooks.detach_xdp(name)
-        plug_of(attachment).leave_xdp(links, attachment, before)
-
-    yield from beside(context, leave)
+    yield from beside(context, lambda links: _leave_xdp(context, links, attachment, before))
     attached.guest_features_before = {}
     mode = attachment.spec.datapath
-    attached.active, attached.active_reason = active_datapath(
-        mode, guest_runs_xdp=attached.guest_runs_xdp, mtu_bytes=mtu_bytes, jumbo=context.jumbo_xdp
-    )
-    context.mode_switches[attached.address] = context.mode_switches.get(attached.address, 0) + 1
-    _log.info("%s: data path is %s now: %s", attached.address, attached.active, attached.active_reason)
+    active, reason = active_datapath(mode, guest_runs_xdp=attached.guest_runs_xdp, mtu_bytes=mtu_bytes, jumbo=context.jumbo_xdp)
+    _is_served_by(context, attached, active, reason)
 
 
 def change_live(context: Context, attached: AttachedVf, former: Attachment) -> Steps[None]:
@@ -270,12 +284,12 @@ def change_live(context: Context, attached: AttachedVf, former: Attachment) -> S
 def apply_link_state(context: Context, attached: AttachedVf) -> Steps[None]:
     """A disabled VF's guest sees no carrier. One that is not yet in service stays down whatever was said."""
     if attached.stage is Stage.IN_SERVICE:
-        is_up = attached.attachment.spec.link_state is not LinkState.DISABLE
+        is_up = attached.attachment.spec.is_enabled
         yield from beside(context, lambda links: representors.open_port(links, attached.attachment, is_up=is_up))
     context.mailboxes.push(attached.address, link_event(attached))
 
 
 def link_event(attached: AttachedVf) -> Event:
     """The VF's link as its driver hears of it."""
-    is_up = attached.attachment.spec.link_state is not LinkState.DISABLE
+    is_up = attached.attachment.spec.is_enabled
     return Event(code=EventCode.LINK_CHANGE, link_is_up=is_up, link_speed_mbps=LINK_SPEED_MBPS if is_up else 0)

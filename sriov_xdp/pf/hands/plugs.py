@@ -33,6 +33,9 @@ class Plug(Protocol):
     def find_guest_end(self, links: Links, attachment: Attachment) -> Link | None:
         """The guest end as it is now, whatever the guest calls it; None when it is out of reach."""
 
+    def is_representor(self, link: Link) -> bool:
+        """Whether a device is of the kind that the plug's representors are: another one of its ifindex is somebody else's."""
+
     def enter_xdp(self, links: Links, attachment: Attachment) -> dict[str, bool]:
         """Makes the guest end fit for XDP. Returns what changed settings were before. Raises HostError when it cannot be: then
         the VF must not run XDP."""

@@ -105,6 +105,11 @@ def remove(links: Links, attachment: Attachment) -> None:
     links.delete(attachment.ifindex)
 
 
+def is_representor(link: Link) -> bool:
+    """The host's end of some veth pair."""
+    return link.kind == "veth"
+
+
 def find_guest_end(links: Links, attachment: Attachment) -> Link | None:
     """The guest end as it is now, whatever the guest calls it; None when it is not in its namespace."""
     with suppress(HostError), _guest_end(links, attachment) as (_guest, link):

@@ -1,5 +1,5 @@
 """How many audit records a guest may cause, and the sums of those beyond. Pure: time comes as an argument, in seconds of a clock
-that only goes forward. For pf/guest_records.py, which writes what may be written.
+that only goes forward. For hands/guest_records.py, which writes what may be written.
 
 A guest has one budget for refusals and one, more generous, for changes. What exceeds it is counted; the count becomes one
 record when the guest has been quiet for a second, or after a minute of a flood that does not end.

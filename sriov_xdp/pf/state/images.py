@@ -3,7 +3,7 @@
 from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import Guard, Members, PortFlag, PortValue
 from sriov_xdp.datapath.tables import PortImage
-from sriov_xdp.pf.state.intent import LinkState, WireOwnSource
+from sriov_xdp.pf.state.intent import WireOwnSource
 from sriov_xdp.pf.state.inventory import AttachedVf, Inventory, PhysicalFunction, XdpMode
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES, xdp_problem
 from sriov_xdp.vswitch.policy import Security
@@ -25,7 +25,7 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
     vlan = inventory.vlan(vf)
     mtu_bytes = inventory.mtu_bytes(vf.address.pf)
     conditions = {
-        PortFlag.LINK_UP: vf.attachment.spec.link_state is not LinkState.DISABLE,
+        PortFlag.LINK_UP: vf.attachment.spec.is_enabled,
         PortFlag.TRUNK: vlan.mode is VlanMode.TRUNK,
         PortFlag.FORGED_ACCEPT: inventory.policy(vf).forged_transmits is Security.ACCEPT,
         # redirect_peer enters the guest's stack behind its XDP program, which would never see the frame.

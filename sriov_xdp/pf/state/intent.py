@@ -103,6 +103,11 @@ class AdapterSpec:
         return self.guest, self.interface
 
     @property
+    def is_enabled(self) -> bool:
+        """Whether its link may be up."""
+        return self.link_state is not LinkState.DISABLE
+
+    @property
     def plug(self) -> PlugKind:
         """What its guest needs."""
         return PlugKind.VETH

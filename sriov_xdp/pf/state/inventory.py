@@ -182,7 +182,7 @@ class Inventory:
             self._put_attachment(vf, attachment)
         for vf, device in change.devices.items():
             attached = self.vfs[vf]
-            attached.device = device or fresh_device(attached.attachment)
+            attached.device = device or Device.fresh(attached.attachment.admin_mac)
         self._claim_all(former.ports)
         return former
 
@@ -241,12 +241,15 @@ class Inventory:
         attached = self.vfs.get(vf)
         if attached is None:
             self.vfs[vf] = AttachedVf(
-                attachment=attachment, device=fresh_device(attachment), active=Datapath.TCX, active_reason="not in service yet"
+                attachment=attachment,
+                device=Device.fresh(attachment.admin_mac),
+                active=Datapath.TCX,
+                active_reason="not in service yet",
             )
             return
         attached.attachment = attachment
         if attached.device.admin_mac != attachment.admin_mac:
-            attached.device = fresh_device(attachment)
+            attached.device = Device.fresh(attachment.admin_mac)
 
     def _remove(self, vf: VfAddress) -> None:
         self.vfs.pop(vf, None)
@@ -367,11 +370,6 @@ class Inventory:
             switches=tuple(switch for _name, switch in sorted(self.switches.items())),
             adapters=tuple(adapters),
         )
-
-
-def fresh_device(attachment: Attachment) -> Device:
-    """What a VF accepts before its guest was granted anything."""
-    return Device(admin_mac=attachment.admin_mac, effective_mac=attachment.admin_mac)
 
 
 def _put_all(place: dict[Key, Value], values: Mapping[Key, Value | None]) -> None:

@@ -1,6 +1,6 @@
-"""The difference between two host intents, as steps in the order in which they can be done, and what each costs whom. Pure.
+"""The difference between two host intents, as steps, what each costs whom, and in which order they can be done. Pure.
 
-Removals come first (they free VFs, addresses and uplinks), then changes, then what is new. What can change in place does; an
+plan() tells people: what goes, what changes, what is new. parts_of() is how it is done. What can change in place does; an
 adapter that cannot (another namespace, a group on another PF) is attached anew, and its step says so. What is to be known of a
 kind of object is in its row (kinds.py).
 """

@@ -24,7 +24,7 @@ from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.publish import publish_all, publish_uplink
 from sriov_xdp.pf.hands.turns import finish
 from sriov_xdp.pf.state.device_marks import group_of, is_group_of, is_of, is_ready
-from sriov_xdp.pf.state.intent import Datapath, LinkState, VfAddress, attachment_from_text, switch_from_json
+from sriov_xdp.pf.state.intent import Datapath, VfAddress, attachment_from_text, switch_from_json
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
 from sriov_xdp.pf.state.uplink_text import pf_from_text
 from sriov_xdp.pf.verbs import lifecycle
@@ -175,7 +175,7 @@ def _resume(context: Context, vf: AttachedVf, link: Link | None) -> Steps[None]:
 def _works(context: Context, vf: AttachedVf, link: Link) -> bool:
     """Whether a port is as the last run left it, so that nothing needs to be done. In XDP mode the guest end's offloads are looked
     after in any case."""
-    is_wanted_up = vf.attachment.spec.link_state is not LinkState.DISABLE
+    is_wanted_up = vf.attachment.spec.is_enabled
     has_mode = live.mode_of(context, vf)[0] is Datapath.TCX and not context.hooks.has_xdp(str(vf.address))
     return has_mode and link.is_up is is_wanted_up and not missing_hooks(context, vf)
 
@@ -183,7 +183,7 @@ def _works(context: Context, vf: AttachedVf, link: Link) -> bool:
 def _bring_in_step(context: Context, vf: AttachedVf, link: Link) -> Steps[None]:
     """A run may have died between a port and its device, and somebody else may have had a hand in it. The MTU comes first, as XDP
     may be there."""
-    has_its_mtu = link.mtu_bytes == context.inventory.mtu_bytes(vf.address.pf) and not link.answers
+    has_its_mtu = live.has_its_mtu(context, vf, link)
     is_prepared = is_ready(link, context.instance, vf.attachment, context.inventory.vlan(vf))
     yield from live.follow_as_far(
         context, vf, *(() if has_its_mtu else (live.keep_to_mtu,)), *(() if is_prepared else (live.prepare,))

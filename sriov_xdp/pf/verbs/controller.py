@@ -25,7 +25,7 @@ from sriov_xdp.mailbox.messages import (
 )
 from sriov_xdp.mailbox.session import Ask, Session
 from sriov_xdp.pf.errors import PfError
-from sriov_xdp.pf.hands.commit import commit_grant, commit_reset
+from sriov_xdp.pf.hands.commit import commit_grant
 from sriov_xdp.pf.hands.context import Actor, Context, record_of
 from sriov_xdp.pf.hands.live import link_event
 from sriov_xdp.pf.hands.request_metrics import RequestMetrics
@@ -102,7 +102,6 @@ class Controller:
         new_entries = len(after.unicast - before.unicast)
         if not self._context.tables.has_room_for(new_entries):
             raise DataPathError(f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters")
-        is_reset = isinstance(asked, ResetDevice)
         record = record_of(
             self._context,
             str(vf.address),
@@ -115,10 +114,9 @@ class Controller:
             after=_show(after),
             is_guests=True,
         )
-        if is_reset:
-            commit_reset(self._context, vf, record)
-        else:
-            commit_grant(self._context, vf, after, record)
+        commit_grant(self._context, vf, after, record)
+        if isinstance(asked, ResetDevice):
+            self._context.mailboxes.reset(vf.address)
         if before.effective_mac != after.effective_mac:
             text = "%s of guest %s: effective MAC %s is %s now: %s"
             arguments = (vf.address, vf.attachment.spec.guest, before.effective_mac, after.effective_mac, grant.rule)

@@ -30,7 +30,7 @@ from sriov_xdp.pf.verbs.uplink_events import UplinkEvents
 # this time stays in XDP mode, which is right with or without a program, until it rests.
 _RESTLESS_CHANGES = 20
 _RESTLESS_SECONDS = 5.0
-# The same holds for its carrier: a port whose link flaps stays seen as without, which is right either way (tc_forward()).
+# The same holds for its carrier: a port whose link flaps stays seen as without, which is right either way (carrier_send() of tc.h).
 _NETLINK = "netlink"
 _VFS_A_STEP, _NAMES_A_STEP = 16, 64
 _PINS_LOOK_SECONDS = 0.1
@@ -198,8 +198,8 @@ class HostEvents:
             yield from lifecycle.unplugged(self._context, vf, "interface deleted")
         elif vf.stage is Stage.IN_SERVICE:
             yield from self._follow(vf, link)
-            if link.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf) or link.answers:
-                yield from self._follow_port(vf)
+            if not live.has_its_mtu(self._context, vf, link):
+                yield from live.follow(self._context, vf)
 
     def _device_of(self, vf: AttachedVf) -> Steps[Link | None]:
         ifindex = vf.attachment.ifindex
@@ -229,13 +229,7 @@ class HostEvents:
             return
         yield from self._follow(vf, link)
         if link.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf):
-            self._context.start(self._follow_port(vf))  # the representor's MTU is what holds a guest to its own
-
-    def _follow_port(self, vf: AttachedVf) -> Steps[None]:
-        """Its device, and the kind of program that its MTU allows."""
-        if self._context.inventory.vfs.get(vf.address) is vf:
-            yield from live.follow_port(self._context, vf)
-            yield from live.follow_mode(self._context, vf)
+            self._context.start(live.follow(self._context, vf))  # the representor's MTU is what holds a guest to its own
 
     def _enforce_all(self) -> Steps[None]:
         """Every port and uplink is held to its programs. Looked at beside the writer, some at a time."""

@@ -20,9 +20,9 @@ from sriov_xdp.pf.hands.commit import device_to_text, documents
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.state.device_marks import is_of
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_image
-from sriov_xdp.pf.state.intent import LinkState
-from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage, fresh_device
+from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
 from sriov_xdp.pf.verbs import adoption
+from sriov_xdp.vswitch.decision import Device
 
 Breach = tuple[str, str]  # subject, observed
 _VFS_A_STEP = 16
@@ -73,7 +73,7 @@ def _of_state(context: Context) -> Iterator[Breach]:
     granted = {
         str(vf.address): (vf.attachment.generation, device_to_text(vf.device))
         for vf in inventory.vfs.values()
-        if vf.device != fresh_device(vf.attachment)
+        if vf.device != Device.fresh(vf.attachment.admin_mac)
     }
     yield from _differing("stored grant of {0}", granted, context.database.granted())
 
@@ -103,7 +103,7 @@ def _of_device(vf: AttachedVf, link: Link | None, missing: list[str]) -> Iterato
     if link is None:
         yield str(vf.address), f"its representor {vf.attachment.representor} is not there"
         return
-    is_wanted_up = vf.attachment.spec.link_state is not LinkState.DISABLE
+    is_wanted_up = vf.attachment.spec.is_enabled
     if link.is_up and missing:
         yield str(vf.address), f"its representor is up without {' and '.join(missing)}"
     elif vf.stage is Stage.IN_SERVICE and (missing or link.is_up != is_wanted_up):  # one that is not yet is told of elsewhere

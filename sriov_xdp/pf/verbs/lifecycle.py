@@ -275,7 +275,8 @@ def is_plugged(context: Context, attached: AttachedVf) -> Steps[bool]:
     """Whether the kernel has this attachment's device and its guest's namespace still has its name."""
     attachment = attached.attachment
     link = yield from live.beside(context, lambda links: links.find(attachment.ifindex))
-    return link is not None and link.kind == "veth" and namespaces.identity(attachment.spec.netns) == attachment.netns_id
+    is_ours = link is not None and plug_of(attachment).is_representor(link)
+    return is_ours and namespaces.identity(attachment.spec.netns) == attachment.netns_id
 
 
 def restored(attachment: Attachment, fresh: Attachment) -> Attachment:

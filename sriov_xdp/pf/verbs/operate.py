@@ -76,11 +76,10 @@ def settle_ports(context: Context, vlans: dict[VfAddress, Vlan], mtus: dict[str,
     """What changed switches need beside the maps: the alias that tells the guest its VLAN, and MTUs. mtus: PF → former MTU."""
     for address, vf in list(context.inventory.vfs.items()):
         if context.inventory.vfs.get(address) is not vf:
-            continue
+            continue  # gone meanwhile, and its group perhaps with it
         has_other_mtu = address.pf in mtus and mtus[address.pf] != context.inventory.mtu_bytes(address.pf)
         if has_other_mtu or vlans.get(address) != context.inventory.vlan(vf):
-            yield from live.follow_port(context, vf)
-            yield from live.follow_mode(context, vf)
+            yield from live.follow(context, vf)
 
 
 def set_switch(context: Context, name: str, change: SettingsChange, actor: Actor) -> Steps[Switch]:
