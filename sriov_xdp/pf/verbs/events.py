@@ -21,7 +21,7 @@ from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
 from sriov_xdp.pf.hands.publish import publish_all, publish_ports
 from sriov_xdp.pf.state.intent import Datapath, VfAddress
-from sriov_xdp.pf.state.inventory import AttachedVf, Stage, XdpMode
+from sriov_xdp.pf.state.inventory import AttachedVf, PhysicalFunction, Stage, XdpMode
 from sriov_xdp.pf.state.restlessness import Restlessness
 from sriov_xdp.pf.verbs import adoption, lifecycle
 from sriov_xdp.pf.verbs.uplink_events import UplinkEvents
@@ -156,13 +156,14 @@ class HostEvents:
         return wanted | {f"{uplinks.link_name(pf)}_xdp" for pf in with_xdp}
 
     def _on_filter_removal(self, ifindex: int) -> None:
-        """Perhaps the one that held our program; a device that goes says so too."""
+        """Perhaps the one that held our program; a device that goes says so too. What is done about it is done when it is its turn,
+        after what is being done to the port or the PF now."""
         vf = self._context.inventory.vf_with_ifindex(ifindex)
         if vf and vf.stage is not Stage.PLANNED:
-            self._context.start(self._enforce(vf))  # when it is its turn, after what is being done to it now
+            self._context.start(self._enforce(vf))
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == ifindex:
-                uplinks.enforce(self._context, pf)
+                self._context.start(self._enforce_uplink(pf))
 
     def retry(self) -> None:
         """VFs and uplinks that could not be put into service: what is in the way is somebody else's to remove."""
@@ -238,9 +239,13 @@ class HostEvents:
             for vf in (yield from self._without_hooks(batch)):
                 yield from self._enforce(vf)
         for pf in list(self._context.inventory.pfs.values()):
-            with self._going_on(pf.spec.name, "the programs of its uplink could not be put back yet"):
-                if pf.uplink:
-                    uplinks.enforce(self._context, pf)
+            yield from self._enforce_uplink(pf)
+
+    def _enforce_uplink(self, pf: PhysicalFunction) -> Steps[None]:
+        with self._going_on(pf.spec.name, "the programs of its uplink could not be put back yet"):
+            if pf.uplink:
+                uplinks.enforce(self._context, pf)
+        yield None
 
     def _without_hooks(self, vfs: list[AttachedVf]) -> Steps[list[AttachedVf]]:
         """Those that lack a program, or of which that cannot be told."""
