@@ -59,7 +59,7 @@ def _uplink_problems(context: Context, name: str, pf: PhysicalFunction, links: L
     if link and pf.uplink.is_silenced and link.answers:
         text = "the host's IPv6 is alive on it, though it had no address there"
         found.append(_problem(subject, text, "it is put off within a minute; find out who puts it on"))
-    return found
+    return [*found, *(_problem(subject, trouble.observed, trouble.remedy) for trouble in pf.uplink.troubles)]
 
 
 def _problem(subject: str, observed: str, remedy: str) -> dict[str, Any]:

@@ -59,14 +59,25 @@ class PfCollector:
     def _uplinks(self, counters: dict[int, Counters]) -> Iterator[Metric]:
         frames_in = CounterMetricFamily("sriovxdp_uplink_receive_packets", "Frames from the wire that went on.", labels=("pf",))
         frames_out = CounterMetricFamily("sriovxdp_uplink_transmit_packets", "Frames to the wire.", labels=("pf",))
+        bytes_in = CounterMetricFamily(
+            "sriovxdp_uplink_receive_bytes", "Bytes of frames from the wire that went on.", labels=("pf",)
+        )
+        bytes_out = CounterMetricFamily("sriovxdp_uplink_transmit_bytes", "Bytes of frames to the wire.", labels=("pf",))
         drops = CounterMetricFamily("sriovxdp_uplink_drops", "Frames dropped at the uplink.", labels=("pf", "reason"))
+        is_up = GaugeMetricFamily("sriovxdp_uplink_up", "1 while the PF's uplink is there and has a carrier.", labels=("pf",))
+        troubles = GaugeMetricFamily("sriovxdp_uplink_troubles", "What is wrong with the uplink; doctor says it.", labels=("pf",))
         for name, pf in sorted(self._service.context.inventory.pfs.items()):
             counted = counters.get(pf.number, _NO_COUNTERS)
             frames_in.add_metric((name,), counted.ingress_frames)
             frames_out.add_metric((name,), counted.delivered_frames)
+            bytes_in.add_metric((name,), counted.ingress_bytes)
+            bytes_out.add_metric((name,), counted.egress_bytes)
+            if pf.spec.uplink:
+                is_up.add_metric((name,), int(pf.uplink is not None and pf.uplink.has_carrier))
+                troubles.add_metric((name,), len(pf.uplink.troubles) if pf.uplink else 1)
             for verdict in DROPS:
                 drops.add_metric((name, verdict.label), counted.verdicts[verdict])
-        yield from (frames_in, frames_out, drops)
+        yield from (frames_in, frames_out, bytes_in, bytes_out, drops, is_up, troubles)
 
     def _vf_info(self, vfs: list[AttachedVf]) -> VfFamily:
         states: dict[str, tuple[str, dict[str, str]]] = {}

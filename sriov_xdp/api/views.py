@@ -143,6 +143,7 @@ def pf_document(context: Context, pf: PhysicalFunction, counters: dict[int, Coun
         "name": pf.spec.name,
         "uplink": pf.spec.uplink,
         "link": link,
+        "troubles": [trouble.observed for trouble in pf.uplink.troubles] if pf.uplink else [],
         "xdp": pf.uplink.xdp_mode if pf.uplink else None,
         "serves_host": pf.uplink.serves_host if pf.uplink else None,
         "mac": str(pf.uplink.mac) if pf.uplink else None,

@@ -39,7 +39,8 @@ _MADE_BY_THE_KERNEL = frozenset(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """One device as the kernel reports it. peer_ifindex: of a veth's other end, wherever that is (unique among our pairs, whose
-    host ends have numbers of their own); permanent_mac: the hardware's, "" where there is none."""
+    host ends have numbers of their own); master_ifindex: of the bridge or bond that it is a port of, 0 = none; permanent_mac: the
+    hardware's, "" where there is none."""
 
     ifindex: int
     name: str
@@ -54,6 +55,7 @@ class Link:
     alias: str
     group: int
     peer_ifindex: int
+    master_ifindex: int
     peer_runs_xdp: bool
     runs_generic_xdp: bool
     xdp_program_id: int
@@ -129,6 +131,7 @@ def _parse(message: Any) -> Link:
         alias=_text(message.get_attr("IFLA_IFALIAS")),
         group=message.get_attr("IFLA_GROUP") or 0,
         peer_ifindex=message.get_attr("IFLA_LINK") or 0,
+        master_ifindex=message.get_attr("IFLA_MASTER") or 0,
         peer_runs_xdp=tells_of_peers_xdp(message.get_attr("IFLA_MAX_MTU")),
         runs_generic_xdp=_own_xdp(message, "IFLA_XDP_ATTACHED") == "xdpgeneric",
         xdp_program_id=_own_xdp(message, "IFLA_XDP_PROG_ID") or 0,

@@ -86,7 +86,7 @@ def test_by_a_file_that_does_not_name_it_any_more(scene: Scene, before: str) -> 
 
 
 @pytest.mark.parametrize("before", BEFORE)
-def test_by_a_take_that_fails(scene: Scene, before: str) -> None:
+def test_one_that_is_somebody_elses_is_refused_before_anything_is_touched(scene: Scene, before: str) -> None:
     """Another program is on the device already."""
     device = scene.device(before)
     with programs.on_host_device(device, programs.constant(programs.XDP_PASS)):

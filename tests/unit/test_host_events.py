@@ -153,6 +153,7 @@ def _link(vf: AttachedVf) -> Link:
         alias="",
         group=0,
         peer_ifindex=2,
+        master_ifindex=0,
         peer_runs_xdp=False,
         runs_generic_xdp=False,
         xdp_program_id=0,

@@ -97,6 +97,13 @@ class Hooks:
                 return f"program {program} (id {number})"
         return None
 
+    def foreign_xdp(self, name: str, xdp_program_id: int) -> str | None:
+        """The XDP program on a device, when it is none of this daemon's; None when there is none, or ours."""
+        ours = self._pins.own_program_ids() | {self._pins.program_of(f"{name}_xdp")}
+        if not xdp_program_id or xdp_program_id in ours:
+            return None
+        return f"XDP program {libbpf.program_name(xdp_program_id) or 'without a name'} (id {xdp_program_id})"
+
     @staticmethod
     def _on_device(ifindex: int, xdp_program_id: int) -> list[tuple[str, int]]:
         numbers = [xdp_program_id, *libbpf.attached_programs_if_any(ifindex, AttachType.TCX_INGRESS)]

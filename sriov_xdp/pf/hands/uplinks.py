@@ -22,6 +22,7 @@ from sriov_xdp.pf.state.device_marks import is_marked
 from sriov_xdp.pf.state.intent import PfSpec
 from sriov_xdp.pf.state.inventory import Change, FoundUplink, PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.pf.state.modes import xdp_problem
+from sriov_xdp.pf.state.uplink_troubles import troubles
 from sriov_xdp.vswitch.address import MacAddress
 
 _log = logging.getLogger("sriov_xdp.pf")
@@ -41,7 +42,7 @@ def programs(pf: PhysicalFunction) -> tuple[str, str]:
 
 def check(context: Context, spec: PfSpec, mtu_bytes: int, staying: Container[str]) -> str | None:
     """Why a netdev cannot be this PF's uplink; None when it can. staying: names of the PFs that do not go first. Changes nothing.
-    Raises Conflict when it serves another daemon."""
+    Raises Conflict when it serves another daemon, or something else of the host."""
     if spec.uplink is None:
         return None
     present = context.inventory.pfs.get(spec.name)
@@ -57,7 +58,7 @@ def check(context: Context, spec: PfSpec, mtu_bytes: int, staying: Container[str
         present = other  # its programs on the device go with it
     if link.is_loopback:
         return f"PF {spec.name}: uplink {spec.uplink} is the host's loopback; use a device that leads to a wire"
-    owner = _foreign_owner(context, link_name(present) if present else "", link)
+    owner = _foreign_owner(context, link_name(present) if present else "", link) or _other_use(context, present, link)
     if owner:
         raise Conflict(f"PF {spec.name}: {owner}")
     if link.mtu_bytes < mtu_bytes:
@@ -74,6 +75,26 @@ def _foreign_owner(context: Context, name: str, link: Link) -> str | None:
     if program is None:
         return None
     return f"uplink {link.name}: another daemon serves it, whose {program} is on it; end that one with `sriov-xdp teardown` first"
+
+
+def _other_use(context: Context, pf: PhysicalFunction | None, link: Link) -> str | None:
+    """Why a netdev is no wire for us to take; one that a PF of ours serves already goes on."""
+    if pf and context.hooks.is_held(link_name(pf), programs(pf)[0], link.ifindex):
+        return None
+    master = _master_of(context, link)
+    if master:
+        text = f"uplink {link.name}: is a port of {master}, which would get none of its frames any more"
+        return f"{text}; use {master} as uplink, or release it with `ip link set {link.name} nomaster`"
+    program = context.hooks.foreign_xdp(link_name(pf) if pf else "", link.xdp_program_id)
+    if program:
+        return f"uplink {link.name}: runs {program}, which is not ours; take it off with `ip link set {link.name} xdp off`"
+    return None
+
+
+def _master_of(context: Context, link: Link) -> str | None:
+    """The bridge or bond that takes a netdev's frames; a VRF takes none but the host's."""
+    master = context.links.find(link.master_ifindex) if link.master_ifindex else None
+    return master.name if master and master.kind != "vrf" else None
 
 
 def resolve(links: Links, pf: PhysicalFunction) -> Link | None:
@@ -117,6 +138,7 @@ def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
         context.hooks.settle(link_name(pf), programs(pf)[0], link.ifindex, is_ours=False)
         pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
         publish_uplink(context, pf)
+        _note_troubles(context, pf, context.links.find(link.ifindex) or link)
         owner = _foreign_owner(context, link_name(pf), link)  # somebody who started at the same time
         if owner:
             raise Conflict(owner)
@@ -128,7 +150,7 @@ def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
 def connect(context: Context, pf: PhysicalFunction, link: Link) -> None:
     """take(), of a netdev that is not yet known to have been found, or was found in an earlier boot. Raises as take() does, and
     StoreError."""
-    owner = _foreign_owner(context, link_name(pf), link)
+    owner = _foreign_owner(context, link_name(pf), link) or _other_use(context, pf, link)
     if link.is_loopback:
         owner = f"uplink {link.name}: is the host's loopback"
     if owner:
@@ -253,11 +275,28 @@ def follow(context: Context, pf: PhysicalFunction, link: Link | None) -> None:
             publish_uplink(context, pf)
     if link.answers and pf.uplink.is_silenced:  # IPv6 begins anew on a device whose MTU was below 1280
         context.links.silence(link.name, link.ifindex)
+    if not link.is_promiscuous:
+        _log.warning("uplink %s of %s: was made deaf to all but its own address; it hears all again", link.name, pf.spec.name)
+        context.links.set_promiscuous(link.ifindex, is_on=True)
+    _note_troubles(context, pf, link)
     mac = MacAddress.parse(link.mac) if link.mac else pf.uplink.mac
     if (pf.uplink.has_carrier, pf.uplink.mac) != (link.has_carrier, mac):
         pf.uplink.has_carrier, pf.uplink.mac = link.has_carrier, mac
         context.inventory.claim_uplink(pf)
         publish_uplink(context, pf)
+
+
+def _note_troubles(context: Context, pf: PhysicalFunction, link: Link) -> None:
+    """What is new is told, and what is over."""
+    assert pf.uplink is not None
+    found = troubles(link, _master_of(context, link), context.inventory.mtu_bytes(pf.spec.name))
+    for trouble in found:
+        if trouble not in pf.uplink.troubles:
+            _log.warning("uplink %s of %s: %s; %s", link.name, pf.spec.name, trouble.observed, trouble.remedy)
+    for trouble in pf.uplink.troubles:
+        if trouble not in found:
+            _log.info("uplink %s of %s: is in order again; it was told that it %s", link.name, pf.spec.name, trouble.observed)
+    pf.uplink.troubles = found
 
 
 def take_up_name(context: Context, pf: PhysicalFunction, name: str) -> None:

@@ -13,6 +13,7 @@ from sriov_xdp.datapath.abi import MAX_PFS
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.errors import Conflict, NotFound
 from sriov_xdp.pf.state.intent import Attachment, Datapath, HostIntent, PfSpec, VfAddress
+from sriov_xdp.pf.state.uplink_troubles import Trouble
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device, PortView
 from sriov_xdp.vswitch.owners import UPLINK_OWNER, AddressOwners
@@ -62,7 +63,8 @@ class FoundUplink:
 
 @dataclass(slots=True)
 class UplinkState:
-    """The netdev on the wire side as it is. is_silenced: whether the host's IPv6 was ended on it."""
+    """The netdev on the wire side as it is. is_silenced: whether the host's IPv6 was ended on it. troubles: what is wrong with
+    it."""
 
     ifindex: int
     mac: MacAddress
@@ -71,6 +73,7 @@ class UplinkState:
     serves_host: bool
     is_silenced: bool
     xdp_mode: XdpMode
+    troubles: tuple[Trouble, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

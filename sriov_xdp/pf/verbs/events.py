@@ -229,7 +229,7 @@ class HostEvents:
             self._context.start(lifecycle.unplugged(self._context, vf, "interface deleted"))
             return
         yield from self._follow(vf, link)
-        if link.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf):
+        if not live.has_its_mtu(self._context, vf, link):
             self._context.start(live.follow(self._context, vf))  # the representor's MTU is what holds a guest to its own
 
     def _enforce_all(self) -> Steps[None]:
@@ -343,7 +343,7 @@ class HostEvents:
             return False
         known = (vf.attachment.representor, vf.has_carrier, vf.guest_runs_xdp)
         is_as_known = known == (change.name, change.has_carrier, change.peer_runs_xdp)
-        return change.is_gone or not is_as_known or change.mtu_bytes > self._context.inventory.mtu_bytes(vf.address.pf)
+        return change.is_gone or not is_as_known or change.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf)
 
     def _is_of_our_hand(self, vf: AttachedVf, change: LinkChange) -> bool:
         """Whether it tells of nothing but the carrier, as our own work does; what a guest's program or an MTU does cannot wait."""
