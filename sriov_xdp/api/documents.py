@@ -16,6 +16,7 @@ from sriov_xdp.pf.state.intent import (
     HostIntent,
     LinkState,
     PfSpec,
+    UplinkLoss,
     WireOwnSource,
     vlan_from_json,
     vlan_range,
@@ -183,10 +184,17 @@ class PfDocument(_Document):
     uplink: InterfaceName | None = None
     num_vfs: Annotated[int, Field(strict=True, ge=1, le=validation.MAX_VFS_OF_PF)]
     wire_own_source: WireOwnSource = WireOwnSource.DROP
+    uplink_loss: UplinkLoss = UplinkLoss.ISOLATE
 
     def spec(self) -> PfSpec:
         """As the PF sees it."""
-        return PfSpec(name=self.name, uplink=self.uplink, num_vfs=self.num_vfs, wire_own_source=self.wire_own_source)
+        return PfSpec(
+            name=self.name,
+            uplink=self.uplink,
+            num_vfs=self.num_vfs,
+            wire_own_source=self.wire_own_source,
+            uplink_loss=self.uplink_loss,
+        )
 
 
 class PortGroupDocument(_Document):

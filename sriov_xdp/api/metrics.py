@@ -103,12 +103,14 @@ class PfCollector:
 
     def _vf_state(self, vfs: list[AttachedVf]) -> Iterator[Metric]:
         context = self._service.context
-        link = GaugeMetricFamily("sriovxdp_vf_link_up", "1 when the VF's link is up.", labels=_VF)
+        link = GaugeMetricFamily(
+            "sriovxdp_vf_link_up", "1 while frames can pass between guest and port; vf show says why not.", labels=_VF
+        )
         switched = CounterMetricFamily("sriovxdp_vf_datapath_switches", "Moves between tcx and XDP.", labels=_VF)
         cut = GaugeMetricFamily("sriovxdp_vf_loop_cut", "1 while the VF is kept out of floods, for a loop.", labels=_VF)
         for vf in vfs:
             labels = (vf.address.pf, str(vf.address))
-            link.add_metric(labels, int(link_of(vf) == "up"))
+            link.add_metric(labels, int(link_of(context, vf)[0] == "up"))
             switched.add_metric(labels, context.mode_switches.get(vf.address, 0))
             cut.add_metric(labels, int(vf.cut_for_loop_with is not None))
         yield from (link, switched, cut)

@@ -12,6 +12,7 @@ from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.intent import (
     HostIntent,
+    LinkState,
     PfSpec,
     VfAddress,
     adapter_to_json,
@@ -20,7 +21,7 @@ from sriov_xdp.pf.state.intent import (
     switch_to_json,
     vlan_to_json,
 )
-from sriov_xdp.pf.state.inventory import AttachedVf, PhysicalFunction
+from sriov_xdp.pf.state.inventory import AttachedVf, PhysicalFunction, Stage
 from sriov_xdp.store.audit import AuditRecord
 from sriov_xdp.vswitch.policy import SETTINGS
 
@@ -53,6 +54,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
     attachment, spec = vf.attachment, vf.attachment.spec
     switch, _group = context.inventory.group(spec.port_group)
     counted = counters.get(slot_of(vf), _NO_COUNTERS)
+    link, reason = link_of(context, vf)
     return {
         "address": str(address),
         "state": "attached",
@@ -66,7 +68,8 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         "admin_mac": str(vf.device.admin_mac),
         "effective_mac": str(vf.device.effective_mac),
         "filters": sorted(str(mac) for mac in vf.device.filters),
-        "link": link_of(vf),
+        "link": link,
+        "link_reason": reason,
         "link_state": attachment.spec.link_state.value,
         "loop": f"cut: floods come back by {vf.cut_for_loop_with}" if vf.cut_for_loop_with else None,
         "mtu": context.inventory.mtu_bytes(address.pf),
@@ -107,6 +110,7 @@ _VF_KEYS = (
     "effective_mac",
     "filters",
     "link",
+    "link_reason",
     "link_state",
     "loop",
     "mtu",
@@ -117,9 +121,15 @@ _VF_KEYS = (
 )
 
 
-def link_of(vf: AttachedVf) -> str:
-    """What the guest's device says of its link."""
-    return "up" if vf.attachment.spec.is_enabled else "down"
+def link_of(context: Context, vf: AttachedVf) -> tuple[str, str]:
+    """Whether frames can pass between a guest and its port, up or down, as it is; and why they cannot."""
+    if vf.attachment.spec.link_state is LinkState.DISABLE:
+        return "down", "disabled by the operator"
+    if vf.stage is not Stage.IN_SERVICE:
+        return "down", "its port is not in service"
+    if not context.inventory.is_open(vf):
+        return "down", f"the uplink of {vf.address.pf} has no carrier"
+    return ("up", "") if vf.has_carrier else ("down", "the guest's interface is down")
 
 
 def pf_list(context: Context) -> list[Document]:
@@ -149,6 +159,7 @@ def pf_document(context: Context, pf: PhysicalFunction, counters: dict[int, Coun
         "mac": str(pf.uplink.mac) if pf.uplink else None,
         "num_vfs": pf.spec.num_vfs,
         "wire_own_source": pf.spec.wire_own_source.value,
+        "uplink_loss": pf.spec.uplink_loss.value,
         "attached_vfs": attached,
         "switch": switch.name if switch else None,
         "mtu": context.inventory.mtu_bytes(pf.spec.name),
@@ -230,7 +241,8 @@ def audit_document(record: AuditRecord) -> Document:
 
 def _as_configured(pf: PfSpec) -> Document:
     uplink = {"uplink": pf.uplink} if pf.uplink else {}
-    return {"name": pf.name, **uplink, "num_vfs": pf.num_vfs, "wire_own_source": pf.wire_own_source.value}
+    rules = {"wire_own_source": pf.wire_own_source.value, "uplink_loss": pf.uplink_loss.value}
+    return {"name": pf.name, **uplink, "num_vfs": pf.num_vfs, **rules}
 
 
 def export(context: Context) -> Document:

@@ -61,7 +61,7 @@ CHANGING = [
     ("after", "sriov_xdp.pf.verbs.operate:commit"),
     ("before", f"{VETH}show"),
     ("after", f"{VETH}show"),
-    ("before", "sriov_xdp.pf.hands.live:apply_link_state"),
+    ("before", "sriov_xdp.pf.hands.live:follow_link_state"),
     ("after", f"{HOOKS}detach_xdp"),
 ]
 DETACHING = [

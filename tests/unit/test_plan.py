@@ -200,8 +200,8 @@ def test_another_interface_is_another_adapter() -> None:
     ("kind", "spec", "document"),
     [
         (PF, None, None),
-        (PF, PF0, {"name": "pf0", "uplink": "wire0", "num_vfs": 8, "wire_own_source": "drop"}),
-        (PF, PF1, {"name": "pf1", "uplink": None, "num_vfs": 4, "wire_own_source": "drop"}),
+        (PF, PF0, {"name": "pf0", "uplink": "wire0", "num_vfs": 8, "wire_own_source": "drop", "uplink_loss": "isolate"}),
+        (PF, PF1, {"name": "pf1", "uplink": None, "num_vfs": 4, "wire_own_source": "drop", "uplink_loss": "isolate"}),
         (
             ADAPTER,
             VM1,

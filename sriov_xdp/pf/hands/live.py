@@ -65,6 +65,7 @@ def put_in_service(context: Context, attached: AttachedVf, *, may_fall_back: boo
     active, reason = mode_of(context, attached)
     attachment, hooks = attached.attachment, context.hooks
     name, before = str(attached.address), dict(attached.guest_features_before)
+    is_open = context.inventory.is_open(attached)
 
     def choose_mode(links: Links) -> tuple[dict[str, bool], Datapath, str]:
         if active is Datapath.XDP:
@@ -83,7 +84,7 @@ def put_in_service(context: Context, attached: AttachedVf, *, may_fall_back: boo
     def attach_and_open(links: Links) -> tuple[tuple[dict[str, bool], Datapath, str], Link | None]:
         hooks.hold(name, VF_TC, attachment.ifindex)
         chosen = choose_mode(links)
-        representors.open_port(links, attachment, is_up=attachment.spec.is_enabled)
+        representors.open_port(links, attachment, is_up=is_open)
         return chosen, links.find(attachment.ifindex)
 
     chosen, link = yield from beside(context, attach_and_open)
@@ -92,7 +93,8 @@ def put_in_service(context: Context, attached: AttachedVf, *, may_fall_back: boo
         attached.has_carrier = link.has_carrier
         publish_ports(context, [attached])
     attached.is_settled = hooks.is_settled(name, attachment.ifindex)
-    attached.stage = Stage.IN_SERVICE
+    attached.stage, attached.is_open = Stage.IN_SERVICE, is_open
+    yield from follow_link_state(context, attached)  # the uplink may have come or gone meanwhile
 
 
 def _keep_xdp(context: Context, links: Links, attachment: Attachment) -> bool:
@@ -273,23 +275,40 @@ def change_live(context: Context, attached: AttachedVf, former: Attachment) -> S
     """What a changed adapter needs beside maps: its device, link, kind of data path; one that has no device yet gets all of it with
     it. The guest keeps its interface."""
     yield from follow_port(context, attached)
-    if attached.attachment.spec.link_state is not former.spec.link_state:
-        yield from apply_link_state(context, attached)
+    yield from follow_link_state(context, attached)
     if attached.attachment.spec.datapath is not former.spec.datapath:
         yield from set_active(context, attached)
     else:
         yield from follow_mode(context, attached)
 
 
-def apply_link_state(context: Context, attached: AttachedVf) -> Steps[None]:
-    """A disabled VF's guest sees no carrier. One that is not yet in service stays down whatever was said."""
-    if attached.stage is Stage.IN_SERVICE:
-        is_up = attached.attachment.spec.is_enabled
-        yield from beside(context, lambda links: representors.open_port(links, attached.attachment, is_up=is_up))
-    context.mailboxes.push(attached.address, link_event(attached))
+def follow_link_state(context: Context, attached: AttachedVf) -> Steps[None]:
+    """A VF whose link shall be down has a guest that sees no carrier. One that is not yet in service stays down whatever was said.
+    Raises HostError."""
+    is_open = context.inventory.is_open(attached)
+    if attached.stage is not Stage.IN_SERVICE or attached.is_open is is_open:
+        return
+    publish_ports(context, [attached])
+    attachment = attached.attachment
+    yield from beside(context, lambda links: representors.open_port(links, attachment, is_up=is_open))
+    attached.is_open = is_open
+    context.mailboxes.push(attached.address, link_event(context, attached))
 
 
-def link_event(attached: AttachedVf) -> Event:
+def follow_link_states(context: Context, pf: str) -> Steps[None]:
+    """VFs that follow their PF's uplink: first the maps of all of them, in one go, then their devices. What cannot follow is told,
+    and tried again with the next look."""
+    vfs = [vf for vf in context.inventory.vfs_of_pf(pf) if vf.is_open is not context.inventory.is_open(vf)]
+    publish_ports(context, vfs)
+    for vf in vfs:
+        try:
+            if context.inventory.vfs.get(vf.address) is vf:
+                yield from follow_link_state(context, vf)
+        except HostError as error:
+            _log.error("%s: its link could not follow the uplink yet: %s", vf.address, error)
+
+
+def link_event(context: Context, attached: AttachedVf) -> Event:
     """The VF's link as its driver hears of it."""
-    is_up = attached.attachment.spec.is_enabled
+    is_up = context.inventory.is_open(attached)
     return Event(code=EventCode.LINK_CHANGE, link_is_up=is_up, link_speed_mbps=LINK_SPEED_MBPS if is_up else 0)

@@ -25,7 +25,7 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
     vlan = inventory.vlan(vf)
     mtu_bytes = inventory.mtu_bytes(vf.address.pf)
     conditions = {
-        PortFlag.LINK_UP: vf.attachment.spec.is_enabled,
+        PortFlag.LINK_UP: inventory.is_open(vf),
         PortFlag.TRUNK: vlan.mode is VlanMode.TRUNK,
         PortFlag.FORGED_ACCEPT: inventory.policy(vf).forged_transmits is Security.ACCEPT,
         # redirect_peer enters the guest's stack behind its XDP program, which would never see the frame.

@@ -40,7 +40,8 @@ class PlugKind(StrEnum):
 
 
 class LinkState(StrEnum):
-    """As `ip link set PF vf N state`: AUTO and ENABLE are up (VF to VF goes on without the uplink), DISABLE cuts the VF off."""
+    """As `ip link set PF vf N state`: AUTO follows the uplink, as the PF's uplink_loss says; ENABLE is up (VF to VF goes on without
+    the uplink), DISABLE cuts the VF off."""
 
     AUTO = "auto"
     ENABLE = "enable"
@@ -52,6 +53,14 @@ class WireOwnSource(StrEnum):
 
     DROP = "drop"
     ACCEPT = "accept"
+
+
+class UplinkLoss(StrEnum):
+    """What becomes of a PF's VFs whose link state is AUTO while its uplink has no carrier. ISOLATE: they have none either, and
+    nothing passes between them; KEEP_LOCAL: they go on among themselves."""
+
+    ISOLATE = "isolate"
+    KEEP_LOCAL = "keep_local"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,6 +90,7 @@ class PfSpec:
     uplink: str | None
     num_vfs: int
     wire_own_source: WireOwnSource = WireOwnSource.DROP
+    uplink_loss: UplinkLoss = UplinkLoss.ISOLATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +111,6 @@ class AdapterSpec:
     def key(self) -> tuple[str, str]:
         """What makes it the same adapter in two configurations."""
         return self.guest, self.interface
-
-    @property
-    def is_enabled(self) -> bool:
-        """Whether its link may be up."""
-        return self.link_state is not LinkState.DISABLE
 
     @property
     def plug(self) -> PlugKind:

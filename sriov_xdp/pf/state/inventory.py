@@ -12,7 +12,7 @@ from typing import TypeVar
 from sriov_xdp.datapath.abi import MAX_PFS
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.errors import Conflict, NotFound
-from sriov_xdp.pf.state.intent import Attachment, Datapath, HostIntent, PfSpec, VfAddress
+from sriov_xdp.pf.state.intent import Attachment, Datapath, HostIntent, LinkState, PfSpec, UplinkLoss, VfAddress
 from sriov_xdp.pf.state.uplink_troubles import Trouble
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device, PortView
@@ -118,8 +118,9 @@ class Stage(Enum):
 @dataclass(slots=True)
 class AttachedVf:
     """A VF in use. active: the program kind that is attached now, and why. is_settled: whether its tc program is attached by the
-    kind of hook that is meant. lag: why its device could not follow its port yet, "" when it could. cut_for_loop_with: the other
-    VF of a loop through the guest, because of which this one takes no part in floods."""
+    kind of hook that is meant. is_open: whether its representor was put up last. lag: why its device could not follow its port
+    yet, "" when it could. cut_for_loop_with: the other VF of a loop through the guest, because of which this one takes no part
+    in floods."""
 
     attachment: Attachment
     device: Device
@@ -127,6 +128,7 @@ class AttachedVf:
     active_reason: str
     stage: Stage = Stage.PLANNED
     is_settled: bool = False
+    is_open: bool = False
     lag: str = ""
     has_carrier: bool = True
     guest_runs_xdp: bool = False
@@ -336,6 +338,24 @@ class Inventory:
         """Of every port of the PF."""
         switch = self.switch_of_pf(pf)
         return switch.mtu_bytes if switch else DEFAULT_MTU_BYTES
+
+    def has_lost_wire(self, name: str) -> bool:
+        """Whether a PF that shall have an uplink is without a carrier there, and its VFs shall know. One whose uplink was not
+        looked for yet goes on as the last run left it; one without an uplink has nothing to lose."""
+        pf = self.pf(name)
+        if pf.spec.uplink is None or pf.is_awaited or pf.spec.uplink_loss is UplinkLoss.KEEP_LOCAL:
+            return False
+        return pf.uplink is None or not pf.uplink.has_carrier
+
+    def is_open(self, vf: AttachedVf) -> bool:
+        """Whether a port's link shall be up."""
+        match vf.attachment.spec.link_state:
+            case LinkState.ENABLE:
+                return True
+            case LinkState.DISABLE:
+                return False
+            case LinkState.AUTO:
+                return not self.has_lost_wire(vf.address.pf)
 
     def policy(self, vf: AttachedVf) -> Policy:
         """What holds for the VF's port."""

@@ -43,7 +43,13 @@ class Kind:
 
 
 def _show_pf(spec: PfSpec) -> Document:
-    return {"name": spec.name, "uplink": spec.uplink, "num_vfs": spec.num_vfs, "wire_own_source": spec.wire_own_source.value}
+    return {
+        "name": spec.name,
+        "uplink": spec.uplink,
+        "num_vfs": spec.num_vfs,
+        "wire_own_source": spec.wire_own_source.value,
+        "uplink_loss": spec.uplink_loss.value,
+    }
 
 
 def _loss_of_pf(action: Action, before: PfSpec | None, after: PfSpec | None) -> str | None:

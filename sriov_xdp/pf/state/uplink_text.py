@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from sriov_xdp.datapath.abi import MAX_PFS, MAX_PORTS
-from sriov_xdp.pf.state.intent import PfSpec, WireOwnSource, require_range, require_type
+from sriov_xdp.pf.state.intent import PfSpec, UplinkLoss, WireOwnSource, require_range, require_type
 from sriov_xdp.pf.state.inventory import FoundUplink, PfEntry, PhysicalFunction
 
 _MOST_IFINDEX = (1 << 31) - 1
@@ -12,8 +12,14 @@ _MOST_IFINDEX = (1 << 31) - 1
 
 def pf_to_text(pf: PhysicalFunction) -> str:
     """For the store."""
-    spec = {"uplink": pf.spec.uplink, "num_vfs": pf.spec.num_vfs, "wire_own_source": pf.spec.wire_own_source.value}
-    document = {"number": pf.number, **spec, "found": _found_to_json(pf.found)}
+    document = {
+        "number": pf.number,
+        "uplink": pf.spec.uplink,
+        "num_vfs": pf.spec.num_vfs,
+        "wire_own_source": pf.spec.wire_own_source.value,
+        "uplink_loss": pf.spec.uplink_loss.value,
+        "found": _found_to_json(pf.found),
+    }
     return json.dumps(document)
 
 
@@ -24,8 +30,13 @@ def pf_from_text(name: str, text: str) -> PfEntry:
     require_range(document["number"], 0, MAX_PFS - 1)
     require_range(document["num_vfs"], 1, MAX_PORTS)
     require_type(str, document["uplink"] or "")
-    own_source = WireOwnSource(document.get("wire_own_source", WireOwnSource.DROP))  # earlier versions did not say
-    spec = PfSpec(name=name, uplink=document["uplink"], num_vfs=document["num_vfs"], wire_own_source=own_source)
+    spec = PfSpec(
+        name=name,
+        uplink=document["uplink"],
+        num_vfs=document["num_vfs"],
+        wire_own_source=WireOwnSource(document.get("wire_own_source", WireOwnSource.DROP)),  # earlier versions did not say
+        uplink_loss=UplinkLoss(document.get("uplink_loss", UplinkLoss.ISOLATE)),  # nor did they this
+    )
     return PfEntry(spec=spec, number=document["number"], found=_found_from_json(document))
 
 

@@ -164,6 +164,7 @@ def _resume(context: Context, vf: AttachedVf, link: Link | None) -> Steps[None]:
             yield from _bring_in_step(context, vf, link)
         if link and _works(context, vf, link):
             vf.is_settled, vf.stage = context.hooks.is_settled(str(vf.address), link.ifindex), Stage.IN_SERVICE
+            vf.is_open = link.is_up
         else:
             yield from enforce(context, vf)
     except FAULTS:
@@ -175,7 +176,7 @@ def _resume(context: Context, vf: AttachedVf, link: Link | None) -> Steps[None]:
 def _works(context: Context, vf: AttachedVf, link: Link) -> bool:
     """Whether a port is as the last run left it, so that nothing needs to be done. In XDP mode the guest end's offloads are looked
     after in any case."""
-    is_wanted_up = vf.attachment.spec.is_enabled
+    is_wanted_up = context.inventory.is_open(vf)
     has_mode = live.mode_of(context, vf)[0] is Datapath.TCX and not context.hooks.has_xdp(str(vf.address))
     return has_mode and link.is_up is is_wanted_up and not missing_hooks(context, vf)
 

@@ -65,7 +65,10 @@ class Controller:
         match request:
             case GetResources():
                 mtu_bytes = self._context.inventory.mtu_bytes(vf.address.pf)
-                answers = [session.activate(request, vf.device.effective_mac.octets, mtu_bytes), codec.encode_event(link_event(vf))]
+                answers = [
+                    session.activate(request, vf.device.effective_mac.octets, mtu_bytes),
+                    codec.encode_event(link_event(self._context, vf)),
+                ]
                 outcome = Outcome.GRANTED
             case GetStats():
                 counted = self._context.tables.counters_of(slot_of(vf))

@@ -47,7 +47,7 @@ def _look(context: Context) -> Steps[list[Breach]]:
         batch = vfs[start : start + _VFS_A_STEP]
         lacking = yield from live.beside(context, partial(_missing, context, batch))
         for vf, missing in zip(batch, lacking, strict=True):
-            found += _of_device(vf, ours.pop(vf.attachment.ifindex, None), missing)
+            found += _of_device(context, vf, ours.pop(vf.attachment.ifindex, None), missing)
     return [*found, *_of_nobody(context, ours)]
 
 
@@ -99,11 +99,11 @@ def _of_maps(context: Context) -> Iterator[Breach]:
             yield f"floods of domain {domain:#x}", f"go to devices {sorted(devices)}, expected {sorted(wanted_devices)}"
 
 
-def _of_device(vf: AttachedVf, link: Link | None, missing: list[str]) -> Iterator[Breach]:
+def _of_device(context: Context, vf: AttachedVf, link: Link | None, missing: list[str]) -> Iterator[Breach]:
     if link is None:
         yield str(vf.address), f"its representor {vf.attachment.representor} is not there"
         return
-    is_wanted_up = vf.attachment.spec.is_enabled
+    is_wanted_up = context.inventory.is_open(vf)
     if link.is_up and missing:
         yield str(vf.address), f"its representor is up without {' and '.join(missing)}"
     elif vf.stage is Stage.IN_SERVICE and (missing or link.is_up != is_wanted_up):  # one that is not yet is told of elsewhere

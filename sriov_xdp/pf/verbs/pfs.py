@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sriov_xdp.pf.errors import FAULTS, Conflict
-from sriov_xdp.pf.hands import uplinks
+from sriov_xdp.pf.hands import live, uplinks
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import Actor, Context, Steps, record_of
 from sriov_xdp.pf.hands.publish import withdraw_uplink
@@ -53,6 +53,7 @@ def put(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
     number = former.number if former else inventory.free_pf_number()
     if former and former.spec.uplink == spec.uplink:
         commit(context, Change(pfs={spec.name: replace(former, spec=spec)}), [record])
+        yield from live.follow_link_states(context, spec.name)
         return
     link = context.links.by_name(spec.uplink) if spec.uplink else None
     found = uplinks.as_found(context.links, link) if link else None
@@ -68,6 +69,7 @@ def put(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
             undone = record_of(context, "", "", actor, f"{request}: undone", Outcome.FAILED)
             commit(context, Change(pfs={spec.name: former}), [undone])
             raise
+    yield from live.follow_link_states(context, spec.name)
 
 
 @contextlib.contextmanager

@@ -60,3 +60,4 @@ class UplinkEvents:
             uplinks.follow_addresses(self._context, pf, serves_host=serves_host)
         if pf.uplink is None and is_back:
             adoption.take_uplink(self._context, name)
+        yield from live.follow_link_states(self._context, name)
