@@ -24,11 +24,21 @@ static __always_inline __u64 source_owner(const struct sxdp_port *port, const st
 	return owner;
 }
 
+/* The same of a frame from the wire: a station that is not to be found on this side may well be there. */
+static __always_inline __u64 source_found(const struct sxdp_port *uplink, const struct transit *transit)
+{
+	__u64 place = fdb_find(uplink->pf, transit->vlan, transit->frame.source);
+
+	if (!is_found_at(place) && uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
+		place = fdb_find(uplink->pf, SXDP_VLAN_TRUNKS, transit->frame.source);
+	return is_found_at(place) ? place : 0;
+}
+
 static __always_inline sxdp_answer enter_from_wire(const struct sxdp_port *uplink, const struct transit *transit)
 {
 	if (!source_is_judged_from_wire(uplink))
 		return SXDP_ADMITTED;
-	return source_judge_from_wire(uplink, &transit->frame, source_owner(uplink, uplink, transit));
+	return source_judge_from_wire(uplink, &transit->frame, source_found(uplink, transit));
 }
 
 static __always_inline sxdp_answer enter_from_guest(const struct sxdp_port *port, const struct transit *transit)

@@ -5,6 +5,7 @@
 
 #include "abi/types.h"
 #include "rules/fdb.h"
+#include "rules/target.h"
 #include "switch/handles.h"
 #include "switch/helpers.h"
 
@@ -63,6 +64,15 @@ static __always_inline __u64 fdb_find(__u64 pf, __u64 vlan, __u64 mac)
 		return place;
 	overflow = bpf_map_lookup_elem(fdb_overflow_handle(), &key);
 	return overflow ? *overflow : 0;
+}
+
+/* Whether a station is to be found at a place now: one whose guest has no carrier is looked for elsewhere, as its address may have
+ * moved to the wire, with a bond. */
+static __always_inline int is_found_at(__u64 place)
+{
+	const struct sxdp_port *port = port_at(fdb_slot(place));
+
+	return place && !(target_is_current(port, place) && port->flags & SXDP_PORT_AWAY);
 }
 
 #endif

@@ -32,7 +32,7 @@ static __always_inline sxdp_answer route_unknown(const struct sxdp_port *port, c
 	}
 	if (uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
 		place = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.destination);
-	if (place)
+	if (is_found_at(place))
 		return route_to(place, transit, route);
 	if (transit->is_from_wire || !uplink->ifindex)
 		return SXDP_NO_TARGET;
@@ -45,7 +45,7 @@ static __always_inline sxdp_answer find_route(const struct sxdp_port *port, cons
 {
 	__u64 place = fdb_find(port->pf, transit->vlan, transit->frame.destination);
 
-	return place ? route_to(place, transit, route) : route_unknown(port, transit, route);
+	return is_found_at(place) ? route_to(place, transit, route) : route_unknown(port, transit, route);
 }
 
 #endif

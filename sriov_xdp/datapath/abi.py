@@ -157,6 +157,7 @@ class PortFlag(IntFlag):
     OWN_SOURCE_ACCEPT = 1 << 10
     LOOP = 1 << 11
     ONE_BUFFER = 1 << 12
+    AWAY = 1 << 13
 
 
 class Stage(IntEnum):

@@ -180,16 +180,23 @@ class Passage:
         """Whether the address is the uplink's own, which is the host's."""
         return self.uplink is not None and self.ports[self.uplink].value.mac == mac
 
-    def access_holder(self, mac: bytes) -> int | None:
-        """Slot of the access port in the frame's VLAN that has the address."""
-        holders = (slot for slot, port in self.siblings.items() if port.is_access and port.is_reached_by(mac))
+    def access_holder(self, mac: bytes, ports: Ports | None = None) -> int | None:
+        """Slot of the access port in the frame's VLAN that has the address. ports: among these only."""
+        among = self.siblings if ports is None else ports
+        holders = (slot for slot, port in among.items() if port.is_access and port.is_reached_by(mac))
         return next((slot for slot in holders if self.ports[slot].value.vlan == self.vlan), None)
 
-    def holder(self, mac: bytes) -> int | None:
+    def holder(self, mac: bytes, ports: Ports | None = None) -> int | None:
         """Slot of the VF that has the address: in the frame's VLAN, else a trunk port, which has it in all its VLANs."""
-        if (slot := self.access_holder(mac)) is not None:
+        among = self.siblings if ports is None else ports
+        if (slot := self.access_holder(mac, among)) is not None:
             return slot
-        return next((slot for slot, port in self.siblings.items() if port.has(PortFlag.TRUNK) and port.is_reached_by(mac)), None)
+        return next((slot for slot, port in among.items() if port.has(PortFlag.TRUNK) and port.is_reached_by(mac)), None)
+
+    @property
+    def reachable(self) -> Ports:
+        """Where stations are looked for: a guest without a carrier may be elsewhere, with its addresses."""
+        return {slot: port for slot, port in self.siblings.items() if not port.has(PortFlag.AWAY)}
 
 
 Rule = Callable[[Passage], Verdict | None]
@@ -253,7 +260,7 @@ def wire_speaks_for_itself(passage: Passage) -> Verdict | None:
     """What a VF or the host sent does not come back from the wire, unless the policy has it so."""
     if not passage.port.is_uplink or passage.port.has(PortFlag.OWN_SOURCE_ACCEPT):
         return None
-    is_own = passage.holder(passage.read.source) is not None or passage.is_host(passage.read.source)
+    is_own = passage.holder(passage.read.source, passage.reachable) is not None or passage.is_host(passage.read.source)
     return Verdict.LOOP if is_own else None
 
 
@@ -335,10 +342,10 @@ def send_to_host(passage: Passage) -> Fate:
 def forward(passage: Passage) -> Fate:
     """To the access port in the VLAN, else the host, else a trunk port; what no port has goes to the wire only."""
     destination = passage.read.destination
-    slot = passage.access_holder(destination)
+    slot = passage.access_holder(destination, passage.reachable)
     if slot is None and passage.is_host(destination):
         return send_to_host(passage)
-    slot = passage.holder(destination)
+    slot = passage.holder(destination, passage.reachable)
     if slot is None and not passage.port.is_uplink:
         slot = passage.uplink
     if slot is None:

@@ -106,6 +106,27 @@ def test_every_way_of_delivery_delivers(switch: Switch, judge: Judge, flags: Por
     assert forwarded(SLOT_VM2, frame) == judge(SLOT_VM1, frame)
 
 
+@pytest.mark.parametrize("flags", [PortFlag.AWAY, PortFlag.AWAY | PortFlag.PEER])
+def test_a_guest_without_a_carrier_is_looked_for_on_the_wire(switch: Switch, judge: Judge, flags: PortFlag) -> None:
+    switch.install({**NETWORK, SLOT_VM2: with_flags(NETWORK[SLOT_VM2], flags)})
+    frame = ethernet(MAC_VM2, MAC_VM1)
+    assert forwarded(SLOT_UPLINK, frame) == judge(SLOT_VM1, frame)
+    assert dropped(Verdict.NO_TARGET) == judge(SLOT_UPLINK, ethernet(MAC_VM2, MAC_ON_THE_WIRE))
+
+
+def test_what_comes_from_the_wire_in_the_name_of_a_guest_without_a_carrier_is_no_loop(switch: Switch, judge: Judge) -> None:
+    """A bond of the guest's moved its address there. While it has a carrier here, its frames do not come back."""
+    frame = ethernet(MAC_VM1, MAC_VM2)
+    assert dropped(Verdict.LOOP) == judge(SLOT_UPLINK, frame)
+    switch.install({**NETWORK, SLOT_VM2: with_flags(NETWORK[SLOT_VM2], PortFlag.AWAY)})
+    assert forwarded(SLOT_VM1, frame) == judge(SLOT_UPLINK, frame)
+
+
+def test_the_address_of_a_guest_without_a_carrier_is_still_its_own(switch: Switch, judge: Judge) -> None:
+    switch.install({**NETWORK, SLOT_VM2: with_flags(NETWORK[SLOT_VM2], PortFlag.AWAY)})
+    assert dropped(Verdict.SPOOF_MAC) == judge(SLOT_VM1, ethernet(MAC_ON_THE_WIRE, MAC_VM2))
+
+
 # ---- the wire ----
 
 

@@ -43,6 +43,7 @@ class Case:
 FLAGS = st.sets(st.sampled_from([PortFlag.FORGED_ACCEPT, PortFlag.PEER, PortFlag.NO_CARRIER])).map(
     lambda flags: PortFlag(sum(flags))
 )
+AWAY = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.AWAY])
 ONE_BUFFER = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.ONE_BUFFER])
 LOOPS = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag(0), PortFlag.LOOP])
 STORMS = st.sampled_from([(), (), (), (), (), (Group.BROADCAST,), (Group.MULTICAST,), tuple(Group)])
@@ -76,7 +77,7 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]]) -> Port:
         trunk=trunk,
         more_macs=macs,
         storms=draw(STORMS),
-        flags=draw(FLAGS) | draw(LOOPS) | draw(ONE_BUFFER),
+        flags=draw(FLAGS) | draw(LOOPS) | draw(ONE_BUFFER) | draw(AWAY),
         is_up=draw(MOSTLY),
         mtu_bytes=draw(MTUS),
     )

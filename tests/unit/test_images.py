@@ -183,7 +183,16 @@ def test_a_guest_end_that_is_down_has_no_carrier(has_carrier: bool) -> None:
     inventory = host()
     attached = connect(inventory, 0, "web")
     attached.has_carrier = has_carrier
-    assert has_carrier != (PortFlag.NO_CARRIER in vf_value(inventory, attached).flags)
+    assert has_carrier != (PortFlag.AWAY in vf_value(inventory, attached).flags)
+
+
+@pytest.mark.parametrize("has_carrier", [True, False])
+def test_the_address_of_a_disabled_port_is_not_looked_for_elsewhere(has_carrier: bool) -> None:
+    inventory = host()
+    attached = connect(inventory, 0, "web")
+    attached.has_carrier = has_carrier
+    attached.attachment = replace(attached.attachment, spec=replace(attached.attachment.spec, link_state=LinkState.DISABLE))
+    assert PortFlag(0) == vf_value(inventory, attached).flags & (PortFlag.AWAY | PortFlag.LINK_UP)
 
 
 @pytest.mark.parametrize(

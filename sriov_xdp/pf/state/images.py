@@ -31,7 +31,7 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         # redirect_peer enters the guest's stack behind its XDP program, which would never see the frame.
         PortFlag.PEER: not vf.guest_runs_xdp,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
-        PortFlag.NO_CARRIER: not vf.has_carrier,
+        PortFlag.AWAY: inventory.is_open(vf) and not vf.has_carrier,  # what is for a closed port goes nowhere
         PortFlag.ONE_BUFFER: vf.guest_runs_xdp and xdp_problem(mtu_bytes, inventory.jumbo_xdp) is not None,
         PortFlag.LOOP: vf.cut_for_loop_with is not None,
     }
