@@ -41,6 +41,9 @@ def host(context: Context) -> Steps[list[dict[str, Any]]]:
         found.append(_problem(attachment.representor, text, f"`ip link del {attachment.representor}`"))
     for name, pf in sorted(context.inventory.pfs.items()):
         found += yield from live.beside(context, partial(_uplink_problems, context, name, pf))
+    for objection in context.inventory.objections(context.inventory.vfs):
+        subject, _colon, observed = objection.partition(": ")
+        found.append(_problem(subject, observed.partition(";")[0], "give one of the two another address"))
     return found or (yield from invariants.breaches(context))
 
 

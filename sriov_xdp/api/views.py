@@ -50,7 +50,8 @@ def vf_show(context: Context, vf: VfAddress) -> Document:
 def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> Document:
     vf = context.inventory.vfs.get(address)
     if vf is None:
-        return {**dict.fromkeys(_VF_KEYS), "address": str(address), "state": "free", "counters": {}, "drops": {}}
+        state = "damaged" if address in damaged.vfs(context) else "free"
+        return {**dict.fromkeys(_VF_KEYS), "address": str(address), "state": state, "counters": {}, "drops": {}}
     attachment, spec = vf.attachment, vf.attachment.spec
     switch, _group = context.inventory.group(spec.port_group)
     counted = counters.get(slot_of(vf), _NO_COUNTERS)

@@ -161,7 +161,10 @@ class Links:
         return bool(self._netlink.link_lookup(ifname=name))
 
     def find(self, ifindex: int) -> Link | None:
-        """The device with this ifindex, None when there is none. Raises HostError when the kernel does not say."""
+        """The device with this ifindex, None when there is none, as for the number of a device that is gone, 0. Raises HostError
+        when the kernel does not say."""
+        if ifindex <= 0:
+            return None
         try:
             return _parse(self._netlink.link("get", index=ifindex, ext_mask=_WITHOUT_STATISTICS)[0])
         except NetlinkError as error:

@@ -9,7 +9,7 @@ of a reset. For the pf package; writer thread only.
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from sriov_xdp.pf.errors import Conflict
@@ -34,9 +34,10 @@ def commit(context: Context, change: Change, records: Sequence[AuditRecord], met
     changed."""
     change, withdrawn = _with_withdrawals(context, change)
     records = [*records, *withdrawn]
+    known = frozenset(context.inventory.objections(context.inventory.ports_of(change)))
     former = context.inventory.install(change)
     try:
-        _require_no_objection(context, former)
+        _require_no_new_objection(context, former, known)
         _write(context, change, records, meta)
     except (Conflict, StoreError):
         context.inventory.restore(former)
@@ -53,8 +54,9 @@ def commit(context: Context, change: Change, records: Sequence[AuditRecord], met
             context.mailboxes.reset(vf)
 
 
-def _require_no_objection(context: Context, former: Former) -> None:
-    objections = context.inventory.objections(former.ports)
+def _require_no_new_objection(context: Context, former: Former, known: Container[str]) -> None:
+    """What two owned before, as somebody gave an uplink the address of a VF, is no reason against a change."""
+    objections = [objection for objection in context.inventory.objections(former.ports) if objection not in known]
     if objections:
         raise Conflict("\n".join(objections))
 

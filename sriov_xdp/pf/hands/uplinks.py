@@ -16,13 +16,14 @@ from sriov_xdp.host.errors import HostError, LinkMissing
 from sriov_xdp.host.links import Ipv6State, Link, Links, boot_id
 from sriov_xdp.pf.errors import Conflict, PfError
 from sriov_xdp.pf.hands.commit import commit
-from sriov_xdp.pf.hands.context import Context
-from sriov_xdp.pf.hands.publish import publish_uplink
+from sriov_xdp.pf.hands.context import SELF, Context, record_of
+from sriov_xdp.pf.hands.publish import publish_ports, publish_uplink
 from sriov_xdp.pf.state.device_marks import is_marked
 from sriov_xdp.pf.state.intent import PfSpec
 from sriov_xdp.pf.state.inventory import Change, FoundUplink, PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.pf.state.modes import xdp_problem
 from sriov_xdp.pf.state.uplink_troubles import troubles
+from sriov_xdp.store.audit import Outcome
 from sriov_xdp.vswitch.address import MacAddress
 
 _log = logging.getLogger("sriov_xdp.pf")
@@ -103,7 +104,8 @@ def resolve(links: Links, pf: PhysicalFunction) -> Link | None:
     if found is None or pf.spec.uplink is None:
         return None
     if found.boot_id == boot_id():
-        return links.find(found.ifindex)
+        link = links.find(found.ifindex)
+        return link if link and link.permanent_mac == found.permanent_mac else None
     if found.permanent_mac:
         return next((link for link in links.dump() if link.permanent_mac == found.permanent_mac), None)
     try:
@@ -133,7 +135,7 @@ def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
             is_silenced=not serves_host,
             xdp_mode=XdpMode.NATIVE if context.hooks.has_xdp(link_name(pf)) else XdpMode.NONE,  # until it is attached
         )
-        context.inventory.claim_uplink(pf)
+        _claim_address(context, pf)
         publish_uplink(context, pf)
         context.hooks.settle(link_name(pf), programs(pf)[0], link.ifindex, is_ours=False)
         pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
@@ -263,8 +265,8 @@ def enforce(context: Context, pf: PhysicalFunction) -> None:
 def follow(context: Context, pf: PhysicalFunction, link: Link | None) -> None:
     """The netdev as it is now, as the kernel says: an event only says that something changed."""
     assert pf.uplink is not None
-    if link is None:
-        lost(context, pf)
+    if link is None or (pf.found and pf.found.boot_id and link.permanent_mac != pf.found.permanent_mac):
+        lost(context, pf)  # a device that was made with its number is another one
         return
     if link.name != pf.spec.uplink:
         take_up_name(context, pf, link.name)
@@ -281,8 +283,10 @@ def follow(context: Context, pf: PhysicalFunction, link: Link | None) -> None:
     _note_troubles(context, pf, link)
     mac = MacAddress.parse(link.mac) if link.mac else pf.uplink.mac
     if (pf.uplink.has_carrier, pf.uplink.mac) != (link.has_carrier, mac):
+        has_other_mac = pf.uplink.mac != mac
         pf.uplink.has_carrier, pf.uplink.mac = link.has_carrier, mac
-        context.inventory.claim_uplink(pf)
+        if has_other_mac:
+            _claim_address(context, pf)
         publish_uplink(context, pf)
 
 
@@ -297,6 +301,26 @@ def _note_troubles(context: Context, pf: PhysicalFunction, link: Link) -> None:
         if trouble not in found:
             _log.info("uplink %s of %s: is in order again; it was told that it %s", link.name, pf.spec.name, trouble.observed)
     pf.uplink.troubles = found
+
+
+def _claim_address(context: Context, pf: PhysicalFunction) -> None:
+    """The uplink's address is the host's, whoever of the guests was granted it while it was free: they lose that grant. An admin
+    MAC that is the same stays, is told, and gets no frames."""
+    assert pf.uplink is not None
+    context.inventory.claim_uplink(pf)
+    for vf in context.inventory.vfs_of_pf(pf.spec.name):
+        if pf.uplink.mac == vf.device.admin_mac:
+            text = "%s: its admin MAC %s is the address of uplink %s now, whose frames are the host's; give it another"
+            _log.error(text, vf.address, vf.device.admin_mac, pf.spec.uplink)
+        elif pf.uplink.mac in vf.device.unicast:
+            text = "%s: %s, which its guest was granted, is the address of uplink %s now; the VF is reset"
+            _log.warning(text, vf.address, pf.uplink.mac, pf.spec.uplink)
+            guest, mac = vf.attachment.spec.guest, str(pf.uplink.mac)
+            record = record_of(
+                context, str(vf.address), guest, SELF, "grants withdrawn", Outcome.GRANTED, rule="address of the uplink", before=mac
+            )
+            commit(context, Change(devices={vf.address: None}), [record])
+    publish_ports(context, context.inventory.vfs_of_pf(pf.spec.name))
 
 
 def take_up_name(context: Context, pf: PhysicalFunction, name: str) -> None:

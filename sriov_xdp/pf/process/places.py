@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sriov_xdp.pf.errors import Conflict
 
-ADMIN_SOCKET = "admin.sock"
+ADMIN_SOCKET, STATE_LOCK = "admin.sock", "lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ def lock(places: Places) -> list[int]:
         places.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         _hold(held, places.run_dir, os.O_DIRECTORY, f"run directory {places.run_dir}")
         places.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _hold(held, places.state_dir / "lock", os.O_CREAT | os.O_NOFOLLOW, f"state directory {places.state_dir}")
+        _hold(held, places.state_dir / STATE_LOCK, os.O_CREAT | os.O_NOFOLLOW, f"state directory {places.state_dir}")
         if places.bpffs.is_dir():
             _hold(held, places.bpffs, os.O_DIRECTORY, f"bpffs folder {places.bpffs}")
     except Conflict:

@@ -10,15 +10,16 @@ import os
 import shutil
 from pathlib import Path
 
-from sriov_xdp.datapath.marks import Marks
+from sriov_xdp.datapath.marks import MARK_PREFIXES, Marks
 from sriov_xdp.datapath.pins import LINKS, remove_tree
 from sriov_xdp.host import clsact, namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
+from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands import leaving, uplinks
 from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
 from sriov_xdp.pf.process import own_uplinks
-from sriov_xdp.pf.process.places import Places, lock
+from sriov_xdp.pf.process.places import ADMIN_SOCKET, STATE_LOCK, Places, lock
 from sriov_xdp.pf.process.presence import stored_instance
 from sriov_xdp.pf.state.device_marks import is_group_of, is_of
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
@@ -26,14 +27,16 @@ from sriov_xdp.pf.state.inventory import FoundUplink, PhysicalFunction
 from sriov_xdp.pf.state.uplink_text import pf_from_text
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StoreError
+from sriov_xdp.store.files import STATE_FILE
 
 _ROW_FAULTS = (ValueError, KeyError, TypeError)
 
 
 def teardown(places: Places, *, purge: bool) -> list[str]:
-    """What was removed, a line each. Raises Conflict while a daemon runs."""
+    """What was removed, a line each. Raises Conflict while a daemon runs, and for a folder of pins that holds others'."""
     if not places.state_dir.exists() and not places.bpffs.exists() and not places.run_dir.exists():
         return []
+    _require_own_pins(places.bpffs)
     made = [folder for folder in (places.run_dir, places.state_dir) if not folder.exists()]  # by the lock
     held = lock(places)
     links = Links()
@@ -153,23 +156,29 @@ def _remove_files(places: Places, *, purge: bool) -> list[str]:
     if places.bpffs.exists():
         remove_tree(places.bpffs)
         done.append(f"pins under {places.bpffs}")
-    done += _remove_folder(places.run_dir, "run directory")
+    done += _remove_folder(places.run_dir, "run directory", (ADMIN_SOCKET,))
     if purge:
-        done += _remove_folder(places.state_dir, "state directory")
+        done += _remove_folder(places.state_dir, "state directory", (STATE_LOCK, f"{STATE_FILE}*"))
     return done
 
 
-def _remove_folder(folder: Path, what: str) -> list[str]:
-    """With what is in it; one that somebody mounted stays, empty."""
+def _remove_folder(folder: Path, what: str, own: tuple[str, ...]) -> list[str]:
+    """What a daemon keeps there, and the folder, unless something else is in it, or it was mounted. own: patterns of names."""
     if not folder.exists():
         return []
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    for path in [path for pattern in own for path in folder.glob(pattern)]:
+        path.unlink(missing_ok=True)
     try:
         folder.rmdir()
     except OSError as error:
         return [f"what was in {what} {folder}, which stays: {error.strerror}"]
     return [f"{what} {folder}"]
+
+
+def _require_own_pins(bpffs: Path) -> None:
+    """Nobody else's pins go because a folder was named that holds them. Raises Conflict."""
+    for entry in bpffs.iterdir() if bpffs.is_dir() else ():
+        is_build = entry.is_dir() and {path.name for path in entry.iterdir()} <= {"maps", "progs"}
+        if entry.name != LINKS and not entry.name.startswith(MARK_PREFIXES) and not is_build:
+            text = f"{bpffs}: is no folder of one daemon's pins, as {entry.name} is in it"
+            raise Conflict(f"{text}; name the one that the daemon was started with (--bpffs)")

@@ -55,12 +55,13 @@ def vf_guard(inventory: Inventory, vf: AttachedVf) -> Guard:
 def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
     """All that the maps say of a VF. A trunk port is found under the wildcard VLAN: it may be in thousands."""
     vlan = inventory.vlan(vf)
-    pf = inventory.pf(vf.address.pf).number
+    pf, uplink = inventory.pf(vf.address.pf).number, inventory.pf(vf.address.pf).uplink
+    of_host = {uplink.mac} if uplink else set()  # the uplink got it later, and its frames are the host's
     key_vlan = abi.VLAN_TRUNKS if vlan.mode is VlanMode.TRUNK else vlan.access_vlan
     return PortImage(
         value=vf_value(inventory, vf),
         trunk=vlan.vlans if vlan.mode is VlanMode.TRUNK else frozenset(),
-        fdb=frozenset(abi.fdb_key(pf, key_vlan, address.octets) for address in vf.device.unicast),
+        fdb=frozenset(abi.fdb_key(pf, key_vlan, address.octets) for address in vf.device.unicast - of_host),
         guard=vf_guard(inventory, vf),
     )
 

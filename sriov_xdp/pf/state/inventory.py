@@ -178,7 +178,7 @@ class Inventory:
             pfs={name: (self.pfs[name], self.pfs[name].entry) if name in self.pfs else None for name in change.pfs},
             switches={name: self.switches.get(name) for name in change.switches},
             vfs={vf: self._kept(vf) for vf in named},
-            ports=frozenset(named) | self._ports_on(change.switches),
+            ports=self.ports_of(change),
         )
         for name, entry in change.pfs.items():
             self._put_pf(name, entry)
@@ -209,8 +209,12 @@ class Inventory:
                 self.vfs[vf] = attached
         self._claim_all(former.ports)
 
+    def ports_of(self, change: Change) -> frozenset[VfAddress]:
+        """Whose settings may be others after a change: those named, and all on the switches named."""
+        return frozenset({**change.attachments, **change.devices}) | self._ports_on(change.switches)
+
     def objections(self, ports: Iterable[VfAddress]) -> list[str]:
-        """Addresses that two ports of one VLAN would own, a line each."""
+        """Addresses that two ports of one VLAN own, a line each."""
         found = []
         for address in sorted(ports):
             vf = self.vfs.get(address)

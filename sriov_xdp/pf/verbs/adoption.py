@@ -14,7 +14,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 
-from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.errors import FAULTS
 from sriov_xdp.pf.hands import damaged, leaving, live, representors, uplinks
@@ -106,11 +105,7 @@ def _know_devices(context: Context, devices: Mapping[int, Link]) -> list[Attache
     stale = []
     for vf in context.inventory.vfs.values():
         link = devices.get(vf.attachment.ifindex)
-        if (
-            link is None
-            or not is_of(context.instance, link)
-            or namespaces.identity(vf.attachment.spec.netns) != vf.attachment.netns_id
-        ):
+        if link is None or not lifecycle.is_own(context, link, vf.attachment) or not lifecycle.take_up_namespace(context, vf):
             stale.append(vf)
             continue
         vf.stage = Stage.CHANGING
@@ -235,7 +230,10 @@ def missing_hooks(context: Context, vf: AttachedVf) -> list[str]:
 
 def _withdraw_grants(context: Context) -> None:
     """A policy that was tightened in the file while we were away: commit() ends what it accepts no longer."""
-    commit(context, Change(switches=dict(context.inventory.switches)), [])
+    try:
+        commit(context, Change(switches=dict(context.inventory.switches)), [])
+    except FAULTS as error:  # the maps say what the inventory says already, and every later change looks again
+        _log.error("policies that were tightened while the daemon was away: their grants could not be ended yet: %s", error)
 
 
 def sweep(context: Context) -> set[int]:

@@ -10,20 +10,22 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sriov_xdp.datapath.abi import MAX_FDB_ENTRIES, SLOT_MASK
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.links import Links
+from sriov_xdp.host.links import Link, Links
 from sriov_xdp.host.namespaces import NewNamespace
 from sriov_xdp.pf.errors import Conflict, Invalid, Refused
 from sriov_xdp.pf.hands import damaged, leaving, live, representors
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import SELF, Actor, Context, Steps, record_of
+from sriov_xdp.pf.hands.hooks import VF_TC
 from sriov_xdp.pf.hands.plugs import plug_of
 from sriov_xdp.pf.hands.publish import publish_ports, start_counters, withdraw_port
-from sriov_xdp.pf.state.device_marks import group_of
+from sriov_xdp.pf.state.device_marks import group_of, is_of
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.intent import MOST_GENERATION, AdapterSpec, Attachment, VfAddress
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
@@ -223,7 +225,7 @@ def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach
     commit(context, Change(attachments={vf: None}), [record], leaving.note(attachment))
     context.mailboxes.close(vf)
     try:
-        yield from live.beside(context, lambda links: plug_of(attachment).remove(links, attachment))
+        yield from live.beside(context, partial(_remove_own, context, attachment=attachment))
     except HostError as error:  # nothing enters by it any more; it is tried again
         _log.error("%s: %s", vf, error)
         context.leftovers[attachment.ifindex] = attachment
@@ -232,10 +234,26 @@ def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach
     _log.info("%s detached from guest %s: %s", vf, spec.guest, request)
 
 
+def is_own(context: Context, link: Link, attachment: Attachment) -> bool:
+    """Whether a device is the one that was made for an attachment: by its group, its alias, or our program on it, of which somebody
+    may have changed two. Any other that has its number is somebody's."""
+    if not plug_of(attachment).is_representor(link):
+        return False
+    return is_of(context.instance, link) or context.hooks.is_held(str(attachment.vf), VF_TC, link.ifindex)
+
+
+def _remove_own(context: Context, links: Links, attachment: Attachment) -> None:
+    link = links.find(attachment.ifindex)
+    if link and not is_own(context, link, attachment):
+        _log.warning("device %s: has the number of %s's, and is another one; it stays", link.name, attachment.vf)
+    else:
+        plug_of(attachment).remove(links, attachment)
+
+
 def remove_leftovers(context: Context) -> Steps[None]:
     """Pairs of former VFs that the kernel would not let go."""
     for attachment in list(context.leftovers.values()):
-        yield from live.beside(context, lambda links, attachment=attachment: plug_of(attachment).remove(links, attachment))  # type: ignore[misc]
+        yield from live.beside(context, partial(_remove_own, context, attachment=attachment))
         del context.leftovers[attachment.ifindex]
         yield from _end(context, attachment)
 
@@ -253,14 +271,24 @@ def follow_namespace(context: Context, attached: AttachedVf) -> Steps[None]:
     attachment = attached.attachment
     if context.inventory.vfs.get(attached.address) is not attached:
         return
+    if not take_up_namespace(context, attached):
+        yield from unplugged(context, attached, "namespace removed")
+    elif attached.attachment != attachment:
+        yield from live.follow_port(context, attached)
+
+
+def take_up_namespace(context: Context, attached: AttachedVf) -> bool:
+    """Whether the guest's namespace is still there: under its name, or under another one, which is taken up. Raises StoreError."""
+    attachment = attached.attachment
+    if namespaces.identity(attachment.spec.netns) == attachment.netns_id:
+        return True
     name = None if attachment.spec.netns.startswith("/") else namespaces.name_of(attachment.netns_id)
     if name is None:
-        yield from unplugged(context, attached, "namespace removed")
-    elif namespaces.identity(attachment.spec.netns) != attachment.netns_id:
-        _log.warning("%s: namespace %s is called %s now; the VF follows", attached.address, attachment.spec.netns, name)
-        renamed = replace(attachment, spec=replace(attachment.spec, netns=name))
-        commit(context, Change(attachments={attached.address: renamed}), [])
-        yield from live.follow_port(context, attached)
+        return False
+    _log.warning("%s: namespace %s is called %s now; the VF follows", attached.address, attachment.spec.netns, name)
+    renamed = replace(attachment, spec=replace(attachment.spec, netns=name))
+    commit(context, Change(attachments={attached.address: renamed}), [])
+    return True
 
 
 def unplugged(context: Context, attached: AttachedVf, why: str) -> Steps[None]:
@@ -275,7 +303,7 @@ def is_plugged(context: Context, attached: AttachedVf) -> Steps[bool]:
     """Whether the kernel has this attachment's device and its guest's namespace still has its name."""
     attachment = attached.attachment
     link = yield from live.beside(context, lambda links: links.find(attachment.ifindex))
-    is_ours = link is not None and plug_of(attachment).is_representor(link)
+    is_ours = link is not None and is_own(context, link, attachment)
     return is_ours and namespaces.identity(attachment.spec.netns) == attachment.netns_id
 
 
