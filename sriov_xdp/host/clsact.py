@@ -9,6 +9,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.tcmsg import sched_bpf
 
 from sriov_xdp.host.errors import HostError
+from sriov_xdp.host.netlink import open_netlink
 
 _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _ETH_P_ALL = 3
@@ -21,7 +22,7 @@ sched_bpf.options.nla_map += (("TCA_BPF_FLAGS_GEN", "uint32"), ("TCA_BPF_TAG", "
 def attach(ifindex: int, program_fd: int, name: str, names: tuple[str, ...]) -> None:
     """Makes the program the ingress filter; replaces an earlier one atomically, if its name begins as one of names. Raises
     HostError, also where somebody else's filter has the first place."""
-    with IPRoute() as netlink:
+    with open_netlink() as netlink:
         if not _is_new(netlink, ifindex):
             _require_first_place(netlink, ifindex, names)
         try:
@@ -62,7 +63,7 @@ def _require_first_place(netlink: IPRoute, ifindex: int, names: tuple[str, ...])
 
 def program_ids(ifindex: int) -> dict[str, int]:
     """Ids of the programs of the ingress filters, by their names; empty on a device that has none, or is gone."""
-    with IPRoute() as netlink:
+    with open_netlink() as netlink:
         try:
             found = [message.get_attr("TCA_OPTIONS") for message in netlink.get_filters(index=ifindex, parent=_INGRESS)]
         except NetlinkError:
@@ -75,7 +76,7 @@ def detach(ifindex: int, names: tuple[str, ...]) -> None:
     """Removes the filter that holds a program whose name begins so, and the qdisc when nothing is left on it. Other people's
     filters, and a qdisc without ours, stay. Absent is fine. The device may lose frames that leave it just now: whenever a qdisc
     comes or goes the kernel stops all queues of an open device (qdisc_graft())."""
-    with IPRoute() as netlink, contextlib.suppress(NetlinkError):
+    with open_netlink() as netlink, contextlib.suppress(NetlinkError):
         were_ours = _remove_filters(netlink, ifindex, names)
         if were_ours and not _filters(netlink, ifindex, _INGRESS) and not _filters(netlink, ifindex, _EGRESS):
             netlink.tc("del", "clsact", ifindex)
@@ -83,7 +84,7 @@ def detach(ifindex: int, names: tuple[str, ...]) -> None:
 
 def remove_filter(ifindex: int, names: tuple[str, ...]) -> None:
     """The filter only, so that no frame is lost: of a device that works, and takes the qdisc along when it goes. Absent is fine."""
-    with IPRoute() as netlink, contextlib.suppress(NetlinkError):
+    with open_netlink() as netlink, contextlib.suppress(NetlinkError):
         _remove_filters(netlink, ifindex, names)
 
 

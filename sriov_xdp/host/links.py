@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError, LinkMissing
+from sriov_xdp.host.netlink import open_netlink
 
 ADDRGENMODE_NONE = 1
 _IFF_UP = 1
@@ -143,7 +143,7 @@ class Links:
     """Devices of the namespace in which the object was made."""
 
     def __init__(self) -> None:
-        self._netlink = IPRoute()
+        self._netlink = open_netlink()
 
     def close(self) -> None:
         """Ends the netlink socket."""

@@ -2,13 +2,22 @@
 
 An abstract name lives in the network namespace where the socket is made, so listen() must be called inside the guest's
 namespace; who can connect there is the guest. Nothing here blocks: a peer that does not read its answers is cut off.
+
+A guest could pass descriptors along, whose end is its choice of how long it takes: a TCP socket with SO_LINGER keeps whoever closes
+it waiting for as long as it says. The kernel refuses them where it can (SO_PASSRIGHTS, since 6.16); elsewhere whatever may hold
+one, which is also a socket with messages that were not read, is closed apart from the thread that serves the others.
 """
 
+import array
 import contextlib
 import errno
+import os
 import socket
 import struct
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sriov_xdp.mailbox.codec import MAX_MESSAGE_BYTES
@@ -19,6 +28,8 @@ MAX_CONNECTIONS = 8  # of one VF: a watching driver and a few commands
 _BUFFER_BYTES = 64 * 1024
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _CREDENTIALS = struct.Struct("iII")
+_SO_PASSRIGHTS = 83  # uapi/asm-generic/socket.h
+_MOST_DESCRIPTORS = 253  # SCM_MAX_FD of net/scm.h: of one message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +45,43 @@ def abstract_name(vf: str) -> str:
     return f"\0{NAME_PREFIX}{vf}"
 
 
+def _refuse_descriptors(listener: socket.socket) -> bool:
+    """Also for what it accepts. False where the kernel cannot."""
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def kernel_refuses_descriptors() -> bool:
+    """Whether no descriptor can come by a mailbox here."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as one:
+        return _refuse_descriptors(one)
+
+
+def close_apart(descriptors: Iterable[int]) -> threading.Thread | None:
+    """Closes them in a thread, which may take as long as the guest likes; None where that is done already, as it cannot."""
+    numbers = list(descriptors)
+    if kernel_refuses_descriptors():
+        _close_all(numbers)
+        return None
+    thread = threading.Thread(target=_close_all, args=(numbers,), daemon=True)
+    thread.start()
+    return thread
+
+
+def _close_all(numbers: list[int]) -> None:
+    for number in numbers:
+        os.close(number)
+
+
 def listen(vf: str) -> socket.socket:
     """A listener in the namespace that the thread is in. Raises OSError (EADDRINUSE: somebody squats on the name)."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
+        _refuse_descriptors(listener)
         listener.bind(abstract_name(vf))
         listener.listen(BACKLOG)
     except OSError:
@@ -54,7 +98,9 @@ class Connection:
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
         pid, uid, _gid = _CREDENTIALS.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
         self.peer = Peer(pid=pid, uid=uid)
+        self.passed: list[int] = []
         self._socket = accepted
+        self._room_bytes = 0 if kernel_refuses_descriptors() else socket.CMSG_SPACE(_MOST_DESCRIPTORS * array.array("i").itemsize)
 
     def fileno(self) -> int:
         """For a selector."""
@@ -62,14 +108,16 @@ class Connection:
 
     def receive(self) -> bytes | None:
         """One message; b"" when there is none yet; None when the peer is gone. A message that is too long comes cut to one
-        byte too many, which the codec refuses. File descriptors that come along are dropped by the kernel, as no room is
-        offered for them."""
+        byte too many, which the codec refuses. Descriptors that came along are in `passed`, to be closed apart."""
         try:
-            message = self._socket.recvmsg(MAX_MESSAGE_BYTES + 1)[0]
+            message, ancillary, _flags, _address = self._socket.recvmsg(MAX_MESSAGE_BYTES + 1, self._room_bytes)
         except BlockingIOError:
             return b""
         except OSError:
             return None
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self.passed += array.array("i", data[: len(data) - len(data) % array.array("i").itemsize])
         return message or None
 
     def send(self, message: bytes) -> bool:
@@ -80,9 +128,9 @@ class Connection:
             return False
         return True
 
-    def close(self) -> None:
-        """Ends the connection."""
-        self._socket.close()
+    def close(self) -> threading.Thread | None:
+        """Ends the connection, and what was passed by it."""
+        return close_apart([*self.passed, self._socket.detach()])
 
 
 def accept(listener: socket.socket) -> Connection | None:

@@ -94,6 +94,12 @@ def test_a_super_frame_counts_as_its_segments(guarded: Switch) -> None:
     assert before <= due_ns - 1_000_000_000 + abi.GUARD_BURST_NS <= after
 
 
+def test_a_super_frame_whose_segments_nobody_counted_counts_as_what_it_will_be(guarded: Switch) -> None:
+    """As a guest's own program redirects it past its stack; the headers are taken for payload."""
+    frame = ethernet(BROADCAST, MAC_VM1, bytes(1000))
+    assert {Verdict.FLOODED: -(-len(frame) // 100)} == verdicts_of(guarded, frame, 1, segments=0, segment_bytes=100)
+
+
 def test_unicast_of_a_storming_guest_goes_on(guarded: Switch) -> None:
     assert Verdict.STORM in verdicts_of(guarded, ethernet(BROADCAST, MAC_VM1), MANY)
     frame = ethernet(MAC_VM2, MAC_VM1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from sriov_xdp.datapath.abi import ProbeReturn
+from sriov_xdp.pf.state import loops
 from sriov_xdp.pf.state.loops import LOOK_SECONDS, SUSPICIOUS_FRAMES, Cut, Findings, GuestPort, Loops, Probe
 
 NONCE, OTHER_NONCE = 0xABCD, 0xDCBA
@@ -119,6 +120,26 @@ def test_of_many_vlans_each_is_probed_within_a_second(vlans: int, looks: int) ->
     made.looks(looks, LOW, HIGH)
     assert {Probe(sender=slot, vlan=vlan) for slot in (LOW, HIGH) for vlan in shared} == set(made.sent)
     assert 2 * vlans == len(made.sent)
+
+
+def test_a_look_makes_no_more_probes_than_it_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight trunks of all VLANs: others would wait while all are made."""
+    made = 0
+
+    def probe(**said: int) -> Probe:
+        nonlocal made
+        made += 1
+        return Probe(**said)
+
+    monkeypatch.setattr(loops, "Probe", probe)
+    everything = frozenset(range(1, 4095))
+    trunks = world(*(port(slot, vlans=everything) for slot in range(16, 24)))
+    trunks.look()
+    looks = -(-8 * len(everything) // loops._MOST_PROBES)
+    for _look in range(looks):
+        before = made
+        assert len(trunks.look(*range(16, 24)).probes) == made - before <= loops._MOST_PROBES
+    assert {(slot, vlan) for slot in range(16, 24) for vlan in everything} == {(sent.sender, sent.vlan) for sent in trunks.sent}
 
 
 def test_of_a_guest_with_many_ports_all_send() -> None:

@@ -5,6 +5,7 @@ import os
 import select
 import selectors
 import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -255,3 +256,72 @@ def test_only_shortage_is_an_error_of_accept() -> None:
     assert sockets.accept(listener) is None
     listener.close()
     assert sockets.accept(listener) is None
+
+
+# Descriptors that a guest passes, on kernels that cannot refuse them.
+
+
+@pytest.fixture
+def older_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    monkeypatch.setattr(sockets, "kernel_refuses_descriptors", lambda: False)
+    monkeypatch.setattr(sockets, "_refuse_descriptors", lambda _listener: False)
+    made = Host(monkeypatch)
+    yield made
+    made.close()
+
+
+@contextlib.contextmanager
+def lingering() -> Iterator[tuple[int, socket.socket]]:
+    """A descriptor that nobody closes before the peer has read all of it, and the peer."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    full = socket.create_connection(listener.getsockname())
+    peer, _address = listener.accept()
+    full.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            full.send(bytes(65536))
+    full.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+    number = full.detach()
+    yield number, peer
+    peer.close()
+    listener.close()
+
+
+def test_one_whose_end_takes_an_hour_keeps_nobody_waiting(older_host: Host) -> None:
+    bad, good = older_host.vf(0), older_host.vf(1)
+    with lingering() as (number, peer):
+        client = older_host.connect(bad, negotiate=True)
+        socket.send_fds(client._socket, [codec.encode_request(Version(major=1, minor=1))], [number])
+        os.close(number)
+        older_host.go_round()
+        assert {"passed": 1} == older_host.dropped()
+        older_host.connect(good, negotiate=True)
+        older_host.now_seconds += 60
+        older_host.mailboxes.close_idle()
+        late = older_host.connect(bad)
+        late.send(codec.encode_request(Version(major=1, minor=1)))
+        older_host.go_round()
+        assert [] == select.select([late], [], [], 0)[0], "nobody speaks for that VF meanwhile"
+        (thread,) = older_host.mailboxes._closing[bad]
+        peer.close()
+        thread.join(10)
+    older_host.now_seconds += 1
+    older_host.mailboxes.close_idle()
+    older_host.go_round()
+    assert late.receive()
+
+
+def test_one_that_was_not_read_keeps_nobody_waiting_either(older_host: Host) -> None:
+    bad = older_host.vf(0)
+    with lingering() as (number, _peer):
+        client = older_host.connect(bad)
+        socket.send_fds(client._socket, [codec.encode_request(Version(major=1, minor=1))], [number])
+        os.close(number)
+        older_host.mailboxes.close(bad)
+        older_host.connect(older_host.vf(1), negotiate=True)
+
+
+def test_this_kernel_refuses_them_or_they_are_asked_for() -> None:
+    one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with one, two:
+        assert sockets.kernel_refuses_descriptors() == sockets._refuse_descriptors(one)

@@ -12,6 +12,7 @@ import errno
 import logging
 import selectors
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ class Mailboxes:
         self._mailboxes: dict[VfAddress, _Mailbox] = {}
         self._deadlines: dict[_Line, float] = {}  # of those that are not active, the earliest first
         self._paused: dict[VfAddress, float] = {}  # until when
+        self._closing: dict[VfAddress, list[threading.Thread]] = {}  # of what peers passed, which may take as long as they like
         self.dropped: dict[tuple[str, str, str], int] = {}  # pf, vf, reason
         self._serve: Serve | None = None
         self._complain: Complain | None = None
@@ -106,7 +108,7 @@ class Mailboxes:
             return
         if self._paused.pop(vf, None) is None:
             self._selector.unregister(mailbox.listener)
-        mailbox.listener.close()
+        sockets.close_apart([mailbox.listener.detach()])
         for line in list(mailbox.lines):
             self._close(mailbox, line)
 
@@ -134,8 +136,9 @@ class Mailboxes:
             if not line.session.is_active:
                 self._count_drop(line.vf, "idle")
                 self._drop(line)
+        self._closing = {vf: threads for vf, threads in self._closing.items() if any(thread.is_alive() for thread in threads)}
         for vf, until in list(self._paused.items()):
-            if until <= now:
+            if until <= now and vf not in self._closing:
                 del self._paused[vf]
                 self._listen(vf, self._mailboxes[vf])
 
@@ -209,6 +212,9 @@ class Mailboxes:
     def _receive(self, line: _Line) -> None:
         """One message a turn, so that a guest that floods its mailbox waits in line with all others."""
         message = line.connection.receive()
+        if line.connection.passed:
+            self._isolate(line)
+            return
         if message is None:
             self._drop(line)
             return
@@ -228,6 +234,17 @@ class Mailboxes:
             case Ignore(fault=fault):
                 self._report(line.vf, 0, fault, actor)
 
+    def _isolate(self, line: _Line) -> None:
+        """Who passes descriptors, where the kernel does not refuse them, is cut off; and nobody speaks for that VF until they are
+        closed, or they would become many."""
+        mailbox = self._mailboxes[line.vf]
+        self._count_drop(line.vf, "passed")
+        if line.vf not in self._paused:
+            self._selector.unregister(mailbox.listener)
+            self._paused[line.vf] = self._clock() + _PAUSE_SECONDS
+        threads = [self._close(mailbox, other) for other in list(mailbox.lines)]
+        self._closing[line.vf] = [thread for thread in threads if thread]
+
     def _report(self, vf: VfAddress, opcode: int, fault: str, actor: Actor) -> None:
         assert self._complain is not None
         self._complain(vf, opcode, fault, actor)
@@ -243,12 +260,12 @@ class Mailboxes:
         if mailbox is not None and line in mailbox.lines:
             self._close(mailbox, line)
 
-    def _close(self, mailbox: _Mailbox, line: _Line) -> None:
+    def _close(self, mailbox: _Mailbox, line: _Line) -> threading.Thread | None:
         mailbox.lines.remove(line)
         self._line_count -= 1
         self._deadlines.pop(line, None)
         self._selector.unregister(line.connection)
-        line.connection.close()
+        return line.connection.close()
 
     def _count_drop(self, vf: VfAddress, reason: str) -> None:
         key = (vf.pf, str(vf), reason)

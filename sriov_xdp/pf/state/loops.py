@@ -9,6 +9,7 @@ one with the higher slot is cut: whichever way the probe went, the same one, so 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from sriov_xdp.datapath.abi import ProbeReturn
 
@@ -149,21 +150,36 @@ class Loops:
 
     def _probe_suspicious(self, of_guest: list[GuestPort], suspicious: list[GuestPort]) -> set[Probe]:
         """By all siblings of the suspicious ports of a guest, in each VLAN that they share: one of a trunk's may be what is looped.
-        Where that is many, each look sends a part of them in turn."""
-        wanted = sorted(
-            {
-                Probe(sender=sender.slot, vlan=vlan)
-                for sender in of_guest
-                for port in suspicious
-                for vlan in _common_vlans(port, sender)
-            }
-        )
-        looks = 1 if len(wanted) <= _FEW_PROBES else max(2, -(-len(wanted) // _MOST_PROBES))
-        return set(wanted[self._round % looks :: looks])
+        Where that is many, each look makes and sends a part of them in turn, every so manieth of all."""
+        vlans = {sender.slot: _in_order(_shared_vlans(sender, suspicious)) for sender in of_guest}
+        count = sum(map(len, vlans.values()))
+        looks = 1 if count <= _FEW_PROBES else max(2, -(-count // _MOST_PROBES))
+        probes, passed = set[Probe](), 0
+        for sender, numbers in vlans.items():
+            first = (self._round - passed) % looks
+            probes |= {Probe(sender=sender, vlan=vlan) for vlan in numbers[first::looks]}
+            passed += len(numbers)
+        return probes
+
+
+@lru_cache(maxsize=64)
+def _in_order(vlans: frozenset[int]) -> tuple[int, ...]:
+    return tuple(sorted(vlans))
+
+
+def _shared_vlans(sender: GuestPort, suspicious: list[GuestPort]) -> frozenset[int]:
+    """In which a port has one of these siblings."""
+    found: frozenset[int] = frozenset()
+    for port in suspicious:
+        found |= _common_vlans(port, sender)
+        if len(found) == len(sender.vlans):
+            return sender.vlans
+    return found
 
 
 def _common_vlans(port: GuestPort, other: GuestPort) -> frozenset[int]:
     """In which a flood that enters by one leaves by the other. Ports of a guest in different VLANs, as those of a firewall
     between them, make no loop."""
-    is_sibling = port.guest == other.guest and port.slot != other.slot
-    return port.vlans & other.vlans if is_sibling else frozenset()
+    if port.guest != other.guest or port.slot == other.slot:
+        return frozenset()
+    return port.vlans if port.vlans is other.vlans else port.vlans & other.vlans

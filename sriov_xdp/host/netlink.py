@@ -1,0 +1,36 @@
+"""rtnetlink sockets that hear the kernel, and nobody else.
+
+A process may send netlink messages to any socket of its namespace whose port it knows, and a guest is root in its own: what it
+sends to a socket that we open there would be read as the kernel's answers, or fill the queue so that those are lost. A
+connected netlink socket takes messages of its peer only (netlink_getsockbyportid() of net/netlink/af_netlink.c), and the
+kernel's port is 0. For the host package only.
+"""
+
+import contextlib
+import os
+import socket
+
+from pyroute2 import IPRoute
+
+_KERNEL = (0, 0)  # port, groups
+_MOST_BYTES = 1 << 16
+
+
+def open_netlink() -> IPRoute:
+    """In the namespace that the thread is in. Raises OSError."""
+    netlink = IPRoute()
+    try:
+        hear_the_kernel_only(netlink.fileno())
+    except OSError:
+        netlink.close()
+        raise
+    return netlink
+
+
+def hear_the_kernel_only(descriptor: int) -> None:
+    """What came before is thrown away: nothing was asked yet."""
+    with socket.socket(fileno=os.dup(descriptor)) as same:
+        same.connect(_KERNEL)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                same.recv(_MOST_BYTES, socket.MSG_DONTWAIT)
