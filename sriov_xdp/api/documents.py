@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from sriov_xdp.api.sentences import Form
 from sriov_xdp.pf.state import validation
 from sriov_xdp.pf.state.intent import (
+    NAMESPACE_NAME,
     AdapterSpec,
     Datapath,
     HostIntent,
@@ -48,7 +49,7 @@ ObjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.
 InterfaceName = Annotated[
     str, StringConstraints(pattern=r"^[^\s/:%\x00]{1,15}$"), AfterValidator(_fits_into_a_device), _INTERFACE_FORM
 ]
-_NAMED_NETNS = re.compile(r"(?:/var)?/run/netns/([A-Za-z0-9_][A-Za-z0-9_.-]{0,62})")
+_NAMED_NETNS = re.compile(rf"(?:/var)?/run/netns/({NAMESPACE_NAME.pattern})")
 
 
 def _netns_by_name(value: str) -> str:
@@ -59,7 +60,7 @@ def _netns_by_name(value: str) -> str:
 
 NetnsName = Annotated[
     str,
-    StringConstraints(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,62}|/[!-~]{1,200})$"),
+    StringConstraints(pattern=rf"^({NAMESPACE_NAME.pattern}|/[^\x00-\x1f\x7f]{{0,199}}[^\s\x00-\x1f\x7f])$"),
     AfterValidator(_netns_by_name),
     _NETNS_FORM,
 ]

@@ -6,7 +6,9 @@ Fills DIRECTORY (in bpffs) with maps/ and progs/ in one step: everything is pinn
 renamed. Nobody imports this module; the daemon starts it, so that LLVM never lives in the daemon.
 """
 
+import ctypes
 import os
+import signal
 import struct
 import sys
 import sysconfig
@@ -21,6 +23,8 @@ from sriov_xdp.datapath.maps import MapKind, MapSpec, all_maps
 from sriov_xdp.datapath.pins import remove_tree
 from sriov_xdp.datapath.programs import FILES, SINGLE_PROGRAMS, UPLINK_PROGRAMS, ProgramSpec
 from sriov_xdp.datapath.sources import source_dir
+
+_PR_SET_PDEATHSIG = 1  # uapi/linux/prctl.h
 
 
 def _compile(file: str) -> Any:
@@ -85,10 +89,14 @@ def load(directory: Path) -> None:
 
 
 def main() -> int:
-    """Entry point of the loader process."""
+    """Entry point of the loader process, which ends with the daemon: nobody else's pins shall appear when that is gone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if len(sys.argv) > 2 and os.getppid() != int(sys.argv[2]):
+        return 1  # it died before
     try:
         load(Path(sys.argv[1]))
-    except DataPathError as error:
+    except (DataPathError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

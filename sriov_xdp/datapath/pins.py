@@ -221,7 +221,7 @@ def _shape_text(path: Path, info: MapInfo, shape: tuple[int, int, int]) -> str:
 
 def _run_loader(folder: Path) -> None:
     # -P: this product's loader, whatever is in the directory that the daemon was started from.
-    command = [sys.executable, "-P", "-m", "sriov_xdp.datapath.loader", str(folder)]
+    command = [sys.executable, "-P", "-m", "sriov_xdp.datapath.loader", str(folder), str(os.getpid())]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(_LOADER_SECONDS))
     if done.returncode:
         raise CompileError(f"loader: {done.stderr.strip() or f'ended with {done.returncode}'}")

@@ -10,8 +10,10 @@ import ctypes
 import fcntl
 import os
 import socket
+import stat
 import struct
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from sriov_xdp.host.errors import HostError
@@ -35,18 +37,30 @@ def path_of(name: str) -> Path:
 
 
 def identity(name: str) -> Identity | None:
-    """Device and inode of the namespace behind a name or path, None when there is none; tells a recreated one from the old."""
+    """Device and inode of the namespace behind a name or path, None when there is none; tells a recreated one from the old. An
+    empty file under a name is none either: of one who died before the namespace was mounted on it."""
     try:
         status = path_of(name).stat()
     except OSError:  # also of a process that is gone, or whose files are another user's
         return None
-    return status.st_dev, status.st_ino
+    is_empty = stat.S_ISREG(status.st_mode) and not status.st_size and status.st_dev != _device_of_namespaces()
+    return None if is_empty and not name.startswith("/") else (status.st_dev, status.st_ino)
+
+
+@cache
+def _device_of_namespaces() -> int:
+    return Path("/proc/self/ns/net").stat().st_dev
 
 
 def name_of(wanted: Identity) -> str | None:
     """A name under which a namespace is known now; None when it has none."""
     names = sorted(path.name for path in NAMED.iterdir()) if NAMED.is_dir() else []
     return next((name for name in names if identity(name) == wanted), None)
+
+
+def is_named(name: str) -> bool:
+    """Whether it is one of the names that iproute2 keeps, also where a path says it."""
+    return path_of(name).parent == NAMED
 
 
 def is_network(name: str) -> bool:
@@ -99,6 +113,8 @@ class NewNamespace:
         path = NAMED / name
         try:
             _share_names()
+            if path.exists() and identity(name) is None:
+                path.unlink()
             os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
         except OSError as error:
             raise HostError(f"namespace {name}: could not be created: {error}") from error

@@ -88,6 +88,11 @@ class Hooks:
         one replaces it. Raises DataPathError, HostError."""
         return self._pins.is_on(f"{name}_tc", ifindex) or tc_program in clsact.program_ids(ifindex)
 
+    @staticmethod
+    def is_held_by_anybody(ifindex: int) -> bool:
+        """Whether any tc program, whoever's, judges what enters a device. Raises HostError, DataPathError."""
+        return bool(libbpf.attached_programs_if_any(ifindex, AttachType.TCX_INGRESS) or clsact.program_ids(ifindex))
+
     def foreign_owner(self, name: str, ifindex: int, xdp_program_id: int) -> str | None:
         """What shows that another daemon of this product serves a device: its program there; None when there is none."""
         found = {program: number for program, number in self._on_device(ifindex, xdp_program_id) if number}

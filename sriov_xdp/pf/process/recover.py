@@ -6,18 +6,20 @@ what is inherited; where it differs, ports override their groups. Guests notice 
 that this one is not made from until the operator does. For a host where no daemon runs with the damaged state.
 """
 
+import contextlib
 import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sriov_xdp.datapath.abi import MAX_PFS, SLOT_MASK
+from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PFS
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import namespaces
+from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.features import RX_VLAN, TX_VLAN
-from sriov_xdp.host.links import Links, boot_id
+from sriov_xdp.host.links import Links, boot_id, links_of
 from sriov_xdp.pf.errors import Conflict, Invalid
 from sriov_xdp.pf.hands.commit import device_to_text
 from sriov_xdp.pf.process import own_uplinks
@@ -76,20 +78,51 @@ def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_m
 
 
 def _marked_devices(places: Places, links: Links, instance: str) -> list[MarkedPort]:
+    """Every port of a guest that the data path has, by its device. Raises Conflict for one that would be left behind."""
     pins = Pins(places.bpffs)
     pins.load()
     tables = Tables(pins)
     tables.adopt()
-    found = []
-    for link in links.dump():
-        mark, known = read_host_mark(instance, link), tables.port(link.ifindex & SLOT_MASK)
-        if mark and known and known[0].ifindex == link.ifindex:
-            slot = link.ifindex & SLOT_MASK
-            macs = frozenset(MacAddress(mac) for mac in tables.addresses_of(slot))
-            port, trunk = known
-            found.append(MarkedPort(link=link, mark=mark, port=port, trunk=trunk, storm_ns=tables.storm_ns(slot), addresses=macs))
+    devices = {link.ifindex: link for link in links.dump()}
+    found, gone = [], 0
+    for slot in sorted(tables.slots()):
+        known = tables.port(slot)
+        if slot < FIRST_VF_SLOT or known is None:
+            continue
+        port, trunk = known
+        link = devices.get(port.ifindex)
+        if link is None:
+            gone += 1  # its guest, or somebody else, deleted it meanwhile
+            continue
+        mark = read_host_mark(instance, link)
+        if mark is None:
+            text = f"device {link.name}: leads to a guest, and its alias, which said to whom, was changed to {link.alias!r}"
+            raise Conflict(f"{text}; put it back, or remove the device, with which that guest loses its VF")
+        macs = frozenset(MacAddress(mac) for mac in tables.addresses_of(slot))
+        found.append(MarkedPort(link=link, mark=mark, port=port, trunk=trunk, storm_ns=tables.storm_ns(slot), addresses=macs))
     pins.close()
+    if gone and not found:
+        text = f"{places.bpffs}: the data path has {gone} ports of guests, and none of their devices is here"
+        raise Conflict(f"{text}; run this where the daemon runs, or remove what is left with `sriov-xdp teardown`")
     return sorted(found, key=lambda entry: entry.mark.vf)
+
+
+def _namespace_of(entry: MarkedPort, said: str) -> tuple[str, tuple[int, int]]:
+    """Where the guest end is: in the namespace that the mark names, or in one that got another name since. Raises Conflict."""
+    named = [path.name for path in namespaces.NAMED.iterdir()] if namespaces.NAMED.is_dir() else []
+    for name in [said, *sorted(named)]:
+        identity = namespaces.identity(name)
+        if identity and _has_guest_end(name, entry):
+            return name, identity
+    text = f"{entry.mark.vf}: the guest end of {entry.link.name} is not in namespace {said}, nor in any that has a name"
+    raise Conflict(f"{text}; move it back, or remove the device, with which guest {entry.mark.guest} loses its VF")
+
+
+def _has_guest_end(name: str, entry: MarkedPort) -> bool:
+    with contextlib.suppress(HostError), links_of(name) as inside:
+        link = inside.find(entry.link.peer_ifindex)
+        return link is not None and link.peer_ifindex == entry.link.ifindex
+    return False
 
 
 def _intent_of(found: list[MarkedPort], uplinks: dict[int, str]) -> HostIntent:
@@ -163,7 +196,7 @@ def _held_to_what_is_in_force(found: list[MarkedPort], intent: HostIntent) -> tu
 
 
 def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, frozenset[Override]]:
-    """Raises Invalid."""
+    """Raises Invalid, Conflict."""
     mark = entry.mark
     switch = next((switch for switch in intent.switches if switch.group(mark.port_group)), None)
     if switch is None or switch.pf != mark.vf.pf:
@@ -177,6 +210,7 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
     if netns is None:
         text = f"{mark.vf}: the namespace of guest {mark.guest} is too long for a device to tell it"
         raise Invalid(f"{text}; name a configuration that has the guest")
+    netns, netns_id = _namespace_of(entry, netns)
     overrides, needed = overrides_of(entry, switch, group, said.overrides if said else PortOverrides())
     spec = AdapterSpec(
         guest=mark.guest,
@@ -198,7 +232,7 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
         representor=entry.link.name,
         ifindex=entry.link.ifindex,
         netns_is_ours=False,  # nobody knows any more, so it is not ours to remove
-        netns_id=namespaces.identity(netns) or (0, 0),
+        netns_id=netns_id,
     )
     return attachment, needed
 

@@ -40,7 +40,7 @@ def host_alias(instance: str, attachment: Attachment, vlan: Vlan) -> str:
     spec = attachment.spec
     of_guest_end = f"{zlib.crc32(guest_alias(attachment.vf, vlan).encode()):08x}"
     words = [_PRODUCT, instance, str(attachment.vf), spec.guest, spec.interface, spec.port_group, str(attachment.admin_mac)]
-    netns = _AS_THE_GUEST if spec.netns == spec.guest else spec.netns
+    netns = _AS_THE_GUEST if spec.netns == spec.guest else spec.netns.replace("%", "%25").replace(" ", "%20")
     text = " ".join([*words, netns, of_guest_end])
     return text if len(text.encode()) <= _MOST_ALIAS_BYTES else " ".join([*words, _TOO_LONG, of_guest_end])
 
@@ -65,7 +65,7 @@ def read_host_mark(instance: str, link: Link) -> HostMark | None:
         address, admin_mac = VfAddress.parse(vf), MacAddress.parse(mac)
     except ValueError:
         return None
-    place = {_AS_THE_GUEST: guest, _TOO_LONG: None}.get(netns, netns)
+    place = {_AS_THE_GUEST: guest, _TOO_LONG: None}.get(netns, netns.replace("%20", " ").replace("%25", "%"))
     return HostMark(vf=address, guest=guest, interface=interface, port_group=port_group, admin_mac=admin_mac, netns=place)
 
 

@@ -16,6 +16,7 @@ from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Switch, nested
 from sriov_xdp.vswitch.vlan import Vlan, VlanMode
 
+NAMESPACE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 PF_NAME = re.compile(r"[a-z][a-z0-9]{0,6}")
 # What a stored number may be; a configuration's are narrower.
 _MOST_IFINDEX, MOST_GENERATION = (1 << 31) - 1, (1 << 32) - 1

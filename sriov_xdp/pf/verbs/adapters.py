@@ -1,5 +1,7 @@
 """Adapters as apply attaches and detaches them: their namespaces are the guests'. For the kinds; writer thread only."""
 
+from collections.abc import Iterator
+
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.pf.errors import Invalid
@@ -9,6 +11,10 @@ from sriov_xdp.pf.state.kinds import Action
 from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.pf.state.plan import Step, leaving_adapters
 from sriov_xdp.pf.verbs import lifecycle
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import keeps_grants
+from sriov_xdp.vswitch.owners import AddressOwners
+from sriov_xdp.vswitch.policy import PortGroup, Switch, port_vlan, resolve
 
 
 def problems(context: Context, wanted: HostIntent) -> list[str]:
@@ -23,10 +29,11 @@ def problems(context: Context, wanted: HostIntent) -> list[str]:
     return [problem for problem in found if problem]
 
 
-def obstacles(context: Context, _wanted: HostIntent, steps: list[Step]) -> list[str]:
-    """Interfaces that their namespaces have already, of others; and namespaces that no guest can have. A line each."""
+def obstacles(context: Context, wanted: HostIntent, steps: list[Step]) -> list[str]:
+    """Interfaces that their namespaces have already, of others; namespaces that no guest can have; and addresses that others will
+    have then. A line each."""
     going = leaving_adapters(steps)
-    found = []
+    found = list(_shared_addresses(context, wanted, steps))
     for step in steps:
         spec = step.after
         if not isinstance(spec, AdapterSpec) or step.action not in (Action.ADD, Action.REATTACH):
@@ -41,6 +48,36 @@ def obstacles(context: Context, _wanted: HostIntent, steps: list[Step]) -> list[
             text = f"guests: {spec.guest}: adapter {spec.interface}: namespace {spec.netns} has a device of that name"
             found.append(f"{text}; choose another name")
     return found
+
+
+def _shared_addresses(context: Context, wanted: HostIntent, steps: list[Step]) -> Iterator[str]:
+    """Of an adapter that comes or changes and another one, in a VLAN of both: with addresses that nobody said but the host chose,
+    and with what guests were granted, where they keep it."""
+    changed = {step.after.key for step in steps if isinstance(step.after, AdapterSpec)}
+    places = {group.name: (switch, group) for switch in wanted.switches for group in switch.port_groups}
+    owners: dict[str, AddressOwners] = {}
+    keys: dict[str, tuple[str, str]] = {}
+    for spec in wanted.adapters if changed else ():
+        switch, group = places[spec.port_group]
+        name, domains = f"guest {spec.guest}'s {spec.interface}", port_vlan(group, spec.overrides).domains
+        keys[name] = spec.key
+        of_pf = owners.setdefault(switch.pf, AddressOwners())
+        claimed = _claimed(context, switch, group, spec)
+        for mac in sorted(claimed):
+            other = of_pf.other_owner(name, mac, domains)
+            if other and changed & {spec.key, keys[other]}:
+                subject = f"guests: {spec.guest}: adapter {spec.interface}"
+                yield f"{subject}: {mac} is {other}'s in the same VLAN; give one of the two another address"
+        of_pf.replace(name, claimed, domains)
+
+
+def _claimed(context: Context, switch: Switch, group: PortGroup, spec: AdapterSpec) -> frozenset[MacAddress]:
+    admin_mac = spec.mac or lifecycle.default_mac(spec)
+    attached = context.inventory.adapter(*spec.key)
+    if attached is None or attached.device.admin_mac != admin_mac:
+        return frozenset({admin_mac})
+    policy = resolve(switch, group, str(attached.address), spec.overrides)
+    return attached.device.claimed if keeps_grants(policy, attached.device) else frozenset({admin_mac})
 
 
 def _guest_ends(context: Context, place: tuple[int, int] | None, going: set[tuple[str, str]]) -> set[int]:

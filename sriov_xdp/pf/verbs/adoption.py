@@ -22,7 +22,7 @@ from sriov_xdp.pf.hands.context import SELF, Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.publish import publish_all, publish_uplink
 from sriov_xdp.pf.hands.turns import finish
-from sriov_xdp.pf.state.device_marks import group_of, is_group_of, is_of, is_ready
+from sriov_xdp.pf.state.device_marks import group_of, is_group_of, is_marked, is_of, is_ready
 from sriov_xdp.pf.state.intent import Datapath, VfAddress, attachment_from_text, switch_from_json
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
 from sriov_xdp.pf.state.uplink_text import pf_from_text
@@ -52,6 +52,7 @@ def adopt(context: Context) -> None:
         finish(lifecycle.detach(context, vf.address, SELF, "unplugged while the daemon was away"))
     _withdraw_grants(context)
     _mark_group(context, sweep(context))
+    close_strays(context)
     if not is_after_boot:
         _finish_leaving(context)
     context.pins.remove_other_builds()
@@ -255,6 +256,24 @@ def sweep(context: Context) -> set[int]:
         if kind in ("tc", "xdp") and owner not in known and not context.damaged:
             context.pins.detach(link)
     return unmarked
+
+
+def close_strays(context: Context) -> None:
+    """Representors of a daemon whose state and pins are both gone, or of one that somebody cleaned up after by hand: without a
+    program their guests reach the host's own stack. They are put down and named; whose they were, nobody knows."""
+    used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()} | set(context.leftovers)
+    for device in context.links.dump():
+        if device.ifindex in used or not is_marked(device) or not device.is_up:
+            continue
+        try:
+            if not context.hooks.is_held_by_anybody(device.ifindex):
+                context.links.change(device.ifindex, state="down")
+                text = (
+                    "device %s: is a representor of a daemon that is gone, without a program; put down; `ip link del %s` removes it"
+                )
+                _log.error(text, device.name, device.name)
+        except FAULTS as error:
+            _log.error("device %s: is marked as a representor, and could not be looked at: %s", device.name, error)
 
 
 def _finish_leaving(context: Context) -> None:

@@ -27,7 +27,7 @@ from sriov_xdp.pf.hands.plugs import plug_of
 from sriov_xdp.pf.hands.publish import publish_ports, start_counters, withdraw_port
 from sriov_xdp.pf.state.device_marks import group_of, is_of
 from sriov_xdp.pf.state.images import slot_of
-from sriov_xdp.pf.state.intent import MOST_GENERATION, AdapterSpec, Attachment, VfAddress
+from sriov_xdp.pf.state.intent import MOST_GENERATION, NAMESPACE_NAME, AdapterSpec, Attachment, VfAddress
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
 from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.store.audit import Outcome
@@ -282,11 +282,12 @@ def take_up_namespace(context: Context, attached: AttachedVf) -> bool:
     attachment = attached.attachment
     if namespaces.identity(attachment.spec.netns) == attachment.netns_id:
         return True
-    name = None if attachment.spec.netns.startswith("/") else namespaces.name_of(attachment.netns_id)
+    name = namespaces.name_of(attachment.netns_id) if namespaces.is_named(attachment.spec.netns) else None
     if name is None:
         return False
     _log.warning("%s: namespace %s is called %s now; the VF follows", attached.address, attachment.spec.netns, name)
-    renamed = replace(attachment, spec=replace(attachment.spec, netns=name))
+    place = name if NAMESPACE_NAME.fullmatch(name) else str(namespaces.path_of(name))  # as a configuration can say it
+    renamed = replace(attachment, spec=replace(attachment.spec, netns=place))
     commit(context, Change(attachments={attached.address: renamed}), [])
     return True
 

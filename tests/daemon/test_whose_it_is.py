@@ -1,0 +1,226 @@
+"""What a number, a name or a folder alone does not prove: whose a device, an address or a pin is."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mailbox_wire import ADD_ETH, OK, RawMailbox
+
+from sriov_xdp.host.namespaces import NAMED
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
+
+LAN = [{"name": "lan", "policy": {"security": {"mac_changes": "accept"}}}]
+ADMIN = "02:00:00:00:0c:01"
+
+
+class Scene:
+    """one has an admin MAC of the operator's, two the host's choice."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.wire: Namespace
+        self.wire, self.uplink = lab.wire()
+        self.one, self.two = lab.namespace("one"), lab.namespace("two")
+        self.adapters = [
+            {"guest": self.one.name, "port_group": "lan", "mac": ADMIN},
+            {"guest": self.two.name, "port_group": "lan"},
+        ]
+        self.config = host_config(self.uplink, self.adapters, LAN)
+        self.daemon: Daemon = lab.daemon(self.config)
+        self.one.address(1)
+        self.two.address(2)
+        self.wire.address(99, "w0")
+
+    def program(self, name: str, *options: str, netns: str = "", **places: Path) -> subprocess.CompletedProcess[str]:
+        daemon = self.daemon
+        given = {"state-dir": daemon.state_dir, "run-dir": daemon.run_dir, "bpffs": daemon.bpffs, **places}
+        words = [word for key, path in given.items() for word in (f"--{key}", str(path))]
+        inside = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
+        command = [*inside, *daemon.program, name, *words, *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    def vf(self, guest: Namespace) -> dict:
+        return self.daemon.vf_of(guest.name)
+
+    def remake_uplink(self, mac: str) -> None:
+        run("ip", "link", "add", self.uplink, "address", mac, "type", "veth", "peer", "name", "w0", "netns", self.wire.name)
+        run("ip", "link", "set", self.uplink, "up")
+        self.wire.run("ethtool", "-K", "w0", "gro", "on", "tx", "off", "txvlan", "off")
+        self.wire.address(99, "w0")
+        wait_until(lambda: self.daemon.ask("pf", "show", "pf0")["link"] == "up", "the uplink is back")
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Lab("wi") as lab:
+        yield Scene(lab)
+
+
+@pytest.fixture
+def alone() -> Iterator[Scene]:
+    """Of which nothing is needed afterwards."""
+    with Lab("wa") as lab:
+        yield Scene(lab)
+
+
+def mac_of(device: str) -> str:
+    return str(json.loads(run("ip", "-j", "link", "show", device))[0]["address"])
+
+
+def test_an_uplink_that_comes_back_takes_its_address_from_the_guest_that_got_it_meanwhile(scene: Scene) -> None:
+    mac, address = mac_of(scene.uplink), scene.vf(scene.two)["address"]
+    run("ip", "link", "del", scene.uplink)
+    wait_until(lambda: scene.daemon.ask("pf", "show", "pf0")["link"] == "down", "the loss is seen")
+    with RawMailbox(scene.two, address) as mailbox:
+        assert OK == mailbox.addresses(ADD_ETH, mac)
+    scene.remake_uplink(mac)
+    wait_until(lambda: scene.vf(scene.two)["effective_mac"] == scene.vf(scene.two)["admin_mac"], "the grant is withdrawn")
+    records = [record for record in scene.daemon.ask("audit", "list") if record["request"] == "grants withdrawn"]
+    assert [("address of the uplink", address)] == [(record["rule"], record["vf"]) for record in records]
+    scene.daemon.ask("port-group", "set", "lan", "--forged-transmits", "accept")
+    scene.daemon.kill()
+    scene.daemon.start()
+
+
+def test_an_uplink_that_gets_a_guests_admin_mac_keeps_no_daemon_from_its_start(scene: Scene) -> None:
+    before = mac_of(scene.uplink)
+    run("ip", "link", "set", scene.uplink, "address", ADMIN)
+    wait_until(lambda: "give it another" in scene.daemon.log(), "it is told")
+    scene.daemon.kill()
+    scene.daemon.start()
+    assert f"{ADMIN} belongs to uplink" in scene.daemon.command("doctor").stdout
+    scene.daemon.ask("port-group", "set", "lan", "--forged-transmits", "reject")
+    count = scene.daemon.ask("pf", "show", "pf0")["drops"].get("to_host", 0)
+    with frames.tapped((scene.wire, "w0"), (scene.one, "eth0")) as (wire, one):
+        wire.send(frames.frame(ADMIN, scene.wire.mac("w0"), b"for the host"))
+        assert [] == one.seen(payload=b"for the host", seconds=0.2)
+    assert count == scene.daemon.ask("pf", "show", "pf0")["drops"].get("to_host", 0), "it is no drop"
+    run("ip", "link", "set", scene.uplink, "address", before)
+    wait_until(lambda: scene.one.can_ping("10.77.0.99"), "the guest has its frames again")
+
+
+def test_a_folder_that_is_no_daemons_loses_nothing(scene: Scene, tmp_path: Path) -> None:
+    mine = tmp_path / "photos"
+    (mine / "deep").mkdir(parents=True)
+    (mine / "deep" / "one.jpg").write_text("dear")
+    nothing = scene.daemon.bpffs.with_name(scene.lab.name("none"))
+    done = scene.program("teardown", "--purge", **{"run-dir": mine, "state-dir": mine, "bpffs": nothing})
+    assert (0, "dear") == (done.returncode, (mine / "deep" / "one.jpg").read_text()), done.stderr
+
+
+def test_a_folder_above_a_daemons_pins_is_refused(scene: Scene, tmp_path: Path) -> None:
+    above = {"run-dir": tmp_path / "r", "state-dir": tmp_path / "s", "bpffs": scene.daemon.bpffs.parent}
+    done = scene.program("teardown", **above)
+    assert (5, True) == (done.returncode, "is no folder of one daemon's pins" in done.stderr), done.stderr
+    assert scene.one.can_ping("10.77.0.2")
+
+
+def test_a_namespace_that_got_another_name_while_the_daemon_was_away(scene: Scene) -> None:
+    other = scene.lab.name("other name")
+    scene.daemon.stop()
+    (NAMED / other).touch()
+    run("mount", "--bind", str(NAMED / scene.two.name), str(NAMED / other))
+    run("ip", "netns", "del", scene.two.name)
+    try:
+        scene.daemon.start()
+        (vf,) = [vf for vf in scene.daemon.ask("vf", "list") if vf["guest"] == scene.two.name]
+        assert str(NAMED / other) == vf["netns"], "as a configuration can say it"
+        export = scene.lab.folder / "export.yaml"
+        export.write_text(scene.daemon.command("export").stdout)
+        assert 0 == scene.daemon.command("diff", "-f", str(export)).returncode
+        assert scene.one.can_ping("10.77.0.2")
+    finally:
+        (NAMED / scene.two.name).touch()
+        run("mount", "--bind", str(NAMED / other), str(NAMED / scene.two.name))
+        run("umount", str(NAMED / other))
+        (NAMED / other).unlink()
+    wait_until(lambda: scene.vf(scene.two)["netns"] == scene.two.name, "the name is followed")
+
+
+def test_a_representor_that_lost_alias_and_group_while_the_daemon_was_away(scene: Scene) -> None:
+    representor = scene.vf(scene.two)["representor"]
+    scene.daemon.stop()
+    run("ip", "link", "set", representor, "alias", "somebody's", "group", "7")
+    scene.daemon.start()
+    assert scene.two.name == scene.vf(scene.two)["guest"]
+    assert scene.one.can_ping("10.77.0.2")
+
+
+def test_an_empty_file_of_one_who_died_before_a_namespace_was_there(scene: Scene) -> None:
+    scene.lab.adopt(scene.lab.name("late"))
+    (NAMED / scene.lab.name("late")).touch()
+    vf = scene.daemon.ask("vf", "attach", "--guest", scene.lab.name("late"), "--port-group", "lan")
+    scene.daemon.ask("vf", "detach", vf["address"])
+    assert not (NAMED / scene.lab.name("late")).exists()
+
+
+def test_addresses_that_the_host_chooses_or_guests_were_granted_are_foreseen(scene: Scene) -> None:
+    """Before anything is taken away."""
+    for mac in (scene.vf(scene.two)["admin_mac"], "02:00:00:00:0c:77"):
+        with RawMailbox(scene.two, scene.vf(scene.two)["address"]) as mailbox:
+            assert OK == mailbox.addresses(ADD_ETH, "02:00:00:00:0c:77", kind=2)
+        late = scene.lab.namespace(f"for{mac[-2:]}")
+        adapters = [scene.adapters[1], {"guest": late.name, "port_group": "lan", "mac": mac}]
+        path = scene.lab.folder / "conflict.yaml"
+        path.write_text(json.dumps(host_config(scene.uplink, adapters, LAN)))
+        done = scene.daemon.command("apply", "-f", str(path), "--yes")
+        assert (5, True) == (done.returncode, f"{mac} is guest" in done.stderr), done.stderr
+        assert scene.one.name == scene.vf(scene.one)["guest"], "it would have gone first"
+
+
+def test_a_device_that_was_made_with_the_number_of_a_representor_is_left_alone(alone: Scene) -> None:
+    representor = alone.vf(alone.two)["representor"]
+    number = json.loads(run("ip", "-j", "link", "show", representor))[0]["ifindex"]
+    alone.daemon.stop()
+    run("ip", "link", "del", representor)
+    theirs = alone.lab.device("theirs")
+    run("ip", "link", "add", theirs, "index", str(number), "type", "veth", "peer", "name", alone.lab.device("far"))
+    alone.daemon.start()
+    assert number == json.loads(run("ip", "-j", "link", "show", theirs))[0]["ifindex"]
+    assert [] == [vf for vf in alone.daemon.ask("vf", "list") if vf["guest"] == alone.two.name]
+
+
+def test_an_uplink_that_went_while_no_daemon_ran_keeps_nobody_from_teardown(alone: Scene) -> None:
+    alone.daemon.stop()
+    run("ip", "link", "del", alone.uplink)
+    done = alone.program("teardown")
+    assert (0, "") == (done.returncode, done.stderr)
+    assert not alone.daemon.bpffs.exists()
+
+
+def test_recover_leaves_no_guest_behind(alone: Scene) -> None:
+    representor = alone.vf(alone.two)["representor"]
+    alias = json.loads(run("ip", "-j", "link", "show", representor))[0]["ifalias"]
+    elsewhere = alone.lab.namespace("elsewhere")
+    alone.daemon.kill()
+    for path in alone.daemon.state_dir.glob("state.db*"):
+        path.unlink()
+    run("ip", "link", "set", representor, "alias", "guest a")
+    done = alone.program("recover")
+    assert (5, True) == (done.returncode, f"device {representor}: leads to a guest" in done.stderr), done.stderr
+    run("ip", "link", "set", representor, "alias", alias)
+    done = alone.program("recover", netns=elsewhere.name)
+    assert (5, True) == (done.returncode, "none of their devices is here" in done.stderr), done.stderr
+    assert 0 == alone.program("recover").returncode
+    alone.daemon.start()
+    assert [alone.one.name, alone.two.name] == [vf["guest"] for vf in alone.daemon.ask("vf", "list") if vf["guest"]]
+
+
+def test_state_and_pins_gone_the_guests_are_kept_from_the_host(alone: Scene) -> None:
+    representor = alone.vf(alone.two)["representor"]
+    alone.daemon.settle()
+    alone.daemon.kill()
+    shutil.rmtree(alone.daemon.state_dir)
+    for path in sorted(alone.daemon.bpffs.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    alone.daemon.bpffs.rmdir()
+    alone.daemon.config_file.write_text(json.dumps(host_config(None, [], LAN)))
+    alone.daemon.start()
+    assert "UP" not in json.loads(run("ip", "-j", "link", "show", representor))[0]["flags"]
+    assert f"device {representor}: is a representor of a daemon that is gone" in alone.daemon.log()
+    for name in (representor, "pf0vf0"):
+        run("ip", "link", "del", name, check=False)
