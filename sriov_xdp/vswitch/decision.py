@@ -112,9 +112,10 @@ class Deny:
 Decision = Grant | Deny
 
 
-def keeps_grants(policy: Policy, device: Device) -> bool:
-    """Whether a policy, which may be another than the one by which they were made, still bears a device's grants."""
-    return policy.mac_changes is Security.ACCEPT or not device.has_grants
+def refused_by(policy: Policy, device: Device) -> str | None:
+    """The setting by which a policy, which may be another than the one by which they were made, does not bear a device's grants
+    any more; None when it does."""
+    return "mac_changes" if device.has_grants and policy.mac_changes is Security.REJECT else None
 
 
 def decide(request: ConfigurationRequest, port: PortView, now_seconds: float) -> Decision:

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from cast import MAC_UPLINK, MAC_VM1, MAC_VM2, NETWORK, SLOT_UPLINK, SLOT_VM1, SLOT_VM2, forwarded
-from programs import BROADCAST, Switch, ethernet, image
+from cast import MAC_ON_THE_WIRE, MAC_UPLINK, MAC_VM1, MAC_VM2, NETWORK, SLOT_UPLINK, SLOT_VM1, SLOT_VM2, forwarded
+from programs import BROADCAST, XDP_PASS, Switch, ethernet, image
 from test_flow_cache import remembered
 
 from sriov_xdp.datapath import abi, libbpf
 from sriov_xdp.datapath.abi import PortFlag, Stage, Verdict
+from sriov_xdp.datapath.programs import SINGLE_PROGRAMS
 from sriov_xdp.host import namespaces
 
 FRAME = ethernet(MAC_VM2, MAC_VM1)
 UNKNOWN_FLAGS = [1 << bit for bit in range(len(PortFlag), 32)]
-PROGRAMS = {("xdp_stages", Stage.LONG): "xdp_long", ("tc_stages", Stage.FLOOD): "tc_flood"}
+PROGRAMS = {(spec.stages, spec.stage): spec.name for spec in SINGLE_PROGRAMS if spec.stages}
 
 
 @contextlib.contextmanager
@@ -71,6 +72,17 @@ def test_a_frame_that_finds_no_long_way_is_dropped_and_counted_once(switch: Swit
     with without(switch, "xdp_stages", Stage.LONG):
         seen = switch.observe_xdp(slot, frame)
     assert ({Verdict.MISSED_STAGE: 1}, {}) == (seen.verdicts, seen.egress)
+
+
+def test_a_flood_from_the_wire_that_finds_no_program_of_xdp_is_left_to_tc(switch: Switch) -> None:
+    frame = ethernet(BROADCAST, MAC_ON_THE_WIRE)
+    with without(switch, "xdp_stages", Stage.FLOOD):
+        seen = switch.observe_xdp(SLOT_UPLINK, frame)
+    assert ({}, {}, XDP_PASS) == (seen.verdicts, seen.egress, seen.run.action)
+
+
+def test_what_becomes_of_a_frame_is_asked_here_for_each_stage_that_is_not_there() -> None:
+    assert {("xdp_stages", Stage.LONG), ("xdp_stages", Stage.FLOOD), ("tc_stages", Stage.FLOOD)} == set(PROGRAMS)
 
 
 def test_a_flood_that_finds_no_program_is_dropped_and_counted_once(switch: Switch) -> None:

@@ -45,7 +45,7 @@ UNDONE = [
 DONE = [
     ("after", f"{VETH}create"),
     ("before", "sriov_xdp.host.links:Links.silence"),
-    ("after", f"{VETH}prepare"),
+    ("after", f"{REPRESENTORS}prepare"),
     ("after", "sriov_xdp.pf.process.mailboxes:Mailboxes.open"),
     ("before", f"{HOOKS}hold"),
     ("after", f"{HOOKS}hold"),
@@ -59,8 +59,8 @@ DONE = [
 ]
 CHANGING = [
     ("after", "sriov_xdp.pf.verbs.operate:commit"),
-    ("before", f"{VETH}show"),
-    ("after", f"{VETH}show"),
+    ("before", f"{REPRESENTORS}show"),
+    ("after", f"{REPRESENTORS}show"),
     ("before", "sriov_xdp.pf.hands.live:follow_link_state"),
     ("after", f"{HOOKS}detach_xdp"),
 ]

@@ -15,15 +15,14 @@ from dataclasses import replace
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import SELF, Context, record_of
 from sriov_xdp.pf.hands.publish import publish, publish_again
-from sriov_xdp.pf.state.intent import VfAddress, attachment_to_text, switch_to_json
+from sriov_xdp.pf.state.intent import VfAddress
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Former
-from sriov_xdp.pf.state.uplink_text import pf_to_text
+from sriov_xdp.pf.state.stored import documents
 from sriov_xdp.store.audit import AuditRecord, Outcome
-from sriov_xdp.store.database import Change as Document
 from sriov_xdp.store.database import Grant
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import Device, keeps_grants
+from sriov_xdp.vswitch.decision import Device, refused_by
 
 _log = logging.getLogger("sriov_xdp.pf")
 _NOT_TAKEN_BACK = "state: what could not be programmed could not be taken back either: %s"
@@ -91,17 +90,18 @@ def _with_withdrawals(context: Context, change: Change) -> tuple[Change, list[Au
         records = []
         for address in former.ports:
             vf = context.inventory.vfs.get(address)
-            if vf and not keeps_grants(context.inventory.policy(vf), vf.device):
+            setting = refused_by(context.inventory.policy(vf), vf.device) if vf else None
+            if vf and setting:
                 ended[address] = None
-                records.append(_withdrawal(context, vf))
+                records.append(_withdrawal(context, vf, setting))
     finally:
         context.inventory.restore(former)
     resets = {vf: None for vf, kept in former.vfs.items() if kept and _changes_admin_mac(change, vf, kept[1].admin_mac)}
     return replace(change, devices={**resets, **ended, **change.devices}), records
 
 
-def _withdrawal(context: Context, vf: AttachedVf) -> AuditRecord:
-    rule, guest = context.inventory.policy(vf).rule("mac_changes"), vf.attachment.spec.guest
+def _withdrawal(context: Context, vf: AttachedVf, setting: str) -> AuditRecord:
+    rule, guest = context.inventory.policy(vf).rule(setting), vf.attachment.spec.guest
     before, after = f"{vf.device.effective_mac}, {len(vf.device.filters)} more", str(vf.device.admin_mac)
     return record_of(
         context, str(vf.address), guest, SELF, "grants withdrawn", Outcome.GRANTED, rule=rule, before=before, after=after
@@ -115,28 +115,11 @@ def _changes_admin_mac(change: Change, vf: VfAddress, before: MacAddress) -> boo
 
 def _write(context: Context, change: Change, records: Sequence[AuditRecord], meta: dict[str, str] | None = None) -> None:
     gone = [vf for vf, attachment in change.attachments.items() if attachment is None]
-    context.database.write_intent(documents(context, change), records, meta, _grants(context, [*gone, *change.devices]))
+    context.database.write_intent(documents(context.inventory, change), records, meta, _grants(context, [*gone, *change.devices]))
     try:
         context.marks.write_revision(context.database.revision())
     except OSError as error:  # a mark that is behind accuses nobody; the next one catches up
         _log.error("bpffs: the revision of the state could not be marked: %s", error)
-
-
-def documents(context: Context, change: Change) -> list[Document]:
-    """What is stored of all that a change names, as the inventory says it now."""
-    inventory = context.inventory
-    found = []
-    for name in change.pfs:
-        pf = inventory.pfs.get(name)
-        found.append(Document(kind="pf", name=name, body=pf_to_text(pf) if pf else None))
-    for name in change.switches:
-        switch = inventory.switches.get(name)
-        found.append(Document(kind="switch", name=name, body=json.dumps(switch_to_json(switch)) if switch else None))
-    for vf in change.attachments:
-        attached = inventory.vfs.get(vf)
-        body = attachment_to_text(attached.attachment) if attached else None
-        found.append(Document(kind="attachment", name=str(vf), body=body))
-    return found
 
 
 def _take_back(context: Context, change: Change, former: Former, records: Sequence[AuditRecord]) -> None:
@@ -144,7 +127,7 @@ def _take_back(context: Context, change: Change, former: Former, records: Sequen
     context.inventory.restore(former)
     try:
         undone = [_undone(record) for record in records]
-        context.database.write_intent(documents(context, change), undone, grants=_grants(context, former.vfs))
+        context.database.write_intent(documents(context.inventory, change), undone, grants=_grants(context, former.vfs))
     except StoreError as error:
         _log.error(_NOT_TAKEN_BACK, error)
     publish_again(context, former)

@@ -53,7 +53,8 @@ def prepare(context: Context, attached: AttachedVf) -> Steps[None]:
     """Both ends of a pair that was made, but perhaps not made ready."""
     vlan = context.inventory.vlan(attached)
     yield from beside(
-        context, lambda links: plug_of(attached.attachment).prepare(links, attached.attachment, context.instance, vlan)
+        context,
+        lambda links: representors.prepare(plug_of(attached.attachment), links, attached.attachment, context.instance, vlan),
     )
 
 
@@ -236,7 +237,9 @@ def follow_as_far(context: Context, attached: AttachedVf, *parts: Callable[[Cont
 def show(context: Context, attached: AttachedVf) -> Steps[None]:
     """What both ends say of the port. Raises HostError."""
     vlan = context.inventory.vlan(attached)
-    yield from beside(context, lambda links: plug_of(attached.attachment).show(links, attached.attachment, context.instance, vlan))
+    yield from beside(
+        context, lambda links: representors.show(plug_of(attached.attachment), links, attached.attachment, context.instance, vlan)
+    )
 
 
 def keep_to_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
@@ -250,7 +253,10 @@ def keep_to_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
     yield from leave_xdp_for(context, attached, max(link.mtu_bytes, wanted_bytes))
     if not has_its_mtu(context, attached, link):
         yield from beside(
-            context, lambda links: plug_of(attached.attachment).set_mtu(links, attached.attachment, wanted_bytes, context.jumbo_xdp)
+            context,
+            lambda links: representors.set_mtu(
+                plug_of(attached.attachment), links, attached.attachment, wanted_bytes, context.jumbo_xdp
+            ),
         )
 
 

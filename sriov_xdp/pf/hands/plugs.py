@@ -1,13 +1,12 @@
 """What a guest is plugged in by: one protocol for all plugs, of which a network namespace's (veth) is the first.
 
 Whoever needs a guest's device asks plug_of() and knows no more of it than the protocol says: a representor on the host, which is
-known by its ifindex, and a guest end, which may be out of reach. What is on the representor (programs, up or down, mark) is the
-same for all plugs (representors, hooks). For the pf package and the health view.
+known by its ifindex, and a guest end, which may be out of reach. What is done to the representor (silence, mark, MTU, up or down,
+programs) is the same for all plugs (representors, hooks). For the pf package and the health view.
 """
 
 from typing import Protocol
 
-from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.hands import veth
 from sriov_xdp.pf.state.intent import Attachment, PlugKind
@@ -21,11 +20,11 @@ class Plug(Protocol):
         """Makes representor and guest end, down and marked by the device group from their first moment. Returns the representor's
         name, another one than planned when somebody was quicker. Raises HostError, Conflict."""
 
-    def prepare(self, links: Links, attachment: Attachment, instance: str, vlan: Vlan) -> None:
-        """What both ends need before frames may enter; the mark of a representor that is ready comes last. Raises HostError."""
+    def prepare(self, links: Links, attachment: Attachment, representor: Link, instance: str, vlan: Vlan) -> None:
+        """What the guest end needs before frames may enter. Raises HostError."""
 
-    def show(self, links: Links, attachment: Attachment, instance: str, vlan: Vlan) -> None:
-        """After the port changed: what both ends say of it. Raises HostError, also when the guest end is out of reach."""
+    def show(self, links: Links, attachment: Attachment, representor: Link, instance: str, vlan: Vlan) -> None:
+        """After the port changed: what the guest end says of it. Raises HostError, also when it is out of reach."""
 
     def remove(self, links: Links, attachment: Attachment) -> None:
         """Both ends, with the programs on them. Absent is fine. Raises HostError."""
@@ -46,8 +45,8 @@ class Plug(Protocol):
     def set_checksum_for_guest_program(self, links: Links, attachment: Attachment, *, is_needed: bool) -> None:
         """Whether checksums are whole when frames come to a guest's own XDP program."""
 
-    def set_mtu(self, links: Links, attachment: Attachment, mtu_bytes: int, jumbo: JumboXdp) -> None:
-        """Of both ends, the representor's first. Raises HostError when an end cannot."""
+    def set_mtu(self, links: Links, attachment: Attachment, representor: Link, mtu_bytes: int) -> None:
+        """Of the guest end. Raises HostError when it cannot."""
 
 
 PLUGS: dict[PlugKind, Plug] = {PlugKind.VETH: veth}

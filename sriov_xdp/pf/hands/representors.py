@@ -1,12 +1,24 @@
-"""The host's side of a VF: the representor's number and name, and whether it lets frames in. The same for every plug.
+"""The host's side of a VF: the representor's number, name and MTU, its mark, that it is silent, and whether it lets frames in. The
+same for every plug, none of which can forget any of it; a plug does the guest end's part in between.
 
 Functions that take links run beside the writer as well. For the pf package.
 """
 
+from typing import TYPE_CHECKING
+
 from sriov_xdp.datapath import abi
-from sriov_xdp.host.links import Links
+from sriov_xdp.host import features
+from sriov_xdp.host.errors import HostError
+from sriov_xdp.host.kernel import JumboXdp
+from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.errors import Conflict
+from sriov_xdp.pf.state.device_marks import host_alias, is_ready
 from sriov_xdp.pf.state.intent import Attachment, VfAddress
+from sriov_xdp.pf.state.modes import xdp_problem
+from sriov_xdp.vswitch.vlan import Vlan
+
+if TYPE_CHECKING:
+    from sriov_xdp.pf.hands.plugs import Plug
 
 _FIRST_BLOCK = 1 << 10  # far above what the kernel hands out, so nobody else's device lands on a slot
 _BLOCKS = (1 << 21) - _FIRST_BLOCK  # an ifindex has 31 bits, the slot ten of them
@@ -29,6 +41,46 @@ def choose_name(links: Links, vf: VfAddress) -> str:
         if not links.exists(f"{vf}{suffix}"):
             return f"{vf}{suffix}"
     raise Conflict(f"representor of {vf}: {vf} and {vf}a to {vf}z are all taken by other devices; remove one")
+
+
+def required(links: Links, attachment: Attachment) -> Link:
+    """Raises HostError when it is gone."""
+    link = links.find(attachment.ifindex)
+    if link is None:
+        raise HostError(f"representor {attachment.representor} of {attachment.vf}: is gone")
+    return link
+
+
+def prepare(plug: "Plug", links: Links, attachment: Attachment, instance: str, vlan: Vlan) -> None:
+    """What both ends need before frames may enter. May be done again. The mark comes last, so that one who finds it finds all
+    done. Raises HostError."""
+    representor = required(links, attachment)
+    links.silence(representor.name, attachment.ifindex)
+    features.write(representor.name, {features.TX_VLAN: False})
+    plug.prepare(links, attachment, representor, instance, vlan)
+    links.change(attachment.ifindex, ifalias=host_alias(instance, attachment, vlan))
+
+
+def show(plug: "Plug", links: Links, attachment: Attachment, instance: str, vlan: Vlan) -> None:
+    """After the port changed: what both ends say of it. Nothing to do where the mark is right, which comes last. Raises HostError,
+    also when the guest end is out of reach."""
+    representor = required(links, attachment)
+    if not is_ready(representor, instance, attachment, vlan):
+        plug.show(links, attachment, representor, instance, vlan)
+        links.change(attachment.ifindex, ifalias=host_alias(instance, attachment, vlan))
+
+
+def set_mtu(plug: "Plug", links: Links, attachment: Attachment, mtu_bytes: int, jumbo: JumboXdp) -> None:
+    """Both ends, after the switch's MTU changed, or somebody else's hand. The representor's is what holds the guest to it, so it is
+    never raised under an XDP program that must not see longer frames. Below 1280 the kernel forgets how IPv6 was on a device and
+    begins anew above, so it is silenced again. Raises HostError when an end cannot."""
+    representor = required(links, attachment)
+    problem = xdp_problem(mtu_bytes, jumbo) if representor.xdp_program_id else None
+    if problem:
+        raise HostError(f"representor {attachment.representor}: still runs XDP: {problem}")
+    links.change(attachment.ifindex, mtu=mtu_bytes)
+    links.silence(representor.name, attachment.ifindex)
+    plug.set_mtu(links, attachment, representor, mtu_bytes)
 
 
 def open_port(links: Links, attachment: Attachment, *, is_up: bool) -> None:

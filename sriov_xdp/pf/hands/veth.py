@@ -15,13 +15,11 @@ from typing import TypeVar
 
 from sriov_xdp.host import features, namespaces
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link, Links, VethPair, links_of
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands import representors
-from sriov_xdp.pf.state.device_marks import guest_alias, host_alias, is_ready, read_host_mark
+from sriov_xdp.pf.state.device_marks import guest_alias, read_host_mark
 from sriov_xdp.pf.state.intent import Attachment
-from sriov_xdp.pf.state.modes import xdp_problem
 from sriov_xdp.vswitch.vlan import Vlan
 
 T = TypeVar("T")
@@ -66,31 +64,20 @@ def _is_made(links: Links, attachment: Attachment, name: str, group: int, mtu_by
     return True
 
 
-def prepare(links: Links, attachment: Attachment, instance: str, vlan: Vlan) -> None:
-    """What both ends need before frames may enter; the representor stays as it is. May be done again. The alias comes last, so
-    that one who finds it finds all done. Raises HostError."""
-    representor = _required(links.find(attachment.ifindex), attachment)
-    links.silence(representor.name, attachment.ifindex)
-    features.write(representor.name, {features.TX_VLAN: False})
+def prepare(links: Links, attachment: Attachment, representor: Link, instance: str, vlan: Vlan) -> None:
+    """What the guest end needs. GRO only counts for an interface that is up, so up comes first."""
     with _guest_end(links, attachment, representor) as (guest, link):
-        # GRO only counts for an interface that is up, so up comes first.
         guest.change(link.ifindex, ifalias=guest_alias(attachment.vf, vlan), state="up")
         features.write(link.name, {features.GRO: True})
         _follow_admin_mac(guest, link, representor, instance, attachment)
-    links.change(attachment.ifindex, ifalias=host_alias(instance, attachment, vlan))
 
 
-def show(links: Links, attachment: Attachment, instance: str, vlan: Vlan) -> None:
-    """After the port changed: what both ends say of it, and the guest end's address when the admin MAC is another than it was. A
-    guest that has a driver takes that from the reset too. Nothing to do where the alias is right, which comes last. Raises
-    HostError, also when the guest end is out of reach."""
-    representor = _required(links.find(attachment.ifindex), attachment)
-    if is_ready(representor, instance, attachment, vlan):
-        return
+def show(links: Links, attachment: Attachment, representor: Link, instance: str, vlan: Vlan) -> None:
+    """Its alias, and its address when the admin MAC is another than it was. A guest that has a driver takes that from the reset
+    too."""
     with _guest_end(links, attachment, representor) as (guest, link):
         guest.change(link.ifindex, ifalias=guest_alias(attachment.vf, vlan))
         _follow_admin_mac(guest, link, representor, instance, attachment)
-    links.change(attachment.ifindex, ifalias=host_alias(instance, attachment, vlan))
 
 
 def _follow_admin_mac(guest: Links, link: Link, representor: Link, instance: str, attachment: Attachment) -> None:
@@ -134,20 +121,12 @@ def leave_xdp(links: Links, attachment: Attachment, before: dict[str, bool]) -> 
 def set_checksum_for_guest_program(links: Links, attachment: Attachment, *, is_needed: bool) -> None:
     """A guest's program may send a frame back; a checksum that was left to hardware would then be missing for good."""
     with suppress(HostError):
-        representor = _required(links.find(attachment.ifindex), attachment)
+        representor = representors.required(links, attachment)
         features.write(representor.name, dict.fromkeys(_CHECKSUMS, not is_needed))
 
 
-def set_mtu(links: Links, attachment: Attachment, mtu_bytes: int, jumbo: JumboXdp) -> None:
-    """Both ends, after the switch's MTU changed, or somebody else's hand. The representor's is what holds the guest to it, so it is
-    never raised under an XDP program that must not see longer frames. Below 1280 the kernel forgets how IPv6 was on a device and
-    begins anew above, so it is silenced again. Raises HostError when an end cannot."""
-    representor = _required(links.find(attachment.ifindex), attachment)
-    problem = xdp_problem(mtu_bytes, jumbo) if representor.xdp_program_id else None
-    if problem:
-        raise HostError(f"representor {attachment.representor}: still runs XDP: {problem}")
-    links.change(attachment.ifindex, mtu=mtu_bytes)
-    links.silence(representor.name, attachment.ifindex)
+def set_mtu(links: Links, attachment: Attachment, representor: Link, mtu_bytes: int) -> None:
+    """Of the guest end."""
     with _guest_end(links, attachment, representor) as (guest, link):
         guest.change(link.ifindex, mtu=mtu_bytes)
 
@@ -170,16 +149,10 @@ def _with_guest_end(links: Links, attachment: Attachment, work: Callable[[Link],
 def _guest_end(links: Links, attachment: Attachment, representor: Link | None = None) -> Iterator[tuple[Links, Link]]:
     """Inside the guest's namespace, with the guest end: the other end of our representor, which is looked up unless it was just
     now. Raises HostError."""
-    representor = representor or _required(links.find(attachment.ifindex), attachment)
+    representor = representor or representors.required(links, attachment)
     with links_of(attachment.spec.netns) as guest:
         link = guest.find(representor.peer_ifindex)
         if link is None or link.peer_ifindex != attachment.ifindex:
             text = f"guest end of {attachment.vf}: not in namespace {attachment.spec.netns}"
             raise HostError(f"{text}; the guest moved it elsewhere, where its offloads cannot be set")
         yield guest, link
-
-
-def _required(link: Link | None, attachment: Attachment) -> Link:
-    if link is None:
-        raise HostError(f"representor {attachment.representor} of {attachment.vf}: is gone")
-    return link

@@ -8,7 +8,7 @@
 For the pf package and the commands that work without a daemon.
 """
 
-import json
+from functools import reduce
 from pathlib import Path
 
 from sriov_xdp.datapath.marks import Marks
@@ -16,8 +16,8 @@ from sriov_xdp.datapath.pins import LINKS
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.commit import device_from_text
 from sriov_xdp.pf.process.places import Places
-from sriov_xdp.pf.state.intent import VfAddress, attachment_from_text, switch_from_json
-from sriov_xdp.pf.state.uplink_text import pf_from_text
+from sriov_xdp.pf.state.inventory import Change
+from sriov_xdp.pf.state.stored import merged, read_all
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StateDamaged, StoreError
 from sriov_xdp.store.files import STATE_FILE
@@ -75,18 +75,17 @@ def is_sound(places: Places, vfs: set[str]) -> bool:
     except (Conflict, StoreError):
         return False
     try:
-        pfs = {pf_from_text(name, body).spec.name for name, body in database.documents("pf").items()}
-        switches = [switch_from_json(json.loads(body)) for body in database.documents("switch").values()]
-        documents = database.documents("attachment")
-        attachments = [attachment_from_text(VfAddress.parse(name), body) for name, body in documents.items()]
+        stored = reduce(merged, read_all(database.documents), Change())
         for _generation, text in database.granted().values():
             device_from_text(_ANY_MAC, text)
     except (StoreError, ValueError, KeyError, TypeError):
         return False
     finally:
         database.close()
-    groups = {group.name for switch in switches for group in switch.port_groups}
-    return vfs <= set(documents) and all(one.spec.port_group in groups and one.vf.pf in pfs for one in attachments)
+    groups = {group.name for switch in stored.switches.values() if switch for group in switch.port_groups}
+    attachments = [one for one in stored.attachments.values() if one]
+    are_known = all(one.spec.port_group in groups and one.vf.pf in stored.pfs for one in attachments)
+    return vfs <= {str(one.vf) for one in attachments} and are_known
 
 
 def _subject(bpffs: Path, marks: Marks) -> str:

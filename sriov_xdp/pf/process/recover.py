@@ -7,7 +7,6 @@ that this one is not made from until the operator does. For a host where no daem
 """
 
 import contextlib
-import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.features import RX_VLAN, TX_VLAN
+from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Links, boot_id, links_of
 from sriov_xdp.pf.errors import Conflict, Invalid
 from sriov_xdp.pf.hands.commit import device_to_text
@@ -34,15 +34,13 @@ from sriov_xdp.pf.state.intent import (
     HostIntent,
     LinkState,
     PfSpec,
-    attachment_to_text,
-    switch_to_json,
 )
-from sriov_xdp.pf.state.inventory import FoundUplink, PhysicalFunction
-from sriov_xdp.pf.state.uplink_text import pf_to_text
+from sriov_xdp.pf.state.inventory import Change, FoundUplink, Inventory, PfEntry
+from sriov_xdp.pf.state.stored import all_documents
 from sriov_xdp.pf.state.validation import MAX_VFS_OF_PF
 from sriov_xdp.pf.verbs import applied_files
 from sriov_xdp.pf.verbs.lifecycle import default_mac
-from sriov_xdp.store.database import Change, Database
+from sriov_xdp.store.database import Database
 from sriov_xdp.store.files import STATE_FILE
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import Override, PolicySettings, PortOverrides, Switch
@@ -261,11 +259,14 @@ def _write(
 ) -> None:
     marks, database = Marks(places.bpffs), Database(places.state_dir)
     free = iter(sorted(set(range(MAX_PFS)) - set(numbers.values())))
-    documents = [Change(kind="switch", name=switch.name, body=json.dumps(switch_to_json(switch))) for switch in intent.switches]
-    for spec in intent.pfs:
-        number = numbers[spec.name] if spec.name in numbers else next(free)
-        documents.append(Change(kind="pf", name=spec.name, body=pf_to_text(_pf(spec, number))))
-    documents += [Change(kind="attachment", name=str(one.vf), body=attachment_to_text(one)) for one in attachments]
+    inventory = Inventory(JumboXdp(is_allowed=False, because="nothing is served here"))
+    inventory.install(
+        Change(
+            pfs={spec.name: _entry(spec, numbers[spec.name] if spec.name in numbers else next(free)) for spec in intent.pfs},
+            switches={switch.name: switch for switch in intent.switches},
+            attachments={one.vf: one for one in attachments},
+        )
+    )
     meta = {
         "instance": instance,
         "boot_id": boot_id(),
@@ -278,12 +279,10 @@ def _write(
         for entry in found
         if entry.device.unicast != {entry.mark.admin_mac}
     }
-    database.write_intent(documents, [], meta, grants)
+    database.write_intent(all_documents(inventory), [], meta, grants)
     marks.write_revision(database.revision())
     database.close()
 
 
-def _pf(spec: PfSpec, number: int) -> PhysicalFunction:
-    return PhysicalFunction(
-        spec=spec, number=number, found=FoundUplink.unknown({RX_VLAN: True, TX_VLAN: True}) if spec.uplink else None
-    )
+def _entry(spec: PfSpec, number: int) -> PfEntry:
+    return PfEntry(spec=spec, number=number, found=FoundUplink.unknown({RX_VLAN: True, TX_VLAN: True}) if spec.uplink else None)

@@ -76,7 +76,8 @@ def _loss_of_adapter(action: Action, _before: AdapterSpec | None, _after: Adapte
 
 def _is_adapter_moved(current: HostIntent, wanted: HostIntent, before: AdapterSpec, after: AdapterSpec) -> bool:
     """An adapter keeps its interface while its namespace and its PF stay; a group may take its adapters to another PF."""
-    return before.netns != after.netns or _pf_of(current, before.port_group) != _pf_of(wanted, after.port_group)
+    has_other_place = (before.plug, before.netns) != (after.plug, after.netns)
+    return has_other_place or _pf_of(current, before.port_group) != _pf_of(wanted, after.port_group)
 
 
 def _pf_of(intent: HostIntent, group: str) -> str | None:

@@ -7,12 +7,14 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.pf.errors import Invalid
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
 from sriov_xdp.pf.state.intent import AdapterSpec, HostIntent
+from sriov_xdp.pf.state.inventory import Change
 from sriov_xdp.pf.state.kinds import Action
 from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.pf.state.plan import Step, leaving_adapters
-from sriov_xdp.pf.verbs import lifecycle
+from sriov_xdp.pf.verbs import lifecycle, operate
+from sriov_xdp.store.audit import AuditRecord
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import keeps_grants
+from sriov_xdp.vswitch.decision import refused_by
 from sriov_xdp.vswitch.owners import AddressOwners
 from sriov_xdp.vswitch.policy import PortGroup, Switch, port_vlan, resolve
 
@@ -77,7 +79,7 @@ def _claimed(context: Context, switch: Switch, group: PortGroup, spec: AdapterSp
     if attached is None or attached.device.admin_mac != admin_mac:
         return frozenset({admin_mac})
     policy = resolve(switch, group, str(attached.address), spec.overrides)
-    return attached.device.claimed if keeps_grants(policy, attached.device) else frozenset({admin_mac})
+    return frozenset({admin_mac}) if refused_by(policy, attached.device) else attached.device.claimed
 
 
 def _guest_ends(context: Context, place: tuple[int, int] | None, going: set[tuple[str, str]]) -> set[int]:
@@ -85,6 +87,24 @@ def _guest_ends(context: Context, place: tuple[int, int] | None, going: set[tupl
     attachments = [vf.attachment for vf in context.inventory.vfs.values() if vf.attachment.netns_id == place]
     links = [context.links.find(attachment.ifindex) for attachment in attachments if attachment.spec.key in going]
     return {link.peer_ifindex for link in links if link}
+
+
+def change(context: Context, so_far: Change, steps: list[Step], actor: Actor) -> tuple[Change, list[AuditRecord]]:
+    """Those that keep their interface. Seen with the rest of the change, which may have the groups that they move to. Raises
+    NotFound, Refused, Conflict."""
+    seen = context.inventory.install(so_far)
+    try:
+        attachments, records = {}, []
+        for step in steps:
+            assert isinstance(step.after, AdapterSpec)
+            attached = context.inventory.adapter(*step.after.key)
+            if attached:
+                changed = operate.changed_attachment(context, attached, step.after)
+                attachments[attached.address] = changed
+                records.append(operate.adapter_record(context, attached.attachment, changed, actor, "apply"))
+        return Change(attachments=attachments), records
+    finally:
+        context.inventory.restore(seen)
 
 
 def put(context: Context, spec: AdapterSpec, actor: Actor) -> Steps[None]:

@@ -10,9 +10,9 @@ guest is cut or let in.
 For the pf package, before the writer runs.
 """
 
-import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.errors import FAULTS
@@ -23,10 +23,11 @@ from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.publish import publish_all, publish_uplink
 from sriov_xdp.pf.hands.turns import finish
 from sriov_xdp.pf.state.device_marks import group_of, is_group_of, is_marked, is_of, is_ready
-from sriov_xdp.pf.state.intent import Datapath, VfAddress, attachment_from_text, switch_from_json
+from sriov_xdp.pf.state.intent import Datapath
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
-from sriov_xdp.pf.state.uplink_text import pf_from_text
+from sriov_xdp.pf.state.stored import TABLES
 from sriov_xdp.pf.verbs import lifecycle
+from sriov_xdp.store.database import Grant
 
 _log = logging.getLogger("sriov_xdp.pf")
 _ROW_FAULTS = (*FAULTS, ValueError, KeyError, TypeError)
@@ -66,39 +67,27 @@ def adopt(context: Context) -> None:
 
 
 def _read_state(context: Context) -> None:
-    inventory, database = context.inventory, context.database
-
-    def switch(_name: str, body: str) -> None:
-        found = switch_from_json(json.loads(body))
-        inventory.install(Change(switches={found.name: found}))
-
-    granted = database.granted()
-
-    def attachment(name: str, body: str) -> None:
-        found = attachment_from_text(VfAddress.parse(name), body)
-        inventory.group(found.spec.port_group)
-        inventory.pf(found.vf.pf)
-        generation, text = granted.get(name, (0, ""))
-        device = device_from_text(found.admin_mac, text) if generation == found.generation else None
-        inventory.install(Change(attachments={found.vf: found}))  # all of it can be read
-        if device:
-            inventory.install(Change(devices={found.vf: device}))
-
-    def pf(name: str, body: str) -> None:
-        inventory.install(Change(pfs={name: pf_from_text(name, body)}))
-
-    _read_rows(context, "switch", switch)
-    _read_rows(context, "pf", pf)
-    _read_rows(context, "attachment", attachment)
+    granted = context.database.granted()
+    for table in TABLES:
+        for name, body in context.database.documents(table.kind).items():
+            try:
+                _take_up_row(context, table.read(name, body), granted)
+            except _ROW_FAULTS as error:
+                context.damaged[name] = f"{table.kind} {name}: its stored form cannot be read: {error!r}"
+                _log.error("%s; it stays as it is, unmanaged; `sriov-xdp recover` mends the state", context.damaged[name])
 
 
-def _read_rows(context: Context, kind: str, take: Callable[[str, str], None]) -> None:
-    for name, body in context.database.documents(kind).items():
-        try:
-            take(name, body)
-        except _ROW_FAULTS as error:
-            context.damaged[name] = f"{kind} {name}: its stored form cannot be read: {error!r}"
-            _log.error("%s; it stays as it is, unmanaged; `sriov-xdp recover` mends the state", context.damaged[name])
+def _take_up_row(context: Context, row: Change, granted: Mapping[str, Grant]) -> None:
+    """With what its guest was granted, of an attachment. Raises what is among _ROW_FAULTS; then nothing of it counts."""
+    devices = {}
+    for vf, attachment in row.attachments.items():
+        assert attachment is not None
+        context.inventory.group(attachment.spec.port_group)
+        context.inventory.pf(vf.pf)
+        generation, text = granted.get(str(vf), (0, ""))
+        if generation == attachment.generation:
+            devices[vf] = device_from_text(attachment.admin_mac, text)
+    context.inventory.install(replace(row, devices=devices))
 
 
 def _know_devices(context: Context, devices: Mapping[int, Link]) -> list[AttachedVf]:

@@ -9,21 +9,20 @@ from there, as a plan is always made from what is. For the pf package and the ad
 """
 
 import logging
-from collections.abc import Mapping
 
 from sriov_xdp.pf.errors import FAULTS, Conflict, Invalid, PfError
 from sriov_xdp.pf.hands import damaged
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
-from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, HostIntent, VfAddress
+from sriov_xdp.pf.state.intent import HostIntent
 from sriov_xdp.pf.state.inventory import Change
-from sriov_xdp.pf.state.kinds import SWITCH
+from sriov_xdp.pf.state.kinds import KINDS
 from sriov_xdp.pf.state.plan import Step, parts_of, plan
+from sriov_xdp.pf.state.stored import merged
 from sriov_xdp.pf.state.validation import problems
 from sriov_xdp.pf.verbs import operate
 from sriov_xdp.pf.verbs.kinds import DEEDS
 from sriov_xdp.store.audit import AuditRecord
-from sriov_xdp.vswitch.policy import Switch
 
 _log = logging.getLogger("sriov_xdp.pf")
 
@@ -88,28 +87,34 @@ def _carry_out(context: Context, steps: list[Step], actor: Actor) -> Steps[None]
 
 
 def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps[None]:
-    """One change of all switches and adapters, so that what is exchanged between them meets nothing half done."""
-    switches: dict[str, Switch | None] = {}
-    records: list[AuditRecord] = []
-    for step in steps:
-        if step.kind is SWITCH:
-            before, after = context.inventory.switches.get(step.name), step.after
-            assert after is None or isinstance(after, Switch)
-            switches[step.name] = after
-            records.append(operate.switch_record(context, before, after, actor))
-    present = [switch for switch in switches.values() if switch]
-    _check_groups(context, switches, steps)
+    """One change of all objects, so that what is exchanged between them meets nothing half done; then what devices need."""
+    change, records = _whole_change(context, steps, actor)
+    _check_groups(context, change)
+    present = [switch for switch in change.switches.values() if switch]
     mtus = {switch.pf: context.inventory.mtu_bytes(switch.pf) for switch in present}
     vlans = operate.vlans_of_ports(context)
     former = {vf.address: (vf.attachment, vf.device) for vf in context.inventory.vfs.values()}
-    attachments = _changed_attachments(context, steps, switches)
-    records += [operate.adapter_record(context, former[vf][0], after, actor, "apply") for vf, after in attachments.items()]
     yield from operate.leave_xdp_for(context, present)
-    commit(context, Change(switches=switches, attachments=attachments), records)
-    installed = {vf: context.inventory.vfs[vf].device for vf in attachments}
+    commit(context, change, records)
+    installed = {vf: context.inventory.vfs[vf].device for vf in change.attachments}
     befores = [operate.Before(attachment=former[vf][0], device=former[vf][1], installed=device) for vf, device in installed.items()]
     yield from operate.settle_ports(context, vlans, {**mtus})
     yield from _carry_out_changes(context, befores, actor)
+
+
+def _whole_change(context: Context, steps: list[Step], actor: Actor) -> tuple[Change, list[AuditRecord]]:
+    """Kind by kind, as what a later one needs may be part of what an earlier one changes."""
+    change, records = Change(), list[AuditRecord]()
+    for kind in KINDS:
+        of_kind = [step for step in steps if step.kind is kind]
+        if not of_kind:
+            continue
+        part_of = DEEDS[kind].change
+        if part_of is None:
+            raise NotImplementedError(f"{of_kind[0]}: nothing is known of how that is done in place")
+        part, told = part_of(context, change, of_kind, actor)
+        change, records = merged(change, part), [*records, *told]
+    return change, records
 
 
 def _carry_out_changes(context: Context, befores: list[operate.Before], actor: Actor) -> Steps[None]:
@@ -128,27 +133,11 @@ def _carry_out_changes(context: Context, befores: list[operate.Before], actor: A
         raise PfError("\n".join(faults))
 
 
-def _changed_attachments(context: Context, steps: list[Step], switches: Mapping[str, Switch | None]) -> dict[VfAddress, Attachment]:
-    """Seen with the switches as they will be, which may have the groups that adapters move to."""
-    seen = context.inventory.install(Change(switches=switches))
-    try:
-        found = {}
-        for step in steps:
-            attached = context.inventory.adapter(*step.after.key) if isinstance(step.after, AdapterSpec) else None
-            if attached and isinstance(step.after, AdapterSpec):
-                found[attached.address] = operate.changed_attachment(context, attached, step.after)
-        return found
-    finally:
-        context.inventory.restore(seen)
-
-
-def _check_groups(context: Context, switches: Mapping[str, Switch | None], steps: list[Step]) -> None:
+def _check_groups(context: Context, change: Change) -> None:
     """No port may lose its group. Raises Conflict."""
-    after = {**context.inventory.switches, **switches}
+    after = {**context.inventory.switches, **change.switches}
     groups = {group.name: switch.pf for switch in after.values() if switch for group in switch.port_groups}
-    moved = {step.after.key: step.after.port_group for step in steps if isinstance(step.after, AdapterSpec)}
     for address, vf in sorted(context.inventory.vfs.items()):
-        spec = vf.attachment.spec
-        name = moved.get(spec.key, spec.port_group)
+        name = (change.attachments.get(address) or vf.attachment).spec.port_group
         if groups.get(name) != address.pf:
             raise Conflict(f"port group {name}: VF {address} is connected; detach it or keep the group on PF {address.pf}")

@@ -16,11 +16,12 @@ from sriov_xdp.datapath.readback import PortAsItIs
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.hands import damaged, live, uplinks
-from sriov_xdp.pf.hands.commit import device_to_text, documents
+from sriov_xdp.pf.hands.commit import device_to_text
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.state.device_marks import is_of
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_image
-from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
+from sriov_xdp.pf.state.inventory import AttachedVf, Stage
+from sriov_xdp.pf.state.stored import TABLES, all_documents
 from sriov_xdp.pf.verbs import adoption
 from sriov_xdp.vswitch.decision import Device
 
@@ -57,16 +58,11 @@ def _missing(context: Context, vfs: list[AttachedVf], _links: Links) -> list[lis
 
 def _of_state(context: Context) -> Iterator[Breach]:
     inventory = context.inventory
-    everything = Change(
-        pfs={name: pf.entry for name, pf in inventory.pfs.items()},
-        switches=dict(inventory.switches),
-        attachments={address: vf.attachment for address, vf in inventory.vfs.items()},
-    )
-    wanted = {(document.kind, document.name): document.body for document in documents(context, everything)}
+    wanted = {(document.kind, document.name): document.body for document in all_documents(inventory)}
     stored: dict[tuple[str, str], str | None] = {
-        (kind, name): body
-        for kind in ("pf", "switch", "attachment")
-        for name, body in context.database.documents(kind).items()
+        (table.kind, name): body
+        for table in TABLES
+        for name, body in context.database.documents(table.kind).items()
         if name not in context.damaged
     }
     yield from _differing("stored {0[0]} {0[1]}", wanted, stored)

@@ -170,7 +170,7 @@ def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace
 
     def make(links: Links) -> str:
         name = plug_of(attachment).create(links, attachment, group, mtu_bytes)
-        plug_of(attachment).prepare(links, attachment, context.instance, vlan)
+        representors.prepare(plug_of(attachment), links, attachment, context.instance, vlan)
         return name
 
     undo.callback(_remove_pair, context, attachment)
