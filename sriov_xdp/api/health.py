@@ -26,7 +26,8 @@ def guest_ends(context: Context) -> Steps[list[dict[str, Any]]]:
             problems = [f"{vf.active_reason}; it is tried again"]
         else:
             problems = yield from live.beside(context, partial(_problems, context, vf))
-        found.append({"vf": str(address), "problems": [*([f"{vf.lag}; it is tried again"] if vf.lag else []), *problems]})
+        lags = [f"{lag}; it is tried again" for lag in (vf.lag, vf.link_lag) if lag]
+        found.append({"vf": str(address), "problems": [*lags, *problems]})
     return found
 
 

@@ -171,7 +171,7 @@ def test_uplink_that_cannot_be_taken_is_left_as_it_was(scene: Scene) -> None:
         before = _settings(uplink)
         done = scene.apply(changed)
         assert 5 == done.returncode
-        assert "XDP cannot be attached" in done.stderr
+        assert "which is not ours; take it off" in done.stderr
         assert before == _settings(uplink)
         assert scene.daemon.ask("pf", "show", "pf0")["uplink"] is None
         assert scene.one.can_ping("10.77.0.2")

@@ -421,7 +421,8 @@ def test_an_adapter_that_cannot_follow_a_file_is_as_it_was_and_keeps_no_other_fr
             assert f"adapter {scene.guests['a'].name}/eth0 (pf0vf0): guest end of pf0vf0" in done.stderr
             assert "it is as it was before" in done.stderr
         hidden = scene.daemon.vf_of(scene.guests["a"].name)
-        assert ("auto", "auto", "up") == (hidden["datapath"]["mode"], hidden["link_state"], hidden["link"])
+        said = (hidden["datapath"]["mode"], hidden["link_state"], hidden["link_reason"])
+        assert ("auto", "auto", "the guest's interface is down") == said, "as it is after it was moved"
         assert "02:00:00:00:03:33" == scene.guests["b"].mac()
     scene.assert_applied(document)
     scene.assert_applied(scene.config)

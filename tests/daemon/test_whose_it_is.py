@@ -221,6 +221,4 @@ def test_state_and_pins_gone_the_guests_are_kept_from_the_host(alone: Scene) -> 
     alone.daemon.config_file.write_text(json.dumps(host_config(None, [], LAN)))
     alone.daemon.start()
     assert "UP" not in json.loads(run("ip", "-j", "link", "show", representor))[0]["flags"]
-    assert f"device {representor}: is a representor of a daemon that is gone" in alone.daemon.log()
-    for name in (representor, "pf0vf0"):
-        run("ip", "link", "del", name, check=False)
+    run("ip", "link", "del", representor)

@@ -95,7 +95,6 @@ def put_in_service(context: Context, attached: AttachedVf, *, may_fall_back: boo
         publish_ports(context, [attached])
     attached.is_settled = hooks.is_settled(name, attachment.ifindex)
     attached.stage, attached.is_open = Stage.IN_SERVICE, is_open
-    yield from follow_link_state(context, attached)  # the uplink may have come or gone meanwhile
 
 
 def _keep_xdp(context: Context, links: Links, attachment: Attachment) -> bool:
@@ -302,16 +301,23 @@ def follow_link_state(context: Context, attached: AttachedVf) -> Steps[None]:
 
 
 def follow_link_states(context: Context, pf: str) -> Steps[None]:
-    """VFs that follow their PF's uplink: first the maps of all of them, in one go, then their devices. What cannot follow is told,
-    and tried again with the next look."""
-    vfs = [vf for vf in context.inventory.vfs_of_pf(pf) if vf.is_open is not context.inventory.is_open(vf)]
-    publish_ports(context, vfs)
-    for vf in vfs:
+    """VFs that follow their PF's uplink: first the maps of all of them, in one go, then their devices. One that cannot follow is
+    told of once, and tried again each second."""
+    publish_ports(context, context.inventory.vfs_of_pf(pf))
+    for vf in context.inventory.vfs_of_pf(pf):
         try:
             if context.inventory.vfs.get(vf.address) is vf:
                 yield from follow_link_state(context, vf)
+            vf.link_lag = ""
         except HostError as error:
-            _log.error("%s: its link could not follow the uplink yet: %s", vf.address, error)
+            if vf.link_lag != str(error):
+                _log.error("%s: its link could not follow the uplink yet: %s", vf.address, error)
+            vf.link_lag = str(error)
+
+
+def lags_behind_uplink(context: Context, vf: AttachedVf) -> bool:
+    """Whether a port that works is not as open as it shall be."""
+    return vf.stage is Stage.IN_SERVICE and vf.is_open is not context.inventory.is_open(vf)
 
 
 def link_event(context: Context, attached: AttachedVf) -> Event:

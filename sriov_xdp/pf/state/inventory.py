@@ -119,8 +119,8 @@ class Stage(Enum):
 class AttachedVf:
     """A VF in use. active: the program kind that is attached now, and why. is_settled: whether its tc program is attached by the
     kind of hook that is meant. is_open: whether its representor was put up last. lag: why its device could not follow its port
-    yet, "" when it could. cut_for_loop_with: the other VF of a loop through the guest, because of which this one takes no part
-    in floods."""
+    yet, "" when it could; link_lag: why its representor could not follow the uplink. cut_for_loop_with: the other VF of a loop
+    through the guest, because of which this one takes no part in floods."""
 
     attachment: Attachment
     device: Device
@@ -130,6 +130,7 @@ class AttachedVf:
     is_settled: bool = False
     is_open: bool = False
     lag: str = ""
+    link_lag: str = ""
     has_carrier: bool = True
     guest_runs_xdp: bool = False
     is_restless: bool = False  # its guest's XDP program comes and goes, and is not followed until it rests
@@ -210,8 +211,9 @@ class Inventory:
         self._claim_all(former.ports)
 
     def ports_of(self, change: Change) -> frozenset[VfAddress]:
-        """Whose settings may be others after a change: those named, and all on the switches named."""
-        return frozenset({**change.attachments, **change.devices}) | self._ports_on(change.switches)
+        """Whose settings may be others after a change: those named, and all on the switches and PFs named."""
+        named = frozenset({**change.attachments, **change.devices})
+        return named | self._ports_on(change.switches) | {vf for vf in self.vfs if vf.pf in change.pfs}
 
     def objections(self, ports: Iterable[VfAddress]) -> list[str]:
         """Addresses that two ports of one VLAN own, a line each."""

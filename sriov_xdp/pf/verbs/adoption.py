@@ -20,7 +20,7 @@ from sriov_xdp.pf.hands import damaged, leaving, live, representors, uplinks
 from sriov_xdp.pf.hands.commit import commit, device_from_text
 from sriov_xdp.pf.hands.context import SELF, Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
-from sriov_xdp.pf.hands.publish import publish_all, publish_uplink
+from sriov_xdp.pf.hands.publish import publish_all, publish_ports, publish_uplink
 from sriov_xdp.pf.hands.turns import finish
 from sriov_xdp.pf.state.device_marks import group_of, is_group_of, is_marked, is_of, is_ready
 from sriov_xdp.pf.state.intent import Datapath
@@ -46,6 +46,7 @@ def adopt(context: Context) -> None:
     context.pins.attach_tracepoints()
     for pf in context.inventory.pfs.values():
         take_uplink(context, pf.spec.name)
+    publish_ports(context, context.inventory.vfs.values())  # what follows the uplinks' carriers, which are known now
     for vf in list(context.inventory.vfs.values()):
         if vf not in stale:
             serve(context, vf, devices.get(vf.attachment.ifindex))

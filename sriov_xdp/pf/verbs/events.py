@@ -120,6 +120,9 @@ class HostEvents:
         for vf in list(self._context.inventory.vfs.values()):
             if namespaces.can_die_unseen(vf.attachment.spec.netns):
                 self._check_namespace(vf)
+        vfs = self._context.inventory.vfs.values()
+        for name in {vf.address.pf for vf in vfs if live.lags_behind_uplink(self._context, vf)}:
+            self._context.start(live.follow_link_states(self._context, name))
         if self._context.needs_publish:
             self._context.needs_publish = False
             publish_all(self._context, damaged.slots(self._context))
