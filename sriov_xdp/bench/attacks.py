@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sriov_xdp.api.client import call
-from sriov_xdp.bench.control import pin_all_threads, pinned, timed
+from sriov_xdp.bench.control import pin_all_threads, pinned
 from sriov_xdp.bench.targets import UNDER_ATTACK
 from sriov_xdp.guest.driver import VfDriver
 from sriov_xdp.guest.errors import VfDriverError
@@ -26,7 +26,7 @@ from sriov_xdp.mailbox import codec
 from sriov_xdp.mailbox.messages import AddAddressList, AddressType, EtherAddress
 
 _ALLOWED_US, _ALLOWED_TIMES = 5000.0, 10.0
-_REQUESTS_A_BLOCK = 200
+_PERIOD_SECONDS = 0.002  # between requests of the quiet guest
 _GUEST_CPU, _ATTACKER_CPU = 0, 1
 _MANY_DEVICES = 1000
 _ROUND_SECONDS = 60
@@ -197,11 +197,16 @@ def _running(scene: Scene, attack: Attack) -> Iterator[None]:
 
 
 def _p99_us(driver: VfDriver, seconds: float) -> float:
+    """A request every so often, each from when it was due: were the next one sent when the last is answered, a wait of half a
+    second would be one sample among thousands."""
     samples: list[float] = []
-    until = time.monotonic() + seconds
+    start = time.perf_counter()
     with pinned(_GUEST_CPU):
-        while time.monotonic() < until:
-            samples += [timed(driver.stats) * 1e6 for _request in range(_REQUESTS_A_BLOCK)]
+        for number in range(int(seconds / _PERIOD_SECONDS)):
+            due = start + number * _PERIOD_SECONDS
+            time.sleep(max(0.0, due - time.perf_counter()))
+            driver.stats()
+            samples.append((time.perf_counter() - due) * 1e6)
     return sorted(samples)[len(samples) * 99 // 100]
 
 

@@ -37,7 +37,7 @@ from sriov_xdp.pf.state.lasting_fault import LastingFault
 from sriov_xdp.pf.state.loops import LOOK_SECONDS
 from sriov_xdp.pf.verbs import adoption
 from sriov_xdp.pf.verbs.controller import Controller
-from sriov_xdp.pf.verbs.events import HostEvents
+from sriov_xdp.pf.verbs.events import PINS_LOOK_SECONDS, HostEvents
 from sriov_xdp.pf.verbs.loop_watch import LoopWatch
 from sriov_xdp.pf.verbs.settling import LOOK_SECONDS as SETTLING_SECONDS
 from sriov_xdp.pf.verbs.settling import Settling
@@ -151,6 +151,7 @@ class PfService:
         self.loop.every(_SUM_SECONDS, self.context.records.write_sums)
         self.loop.every(_LOOK_SECONDS, self.events.look_at_all)
         self.loop.every(_SETTLE_SECONDS, self.events.settle)
+        self.loop.every(PINS_LOOK_SECONDS, self.events.look_at_pins)
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
         self.loop.every(_RETRY_SECONDS, self.events.retry)
         self.loop.every(LOOK_SECONDS, self.loop_watch.look)

@@ -33,7 +33,7 @@ _RESTLESS_SECONDS = 5.0
 # The same holds for its carrier: a port whose link flaps stays seen as without, which is right either way (carrier_send() of tc.h).
 _NETLINK = "netlink"
 _VFS_A_STEP, _NAMES_A_STEP = 16, 64
-_PINS_LOOK_SECONDS = 0.1
+PINS_LOOK_SECONDS = 0.1
 
 
 def batched(vfs: list[AttachedVf], count: int) -> Iterator[list[AttachedVf]]:
@@ -67,8 +67,8 @@ class HostEvents:
         self._news: dict[VfAddress, None] = {}  # VFs whose device an event named, in its order
         self._meanwhile: dict[VfAddress, LinkChange] = {}  # the last that was said of VFs on which we work, mostly by our own hand
         self._uplinks = UplinkEvents(context, walk, self._going_on)
-        self._must_check_hooks = False
-        self._pins_looked_at = -_PINS_LOOK_SECONDS
+        self._must_check_hooks = self._must_look_at_pins = False
+        self._pins_looked_at = -PINS_LOOK_SECONDS
         self._is_checking_hooks = False
         self._is_looking = False
 
@@ -107,11 +107,11 @@ class HostEvents:
                 yield vf
 
     def on_pins(self) -> None:
-        """A pin came or went, by us or by somebody else: a port without its programs must not stay open. Looked at soon."""
+        """A pin came or went, by us or by somebody else: a port without its programs must not stay open."""
         self._pins.drain()
-        self._must_check_hooks = True
-        if self._clock() - self._pins_looked_at >= _PINS_LOOK_SECONDS:
-            self._look_at_pins()
+        self._must_check_hooks = self._must_look_at_pins = True
+        if self._clock() - self._pins_looked_at >= PINS_LOOK_SECONDS:
+            self.look_at_pins()
 
     def settle(self) -> None:
         """Each second: what waited, and what no event tells."""
@@ -142,10 +142,12 @@ class HostEvents:
         finally:
             self._is_checking_hooks = False
 
-    def _look_at_pins(self) -> None:
-        """Whether one that must be there went: our own work tells of itself too, so at once this is a look at names, ten times a
-        second at most. What it finds is looked at whole, as everything is with the next settle()."""
-        self._pins_looked_at = self._clock()
+    def look_at_pins(self) -> None:
+        """For a timer: whether one that must be there went. Our own work tells of itself too, so this is a look at names. What it
+        finds is looked at whole, as everything is with the next settle()."""
+        if not self._must_look_at_pins:
+            return
+        self._pins_looked_at, self._must_look_at_pins = self._clock(), False
         if self._wanted_pins() - set(self._context.pins.link_names()):
             self._check_hooks()
 
