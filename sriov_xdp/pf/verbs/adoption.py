@@ -40,7 +40,8 @@ def adopt(context: Context) -> None:
     if is_after_boot:
         database.forget_granted()
     _read_state(context)
-    devices = {} if is_after_boot else {link.ifindex: link for link in context.links.dump()}
+    found = context.links.dump()  # once, as a thousand take half a second
+    devices = {} if is_after_boot else {link.ifindex: link for link in found}
     stale = [] if is_after_boot else _know_devices(context, devices)
     publish_all(context, damaged.slots(context))
     context.pins.attach_tracepoints()
@@ -53,8 +54,8 @@ def adopt(context: Context) -> None:
     for vf in stale:
         finish(lifecycle.detach(context, vf.address, SELF, "unplugged while the daemon was away"))
     _withdraw_grants(context)
-    _mark_group(context, sweep(context))
-    close_strays(context)
+    _mark_group(context, sweep(context, found))
+    close_strays(context, found)
     if not is_after_boot:
         _finish_leaving(context)
     context.pins.remove_other_builds()
@@ -227,7 +228,7 @@ def _withdraw_grants(context: Context) -> None:
         _log.error("policies that were tightened while the daemon was away: their grants could not be ended yet: %s", error)
 
 
-def sweep(context: Context) -> set[int]:
+def sweep(context: Context, found: list[Link]) -> set[int]:
     """Devices and pins that are marked as ours and belong to nothing: of a run that died between two steps. Returns those that are
     in use and not marked by their group."""
     known = {str(vf) for vf in context.inventory.vfs}
@@ -235,10 +236,11 @@ def sweep(context: Context) -> set[int]:
     used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()}
     used |= {link.ifindex for link in damaged.devices(context)}
     unmarked = set()
-    for device in context.links.dump():
+    for device in found:
         if device.ifindex in used and not is_group_of(context.instance, device.group):
             unmarked.add(device.ifindex)
-        if is_of(context.instance, device) and device.ifindex not in used:
+        now = context.links.find(device.ifindex) if is_of(context.instance, device) and device.ifindex not in used else None
+        if now and is_of(context.instance, now):  # one that went with its VF meanwhile is no news
             _log.warning("device %s: is marked as ours and belongs to no VF; removed", device.name)
             context.links.delete(device.ifindex)
     for link in context.pins.link_names():
@@ -248,11 +250,11 @@ def sweep(context: Context) -> set[int]:
     return unmarked
 
 
-def close_strays(context: Context) -> None:
+def close_strays(context: Context, found: list[Link]) -> None:
     """Representors of a daemon whose state and pins are both gone, or of one that somebody cleaned up after by hand: without a
     program their guests reach the host's own stack. They are put down and named; whose they were, nobody knows."""
     used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()} | set(context.leftovers)
-    for device in context.links.dump():
+    for device in found:
         if device.ifindex in used or not is_marked(device) or not device.is_up:
             continue
         try:
