@@ -18,7 +18,7 @@ from sriov_xdp.lab import traffic as frames
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 LAN = [{"name": "lan", "policy": {"security": {"mac_changes": "accept"}}}]
-WITHIN_SECONDS = 2
+WITHIN_SECONDS = 10
 _BPF_SYSCALL, _LINK_DETACH = 321, 34
 _RTMGRP_LINK, _SO_RCVBUFFORCE = 1, 33
 

@@ -315,9 +315,10 @@ def follow_link_states(context: Context, pf: str) -> Steps[None]:
             vf.link_lag = str(error)
 
 
-def lags_behind_uplink(context: Context, vf: AttachedVf) -> bool:
-    """Whether a port that works is not as open as it shall be."""
-    return vf.stage is Stage.IN_SERVICE and vf.is_open is not context.inventory.is_open(vf)
+def pfs_with_lagging_links(context: Context) -> set[str]:
+    """PFs with ports that work and are not as open as they shall be."""
+    working = (vf for vf in context.inventory.vfs.values() if vf.stage is Stage.IN_SERVICE)
+    return {vf.address.pf for vf in working if vf.is_open is not context.inventory.is_open(vf)}
 
 
 def link_event(context: Context, attached: AttachedVf) -> Event:

@@ -120,8 +120,7 @@ class HostEvents:
         for vf in list(self._context.inventory.vfs.values()):
             if namespaces.can_die_unseen(vf.attachment.spec.netns):
                 self._check_namespace(vf)
-        vfs = self._context.inventory.vfs.values()
-        for name in {vf.address.pf for vf in vfs if live.lags_behind_uplink(self._context, vf)}:
+        for name in live.pfs_with_lagging_links(self._context):
             self._context.start(live.follow_link_states(self._context, name))
         if self._context.needs_publish:
             self._context.needs_publish = False
@@ -247,7 +246,7 @@ class HostEvents:
             yield from self._enforce_uplink(pf)
 
     def _enforce_uplink(self, pf: PhysicalFunction) -> Steps[None]:
-        with self._going_on(pf.spec.name, "the programs of its uplink could not be put back yet"):
+        with self._going_on(pf.spec.name, "the programs of its uplink could not be put back yet", is_hooks=True):
             if pf.uplink:
                 uplinks.enforce(self._context, pf)
         yield None
@@ -264,7 +263,7 @@ class HostEvents:
         return (yield from live.beside(self._context, lambda links: [vf for vf in vfs if lacks(links, vf)]))
 
     def _enforce(self, vf: AttachedVf) -> Steps[None]:
-        with self._going_on(str(vf.address), "its programs could not be put back yet"):
+        with self._going_on(str(vf.address), "its programs could not be put back yet", is_hooks=True):
             if self._is_attached(vf) and vf.stage is Stage.IN_SERVICE:
                 yield from adoption.enforce(self._context, vf)
 
@@ -389,11 +388,12 @@ class HostEvents:
         yield from live.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
 
     @contextlib.contextmanager
-    def _going_on(self, subject: str, text: str) -> Iterator[None]:
-        """A fault of one object, whatever it is, is told; the others are served on."""
+    def _going_on(self, subject: str, text: str, *, is_hooks: bool = False) -> Iterator[None]:
+        """A fault of one object, whatever it is, is told; the others are served on. is_hooks: it is tried again with settle()."""
         try:
             yield
         except Exception as error:  # noqa: BLE001
+            self._must_check_hooks |= is_hooks  # the kernel may still be letting go of a link whose pin went
             self._complain(subject, text, error)
 
     def _complain(self, subject: str, text: str, error: Exception) -> None:
