@@ -13,32 +13,29 @@
 #include "switch/lookup.h"
 #include "switch/transit.h"
 
+/* Whether a place speaks for an address: of a guest's frame always, as nobody may take it; of a frame from the wire only while the
+ * station is to be found on this side. */
+static __always_inline int speaks_for(const struct transit *transit, __u64 place)
+{
+	return transit->is_from_wire ? is_found_at(place) : place != 0;
+}
+
 /* The place of the frame's source address in its VLAN, or 0. */
 static __always_inline __u64 source_owner(const struct sxdp_port *port, const struct sxdp_port *uplink,
 					  const struct transit *transit)
 {
 	__u64 owner = fdb_find(port->pf, transit->vlan, transit->frame.source);
 
-	if (!owner && uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
+	if (!speaks_for(transit, owner) && uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
 		owner = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.source);
-	return owner;
-}
-
-/* The same of a frame from the wire: a station that is not to be found on this side may well be there. */
-static __always_inline __u64 source_found(const struct sxdp_port *uplink, const struct transit *transit)
-{
-	__u64 place = fdb_find(uplink->pf, transit->vlan, transit->frame.source);
-
-	if (!is_found_at(place) && uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
-		place = fdb_find(uplink->pf, SXDP_VLAN_TRUNKS, transit->frame.source);
-	return is_found_at(place) ? place : 0;
+	return speaks_for(transit, owner) ? owner : 0;
 }
 
 static __always_inline sxdp_answer enter_from_wire(const struct sxdp_port *uplink, const struct transit *transit)
 {
 	if (!source_is_judged_from_wire(uplink))
 		return SXDP_ADMITTED;
-	return source_judge_from_wire(uplink, &transit->frame, source_found(uplink, transit));
+	return source_judge_from_wire(uplink, &transit->frame, source_owner(uplink, uplink, transit));
 }
 
 static __always_inline sxdp_answer enter_from_guest(const struct sxdp_port *port, const struct transit *transit)

@@ -12,7 +12,8 @@ from sriov_xdp.pf.hands import live, uplinks
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.plugs import plug_of
 from sriov_xdp.pf.state.intent import Datapath
-from sriov_xdp.pf.state.inventory import AttachedVf, PhysicalFunction, Stage
+from sriov_xdp.pf.state.inventory import AttachedVf, Stage
+from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.pf.verbs import adoption, invariants
 
 _READ = (features.GRO, features.TX_CHECKSUM, features.TX_VLAN)
@@ -42,9 +43,9 @@ def host(context: Context) -> Steps[list[dict[str, Any]]]:
         found.append(_problem(attachment.representor, text, f"`ip link del {attachment.representor}`"))
     for name, pf in sorted(context.inventory.pfs.items()):
         found += yield from live.beside(context, partial(_uplink_problems, context, name, pf))
-    for objection in context.inventory.objections(context.inventory.vfs):
-        subject, _colon, observed = objection.partition(": ")
-        found.append(_problem(subject, observed.partition(";")[0], "give one of the two another address"))
+    for pf in list(context.inventory.pfs.values()):
+        found += _shared_addresses(context, pf)
+        yield None
     return found or (yield from invariants.breaches(context))
 
 
@@ -64,6 +65,13 @@ def _uplink_problems(context: Context, name: str, pf: PhysicalFunction, links: L
         text = "the host's IPv6 is alive on it, though it had no address there"
         found.append(_problem(subject, text, "it is put off within a minute; find out who puts it on"))
     return [*found, *(_problem(subject, trouble.observed, trouble.remedy) for trouble in pf.uplink.troubles)]
+
+
+def _shared_addresses(context: Context, pf: PhysicalFunction) -> list[dict[str, Any]]:
+    objections = context.inventory.objections(vf.address for vf in context.inventory.vfs_of_pf(pf.spec.name))
+    parts = (objection.partition(": ") for objection in objections)
+    remedy = "give one of the two another address"
+    return [_problem(subject, observed.partition(";")[0], remedy) for subject, _colon, observed in parts]
 
 
 def _problem(subject: str, observed: str, remedy: str) -> dict[str, Any]:

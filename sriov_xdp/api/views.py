@@ -21,7 +21,8 @@ from sriov_xdp.pf.state.intent import (
     switch_to_json,
     vlan_to_json,
 )
-from sriov_xdp.pf.state.inventory import AttachedVf, PhysicalFunction, Stage
+from sriov_xdp.pf.state.inventory import AttachedVf, Stage
+from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.store.audit import AuditRecord
 from sriov_xdp.vswitch.policy import SETTINGS
 

@@ -1,13 +1,12 @@
 """`sriov-xdp bench`."""
 
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from sriov_xdp.cli.output import fail, json_option, show_json
+from sriov_xdp.cli.output import console, fail, json_option, show_json
 
 
 @click.command()
@@ -47,11 +46,11 @@ def bench(quick: bool, picture: Path | None, soak: float | None, against: Path |
         if as_json:
             show_json([asdict(row) for row in found])
         else:
-            report.show_builds(found, Console(width=None if sys.stdout.isatty() else 140))
+            report.show_builds(found, console(140))
         return
     if picture:
         report.draw(results, picture)
     if as_json:
         show_json(runner.document(results))
     else:
-        report.show(results, Console(width=None if sys.stdout.isatty() else 140))
+        report.show(results, console(140))

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from sriov_xdp.cli.output import fail
+from sriov_xdp.cli.output import console, fail
 
 
 @click.command()
@@ -13,11 +13,9 @@ def demo() -> None:
     """Shows the main job on a throw-away host of namespaces, step by step; removes it afterwards."""
     if os.geteuid() != 0:
         fail(1, "demo: this needs root (network namespaces, BPF); run it as root, for example with sudo")
-    from rich.console import Console
-
     from sriov_xdp.lab.demo import run_demo
 
     try:
-        sys.exit(run_demo(Console(width=None if sys.stdout.isatty() else 160)))
+        sys.exit(run_demo(console(160)))
     except KeyboardInterrupt:
         fail(130, "demo: interrupted; the throw-away host is removed")

@@ -76,14 +76,16 @@ def cell(value: Any) -> str:
             return printable(str(value))
 
 
-def _console() -> Any:
+def console(width: int) -> Any:
+    """Of stdout; width: where it is no terminal. Nothing in what is shown stands for a picture: `:cd:` is part of an address.
+    Rich is imported here, as JSON output does not need it."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 200)
+    return Console(width=None if sys.stdout.isatty() else width, emoji=False)
 
 
 def show_table(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], Any]]) -> None:
-    """Rich is imported here, as JSON output does not need it."""
+    """A row for each, and its cells by title of column."""
     from rich.table import Table
     from rich.text import Text
 
@@ -92,7 +94,7 @@ def show_table(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell(pick(row))) for pick in columns.values()))
-    _console().print(table)
+    console(200).print(table)
 
 
 def show_object(document: dict[str, Any]) -> None:

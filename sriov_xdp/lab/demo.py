@@ -42,7 +42,7 @@ class Stage:
 
     def say(self, text: str) -> None:
         """A line of evidence."""
-        self.console.print(f"   {text}", highlight=False)
+        self.console.print(f"   {text}", highlight=False, markup=False)
 
     def place(self, name: str) -> tuple[Namespace, str]:
         """A guest's interface, or the wire's."""

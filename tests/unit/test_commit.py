@@ -17,7 +17,8 @@ from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.commit import commit, commit_grant
 from sriov_xdp.pf.hands.guest_records import GuestRecords
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, PfSpec, VfAddress
-from sriov_xdp.pf.state.inventory import Change, Inventory, PfEntry, Stage
+from sriov_xdp.pf.state.inventory import Change, Inventory, Stage
+from sriov_xdp.pf.state.physical_function import PfEntry
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StoreError

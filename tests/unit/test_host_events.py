@@ -17,7 +17,8 @@ from sriov_xdp.host.monitor import FilterRemoval, LinkChange
 from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.log_budget import LOG_LINES_A_SECOND, BudgetedLog
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, PfSpec, VfAddress
-from sriov_xdp.pf.state.inventory import AttachedVf, Inventory, PhysicalFunction, Stage
+from sriov_xdp.pf.state.inventory import AttachedVf, Inventory, Stage
+from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.pf.verbs import events
 from sriov_xdp.pf.verbs.events import HostEvents
 from sriov_xdp.vswitch.address import MacAddress

@@ -9,7 +9,8 @@ from sriov_xdp.datapath.abi import NO_GUARD, VLAN_NONE, VLAN_TRUNKS, Guard, Memb
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_guard, vf_image, vf_value
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, PfSpec, VfAddress, WireOwnSource
-from sriov_xdp.pf.state.inventory import AttachedVf, Inventory, PhysicalFunction, UplinkState, XdpMode
+from sriov_xdp.pf.state.inventory import AttachedVf, Inventory
+from sriov_xdp.pf.state.physical_function import PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device
 from sriov_xdp.vswitch.policy import Override, PolicySettings, PortGroup, PortOverrides, Security, Switch

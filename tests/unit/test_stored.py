@@ -9,7 +9,8 @@ from intents import hosts
 
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.state.intent import Attachment, HostIntent, VfAddress
-from sriov_xdp.pf.state.inventory import Change, Inventory, PfEntry
+from sriov_xdp.pf.state.inventory import Change, Inventory
+from sriov_xdp.pf.state.physical_function import PfEntry
 from sriov_xdp.pf.state.stored import TABLES, Table, all_documents, documents, read_all
 from sriov_xdp.vswitch.address import MacAddress
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sriov_xdp.pf.state.intent import PfSpec, WireOwnSource
-from sriov_xdp.pf.state.inventory import FoundUplink, PfEntry, PhysicalFunction
+from sriov_xdp.pf.state.physical_function import FoundUplink, PfEntry, PhysicalFunction
 from sriov_xdp.pf.state.uplink_text import pf_from_text, pf_to_text
 
 FOUND = FoundUplink(

@@ -3,8 +3,8 @@
     install    the inventory says it; two owners of an address are found here, before anything is written
     store      one transaction: documents, grants that end or begin, audit records
     publish    the maps of all ports that it touched
-A port whose policy accepts no longer what its guest was granted loses the grant in the same transaction, and its guest hears
-of a reset. For the pf package; writer thread only.
+A port whose policy accepts no longer what its guest was granted, or whose uplink has that address by now, loses the grant in the
+same transaction, and its guest hears of a reset. For the pf package; writer thread only.
 """
 
 import json
@@ -90,18 +90,29 @@ def _with_withdrawals(context: Context, change: Change) -> tuple[Change, list[Au
         records = []
         for address in former.ports:
             vf = context.inventory.vfs.get(address)
-            setting = refused_by(context.inventory.policy(vf), vf.device) if vf else None
-            if vf and setting:
+            rule = _ends_grants(context, vf) if vf else None
+            if vf and rule:
                 ended[address] = None
-                records.append(_withdrawal(context, vf, setting))
+                records.append(_withdrawal(context, vf, rule))
     finally:
         context.inventory.restore(former)
     resets = {vf: None for vf, kept in former.vfs.items() if kept and _changes_admin_mac(change, vf, kept[1].admin_mac)}
     return replace(change, devices={**resets, **ended, **change.devices}), records
 
 
-def _withdrawal(context: Context, vf: AttachedVf, setting: str) -> AuditRecord:
-    rule, guest = context.inventory.policy(vf).rule(setting), vf.attachment.spec.guest
+def _ends_grants(context: Context, vf: AttachedVf) -> str | None:
+    """The rule by which a VF loses what its guest was granted: its policy bears it no longer, or it is the uplink's by now. None
+    while it keeps it."""
+    policy, uplink = context.inventory.policy(vf), context.inventory.pf(vf.address.pf).uplink
+    setting = refused_by(policy, vf.device)
+    if setting:
+        return policy.rule(setting)
+    is_of_uplink = uplink is not None and uplink.mac in vf.device.unicast - {vf.device.admin_mac}
+    return "address of the uplink" if is_of_uplink else None
+
+
+def _withdrawal(context: Context, vf: AttachedVf, rule: str) -> AuditRecord:
+    guest = vf.attachment.spec.guest
     before, after = f"{vf.device.effective_mac}, {len(vf.device.filters)} more", str(vf.device.admin_mac)
     return record_of(
         context, str(vf.address), guest, SELF, "grants withdrawn", Outcome.GRANTED, rule=rule, before=before, after=after

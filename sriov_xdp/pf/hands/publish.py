@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_image
 from sriov_xdp.pf.state.intent import VfAddress
-from sriov_xdp.pf.state.inventory import AttachedVf, Former, PhysicalFunction, Stage
+from sriov_xdp.pf.state.inventory import AttachedVf, Former, Stage
+from sriov_xdp.pf.state.physical_function import PhysicalFunction
 
 
 def publish(context: Context, former: Former) -> None:

@@ -16,14 +16,14 @@ from sriov_xdp.host.errors import HostError, LinkMissing
 from sriov_xdp.host.links import Ipv6State, Link, Links, boot_id
 from sriov_xdp.pf.errors import Conflict, PfError
 from sriov_xdp.pf.hands.commit import commit
-from sriov_xdp.pf.hands.context import SELF, Context, record_of
+from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.hands.publish import publish_ports, publish_uplink
 from sriov_xdp.pf.state.device_marks import is_marked
 from sriov_xdp.pf.state.intent import PfSpec
-from sriov_xdp.pf.state.inventory import Change, FoundUplink, PhysicalFunction, UplinkState, XdpMode
+from sriov_xdp.pf.state.inventory import Change
 from sriov_xdp.pf.state.modes import xdp_problem
+from sriov_xdp.pf.state.physical_function import FoundUplink, PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.pf.state.uplink_troubles import troubles
-from sriov_xdp.store.audit import Outcome
 from sriov_xdp.vswitch.address import MacAddress
 
 _log = logging.getLogger("sriov_xdp.pf")
@@ -304,23 +304,18 @@ def _note_troubles(context: Context, pf: PhysicalFunction, link: Link) -> None:
 
 
 def _claim_address(context: Context, pf: PhysicalFunction) -> None:
-    """The uplink's address is the host's, whoever of the guests was granted it while it was free: they lose that grant. An admin
-    MAC that is the same stays, is told, and gets no frames."""
+    """The uplink's address is the host's, whoever of the guests was granted it while it was free: commit() ends such a grant. An
+    admin MAC that is the same stays, is told, and gets no frames."""
     assert pf.uplink is not None
     context.inventory.claim_uplink(pf)
-    for vf in context.inventory.vfs_of_pf(pf.spec.name):
+    vfs = context.inventory.vfs_of_pf(pf.spec.name)
+    for vf in vfs:
         if pf.uplink.mac == vf.device.admin_mac:
             text = "%s: its admin MAC %s is the address of uplink %s now, whose frames are the host's; give it another"
             _log.error(text, vf.address, vf.device.admin_mac, pf.spec.uplink)
-        elif pf.uplink.mac in vf.device.unicast:
-            text = "%s: %s, which its guest was granted, is the address of uplink %s now; the VF is reset"
-            _log.warning(text, vf.address, pf.uplink.mac, pf.spec.uplink)
-            guest, mac = vf.attachment.spec.guest, str(pf.uplink.mac)
-            record = record_of(
-                context, str(vf.address), guest, SELF, "grants withdrawn", Outcome.GRANTED, rule="address of the uplink", before=mac
-            )
-            commit(context, Change(devices={vf.address: None}), [record])
-    publish_ports(context, context.inventory.vfs_of_pf(pf.spec.name))
+    if any(pf.uplink.mac in vf.device.unicast - {vf.device.admin_mac} for vf in vfs):
+        commit(context, Change(pfs={pf.spec.name: pf.entry}), [])
+    publish_ports(context, vfs)
 
 
 def take_up_name(context: Context, pf: PhysicalFunction, name: str) -> None:

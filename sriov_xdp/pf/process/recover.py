@@ -35,7 +35,8 @@ from sriov_xdp.pf.state.intent import (
     LinkState,
     PfSpec,
 )
-from sriov_xdp.pf.state.inventory import Change, FoundUplink, Inventory, PfEntry
+from sriov_xdp.pf.state.inventory import Change, Inventory
+from sriov_xdp.pf.state.physical_function import FoundUplink, PfEntry
 from sriov_xdp.pf.state.stored import all_documents
 from sriov_xdp.pf.state.validation import MAX_VFS_OF_PF
 from sriov_xdp.pf.verbs import applied_files

@@ -23,7 +23,7 @@ from sriov_xdp.pf.process.places import ADMIN_SOCKET, STATE_LOCK, Places, lock
 from sriov_xdp.pf.process.presence import stored_instance
 from sriov_xdp.pf.state.device_marks import is_group_of, is_of
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
-from sriov_xdp.pf.state.inventory import FoundUplink, PhysicalFunction
+from sriov_xdp.pf.state.physical_function import FoundUplink, PhysicalFunction
 from sriov_xdp.pf.state.uplink_text import pf_from_text
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StoreError

@@ -4,8 +4,9 @@ from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import Guard, Members, PortFlag, PortValue
 from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.state.intent import WireOwnSource
-from sriov_xdp.pf.state.inventory import AttachedVf, Inventory, PhysicalFunction, XdpMode
+from sriov_xdp.pf.state.inventory import AttachedVf, Inventory
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES, xdp_problem
+from sriov_xdp.pf.state.physical_function import PhysicalFunction, XdpMode
 from sriov_xdp.vswitch.policy import Security
 from sriov_xdp.vswitch.vlan import VlanMode
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sriov_xdp.datapath.abi import MAX_PFS, MAX_PORTS
 from sriov_xdp.pf.state.intent import PfSpec, UplinkLoss, WireOwnSource, require_range, require_type
-from sriov_xdp.pf.state.inventory import FoundUplink, PfEntry, PhysicalFunction
+from sriov_xdp.pf.state.physical_function import FoundUplink, PfEntry, PhysicalFunction
 
 _MOST_IFINDEX = (1 << 31) - 1
 

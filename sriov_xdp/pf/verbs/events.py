@@ -21,7 +21,8 @@ from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
 from sriov_xdp.pf.hands.publish import publish_all, publish_ports
 from sriov_xdp.pf.state.intent import Datapath, VfAddress
-from sriov_xdp.pf.state.inventory import AttachedVf, PhysicalFunction, Stage, XdpMode
+from sriov_xdp.pf.state.inventory import AttachedVf, Stage
+from sriov_xdp.pf.state.physical_function import PhysicalFunction, XdpMode
 from sriov_xdp.pf.state.restlessness import Restlessness
 from sriov_xdp.pf.verbs import adoption, lifecycle
 from sriov_xdp.pf.verbs.uplink_events import UplinkEvents
