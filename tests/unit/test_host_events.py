@@ -183,6 +183,22 @@ def test_a_link_that_goes_down_and_up_is_followed_at_once() -> None:
     assert 2 == len(host.written)
 
 
+def test_an_event_that_overtakes_the_answer_to_a_look_is_not_lost() -> None:
+    """It says what is known still, when an older answer is about to replace that."""
+    host = Host()
+    host.devices[host.vf().attachment.ifindex] = replace(_link(host.vf()), has_carrier=False)
+    host.batches = [[_change(host.devices[host.vf().attachment.ifindex])], [_change(_link(host.vf()))]]
+    host.events.on_links()
+    look = host.walks.pop()()
+    next(look)
+    host.devices[host.vf().attachment.ifindex] = _link(host.vf())
+    host.events.on_links()
+    for _step in look:
+        pass
+    host.walk()
+    assert host.vf().has_carrier
+
+
 def test_a_link_that_flaps_is_left_without_carrier_until_it_rests() -> None:
     """Without: the way of delivery whose failures are counted, and which works with a carrier as well."""
     host = Host()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -23,6 +24,7 @@ from sriov_xdp.store.database import Database
 
 T = TypeVar("T")
 Steps = Generator[Future[Any] | None, None, T]  # work in pieces: None lets others in, a future is waited for meanwhile
+GoingOn = Callable[[str, str], AbstractContextManager[None]]  # of a subject; what could not be done, when there is a fault
 
 
 class GuestChannels(Protocol):

@@ -37,7 +37,8 @@ from sriov_xdp.pf.state.lasting_fault import LastingFault
 from sriov_xdp.pf.state.loops import LOOK_SECONDS
 from sriov_xdp.pf.verbs import adoption
 from sriov_xdp.pf.verbs.controller import Controller
-from sriov_xdp.pf.verbs.events import PINS_LOOK_SECONDS, HostEvents
+from sriov_xdp.pf.verbs.events import HostEvents
+from sriov_xdp.pf.verbs.hook_watch import PINS_LOOK_SECONDS
 from sriov_xdp.pf.verbs.loop_watch import LoopWatch
 from sriov_xdp.pf.verbs.settling import LOOK_SECONDS as SETTLING_SECONDS
 from sriov_xdp.pf.verbs.settling import Settling
@@ -142,7 +143,7 @@ class PfService:
         for monitor, source in (
             (link_monitor, Source(TurnKind.LINK_EVENTS, self.events.on_links)),
             (name_monitor, Source(TurnKind.NAME_EVENTS, self.events.on_names)),
-            (pin_monitor, Source(TurnKind.NAME_EVENTS, self.events.on_pins)),
+            (pin_monitor, Source(TurnKind.NAME_EVENTS, self.events.hooks.on_pins)),
         ):
             self._selector.register(monitor, selectors.EVENT_READ, source)
 
@@ -151,7 +152,7 @@ class PfService:
         self.loop.every(_SUM_SECONDS, self.context.records.write_sums)
         self.loop.every(_LOOK_SECONDS, self.events.look_at_all)
         self.loop.every(_SETTLE_SECONDS, self.events.settle)
-        self.loop.every(PINS_LOOK_SECONDS, self.events.look_at_pins)
+        self.loop.every(PINS_LOOK_SECONDS, self.events.hooks.look_at_pins)
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
         self.loop.every(_RETRY_SECONDS, self.events.retry)
         self.loop.every(LOOK_SECONDS, self.loop_watch.look)

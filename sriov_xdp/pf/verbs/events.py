@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from sriov_xdp.host import namespaces
-from sriov_xdp.host.links import Link, Links
+from sriov_xdp.host.links import Link
 from sriov_xdp.host.monitor import Change, FilterRemoval, FolderMonitor, LinkChange, LinkMonitor
-from sriov_xdp.pf.hands import damaged, live, uplinks
+from sriov_xdp.pf.hands import damaged, live
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
 from sriov_xdp.pf.hands.publish import publish_all, publish_ports
-from sriov_xdp.pf.state.intent import Datapath, VfAddress
+from sriov_xdp.pf.state.intent import VfAddress
 from sriov_xdp.pf.state.inventory import AttachedVf, Stage
-from sriov_xdp.pf.state.physical_function import PhysicalFunction, XdpMode
 from sriov_xdp.pf.state.restlessness import Restlessness
 from sriov_xdp.pf.verbs import adoption, lifecycle
+from sriov_xdp.pf.verbs.hook_watch import HookWatch
 from sriov_xdp.pf.verbs.uplink_events import UplinkEvents
 
 # A guest may take its XDP program off and put it back in a loop, and each change costs some 20 ms. One that did so this often in
@@ -33,13 +33,7 @@ _RESTLESS_CHANGES = 20
 _RESTLESS_SECONDS = 5.0
 # The same holds for its carrier: a port whose link flaps stays seen as without, which is right either way (carrier_send() of tc.h).
 _NETLINK = "netlink"
-_VFS_A_STEP, _NAMES_A_STEP = 16, 64
-PINS_LOOK_SECONDS = 0.1
-
-
-def batched(vfs: list[AttachedVf], count: int) -> Iterator[list[AttachedVf]]:
-    """So many at a time."""
-    return (vfs[start : start + count] for start in range(0, len(vfs), count))
+_NAMES_A_STEP = 64
 
 
 class HostEvents:
@@ -58,19 +52,17 @@ class HostEvents:
         self._context = context
         self._links = links
         self._names = names
-        self._pins = pins
         self._walk = walk
         self._budgeted = log
         self._clock = clock
         self._program_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
         self._carrier_changes = Restlessness[str](most=_RESTLESS_CHANGES, within_seconds=_RESTLESS_SECONDS)
         self._waiting: set[VfAddress] = set()
+        self._looked_at: list[VfAddress] = []
         self._news: dict[VfAddress, None] = {}  # VFs whose device an event named, in its order
         self._meanwhile: dict[VfAddress, LinkChange] = {}  # the last that was said of VFs on which we work, mostly by our own hand
         self._uplinks = UplinkEvents(context, walk, self._going_on)
-        self._must_check_hooks = self._must_look_at_pins = False
-        self._pins_looked_at = -PINS_LOOK_SECONDS
-        self._is_checking_hooks = False
+        self.hooks = HookWatch(context, pins, self._going_on, clock)
         self._is_looking = False
 
     def on_links(self) -> None:
@@ -107,13 +99,6 @@ class HostEvents:
             if self._context.inventory.vfs.get(address) is vf:
                 yield vf
 
-    def on_pins(self) -> None:
-        """A pin came or went, by us or by somebody else: a port without its programs must not stay open."""
-        self._pins.drain()
-        self._must_check_hooks = self._must_look_at_pins = True
-        if self._clock() - self._pins_looked_at >= PINS_LOOK_SECONDS:
-            self.look_at_pins()
-
     def settle(self) -> None:
         """Each second: what waited, and what no event tells."""
         self._follow_rested()
@@ -126,49 +111,7 @@ class HostEvents:
         if self._context.needs_publish:
             self._context.needs_publish = False
             publish_all(self._context, damaged.slots(self._context))
-        if self._must_check_hooks:
-            self._check_hooks()
-
-    def _check_hooks(self) -> None:
-        """One check is under way or waits for its turn at most; what comes meanwhile is the next settle()'s."""
-        self._must_check_hooks = self._is_checking_hooks
-        if not self._is_checking_hooks:
-            self._is_checking_hooks = True
-            self._context.start(self._check_all_hooks())
-
-    def _check_all_hooks(self) -> Steps[None]:
-        try:
-            yield from self._enforce_all()
-        finally:
-            self._is_checking_hooks = False
-
-    def look_at_pins(self) -> None:
-        """For a timer: whether one that must be there went. Our own work tells of itself too, so this is a look at names. What it
-        finds is looked at whole, as everything is with the next settle()."""
-        if not self._must_look_at_pins:
-            return
-        self._pins_looked_at, self._must_look_at_pins = self._clock(), False
-        if self._wanted_pins() - set(self._context.pins.link_names()):
-            self._check_hooks()
-
-    def _wanted_pins(self) -> set[str]:
-        in_service = [vf for vf in self._context.inventory.vfs.values() if vf.stage is Stage.IN_SERVICE]
-        wanted = {f"{vf.address}_xdp" for vf in in_service if vf.active is Datapath.XDP}
-        if self._context.hooks.has_tcx:
-            wanted |= {f"{vf.address}_tc" for vf in in_service if vf.is_settled}
-            wanted |= {f"{uplinks.link_name(pf)}_tc" for pf in self._context.inventory.pfs.values() if pf.uplink}
-        with_xdp = (pf for pf in self._context.inventory.pfs.values() if pf.uplink and pf.uplink.xdp_mode is XdpMode.NATIVE)
-        return wanted | {f"{uplinks.link_name(pf)}_xdp" for pf in with_xdp}
-
-    def _on_filter_removal(self, ifindex: int) -> None:
-        """Perhaps the one that held our program; a device that goes says so too. What is done about it is done when it is its turn,
-        after what is being done to the port or the PF now."""
-        vf = self._context.inventory.vf_with_ifindex(ifindex)
-        if vf and vf.stage is not Stage.PLANNED:
-            self._context.start(self._enforce(vf))
-        for pf in self._context.inventory.pfs.values():
-            if pf.uplink and pf.uplink.ifindex == ifindex:
-                self._context.start(self._enforce_uplink(pf))
+        self.hooks.settle()
 
     def retry(self) -> None:
         """VFs and uplinks that could not be put into service: what is in the way is somebody else's to remove."""
@@ -194,18 +137,29 @@ class HostEvents:
             yield from lifecycle.remove_leftovers(self._context)
         finally:
             self._is_looking = False
-        yield from self._enforce_all()
+        yield from self.hooks.enforce_all()
 
     def _look_at(self, vf: AttachedVf) -> Steps[None]:
-        link = yield from self._device_of(vf)
-        if not self._is_attached(vf):
-            return
-        if link is None:
-            yield from lifecycle.unplugged(self._context, vf, "interface deleted")
-        elif vf.stage is Stage.IN_SERVICE:
-            yield from self._follow(vf, link)
-            if not live.has_its_mtu(self._context, vf, link):
-                yield from live.follow(self._context, vf)
+        with self._looking_at(vf):
+            link = yield from self._device_of(vf)
+            if not self._is_attached(vf):
+                return
+            if link is None:
+                yield from lifecycle.unplugged(self._context, vf, "interface deleted")
+            elif vf.stage is Stage.IN_SERVICE:
+                yield from self._follow(vf, link)
+                if not live.has_its_mtu(self._context, vf, link):
+                    yield from live.follow(self._context, vf)
+
+    @contextlib.contextmanager
+    def _looking_at(self, vf: AttachedVf) -> Iterator[None]:
+        """From the question to the end of what its answer leads to. What an event says meanwhile is compared with what is about to
+        be replaced by an older answer, so it is news whatever it says."""
+        self._looked_at.append(vf.address)
+        try:
+            yield
+        finally:
+            self._looked_at.remove(vf.address)
 
     def _device_of(self, vf: AttachedVf) -> Steps[Link | None]:
         ifindex = vf.attachment.ifindex
@@ -227,46 +181,16 @@ class HostEvents:
 
     def _look_at_named(self, vf: AttachedVf) -> Steps[None]:
         """No verb: what takes more than a look waits for its turn."""
-        link = yield from self._device_of(vf)
-        if not self._is_attached(vf):
-            return
-        if link is None:
-            self._context.start(lifecycle.unplugged(self._context, vf, "interface deleted"))
-            return
-        yield from self._follow(vf, link)
-        if not live.has_its_mtu(self._context, vf, link):
-            self._context.start(live.follow(self._context, vf))  # the representor's MTU is what holds a guest to its own
-
-    def _enforce_all(self) -> Steps[None]:
-        """Every port and uplink is held to its programs. Looked at beside the writer, some at a time."""
-        in_service = [vf for vf in self._attached() if vf.stage is Stage.IN_SERVICE]
-        for batch in batched(in_service, _VFS_A_STEP):
-            for vf in (yield from self._without_hooks(batch)):
-                yield from self._enforce(vf)
-        for pf in list(self._context.inventory.pfs.values()):
-            yield from self._enforce_uplink(pf)
-
-    def _enforce_uplink(self, pf: PhysicalFunction) -> Steps[None]:
-        with self._going_on(pf.spec.name, "the programs of its uplink could not be put back yet", is_hooks=True):
-            if pf.uplink:
-                uplinks.enforce(self._context, pf)
-        yield None
-
-    def _without_hooks(self, vfs: list[AttachedVf]) -> Steps[list[AttachedVf]]:
-        """Those that lack a program, or of which that cannot be told."""
-
-        def lacks(links: Links, vf: AttachedVf) -> bool:
-            try:
-                return bool(adoption.missing_of_device(self._context, links, vf))
-            except Exception:  # noqa: BLE001  # then it is looked at by itself
-                return True
-
-        return (yield from live.beside(self._context, lambda links: [vf for vf in vfs if lacks(links, vf)]))
-
-    def _enforce(self, vf: AttachedVf) -> Steps[None]:
-        with self._going_on(str(vf.address), "its programs could not be put back yet", is_hooks=True):
-            if self._is_attached(vf) and vf.stage is Stage.IN_SERVICE:
-                yield from adoption.enforce(self._context, vf)
+        with self._looking_at(vf):
+            link = yield from self._device_of(vf)
+            if not self._is_attached(vf):
+                return
+            if link is None:
+                self._context.start(lifecycle.unplugged(self._context, vf, "interface deleted"))
+                return
+            yield from self._follow(vf, link)
+            if not live.has_its_mtu(self._context, vf, link):
+                self._context.start(live.follow(self._context, vf))  # the representor's MTU is what holds a guest to its own
 
     def _resume(self, vf: AttachedVf) -> Steps[None]:
         if self._context.inventory.vfs.get(vf.address) is not vf:
@@ -307,7 +231,7 @@ class HostEvents:
         itself when it is done, so this is seldom anything."""
         for address, change in list(self._meanwhile.items()):
             vf = self._context.inventory.vfs.get(address)
-            if vf and vf.stage is Stage.CHANGING:
+            if vf and (vf.stage is Stage.CHANGING or address in self._looked_at):
                 continue
             del self._meanwhile[address]
             if vf and vf.attachment.ifindex == change.ifindex and self._is_news(vf, change):
@@ -322,7 +246,7 @@ class HostEvents:
             self._on_link(change)
             return
         if isinstance(change, FilterRemoval):
-            self._on_filter_removal(change.ifindex)
+            self.hooks.on_filter_removal(change.ifindex)
             return
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == change.ifindex:
@@ -334,7 +258,7 @@ class HostEvents:
             self._meanwhile[vf.address] = change
             return
         if vf:
-            if self._is_news(vf, change):
+            if vf.address in self._looked_at or self._is_news(vf, change):
                 self._look_soon(vf)
             return
         for pf in self._context.inventory.pfs.values():
@@ -389,12 +313,11 @@ class HostEvents:
         yield from live.guest_xdp_changed(self._context, vf, guest_runs_xdp=guest_runs_xdp)
 
     @contextlib.contextmanager
-    def _going_on(self, subject: str, text: str, *, is_hooks: bool = False) -> Iterator[None]:
-        """A fault of one object, whatever it is, is told; the others are served on. is_hooks: it is tried again with settle()."""
+    def _going_on(self, subject: str, text: str) -> Iterator[None]:
+        """A fault of one object, whatever it is, is told; the others are served on."""
         try:
             yield
         except Exception as error:  # noqa: BLE001
-            self._must_check_hooks |= is_hooks  # the kernel may still be letting go of a link whose pin went
             self._complain(subject, text, error)
 
     def _complain(self, subject: str, text: str, error: Exception) -> None:

@@ -4,14 +4,11 @@ The kernel is asked beside the writer. For the events; writer thread only.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.hands import live, uplinks
-from sriov_xdp.pf.hands.context import Context, Steps
+from sriov_xdp.pf.hands.context import Context, GoingOn, Steps
 from sriov_xdp.pf.verbs import adoption
-
-GoingOn = Callable[[str, str], AbstractContextManager[None]]  # of a subject; what could not be done, when there is a fault
 
 
 class UplinkEvents:

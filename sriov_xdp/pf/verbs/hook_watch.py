@@ -1,0 +1,130 @@
+"""Every port and uplink is held to its programs: looked at when a pin or a filter goes, and by the look each minute.
+
+A port without its programs is closed until they are back (adoption.enforce()). An event only says that something went; what is
+missing is asked of the kernel, beside the writer, some ports at a time. For the events; writer thread only.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sriov_xdp.host.links import Links
+from sriov_xdp.host.monitor import FolderMonitor
+from sriov_xdp.pf.hands import live, uplinks
+from sriov_xdp.pf.hands.context import Context, GoingOn, Steps
+from sriov_xdp.pf.state.intent import Datapath
+from sriov_xdp.pf.state.inventory import AttachedVf, Stage
+from sriov_xdp.pf.state.physical_function import PhysicalFunction, XdpMode
+from sriov_xdp.pf.verbs import adoption
+
+PINS_LOOK_SECONDS = 0.1
+_VFS_A_STEP = 16
+
+
+class HookWatch:
+    """pins: where our links are pinned."""
+
+    def __init__(
+        self, context: Context, pins: FolderMonitor, going_on: GoingOn, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._context = context
+        self._pins = pins
+        self._going_on = going_on
+        self._clock = clock
+        self._must_check = self._must_look_at_pins = False
+        self._pins_looked_at = -PINS_LOOK_SECONDS
+        self._is_checking = False
+
+    def on_pins(self) -> None:
+        """A pin came or went, by us or by somebody else: a port without its programs must not stay open."""
+        self._pins.drain()
+        self._must_check = self._must_look_at_pins = True
+        if self._clock() - self._pins_looked_at >= PINS_LOOK_SECONDS:
+            self.look_at_pins()
+
+    def look_at_pins(self) -> None:
+        """For a timer: whether one that must be there went. Our own work tells of itself too, so this is a look at names. What it
+        finds is looked at whole, as everything is with the next settle()."""
+        if not self._must_look_at_pins:
+            return
+        self._pins_looked_at, self._must_look_at_pins = self._clock(), False
+        if self._wanted_pins() - set(self._context.pins.link_names()):
+            self._check()
+
+    def settle(self) -> None:
+        """Each second: what an event asked for, and what could not be done."""
+        if self._must_check:
+            self._check()
+
+    def on_filter_removal(self, ifindex: int) -> None:
+        """Perhaps the one that held our program; a device that goes says so too. What is done about it is done when it is its turn,
+        after what is being done to the port or the PF now."""
+        vf = self._context.inventory.vf_with_ifindex(ifindex)
+        if vf and vf.stage is not Stage.PLANNED:
+            self._context.start(self._enforce(vf))
+        for pf in self._context.inventory.pfs.values():
+            if pf.uplink and pf.uplink.ifindex == ifindex:
+                self._context.start(self._enforce_uplink(pf))
+
+    def enforce_all(self) -> Steps[None]:
+        """Every port and every uplink."""
+        in_service = [vf for vf in self._context.inventory.vfs.values() if vf.stage is Stage.IN_SERVICE]
+        for start in range(0, len(in_service), _VFS_A_STEP):
+            for vf in (yield from self._without_hooks(in_service[start : start + _VFS_A_STEP])):
+                yield from self._enforce(vf)
+        for pf in list(self._context.inventory.pfs.values()):
+            yield from self._enforce_uplink(pf)
+
+    def _check(self) -> None:
+        """One check is under way or waits for its turn at most; what comes meanwhile is the next settle()'s."""
+        self._must_check = self._is_checking
+        if not self._is_checking:
+            self._is_checking = True
+            self._context.start(self._check_all())
+
+    def _check_all(self) -> Steps[None]:
+        try:
+            yield from self.enforce_all()
+        finally:
+            self._is_checking = False
+
+    def _wanted_pins(self) -> set[str]:
+        in_service = [vf for vf in self._context.inventory.vfs.values() if vf.stage is Stage.IN_SERVICE]
+        wanted = {f"{vf.address}_xdp" for vf in in_service if vf.active is Datapath.XDP}
+        if self._context.hooks.has_tcx:
+            wanted |= {f"{vf.address}_tc" for vf in in_service if vf.is_settled}
+            wanted |= {f"{uplinks.link_name(pf)}_tc" for pf in self._context.inventory.pfs.values() if pf.uplink}
+        with_xdp = (pf for pf in self._context.inventory.pfs.values() if pf.uplink and pf.uplink.xdp_mode is XdpMode.NATIVE)
+        return wanted | {f"{uplinks.link_name(pf)}_xdp" for pf in with_xdp}
+
+    def _without_hooks(self, vfs: list[AttachedVf]) -> Steps[list[AttachedVf]]:
+        """Those that lack a program, or of which that cannot be told."""
+
+        def lacks(links: Links, vf: AttachedVf) -> bool:
+            try:
+                return bool(adoption.missing_of_device(self._context, links, vf))
+            except Exception:  # noqa: BLE001  # then it is looked at by itself
+                return True
+
+        return (yield from live.beside(self._context, lambda links: [vf for vf in vfs if lacks(links, vf)]))
+
+    def _enforce(self, vf: AttachedVf) -> Steps[None]:
+        with self._trying_again(str(vf.address), "its programs could not be put back yet"):
+            if self._context.inventory.vfs.get(vf.address) is vf and vf.stage is Stage.IN_SERVICE:
+                yield from adoption.enforce(self._context, vf)
+
+    def _enforce_uplink(self, pf: PhysicalFunction) -> Steps[None]:
+        with self._trying_again(pf.spec.name, "the programs of its uplink could not be put back yet"):
+            if pf.uplink:
+                uplinks.enforce(self._context, pf)
+        yield None
+
+    @contextmanager
+    def _trying_again(self, subject: str, text: str) -> Iterator[None]:
+        """What fails is tried again with settle(): the kernel may still be letting go of a link whose pin went."""
+        with self._going_on(subject, text):
+            try:
+                yield
+            except Exception:
+                self._must_check = True
+                raise
