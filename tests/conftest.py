@@ -1,10 +1,21 @@
-"""Common to all tests: a skip is a failure in CI, and a lab that is shared by the tests of a module."""
+"""Common to all tests: a skip is a failure in CI, and programs are compiled once for the daemons of all of them."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Generator
 from typing import Any
 
 import pytest
+
+from sriov_xdp.lab.host import CACHE_VARIABLE
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers and daemons have it from their environment."""
+    if CACHE_VARIABLE not in os.environ:
+        os.environ[CACHE_VARIABLE] = tempfile.mkdtemp(prefix="sriov-xdp-compiled-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(CACHE_VARIABLE)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,6 +5,7 @@ and with bytes; where the frame went is read from the counters, and copies that 
 """
 
 import contextlib
+import os
 import secrets
 import select
 import socket
@@ -23,6 +24,7 @@ from sriov_xdp.datapath.model import Fate, Group, Port
 from sriov_xdp.datapath.pins import Pins, remove_tree
 from sriov_xdp.datapath.tables import PortImage, Tables
 from sriov_xdp.host import bpffs, features, namespaces
+from sriov_xdp.lab.host import CACHE_VARIABLE
 
 MTU_BYTES = 1500
 BROADCAST = b"\xff" * 6
@@ -365,7 +367,7 @@ def loaded() -> Iterator[Switch]:
     """Programs, maps, namespace and devices of one test session; nothing of them stays."""
     name = f"sriov-xdp-test-{secrets.token_hex(4)}"
     root = bpffs.MOUNT_POINT / name
-    pins = Pins(root)
+    pins = Pins(root, Path(os.environ[CACHE_VARIABLE]))
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(remove_tree, root)
         bpffs.ensure(root)

@@ -1,9 +1,10 @@
 """The loader: a short-lived process that compiles bpf/ with bcc, makes the maps, loads the programs through libbpf and pins both.
 
-    python -m sriov_xdp.datapath.loader DIRECTORY
+    python -m sriov_xdp.datapath.loader DIRECTORY PARENT [CACHE]
 
 Fills DIRECTORY (in bpffs) with maps/ and progs/ in one step: everything is pinned in a sibling folder first, which is then
-renamed. Nobody imports this module; the daemon starts it, so that LLVM never lives in the daemon.
+renamed. What was compiled before is taken from CACHE (compiled.py), and kept there. PARENT is the process that waits. Nobody
+imports this module; the daemon starts it, so that LLVM never lives in the daemon.
 """
 
 import ctypes
@@ -15,7 +16,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-from sriov_xdp.datapath import libbpf, uplink_programs
+from sriov_xdp.datapath import compiled, libbpf, uplink_programs
 from sriov_xdp.datapath.bytecode import IFINDEX_OFFSET_MARK, Reference, map_reference, mark_of, marks_in, patched
 from sriov_xdp.datapath.errors import CompileError, DataPathError
 from sriov_xdp.datapath.floods import create_receivers
@@ -70,9 +71,21 @@ def _load(spec: ProgramSpec, code: bytes, maps: dict[str, int], folder: Path) ->
         libbpf.update_element(maps[spec.stages], struct.pack("<I", spec.stage), struct.pack("<I", fd))
 
 
-def load(directory: Path) -> None:
+def _known_bytecode(cache: Path | None) -> dict[str, bytes]:
+    """As _bytecode(), by the compiler only when it is not kept."""
+    if cache is None:
+        return _bytecode()
+    path = compiled.file_of_build(cache)
+    codes = compiled.find(path)
+    if codes is None:
+        codes = _bytecode()
+        compiled.store(path, codes)
+    return codes
+
+
+def load(directory: Path, cache: Path | None = None) -> None:
     """Compiles, loads and pins everything under directory. Raises DataPathError; leaves nothing half done."""
-    codes = _bytecode()
+    codes = _known_bytecode(cache)
     staging = directory.with_name(directory.name + "_new")
     remove_tree(staging)
     (staging / "maps").mkdir(parents=True, mode=0o700)
@@ -92,10 +105,11 @@ def main() -> int:
     """Entry point of the loader process, which ends with the daemon: nobody else's pins shall appear when that is gone."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if len(sys.argv) > 2 and os.getppid() != int(sys.argv[2]):
+    directory, parent, *cache = sys.argv[1:]
+    if os.getppid() != int(parent):
         return 1  # it died before
     try:
-        load(Path(sys.argv[1]))
+        load(Path(directory), Path(cache[0]) if cache else None)
     except (DataPathError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -30,10 +30,11 @@ _NO_SUCH_IFINDEX = 0x7FFFFFFF
 
 
 class Pins:
-    """Open file descriptors of one build's maps and programs, and the links."""
+    """Open file descriptors of one build's maps and programs, and the links. cache: where compiled programs are kept."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, cache: Path | None = None) -> None:
         self.root = root
+        self._cache = cache
         self.build = root / build_id()
         self._programs: dict[str, int] = {}
         self._program_ids: dict[str, int] = {}
@@ -47,7 +48,7 @@ class Pins:
         is_compiled = not self._is_whole()
         if is_compiled:
             remove_tree(self.build)
-            _run_loader(self.build)
+            _run_loader(self.build, self._cache)
         for name, spec in all_maps().items():
             fd = libbpf.open_pin(self.build / "maps" / name)
             info = libbpf.map_info(fd)
@@ -219,9 +220,17 @@ def _shape_text(path: Path, info: MapInfo, shape: tuple[int, int, int]) -> str:
     return f"map {path}: key, value bytes and entries are {seen}, expected {shape}; run `sriov-xdp teardown` and start again"
 
 
-def _run_loader(folder: Path) -> None:
+def _run_loader(folder: Path, cache: Path | None) -> None:
     # -P: this product's loader, whatever is in the directory that the daemon was started from.
-    command = [sys.executable, "-P", "-m", "sriov_xdp.datapath.loader", str(folder), str(os.getpid())]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "sriov_xdp.datapath.loader",
+        str(folder),
+        str(os.getpid()),
+        *([str(cache)] if cache else []),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(_LOADER_SECONDS))
     if done.returncode:
         raise CompileError(f"loader: {done.stderr.strip() or f'ended with {done.returncode}'}")

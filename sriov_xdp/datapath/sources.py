@@ -17,6 +17,16 @@ def build_id() -> str:
     """Names the pins of one build: changes with every source byte, with the kernel and with the loader."""
     digest = hashlib.sha256(platform.release().encode())
     loader = Path(__file__).with_name("loader.py")
-    for path in [*sorted(source_dir().rglob("*.[ch]")), loader]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    add_sources(digest)
+    _add(digest, loader)
     return digest.hexdigest()[:16]
+
+
+def add_sources(digest: "hashlib._Hash") -> None:
+    """Every source byte."""
+    for path in sorted(source_dir().rglob("*.[ch]")):
+        _add(digest, path)
+
+
+def _add(digest: "hashlib._Hash", path: Path) -> None:
+    digest.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -27,6 +27,7 @@ from sriov_xdp.patience import patient
 READY_SECONDS = 60
 STOP_SECONDS = 15
 SETTLED_SECONDS = 60
+CACHE_VARIABLE = "SRIOV_XDP_CACHE_DIR"  # where it is set, daemons of all labs share what was compiled
 _BIN = Path(sys.executable).parent
 # Commands of which -j shows what the admin socket answers: its name there, and of what it is asked.
 QUESTIONS: dict[tuple[str, ...], tuple[str, str]] = {
@@ -147,6 +148,8 @@ class Daemon:
 
     def _command(self) -> list[str]:
         places = ["--state-dir", str(self.state_dir), "--run-dir", str(self.run_dir), "--bpffs", str(self.bpffs)]
+        if CACHE_VARIABLE not in os.environ:
+            places += ["--cache-dir", str(self.folder / "cache")]
         metrics = ["--metrics", f"127.0.0.1:{self.metrics_port}"]
         daemon = [*self._entrance, *self.program, "daemon", "--config", str(self.config_file)]
         return [*daemon, *places, *metrics, *self.options]

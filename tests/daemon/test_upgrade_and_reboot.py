@@ -122,6 +122,20 @@ def test_after_a_reboot_vfs_are_made_anew_from_the_operators_settings(scene: Sce
     assert scene.one.can_ping("10.77.0.99")
 
 
+def test_a_start_after_a_reboot_needs_no_compiler(scene: Scene, tmp_path: Path) -> None:
+    """What was compiled is kept outside of bpffs; somewhere else nothing is."""
+    before = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}
+    (tmp_path / "bcc.py").write_text("raise ImportError")
+    scene.daemon.kill()
+    _reboot(scene, before)
+    scene.daemon.environment.update(PYTHONPATH=str(tmp_path), SRIOV_XDP_CACHE_DIR=str(tmp_path / "nothing"))
+    with pytest.raises(LabError, match="bcc: the Python binding is missing"):
+        scene.daemon.start()
+    del scene.daemon.environment["SRIOV_XDP_CACHE_DIR"]
+    scene.daemon.start()
+    assert set(before) == {vf["address"] for vf in scene.daemon.ask("vf", "list")}
+
+
 def test_what_cannot_be_put_into_service_after_a_reboot_stays_the_guests(scene: Scene) -> None:
     """Somebody in the guest has its mailbox's name."""
     before = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}

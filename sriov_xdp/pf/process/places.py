@@ -13,11 +13,12 @@ ADMIN_SOCKET, STATE_LOCK = "admin.sock", "lock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where a daemon keeps things."""
+    """Where a daemon keeps things. cache_dir: compiled programs, which are kept nowhere when it is None."""
 
     state_dir: Path
     run_dir: Path
     bpffs: Path
+    cache_dir: Path | None = None
 
 
 def lock(places: Places) -> list[int]:

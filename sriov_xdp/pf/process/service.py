@@ -78,7 +78,7 @@ class PfService:
         self._lock_fds = lock(self._places)
         marks = Marks(self._places.bpffs)
         require_state(self._places.state_dir, self._places.bpffs, marks)
-        pins = Pins(self._places.bpffs)
+        pins = Pins(self._places.bpffs, self._places.cache_dir)
         self.was_compiled = pins.load()
         tables = Tables(pins)
         tables.adopt()

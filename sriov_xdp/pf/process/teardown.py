@@ -10,6 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
+from sriov_xdp.datapath import compiled
 from sriov_xdp.datapath.marks import MARK_PREFIXES, Marks
 from sriov_xdp.datapath.pins import LINKS, remove_tree
 from sriov_xdp.host import clsact, namespaces
@@ -159,6 +160,8 @@ def _remove_files(places: Places, *, purge: bool) -> list[str]:
     done += _remove_folder(places.run_dir, "run directory", (ADMIN_SOCKET,))
     if purge:
         done += _remove_folder(places.state_dir, "state directory", (STATE_LOCK, f"{STATE_FILE}*"))
+        if places.cache_dir:
+            done += _remove_folder(places.cache_dir, "compiled programs under", (f"*{compiled.SUFFIX}",))
     return done
 
 
