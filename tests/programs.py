@@ -103,9 +103,18 @@ def vf(
     return Port(value=value, trunk=frozenset(trunk), more_macs=frozenset(more_macs), storms=frozenset(storms))
 
 
-def uplink(pf: int, mac: bytes, *, flags: PortFlag = _NO_FLAGS, is_up: bool = True, mtu_bytes: int = MTU_BYTES) -> Port:
-    kind = PortFlag.UPLINK | (PortFlag.LINK_UP if is_up else PortFlag(0))
-    return Port(value=PortValue(ifindex=DEVICES[pf], generation=1, mac=mac, flags=flags | kind, vlan=0, mtu_bytes=mtu_bytes, pf=pf))
+def uplink(
+    pf: int,
+    mac: bytes,
+    *,
+    flags: PortFlag = _NO_FLAGS,
+    is_up: bool = True,
+    mtu_bytes: int = MTU_BYTES,
+    host_vlans: frozenset[int] = frozenset(),
+) -> Port:
+    kind = PortFlag.UPLINK | (PortFlag.LINK_UP if is_up else PortFlag(0)) | (PortFlag.HOST_VLANS if host_vlans else PortFlag(0))
+    value = PortValue(ifindex=DEVICES[pf], generation=1, mac=mac, flags=flags | kind, vlan=0, mtu_bytes=mtu_bytes, pf=pf)
+    return Port(value=value, trunk=host_vlans)
 
 
 def no_uplink(pf: int) -> Port:
@@ -130,7 +139,7 @@ def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
     if port.is_uplink:
         has_trunks = any(_is_trunk(other) and other.value.pf == port.value.pf for other in ports.values())
         value = with_flags(port, PortFlag.PF_HAS_TRUNKS).value if has_trunks else port.value
-        return PortImage(value=value, trunk=frozenset(), fdb=frozenset())
+        return PortImage(value=value, trunk=port.trunk, fdb=frozenset())
     vlan = abi.VLAN_TRUNKS if _is_trunk(port) else port.value.vlan
     keys = frozenset(abi.fdb_key(port.value.pf, vlan, mac) for mac in {port.value.mac, *port.more_macs})
     return PortImage(value=port.value, trunk=port.trunk, fdb=keys)

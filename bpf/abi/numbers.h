@@ -26,6 +26,7 @@ enum sxdp_verdict {
 	SXDP_STORM = 16,
 	SXDP_LOOP = 17,
 	SXDP_MISSED_STAGE = 18,     /* the next program of its way was not there */
+	SXDP_UNTAGGED = 19,         /* of a trunk port's guest, which has no VLAN for it */
 };
 
 enum sxdp_verdict_room {
@@ -47,6 +48,7 @@ enum sxdp_port_flag {
 	SXDP_PORT_LOOP = 1 << 11,          /* a loop through the guest was found: floods neither enter nor leave here */
 	SXDP_PORT_ONE_BUFFER = 1 << 12,    /* its guest runs XDP on a kernel that frames of several buffers can panic */
 	SXDP_PORT_AWAY = 1 << 13,          /* its guest has no carrier: its addresses are looked for elsewhere */
+	SXDP_PORT_HOST_VLANS = 1 << 14,    /* uplink with VLANs of the host's own; the trunk bitmap lists them */
 };
 
 /* The fast ways are for ports that have no other flags than these, and whose link is up: a flag that is new is not in here, so a
@@ -56,12 +58,14 @@ enum sxdp_plain {
 	 * or what matters to frames that leave here. */
 	SXDP_PLAIN_INGRESS = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |
 			     SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
-			     SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_AWAY,
+			     SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_AWAY |
+			     SXDP_PORT_HOST_VLANS,
 	/* As above, seen from where it leaves. A port with long frames may get one by a fast way, and one whose guest takes a single
 	 * buffer too, as ports that may send longer ones are not plain. */
 	SXDP_PLAIN_TARGET = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |
 			    SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
-			    SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_JUMBO,
+			    SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_JUMBO |
+			    SXDP_PORT_HOST_VLANS,
 };
 
 /* Programs that others jump to, by their place in a hook's array. Append only. */

@@ -56,6 +56,19 @@ static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, 
 	return 0;
 }
 
+/* The kernel's measure of a segment counts a header that IPv6 puts in front of more than 64 KB (BIG TCP) and that segmentation takes
+ * out again: such a super-frame is measured here. Asked for when the kernel says that it is too long. */
+static __always_inline int big_segments_fit(carrier *ctx, const struct sxdp_port *port, const struct transit *transit)
+{
+	__u32 offset = SXDP_ETH_HEADER_BYTES + (transit->frame.in_band ? SXDP_TAG_BYTES : 0);
+	struct sxdp_big_header header;
+
+	if (ctx->len <= SXDP_IPV6_MOST_BYTES || transit->frame.type != SXDP_ETH_IPV6 ||
+	    bpf_skb_load_bytes(ctx, offset, &header, sizeof(header)))
+		return 0;
+	return frame_is_big(&header) && frame_big_segment_bytes(&header, ctx->gso_size) <= port->mtu_bytes;
+}
+
 /* A super-frame is as long as its segments; the kernel knows how to measure them against a device's MTU. */
 static __always_inline int carrier_length_fits(carrier *ctx, const struct sxdp_port *port, const struct transit *transit)
 {
@@ -63,7 +76,7 @@ static __always_inline int carrier_length_fits(carrier *ctx, const struct sxdp_p
 
 	if (!ctx->gso_size)
 		return admit_length_fits(port, &transit->frame);
-	return !bpf_check_mtu(ctx, 0, &mtu_bytes, 0, BPF_MTU_CHK_SEGS);
+	return !bpf_check_mtu(ctx, 0, &mtu_bytes, 0, BPF_MTU_CHK_SEGS) || big_segments_fit(ctx, port, transit);
 }
 
 /* Of what leaves: a super-frame becomes segments, whose headers are shorter than this. */
@@ -72,13 +85,16 @@ static __always_inline __u64 carrier_longest_bytes(const carrier *ctx, const str
 	return ctx->gso_size ? ctx->gso_size + TC_MOST_HEADER_BYTES : ctx->len;
 }
 
-/* Makes the frame's tag what the target wants. Returns 0 when that worked. */
+/* Makes the frame's tag what the target wants. A tag that stays keeps its priority bits; a priority tag is as none. Returns 0 when
+ * that worked. */
 static __always_inline int carrier_retag(carrier *ctx, const struct transit *transit, int tagged)
 {
-	if (tagged == (transit->frame.tpid != 0))
+	if (tagged && frame_names_vlan(&transit->frame))
 		return 0;
+	if (transit->frame.tpid && bpf_skb_vlan_pop(ctx))
+		return -1;
 	if (!tagged)
-		return bpf_skb_vlan_pop(ctx);
+		return 0;
 	return bpf_skb_vlan_push(ctx, __builtin_bswap16(SXDP_TPID_8021Q), (__u16)transit->vlan);
 }
 

@@ -13,6 +13,7 @@
 #include "rules/guard.h"
 #include "rules/loop.h"
 #include "rules/target.h"
+#include "rules/vlan.h"
 
 enum flood_word {
 	FLOOD_SLOT,
@@ -59,9 +60,11 @@ static __always_inline sxdp_answer carrier_flood(carrier *ctx, const struct tran
 
 	if (answer != SXDP_ADMITTED)
 		return answer;
+	if (transit->frame.tpid && !frame_names_vlan(&transit->frame) && bpf_skb_vlan_pop(ctx))
+		return SXDP_REDIRECT_ERROR;
 	ctx->cb[FLOOD_SLOT] = (__u32)transit->slot;
 	ctx->cb[FLOOD_VLAN] = (__u32)transit->vlan;
-	ctx->cb[FLOOD_PROGRESS] = (transit->frame.tpid ? FLOOD_IS_TAGGED : 0) |
+	ctx->cb[FLOOD_PROGRESS] = (frame_names_vlan(&transit->frame) ? FLOOD_IS_TAGGED : 0) |
 				  (transit->frame.destination == SXDP_MAC_BROADCAST ? FLOOD_IS_BROADCAST : 0);
 	return flood_from(ctx, 0);
 }
@@ -119,14 +122,21 @@ static __always_inline struct sxdp_members *members_of(const struct sxdp_port *p
 	return bpf_map_lookup_elem(members_handle(), &domain);
 }
 
+/* After the copies, of which the last may have been made without the tag by which the host's stack finds the VLAN's device. */
+static __always_inline sxdp_answer hear_at_host(carrier *ctx, struct transit *transit)
+{
+	if (carrier_retag(ctx, transit, transit->vlan != SXDP_VLAN_NONE))
+		return SXDP_REDIRECT_ERROR;
+	transit->action = TC_PASS;
+	return SXDP_FLOODED;
+}
+
 static __always_inline sxdp_answer flood_some(carrier *ctx, struct transit *transit, const struct sxdp_port *port, __u32 next)
 {
 	struct sxdp_members *list = members_of(port, transit->vlan);
 
 	if (!list)
 		list = members_of(port, SXDP_VLAN_TRUNKS);
-	if (port->flags & SXDP_PORT_HOST_STACK && transit->vlan == SXDP_VLAN_NONE)
-		transit->action = TC_PASS;
 	if (next == 0)
 		copy_to(ctx, port->pf);
 	if (list && next < SXDP_MAX_MEMBERS) {
@@ -140,7 +150,9 @@ static __always_inline sxdp_answer flood_some(carrier *ctx, struct transit *tran
 		ctx->cb[FLOOD_PROGRESS] = (ctx->cb[FLOOD_PROGRESS] | FLOOD_IS_RETAGGED) ^ FLOOD_IS_TAGGED;
 		return flood_from(ctx, 0);
 	}
-	return ctx->cb[FLOOD_PROGRESS] & FLOOD_IS_COPIED || transit->action == TC_PASS ? SXDP_FLOODED : SXDP_NO_TARGET;
+	if (vlan_host_hears(port, host_vlans_of(port, transit->slot), transit->vlan))
+		return hear_at_host(ctx, transit);
+	return ctx->cb[FLOOD_PROGRESS] & FLOOD_IS_COPIED ? SXDP_FLOODED : SXDP_NO_TARGET;
 }
 
 /* What it must know of the frame is in skb->cb; the bytes were looked at before. */
@@ -154,6 +166,7 @@ static __always_inline int flood(carrier *ctx)
 	transit.slot = ctx->cb[FLOOD_SLOT] & SXDP_SLOT_MASK;
 	transit.vlan = ctx->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
 	transit.frame.tpid = progress & FLOOD_IS_TAGGED;
+	transit.frame.tci = progress & FLOOD_IS_TAGGED ? transit.vlan : 0;
 	transit.frame.length_bytes = ctx->len;
 	answer = flood_some(ctx, &transit, port_at(transit.slot), ctx->cb[FLOOD_NEXT]);
 	here = this_cpu();

@@ -43,16 +43,23 @@ static __always_inline __u64 carrier_longest_bytes(const carrier *ctx, const str
 	return transit->frame.length_bytes;
 }
 
-/* Makes the frame's tag what the target wants. A tag that stays keeps its priority bits. Returns 0 when that worked. */
+static __always_inline int carrier_remove_tag(carrier *ctx)
+{
+	if (frame_close_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end))
+		return -1;
+	return bpf_xdp_adjust_head(ctx, SXDP_TAG_BYTES);
+}
+
+/* Makes the frame's tag what the target wants. A tag that stays keeps its priority bits; a priority tag is as none. Returns 0 when
+ * that worked. */
 static __always_inline int carrier_retag(carrier *ctx, const struct transit *transit, int tagged)
 {
-	if (tagged == (transit->frame.tpid != 0))
+	if (!tagged)
+		return transit->frame.tpid ? carrier_remove_tag(ctx) : 0;
+	if (frame_names_vlan(&transit->frame))
 		return 0;
-	if (!tagged) {
-		if (frame_close_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end))
-			return -1;
-		return bpf_xdp_adjust_head(ctx, SXDP_TAG_BYTES);
-	}
+	if (transit->frame.tpid)
+		return frame_write_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, (__u16)transit->vlan);
 	if (bpf_xdp_adjust_head(ctx, -SXDP_TAG_BYTES))
 		return -1;
 	return frame_open_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, (__u16)transit->vlan);

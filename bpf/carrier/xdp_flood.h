@@ -9,6 +9,7 @@
 
 #include "carrier/xdp.h"
 #include "rules/target.h"
+#include "rules/vlan.h"
 #include "switch/lookup.h"
 
 /* Counts a copy for each port that the domain's devmap holds: the members whose links are up. Returns 0 when there is none. A
@@ -47,7 +48,7 @@ static __always_inline sxdp_answer flood(carrier *ctx, struct transit *transit, 
 
 	if (carrier_parse(ctx, transit, port))
 		return SXDP_DEFERRED;
-	if (port->flags & SXDP_PORT_HOST_STACK && transit->vlan == SXDP_VLAN_NONE)
+	if (vlan_host_hears(port, host_vlans_of(port, transit->slot), transit->vlan))
 		return SXDP_DEFERRED;
 	frame->length_bytes = carrier_first_bytes(ctx);
 	if (bpf_xdp_get_buff_len(ctx) != frame->length_bytes || !target_fits_buffer(frame->length_bytes))

@@ -16,6 +16,7 @@ long bpf_clone_redirect(struct __sk_buff *skb, __u32 ifindex, __u64 flags);
 long bpf_skb_vlan_push(struct __sk_buff *skb, __u16 vlan_proto, __u16 vlan_tci);
 long bpf_skb_vlan_pop(struct __sk_buff *skb);
 long bpf_skb_pull_data(struct __sk_buff *skb, __u32 len);
+long bpf_skb_load_bytes(const struct __sk_buff *skb, __u32 offset, void *to, __u32 len);
 long bpf_check_mtu(void *ctx, __u32 ifindex, __u32 *mtu_len, __s32 len_diff, __u64 flags);
 long bpf_xdp_adjust_head(struct xdp_md *ctx, int delta);
 __u64 bpf_xdp_get_buff_len(struct xdp_md *ctx);

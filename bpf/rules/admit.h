@@ -31,14 +31,14 @@ static __always_inline int admit_port_is_plain(const struct sxdp_port *port, __u
 }
 
 /* length_fits: the caller's answer, as a super-frame's (tc) is a matter of its segments. */
-static __always_inline sxdp_answer admit_frame(const struct sxdp_frame *frame, int length_fits)
+static __always_inline sxdp_answer admit_frame(const struct sxdp_frame *frame, int length_fits, int is_from_wire)
 {
 	if (frame_is_multicast(frame->source) || !frame->source)
 		return SXDP_MALFORMED;
 	if (!length_fits)
 		return SXDP_OVERSIZE;
 	if (control_is_link_local(frame))
-		return SXDP_CONTROL_FRAME;
+		return is_from_wire && !control_is_pause(frame) ? SXDP_FOR_HOST : SXDP_CONTROL_FRAME;
 	return SXDP_ADMITTED;
 }
 

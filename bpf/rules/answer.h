@@ -13,7 +13,7 @@ enum sxdp_answer_of_rules {
 	SXDP_COUNTED = 0x101,       /* it left, and was counted where it left */
 	SXDP_DEFERRED = 0x102,      /* the tc program on the same device finishes and counts it */
 	SXDP_PROBE = 0x103,         /* it has the form of a probe of the daemon's that came back */
-	SXDP_FOR_HOST = 0x104,      /* it is for the uplink's own address */
+	SXDP_FOR_HOST = 0x104,      /* it is the host's: for the uplink's own address, or a control frame from the wire */
 };
 
 #endif

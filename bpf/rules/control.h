@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Link-local control frames, which never cross the switch: the 802.1 reserved group addresses (STP, LACP, 802.1X, LLDP),
- * MAC control (PAUSE, PFC: a VF that could send them would throttle the others, Smolyar et al., USENIX Security 2015)
- * and Cisco's CDP/VTP/PVST+ groups. */
+/* Link-local control frames, which never cross the switch: the 802.1 reserved group addresses (STP, LACP, 802.1X, LLDP), what speaks
+ * these protocols to another address, PTP over Ethernet (IEEE 1588 annex F), and Cisco's CDP/VTP/PVST+ groups. From the wire they are
+ * the host's, as on a device without a switch. MAC control is nobody's: PAUSE and PFC end here from either side, as a VF that could
+ * send them would throttle the others (Smolyar et al., USENIX Security 2015). */
 #ifndef SXDP_CONTROL_H
 #define SXDP_CONTROL_H
 
@@ -25,9 +26,17 @@ static __always_inline int control_is_group(__u64 destination)
 	       (last == SXDP_CISCO_LAST_BYTE_CDP || last == SXDP_CISCO_LAST_BYTE_PVST);
 }
 
+/* Whether a protocol is spoken between a station and its switch. Most frames are told by their first byte. */
 static __always_inline int control_is_type(__u64 type)
 {
-	return type == SXDP_ETH_PAUSE || type == SXDP_ETH_LLDP;
+	return (type & SXDP_ETH_CONTROL_MASK) == SXDP_ETH_CONTROL &&
+	       (type == SXDP_ETH_PAUSE || type == SXDP_ETH_SLOW || type == SXDP_ETH_EAPOL || type == SXDP_ETH_LLDP ||
+		type == SXDP_ETH_PTP);
+}
+
+static __always_inline int control_is_pause(const struct sxdp_frame *frame)
+{
+	return frame->type == SXDP_ETH_PAUSE;
 }
 
 static __always_inline int control_is_link_local(const struct sxdp_frame *frame)

@@ -13,12 +13,43 @@ enum sxdp_ethernet {
 	SXDP_TPID_8021Q = 0x8100,
 	SXDP_TPID_8021AD = 0x88a8,
 	SXDP_TPID_9100 = 0x9100,
+	SXDP_ETH_CONTROL = 0x8800,
+	SXDP_ETH_CONTROL_MASK = 0xff00,
 	SXDP_ETH_PAUSE = 0x8808,
+	SXDP_ETH_SLOW = 0x8809,     /* LACP */
+	SXDP_ETH_EAPOL = 0x888e,
 	SXDP_ETH_LLDP = 0x88cc,
+	SXDP_ETH_PTP = 0x88f7,
+	SXDP_ETH_IPV6 = 0x86dd,
 	SXDP_ETH_LOOPBACK = 0x9000,  /* Configuration Testing Protocol */
 };
 
 #define SXDP_MAC_BROADCAST 0xffffffffffffULL
+
+/* Behind the Ethernet header of TCP over IPv6 with more than 64 KB: the jumbo option (RFC 2675) in a header of its own. Only what is
+ * looked at has a name. */
+struct sxdp_big_header {
+	__u8 version_to_flow[4];
+	__u8 payload_bytes[2];
+	__u8 next_header;
+	__u8 hop_limit_to_destination[33];
+	__u8 option_next_header;
+	__u8 option_words;
+	__u8 option_type;
+	__u8 option_bytes[5];
+	__u8 tcp_ports_to_acknowledgement[12];
+	__u8 tcp_words;             /* in its high four bits */
+	__u8 tcp_flags;
+};
+_Static_assert(sizeof(struct sxdp_big_header) == 62, "sxdp_big_header");
+
+enum sxdp_big {
+	SXDP_IPV6_MOST_BYTES = 65535,
+	SXDP_IPV6_HEADER_BYTES = 40,
+	SXDP_NEXT_IS_OPTIONS = 0,
+	SXDP_NEXT_IS_TCP = 6,
+	SXDP_OPTION_JUMBO = 0xc2,
+};
 
 /* Lives in registers only, hence words for all: BPF has no cheaper ones. */
 struct sxdp_frame {
@@ -36,6 +67,18 @@ static __always_inline __u16 frame_be16(const __u8 *at)
 	return (__u16)(at[0] << 8 | at[1]);
 }
 
+static __always_inline int frame_is_big(const struct sxdp_big_header *header)
+{
+	return header->next_header == SXDP_NEXT_IS_OPTIONS && header->option_next_header == SXDP_NEXT_IS_TCP &&
+	       header->option_words == 0 && header->option_type == SXDP_OPTION_JUMBO;
+}
+
+/* What a segment of it will be, behind the Ethernet header. */
+static __always_inline __u64 frame_big_segment_bytes(const struct sxdp_big_header *header, __u64 payload_bytes)
+{
+	return SXDP_IPV6_HEADER_BYTES + (header->tcp_words >> 4) * 4 + payload_bytes;
+}
+
 /* Eight bytes at once, as the machine orders them: an address in the low six. */
 static __always_inline __u64 frame_word(const __u8 *at)
 {
@@ -50,6 +93,12 @@ static __always_inline int frame_is_tag(__u64 type)
 static __always_inline int frame_is_multicast(__u64 mac)
 {
 	return (int)(mac & 1);
+}
+
+/* Whether its tag says in which VLAN it is. A priority tag says none. */
+static __always_inline int frame_names_vlan(const struct sxdp_frame *frame)
+{
+	return frame->tpid && frame->tci & SXDP_VLAN_MASK;
 }
 
 /* A frame from one station to another, without a tag. What control.h knows by its type is another rule's. */
@@ -117,7 +166,21 @@ static __always_inline int frame_parse_probe(struct sxdp_probe *probe, const str
 	return probe->magic == SXDP_PROBE_MAGIC ? 0 : -1;
 }
 
-/* After the head moved by four bytes: moves the addresses up to the new start. Tag bytes are the caller's to write. */
+/* Makes a tag say this. */
+static __always_inline int frame_write_tag(void *data, const void *data_end, __u16 tci)
+{
+	__u8 *bytes = data;
+
+	if (bytes + SXDP_ETH_HEADER_BYTES + SXDP_TAG_BYTES > (const __u8 *)data_end)
+		return -1;
+	bytes[12] = SXDP_TPID_8021Q >> 8;
+	bytes[13] = SXDP_TPID_8021Q & 0xff;
+	bytes[14] = (__u8)(tci >> 8);
+	bytes[15] = (__u8)tci;
+	return 0;
+}
+
+/* After the head moved by four bytes: moves the addresses up to the new start, and writes the tag. */
 static __always_inline int frame_open_tag(void *data, const void *data_end, __u16 tci)
 {
 	__u8 *bytes = data;
@@ -128,11 +191,7 @@ static __always_inline int frame_open_tag(void *data, const void *data_end, __u1
 #pragma unroll
 	for (i = 0; i < 6; i++)
 		((__u16 *)bytes)[i] = ((__u16 *)(bytes + SXDP_TAG_BYTES))[i];
-	bytes[12] = SXDP_TPID_8021Q >> 8;
-	bytes[13] = SXDP_TPID_8021Q & 0xff;
-	bytes[14] = (__u8)(tci >> 8);
-	bytes[15] = (__u8)tci;
-	return 0;
+	return frame_write_tag(data, data_end, tci);
 }
 
 /* Before the head moves by four bytes: slides the addresses over the tag. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* VLAN rules: which VLAN a frame enters, who is a member, and what tag it leaves with. External tagging (none) = domain
  * of VLAN 0; VST (access) = the port's VLAN, untagged to the guest; VGT (trunk) = listed tags only; an uplink carries
- * every VLAN tagged, and VLAN 0 untagged. */
+ * every VLAN tagged, and VLAN 0 untagged. A priority tag (VLAN 0) is no tag: it says how urgent the frame is, not where it belongs
+ * (IEEE 802.1Q, 6.9). */
 #ifndef SXDP_VLAN_H
 #define SXDP_VLAN_H
 
@@ -14,7 +15,13 @@ static __always_inline int vlan_is_listed(const struct sxdp_trunk *trunk, __u64 
 	return trunk && (trunk->vlans[(vlan & SXDP_VLAN_MASK) >> 6] >> (vlan & 63)) & 1;
 }
 
-/* The rules of frames with a tag. A priority tag (VLAN 0) counts as untagged on the uplink and is refused from guests. */
+/* Of a frame without a VLAN of its own. */
+static __always_inline sxdp_answer vlan_admit_untagged(const struct sxdp_port *port)
+{
+	return port->flags & SXDP_PORT_TRUNK ? SXDP_UNTAGGED : SXDP_ADMITTED;
+}
+
+/* Of a frame with a tag. Sets *vlan unless the tag is a priority tag. */
 static __always_inline sxdp_answer vlan_admit_tagged(const struct sxdp_port *port, const struct sxdp_trunk *trunk,
 							   const struct sxdp_frame *frame, __u64 *vlan)
 {
@@ -24,10 +31,12 @@ static __always_inline sxdp_answer vlan_admit_tagged(const struct sxdp_port *por
 		return SXDP_DOUBLE_TAG;
 	if (frame->tpid != SXDP_TPID_8021Q)
 		return SXDP_VLAN_DENIED;
+	if (!tag)
+		return vlan_admit_untagged(port);
 	*vlan = tag;
 	if (port->flags & SXDP_PORT_UPLINK)
 		return tag == SXDP_VLAN_TRUNKS ? SXDP_VLAN_DENIED : SXDP_ADMITTED;
-	return port->flags & SXDP_PORT_TRUNK && tag && vlan_is_listed(trunk, tag) ? SXDP_ADMITTED : SXDP_VLAN_DENIED;
+	return port->flags & SXDP_PORT_TRUNK && vlan_is_listed(trunk, tag) ? SXDP_ADMITTED : SXDP_VLAN_DENIED;
 }
 
 /* Sets *vlan, or objects. */
@@ -35,9 +44,19 @@ static __always_inline sxdp_answer vlan_admit(const struct sxdp_port *port, cons
 						    const struct sxdp_frame *frame, __u64 *vlan)
 {
 	*vlan = port->vlan;
-	if (frame->tpid)
-		return vlan_admit_tagged(port, trunk, frame, vlan);
-	return port->flags & SXDP_PORT_TRUNK ? SXDP_VLAN_DENIED : SXDP_ADMITTED;
+	return frame->tpid ? vlan_admit_tagged(port, trunk, frame, vlan) : vlan_admit_untagged(port);
+}
+
+/* Whether the host has a VLAN on its uplink, beside what is not tagged. */
+static __always_inline int vlan_is_hosts(const struct sxdp_trunk *host_vlans, __u64 vlan)
+{
+	return vlan == SXDP_VLAN_NONE || vlan_is_listed(host_vlans, vlan);
+}
+
+/* Whether the host hears floods of a VLAN from the wire. */
+static __always_inline int vlan_host_hears(const struct sxdp_port *uplink, const struct sxdp_trunk *host_vlans, __u64 vlan)
+{
+	return vlan == SXDP_VLAN_NONE ? (uplink->flags & SXDP_PORT_HOST_STACK) != 0 : vlan_is_listed(host_vlans, vlan);
 }
 
 static __always_inline int vlan_is_member(const struct sxdp_port *target, const struct sxdp_trunk *trunk, __u64 vlan)

@@ -24,11 +24,11 @@ static __always_inline sxdp_answer decide(carrier *ctx, struct transit *transit)
 	answer = enter(port, transit, carrier_length_fits(ctx, port, transit));
 	if (answer == SXDP_PROBE)
 		return carrier_take_probe(ctx, transit);
-	if (answer != SXDP_ADMITTED)
-		return answer;
-	if (frame_is_multicast(transit->frame.destination))
-		return carrier_flood(ctx, transit, port);
-	answer = find_route(port, transit, &route);
+	if (answer == SXDP_ADMITTED) {
+		if (frame_is_multicast(transit->frame.destination))
+			return carrier_flood(ctx, transit, port);
+		answer = find_route(port, transit, &route);
+	}
 	if (answer == SXDP_FOR_HOST)
 		return carrier_pass_to_host(transit);
 	return answer == SXDP_ADMITTED ? leave(ctx, transit, &route) : answer;

@@ -52,7 +52,7 @@ static __always_inline sxdp_answer enter_from_guest(const struct sxdp_port *port
 /* Sets the frame's VLAN. length_fits: the carrier's answer. */
 static __always_inline sxdp_answer enter(const struct sxdp_port *port, struct transit *transit, int length_fits)
 {
-	sxdp_answer answer = admit_frame(&transit->frame, length_fits);
+	sxdp_answer answer = admit_frame(&transit->frame, length_fits, transit->is_from_wire);
 
 	if (answer == SXDP_ADMITTED)
 		answer = vlan_admit(port, trunk_of(port, transit->slot), &transit->frame, &transit->vlan);

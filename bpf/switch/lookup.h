@@ -35,6 +35,14 @@ static __always_inline struct sxdp_trunk *trunk_of(const struct sxdp_port *port,
 	return port->flags & SXDP_PORT_TRUNK ? bpf_map_lookup_elem(trunks_handle(), &key) : 0;
 }
 
+/* VLANs that the host has on an uplink. */
+static __always_inline struct sxdp_trunk *host_vlans_of(const struct sxdp_port *uplink, __u64 pf)
+{
+	__u32 key = (__u32)pf;
+
+	return uplink->flags & SXDP_PORT_HOST_VLANS ? bpf_map_lookup_elem(trunks_handle(), &key) : 0;
+}
+
 /* The place of an address by the table alone: one cache line. 0 = nobody has it. */
 static __always_inline __u64 fdb_find_in_table(__u64 pf, __u64 vlan, __u64 mac)
 {

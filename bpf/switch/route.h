@@ -6,6 +6,7 @@
 #include "abi/types.h"
 #include "rules/answer.h"
 #include "rules/target.h"
+#include "rules/vlan.h"
 #include "switch/lookup.h"
 #include "switch/transit.h"
 
@@ -28,7 +29,7 @@ static __always_inline sxdp_answer route_unknown(const struct sxdp_port *port, c
 	if (uplink->ifindex && transit->frame.destination == uplink->mac) {
 		if (!transit->is_from_wire)
 			return SXDP_TARGET_DENIED;
-		return transit->vlan == SXDP_VLAN_NONE ? SXDP_FOR_HOST : SXDP_NO_TARGET;
+		return vlan_is_hosts(host_vlans_of(uplink, port->pf), transit->vlan) ? SXDP_FOR_HOST : SXDP_NO_TARGET;
 	}
 	if (uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
 		place = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.destination);

@@ -130,6 +130,7 @@ class Verdict(IntEnum):
     STORM = 16
     LOOP = 17
     MISSED_STAGE = 18
+    UNTAGGED = 19
 
     @property
     def label(self) -> str:
@@ -158,6 +159,7 @@ class PortFlag(IntFlag):
     LOOP = 1 << 11
     ONE_BUFFER = 1 << 12
     AWAY = 1 << 13
+    HOST_VLANS = 1 << 14
 
 
 class Stage(IntEnum):

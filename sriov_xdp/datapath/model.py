@@ -20,8 +20,9 @@ TPID_8021Q = 0x8100
 TAG_TYPES = frozenset({TPID_8021Q, 0x88A8, 0x9100})
 RESERVED_VLAN = 4095
 
-# Spoken between a station and its switch: no switch passes them on. PAUSE and PFC; LLDP.
-LINK_LOCAL_TYPES = frozenset({0x8808, 0x88CC})
+# Spoken between a station and its switch: no switch passes them on. LACP, EAPOL, LLDP, PTP; and PAUSE and PFC, which nobody hears.
+PAUSE_TYPE = 0x8808
+LINK_LOCAL_TYPES = frozenset({PAUSE_TYPE, 0x8809, 0x888E, 0x88CC, 0x88F7})
 # 01:80:c2:00:00:00..0f of IEEE 802.1Q, and Cisco's CDP, VTP, UDLD (cc) and PVST+ (cd).
 LINK_LOCAL_GROUPS = frozenset(
     bytes.fromhex(group) for group in ("01000ccccccc", "01000ccccccd", *(f"0180c200000{last:x}" for last in range(16)))
@@ -45,7 +46,8 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
-    """A port as the maps describe it. trunk: the tags of a trunk port; more_macs: addresses beside value.mac by which it
+    """A port as the maps describe it. trunk: the tags of a trunk port, or the VLANs that the host has on an
+    uplink; more_macs: addresses beside value.mac by which it
     is reached; storms: of what it has sent so much that its guard lets nothing more in."""
 
     value: PortValue
@@ -61,6 +63,11 @@ class Port:
     def is_uplink(self) -> bool:
         """Whether it leads to the wire."""
         return self.has(PortFlag.UPLINK)
+
+    @property
+    def host_vlans(self) -> frozenset[int]:
+        """Of an uplink, VLANs in which the host hears it."""
+        return self.trunk if self.has(PortFlag.HOST_VLANS) else frozenset()
 
     @property
     def is_access(self) -> bool:
@@ -127,7 +134,7 @@ class Ethernet:
 
     def leaves(self, vlan: int, *, with_tag: bool) -> bytes:
         """The bytes at the exit. A tag that the frame came with keeps its priority bits."""
-        tci = vlan if self.tci is None else self.tci
+        tci = vlan if self.vid == VLAN_NONE else self.tci or 0
         tag = TPID_8021Q.to_bytes(2, "big") + tci.to_bytes(2, "big") if with_tag else b""
         return self.destination + self.source + tag + self.type.to_bytes(2, "big") + self.payload
 
@@ -229,9 +236,11 @@ def length_fits(passage: Passage) -> Verdict | None:
 
 
 def is_no_control_frame(passage: Passage) -> Verdict | None:
-    """Link-local protocols end at the port, whoever speaks them."""
+    """Link-local protocols end at the port: a guest's are dropped, the wire's are the host's, but for PAUSE, which is nobody's."""
     is_control = passage.read.type in LINK_LOCAL_TYPES or passage.read.destination in LINK_LOCAL_GROUPS
-    return Verdict.CONTROL_FRAME if is_control else None
+    if not is_control:
+        return None
+    return Verdict.TO_HOST if passage.port.is_uplink and passage.read.type != PAUSE_TYPE else Verdict.CONTROL_FRAME
 
 
 def has_one_tag_at_most(passage: Passage) -> Verdict | None:
@@ -240,14 +249,14 @@ def has_one_tag_at_most(passage: Passage) -> Verdict | None:
 
 
 def vlan_is_allowed(passage: Passage) -> Verdict | None:
-    """Uplink: any VLAN, a priority tag counts as untagged. Access: no tag of any kind. Trunk: a listed tag."""
+    """Uplink: any VLAN. Access: none of its own. Trunk: a listed tag. A priority tag counts as untagged."""
     port, tpid, vid = passage.port, passage.read.tpid, passage.read.vid
-    if tpid is None:
-        is_allowed = port.is_access or port.is_uplink
-    else:
-        is_listed = port.is_uplink or (not port.is_access and vid != VLAN_NONE and vid in port.trunk)
-        is_allowed = tpid == TPID_8021Q and vid != RESERVED_VLAN and is_listed
-    return None if is_allowed else Verdict.VLAN_DENIED
+    if tpid not in (None, TPID_8021Q):
+        return Verdict.VLAN_DENIED
+    if vid == VLAN_NONE:
+        return None if port.is_access or port.is_uplink else Verdict.UNTAGGED
+    is_listed = port.is_uplink or (not port.is_access and vid in port.trunk)
+    return None if vid != RESERVED_VLAN and is_listed else Verdict.VLAN_DENIED
 
 
 def is_no_probe(passage: Passage) -> Verdict | None:
@@ -317,9 +326,10 @@ def leaving(passage: Passage, slots: list[int]) -> dict[int, bytes]:
 
 
 def flood(passage: Passage) -> Fate:
-    """To everybody in the VLAN but the sender; from the wire and untagged also to the host, if it has an address there."""
+    """To everybody in the VLAN but the sender; from the wire also to the host, if it has an address there, or the VLAN."""
     others = [slot for slot, port in passage.siblings.items() if slot != passage.slot and takes_copy(passage, port)]
-    reaches_host = passage.port.is_uplink and passage.port.has(PortFlag.HOST_STACK) and passage.vlan == VLAN_NONE
+    hears = passage.port.has(PortFlag.HOST_STACK) if passage.vlan == VLAN_NONE else passage.vlan in passage.port.host_vlans
+    reaches_host = passage.port.is_uplink and hears
     verdict = Verdict.FLOODED if others or reaches_host else Verdict.NO_TARGET
     return Fate(verdict=verdict, left=leaving(passage, others), reaches_host=reaches_host)
 
@@ -331,10 +341,10 @@ def takes_copy(passage: Passage, port: Port) -> bool:
 
 
 def send_to_host(passage: Passage) -> Fate:
-    """The host is on the wire's side, in no VLAN; no guest reaches it."""
+    """The host is on the wire's side, in its own VLANs and in none; no guest reaches it."""
     if not passage.port.is_uplink:
         return Fate(verdict=Verdict.TARGET_DENIED)
-    if passage.vlan != VLAN_NONE:
+    if passage.vlan != VLAN_NONE and passage.vlan not in passage.port.host_vlans:
         return Fate(verdict=Verdict.NO_TARGET)
     return Fate(verdict=Verdict.TO_HOST, reaches_host=True)
 
@@ -369,5 +379,5 @@ def fate(ports: Ports, slot: int, ifindex: int, frame: bytes, *, rules: tuple[Ru
     for rule in rules:
         objection = rule(passage)
         if objection is not None:
-            return Fate(verdict=objection)
+            return Fate(verdict=objection, reaches_host=objection is Verdict.TO_HOST)
     return flood(passage) if is_group(passage.read.destination) else forward(passage)

@@ -30,6 +30,7 @@ _IFF_LOWER_UP = 1 << 16
 _HEADER, _IFINFOMSG = struct.Struct("=IHHII"), struct.Struct("=BxHiII")
 _ATTRIBUTE, _ERROR = struct.Struct("=HHI"), struct.Struct("=i")
 _RTM_DELLINK, _IFLA_GROUP, _NLM_F_REQUEST, _NLM_F_ACK = 17, 27, 1, 4
+_VLAN_DEVICES = Path("/proc/thread-self/net/vlan/config")
 # Devices that the kernel makes by itself in each new namespace, where their modules are loaded (fb_tunnels_only_for_init_net).
 _MADE_BY_THE_KERNEL = frozenset(
     {"lo", "sit0", "tunl0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0", "teql0"}
@@ -182,6 +183,16 @@ class Links:
             return any(message["scope"] == 0 for message in self._netlink.get_addr(index=ifindex))
         except NetlinkError:
             return False
+
+    @staticmethod
+    def vlans_above(name: str) -> frozenset[int]:
+        """VLANs of which this namespace has a device above the one of that name; a kernel without VLAN devices has none."""
+        try:
+            lines = _VLAN_DEVICES.read_text(errors="surrogateescape").splitlines()
+        except OSError:
+            return frozenset()
+        rows = [[column.strip() for column in line.split("|")] for line in lines]
+        return frozenset(int(row[1]) for row in rows if len(row) == 3 and row[2] == name and row[1].isdigit())
 
     def strangers(self) -> list[str]:
         """Names of the devices that are not of the kernel's own making, to be shown: what is no text in them is escaped."""

@@ -39,13 +39,14 @@ _LINK = struct.Struct("=BxHiII")
 _NUMBER = struct.Struct("=I")
 _ATTRIBUTE = struct.Struct("=HH")
 _ATTRIBUTE_TYPE = 0x3FFF
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MAX_MTU = 1, 3, 4, 51
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_LINK_NETNSID, _IFLA_MAX_MTU = 1, 3, 4, 5, 37, 51
 _IFF_UP, _IFF_LOWER_UP = 1, 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkChange:
-    """A device was changed or went away."""
+    """A device was changed or went away. lower_ifindex: of the device of this namespace that it stands on, as a VLAN's does; 0 for
+    any other."""
 
     ifindex: int
     name: str
@@ -55,6 +56,7 @@ class LinkChange:
     mac: str
     mtu_bytes: int
     peer_runs_xdp: bool
+    lower_ifindex: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +168,7 @@ def parse(message: bytes) -> Change | None:
     _family, _type, ifindex, flags, _changed = _LINK.unpack_from(message, _HEADER.size)
     attributes = dict(_attributes(message, _HEADER.size + _LINK.size))
     largest, mtu = attributes.get(_IFLA_MAX_MTU), attributes.get(_IFLA_MTU)
+    lower = None if _IFLA_LINK_NETNSID in attributes else attributes.get(_IFLA_LINK)
     return LinkChange(
         ifindex=ifindex,
         name=attributes.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="surrogateescape"),
@@ -175,6 +178,7 @@ def parse(message: bytes) -> Change | None:
         mac=attributes.get(_IFLA_ADDRESS, b"").hex(":"),
         mtu_bytes=_NUMBER.unpack(mtu)[0] if mtu else 0,
         peer_runs_xdp=tells_of_peers_xdp(_NUMBER.unpack(largest)[0] if largest else None),
+        lower_ifindex=_NUMBER.unpack(lower)[0] if lower else 0,
     )
 
 

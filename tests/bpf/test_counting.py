@@ -9,12 +9,14 @@ from cast import (
     MAC_INVENTED,
     MAC_ON_THE_WIRE,
     MAC_PARKED,
+    MAC_ROUTER,
     MAC_UPLINK,
     MAC_VM1,
     MAC_VM2,
     NETWORK,
     SLOT_FORGER,
     SLOT_PARKED,
+    SLOT_ROUTER,
     SLOT_STRANGER,
     SLOT_UPLINK,
     SLOT_VM1,
@@ -50,6 +52,7 @@ BY_VERDICT = {
     Verdict.HAIRPIN: (SLOT_VM1, ethernet(MAC_VM1, MAC_VM1)),
     Verdict.STORM: (SLOT_NOISY, ethernet(BROADCAST, MAC_NOISY)),
     Verdict.LOOP: (SLOT_UPLINK, ethernet(MAC_VM2, MAC_VM1)),
+    Verdict.UNTAGGED: (SLOT_ROUTER, ethernet(MAC_VM2, MAC_ROUTER)),
 }
 MISSED = {Verdict.MISSED_STAGE}  # in test_stages
 LEFT_TO_TC = {Verdict.FLOODED, Verdict.TO_HOST, Verdict.STORM}

@@ -28,7 +28,7 @@ from cast import (
     flooded,
     mac,
 )
-from programs import BROADCAST, VF_SLOTS, Switch, dot1q, ethernet, no_uplink, uplink, vf
+from programs import BROADCAST, TC_PASS, VF_SLOTS, Switch, dot1q, ethernet, no_uplink, uplink, vf
 
 from sriov_xdp.datapath.abi import MAX_MEMBERS, PortFlag, Verdict
 from sriov_xdp.datapath.model import Port
@@ -79,6 +79,33 @@ def test_the_wire_reaches_untagged_guests(switch: Switch, tags: tuple[tuple[int,
     frame = ethernet(BROADCAST, MAC_ON_THE_WIRE)
     wanted = flooded(dict.fromkeys([SLOT_VM1, SLOT_VM2, SLOT_FORGER], frame))
     assert wanted == switch.tc(SLOT_UPLINK, ethernet(BROADCAST, MAC_ON_THE_WIRE, tags=tags))
+
+
+@pytest.mark.parametrize("priority", [0, 7])
+def test_a_priority_tag_of_a_guest_is_no_tag(switch: Switch, priority: int) -> None:
+    frame, tagged = ethernet(BROADCAST, MAC_WEB1), ethernet(BROADCAST, MAC_WEB1, tags=(dot1q(WEB),))
+    wanted = flooded({SLOT_WEB2: frame, **dict.fromkeys([SLOT_UPLINK, SLOT_ROUTER, SLOT_FIREWALL], tagged)})
+    assert wanted == switch.tc(SLOT_WEB1, ethernet(BROADCAST, MAC_WEB1, tags=(dot1q(0, priority=priority),)))
+
+
+@pytest.mark.parametrize("vlan", [WEB, DB, LAB, UNUSED])
+def test_a_flood_reaches_a_host_that_has_its_vlan_with_the_tag(switch: Switch, vlan: int) -> None:
+    """Also when the tag was taken off for guests meanwhile: by it the host finds its device. It then stands beside the bytes."""
+    tagged = ethernet(BROADCAST, MAC_ON_THE_WIRE, tags=(dot1q(vlan),))
+    switch.install(NETWORK)
+    others = switch.tc(SLOT_UPLINK, tagged).left
+    switch.install({**NETWORK, SLOT_UPLINK: uplink(0, MAC_UPLINK, flags=PortFlag.NATIVE_XDP, host_vlans=frozenset({vlan}))})
+    assert switch.xdp(SLOT_UPLINK, tagged) is None
+    seen = switch.observe_tc(SLOT_UPLINK, tagged)
+    was_taken_off = any(frame != tagged for frame in others.values())
+    assert (TC_PASS, ethernet(BROADCAST, MAC_ON_THE_WIRE) if was_taken_off else tagged) == (seen.run.action, seen.run.frame)
+    assert flooded(dict(others), reaches_host=True) == switch.tc(SLOT_UPLINK, tagged)
+
+
+def test_a_flood_of_another_vlan_is_not_the_hosts(switch: Switch) -> None:
+    tagged = ethernet(BROADCAST, MAC_ON_THE_WIRE, tags=(dot1q(UNUSED),))
+    switch.install({**NETWORK, SLOT_UPLINK: uplink(0, MAC_UPLINK, host_vlans=frozenset({WEB}))})
+    assert dropped(Verdict.NO_TARGET) == switch.tc(SLOT_UPLINK, tagged)
 
 
 def test_a_flood_from_the_wire_reaches_a_host_with_an_address_there(switch: Switch) -> None:

@@ -112,7 +112,7 @@ DENIED_BY = {
     "the sender's link": ({SLOT_VM1: vf(SLOT_VM1, MAC_VM1, is_up=False)}, Verdict.LINK_DOWN),
     "the sender's address": ({SLOT_VM1: vf(SLOT_VM1, MAC_VM1_SECOND)}, Verdict.FORGED_SOURCE),
     "the sender's VLAN": ({SLOT_VM1: vf(SLOT_VM1, MAC_VM1, vlan=WEB), SLOT_UPLINK: UPLINK_DOWN}, Verdict.TARGET_DENIED),
-    "the sender's tagging": ({SLOT_VM1: vf(SLOT_VM1, MAC_VM1, trunk=[WEB])}, Verdict.VLAN_DENIED),
+    "the sender's tagging": ({SLOT_VM1: vf(SLOT_VM1, MAC_VM1, trunk=[WEB])}, Verdict.UNTAGGED),
     "the sender's MTU": ({SLOT_VM1: vf(SLOT_VM1, MAC_VM1, mtu_bytes=40)}, Verdict.OVERSIZE),
     "the target's link": ({SLOT_VM2: vf(SLOT_VM2, MAC_VM2, is_up=False)}, Verdict.TARGET_DENIED),
     "a target of another PF": ({SLOT_VM2: vf(SLOT_VM2, MAC_VM2, pf=1), SLOT_UPLINK: UPLINK_DOWN}, Verdict.TARGET_DENIED),

@@ -44,7 +44,7 @@ from sriov_xdp.pf.state.images import LARGEST_SINGLE_BUFFER_MTU_BYTES
 Judge = Callable[[int, bytes], Fate | None]
 RESERVED_GROUPS = [bytes.fromhex(f"0180c200000{last:x}") for last in range(16)]
 CISCO_GROUPS = [bytes.fromhex("01000ccccccc"), bytes.fromhex("01000ccccccd")]
-PAUSE, LLDP = 0x8808, 0x88CC
+PAUSE, LACP, EAPOL, LLDP, PTP = 0x8808, 0x8809, 0x888E, 0x88CC, 0x88F7
 ONE_BUFFER_BYTES = 3520  # a page without headroom and skb_shared_info
 
 
@@ -177,14 +177,44 @@ def test_g19_any_type_or_length_field_is_forwarded_by_address(judge: Judge, ethe
 
 
 @pytest.mark.parametrize("group", [*RESERVED_GROUPS, *CISCO_GROUPS], ids=bytes.hex)
-@pytest.mark.parametrize(("slot", "source"), [(SLOT_VM1, MAC_VM1), (SLOT_FORGER, MAC_FORGER), (SLOT_UPLINK, MAC_ON_THE_WIRE)])
+@pytest.mark.parametrize(("slot", "source"), [(SLOT_VM1, MAC_VM1), (SLOT_FORGER, MAC_FORGER)])
 def test_g8_g9_g11_a_link_local_group_is_not_crossed(judge: Judge, slot: int, source: bytes, group: bytes) -> None:
     assert dropped(Verdict.CONTROL_FRAME) == judge(slot, ethernet(group, source))
 
 
-@pytest.mark.parametrize("ether_type", [PAUSE, LLDP], ids=["pause", "lldp"])
+@pytest.mark.parametrize("tags", [(), (dot1q(WEB),)], ids=["untagged", "tagged"])
+@pytest.mark.parametrize("group", [*RESERVED_GROUPS, *CISCO_GROUPS], ids=bytes.hex)
+def test_a_link_local_group_from_the_wire_is_the_hosts(switch: Switch, group: bytes, tags: tuple[tuple[int, int], ...]) -> None:
+    """As on a device without a switch: bridges, bonds and LLDP of the host go on."""
+    frame = ethernet(group, MAC_ON_THE_WIRE, tags=tags)
+    assert switch.xdp(SLOT_UPLINK, frame) is None
+    assert Fate(verdict=Verdict.TO_HOST, reaches_host=True) == switch.tc(SLOT_UPLINK, frame)
+
+
+@pytest.mark.parametrize("ether_type", [LACP, EAPOL, LLDP, PTP], ids=["lacp", "eapol", "lldp", "ptp"])
 @pytest.mark.parametrize("destination", [MAC_VM2, MAC_INVENTED, GROUP, BROADCAST], ids=bytes.hex)
-def test_g9_g10_pause_and_lldp_end_at_the_port_wherever_they_go(judge: Judge, destination: bytes, ether_type: int) -> None:
+def test_link_local_protocols_from_the_wire_are_the_hosts_wherever_they_go(
+    switch: Switch, destination: bytes, ether_type: int
+) -> None:
+    frame = ethernet(destination, MAC_ON_THE_WIRE, ether_type=ether_type)
+    assert switch.xdp(SLOT_UPLINK, frame) is None
+    assert Fate(verdict=Verdict.TO_HOST, reaches_host=True) == switch.tc(SLOT_UPLINK, frame)
+
+
+@pytest.mark.parametrize("destination", [MAC_UPLINK, MAC_VM2, BROADCAST, RESERVED_GROUPS[1]], ids=bytes.hex)
+def test_g10_pause_from_the_wire_is_nobodys(judge: Judge, destination: bytes) -> None:
+    assert dropped(Verdict.CONTROL_FRAME) == judge(SLOT_UPLINK, ethernet(destination, MAC_ON_THE_WIRE, ether_type=PAUSE))
+
+
+@pytest.mark.parametrize("ether_type", [0x8807, 0x880A, 0x8863, 0x8892, 0x88E5, 0x88FF])
+def test_other_protocols_with_a_like_number_are_ordinary(judge: Judge, ether_type: int) -> None:
+    frame = ethernet(MAC_VM2, MAC_VM1, ether_type=ether_type)
+    assert forwarded(SLOT_VM2, frame) == judge(SLOT_VM1, frame)
+
+
+@pytest.mark.parametrize("ether_type", [PAUSE, LACP, EAPOL, LLDP, PTP], ids=["pause", "lacp", "eapol", "lldp", "ptp"])
+@pytest.mark.parametrize("destination", [MAC_VM2, MAC_INVENTED, GROUP, BROADCAST], ids=bytes.hex)
+def test_g9_g10_link_local_protocols_of_a_guest_end_at_its_port(judge: Judge, destination: bytes, ether_type: int) -> None:
     assert dropped(Verdict.CONTROL_FRAME) == judge(SLOT_VM1, ethernet(destination, MAC_VM1, ether_type=ether_type))
 
 

@@ -22,6 +22,7 @@ from cast import (
     SLOT_ROUTER,
     SLOT_UPLINK,
     SLOT_VM1,
+    SLOT_VM2,
     SLOT_WEB1,
     SLOT_WEB2,
     UNUSED,
@@ -37,6 +38,7 @@ from sriov_xdp.datapath.model import Fate
 Judge = Callable[[int, bytes], Fate | None]
 DATA = b"the same bytes behind every tag"
 DEI = 1 << 12
+SOME_VLANS = (1, WEB, DB, 4094, 4095)
 SENDERS = [(SLOT_VM1, MAC_VM1), (SLOT_WEB1, MAC_WEB1), (SLOT_ROUTER, MAC_ROUTER), (SLOT_UPLINK, MAC_ON_THE_WIRE)]
 DOUBLE_TAGS = {
     "q in q": (dot1q(WEB), dot1q(DB)),
@@ -68,11 +70,30 @@ def test_from_the_wire_to_an_access_port_the_tag_is_popped(judge: Judge, priorit
     assert forwarded(SLOT_WEB1, ethernet(MAC_WEB1, MAC_ON_THE_WIRE, DATA)) == judge(SLOT_UPLINK, tagged)
 
 
-@pytest.mark.parametrize("vlan", [0, WEB, DB, 4094, 4095])
-@pytest.mark.parametrize("tpid", [0x8100, 0x88A8, 0x9100])
+@pytest.mark.parametrize("tag", [*((0x8100, vlan) for vlan in SOME_VLANS), (0x88A8, 0), (0x88A8, WEB), (0x9100, 0), (0x9100, WEB)])
 @pytest.mark.parametrize(("slot", "source"), [(SLOT_VM1, MAC_VM1), (SLOT_WEB1, MAC_WEB1)])
-def test_g4_an_access_port_sends_no_tag_of_any_kind(judge: Judge, slot: int, source: bytes, tpid: int, vlan: int) -> None:
-    assert dropped(Verdict.VLAN_DENIED) == judge(slot, ethernet(MAC_WEB2, source, DATA, tags=((tpid, vlan),)))
+def test_g4_an_access_port_sends_no_tag_of_any_vlan(judge: Judge, slot: int, source: bytes, tag: tuple[int, int]) -> None:
+    assert dropped(Verdict.VLAN_DENIED) == judge(slot, ethernet(MAC_WEB2, source, DATA, tags=(tag,)))
+
+
+@pytest.mark.parametrize(
+    ("slot", "sender", "receiver_slot", "receiver", "tags"),
+    [
+        (SLOT_VM1, MAC_VM1, SLOT_VM2, MAC_VM2, ()),
+        (SLOT_VM1, MAC_VM1, SLOT_UPLINK, MAC_ON_THE_WIRE, ()),
+        (SLOT_WEB1, MAC_WEB1, SLOT_WEB2, MAC_WEB2, ()),
+        (SLOT_WEB1, MAC_WEB1, SLOT_UPLINK, MAC_ON_THE_WIRE, (dot1q(WEB),)),
+        (SLOT_WEB1, MAC_WEB1, SLOT_ROUTER, MAC_ROUTER, (dot1q(WEB),)),
+    ],
+    ids=["guest", "wire", "guest of a VLAN", "wire in a VLAN", "trunk"],
+)
+@pytest.mark.parametrize("priority", [0, 6])
+def test_g6_a_guests_priority_tag_counts_as_untagged(
+    judge: Judge, slot: int, sender: bytes, receiver_slot: int, receiver: bytes, tags: tuple[tuple[int, int], ...], priority: int
+) -> None:
+    """It leaves as if it had none: the VLAN is the port's, and how urgent a guest is is not the guest's to say."""
+    frame = ethernet(receiver, sender, DATA, tags=(dot1q(0, priority=priority),))
+    assert forwarded(receiver_slot, ethernet(receiver, sender, DATA, tags=tags)) == judge(slot, frame)
 
 
 @pytest.mark.parametrize("tagging", [(), (dot1q(DB),)], ids=["untagged", "tagged for another vlan"])
@@ -120,13 +141,14 @@ def test_from_an_access_port_to_a_trunk_a_tag_is_pushed(judge: Judge) -> None:
     assert forwarded(SLOT_ROUTER, tagged) == judge(SLOT_WEB1, ethernet(MAC_ROUTER, MAC_WEB1, DATA))
 
 
-@pytest.mark.parametrize("vlan", [0, 1, UNUSED, 4094, 4095])
+@pytest.mark.parametrize("vlan", [1, UNUSED, 4094, 4095])
 def test_g6_a_trunk_sends_no_tag_that_is_not_listed(judge: Judge, vlan: int) -> None:
     assert dropped(Verdict.VLAN_DENIED) == judge(SLOT_ROUTER, ethernet(MAC_WEB1, MAC_ROUTER, DATA, tags=(dot1q(vlan),)))
 
 
-def test_g6_a_trunk_sends_nothing_untagged(judge: Judge) -> None:
-    assert dropped(Verdict.VLAN_DENIED) == judge(SLOT_ROUTER, ethernet(MAC_WEB1, MAC_ROUTER, DATA))
+@pytest.mark.parametrize("tags", [(), (dot1q(0, priority=5),)], ids=["no tag", "priority tag"])
+def test_g6_a_trunk_sends_nothing_untagged(judge: Judge, tags: tuple[tuple[int, int], ...]) -> None:
+    assert dropped(Verdict.UNTAGGED) == judge(SLOT_ROUTER, ethernet(MAC_WEB1, MAC_ROUTER, DATA, tags=tags))
 
 
 @pytest.mark.parametrize("vlan", [1, 63, 64, 2048, 4094])
@@ -136,7 +158,7 @@ def test_each_bit_of_the_trunk_list_is_its_vlan(switch: Switch, judge: Judge, vl
     assert forwarded(SLOT_UPLINK, listed) == judge(SLOT_ROUTER, listed)
     for beside in {vlan - 1, vlan + 1, (vlan + 64) & 0xFFF, vlan ^ 1}:
         frame = ethernet(MAC_INVENTED, MAC_ROUTER, DATA, tags=(dot1q(beside),))
-        assert dropped(Verdict.VLAN_DENIED) == judge(SLOT_ROUTER, frame)
+        assert dropped(Verdict.VLAN_DENIED if beside else Verdict.UNTAGGED) == judge(SLOT_ROUTER, frame)
 
 
 def test_a_list_that_a_port_had_as_a_trunk_opens_nothing_as_an_access_port(switch: Switch, judge: Judge) -> None:

@@ -36,7 +36,7 @@ from cast import (
     flooded,
     forwarded,
 )
-from programs import BROADCAST, Switch, dot1q, ethernet, no_uplink, uplink, vf, with_flags
+from programs import BROADCAST, TC_PASS, Switch, dot1q, ethernet, no_uplink, uplink, vf, with_flags
 
 from sriov_xdp.datapath import abi, libbpf
 from sriov_xdp.datapath.abi import PortFlag, Verdict
@@ -172,8 +172,21 @@ def test_g30_from_the_wire_the_host_gets_what_is_addressed_to_it(switch: Switch,
     assert Fate(verdict=Verdict.TO_HOST, reaches_host=True) == switch.tc(SLOT_UPLINK, frame)
 
 
-def test_g30_the_host_is_in_no_vlan(judge: Judge) -> None:
+@pytest.mark.parametrize("host_vlans", [frozenset(), frozenset({DB}), frozenset({WEB - 1, WEB + 1})], ids=repr)
+def test_g30_the_host_is_in_no_vlan_but_its_own(switch: Switch, judge: Judge, host_vlans: frozenset[int]) -> None:
+    switch.install({**NETWORK, SLOT_UPLINK: uplink(0, MAC_UPLINK, host_vlans=host_vlans)})
     assert dropped(Verdict.NO_TARGET) == judge(SLOT_UPLINK, ethernet(MAC_UPLINK, MAC_ON_THE_WIRE, tags=(dot1q(WEB),)))
+
+
+@pytest.mark.parametrize("vlan", [1, WEB, DB, 4094])
+def test_g30_what_is_addressed_to_the_host_in_its_vlan_is_the_hosts(switch: Switch, vlan: int) -> None:
+    switch.install({**NETWORK, SLOT_UPLINK: uplink(0, MAC_UPLINK, host_vlans=frozenset({vlan}))})
+    frame = ethernet(MAC_UPLINK, MAC_ON_THE_WIRE, tags=(dot1q(vlan, priority=3),))
+    assert switch.xdp(SLOT_UPLINK, frame) is None
+    seen = switch.observe_tc(SLOT_UPLINK, frame)
+    assert (TC_PASS, frame, {Verdict.TO_HOST: 1}) == (seen.run.action, seen.run.frame, seen.verdicts)
+    assert dropped(Verdict.NO_TARGET) == switch.tc(SLOT_UPLINK, ethernet(MAC_INVENTED, MAC_ON_THE_WIRE, tags=(dot1q(vlan),)))
+    assert dropped(Verdict.TARGET_DENIED) == switch.tc(SLOT_ROUTER, ethernet(MAC_UPLINK, MAC_ROUTER, tags=(dot1q(WEB),)))
 
 
 def test_g30_another_pfs_host_address_is_a_stranger(judge: Judge) -> None:

@@ -88,11 +88,18 @@ def test_a_tag_that_the_port_allows_comes_along(watched: Switch) -> None:
     assert (NONCE, SLOT_FIREWALL, WEB) == (noted.nonce, noted.sender, noted.vlan)
 
 
-@pytest.mark.parametrize(("slot", "is_tagged"), [(SLOT_ROUTER, False), (SLOT_WEB1, True), (SLOT_FIREWALL, True)])
-def test_a_probe_in_no_vlan_of_the_port_shows_no_loop(watched: Switch, slot: int, is_tagged: bool) -> None:
+@pytest.mark.parametrize(
+    ("slot", "is_tagged", "verdict"),
+    [
+        (SLOT_ROUTER, False, Verdict.UNTAGGED),
+        (SLOT_WEB1, True, Verdict.VLAN_DENIED),
+        (SLOT_FIREWALL, True, Verdict.VLAN_DENIED),
+    ],
+)
+def test_a_probe_in_no_vlan_of_the_port_shows_no_loop(watched: Switch, slot: int, is_tagged: bool, verdict: Verdict) -> None:
     """No flood would come back that way."""
     frame = probe(SENDER, LAB, NONCE, is_tagged=is_tagged)
-    assert dropped(Verdict.VLAN_DENIED) == watched.tc(slot, frame) == watched.xdp(slot, frame)
+    assert dropped(verdict) == watched.tc(slot, frame) == watched.xdp(slot, frame)
     assert NOTHING == watched.tables.probe_return(slot)
 
 

@@ -97,7 +97,7 @@ def test_a_guest_is_not_allowed_more_by_that(switch: Switch, judge: Judge, sourc
 FIRST = {
     Verdict.MALFORMED: ethernet(MAC_VM2, BROADCAST),
     Verdict.OVERSIZE: ethernet(MAC_VM2, MAC_VM1, bytes(1501)),
-    Verdict.CONTROL_FRAME: ethernet(bytes.fromhex("0180c2000000"), MAC_UPLINK),
+    Verdict.CONTROL_FRAME: ethernet(bytes.fromhex("0180c2000001"), MAC_UPLINK, ether_type=0x8808),
     Verdict.DOUBLE_TAG: ethernet(MAC_WEB2, MAC_WEB1, tags=(dot1q(WEB), dot1q(LAB))),
     Verdict.VLAN_DENIED: ethernet(MAC_WEB2, MAC_WEB1, tags=((0x88A8, DB),)),
 }

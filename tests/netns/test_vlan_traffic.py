@@ -126,7 +126,16 @@ def test_trunk_takes_listed_tags_only(scene: Scene, tags: tuple[int, ...]) -> No
     assert scene.fate("r", frames.frame(frames.BROADCAST, scene.macs["r"], payload, tags=tags), payload) == {}
 
 
-@pytest.mark.parametrize("tags", [(100,), (200,), (0,), (100, 200)], ids=str)
+def test_a_priority_tag_of_a_guest_counts_as_untagged(scene: Scene) -> None:
+    untagged = frames.frame(scene.macs["b"], scene.macs["a"], b"urgent")
+    sent = frames.frame(scene.macs["b"], scene.macs["a"], b"urgent", tags=(5 << 13,))
+    assert {"b": [untagged]} == scene.fate("a", sent, b"urgent")
+    tagged = frames.frame(scene.macs["w"], scene.macs["a"], b"urgent too", tags=(100,))
+    sent = frames.frame(scene.macs["w"], scene.macs["a"], b"urgent too", tags=(5 << 13,))
+    assert {"w": [tagged]} == scene.fate("a", sent, b"urgent too")
+
+
+@pytest.mark.parametrize("tags", [(100,), (200,), (100, 200), (0, 100)], ids=str)
 def test_access_port_takes_no_tags(scene: Scene, tags: tuple[int, ...]) -> None:
     payload = f"access with {tags}".encode()
     assert scene.fate("a", frames.frame(scene.macs["b"], scene.macs["a"], payload, tags=tags), payload) == {}

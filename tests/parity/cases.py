@@ -58,7 +58,8 @@ def uplinks(draw: st.DrawFn) -> Port:
         return no_uplink(0)
     flags = draw(st.sampled_from([PortFlag(0), PortFlag.HOST_STACK, PortFlag.NO_CARRIER])) | draw(st.sampled_from(DRIVERS))
     flags |= draw(st.sampled_from([PortFlag(0), PortFlag.OWN_SOURCE_ACCEPT]))
-    return uplink(0, UPLINK_MACS[0], flags=flags, is_up=draw(MOSTLY), mtu_bytes=draw(MTUS))
+    host_vlans = draw(st.sampled_from([frozenset(), frozenset(VLANS[:1]), frozenset(VLANS)]))
+    return uplink(0, UPLINK_MACS[0], flags=flags, is_up=draw(MOSTLY), mtu_bytes=draw(MTUS), host_vlans=host_vlans)
 
 
 @st.composite
@@ -94,7 +95,7 @@ def networks(draw: st.DrawFn) -> dict[int, Port]:
 
 
 ORDINARY_TYPES = st.sampled_from([0x0800, 0x88B5, 0x0000, 0x05DC, 0xFFFF])
-ODD_TYPES = st.sampled_from([0x8808, 0x88CC, 0x8100, 0x88A8, 0x9100, PROBE[1]])
+ODD_TYPES = st.sampled_from([0x8808, 0x8809, 0x888E, 0x88CC, 0x88F7, 0x88FF, 0x8100, 0x88A8, 0x9100, PROBE[1]])
 PRIORITIES = st.sampled_from([0, 3, 7])
 TAGS = st.builds(lambda vlan, priority: dot1q(vlan, priority=priority), st.sampled_from([*VLANS, 0, 40, 4095]), PRIORITIES)
 SERVICE_TAGS = st.tuples(st.sampled_from([0x88A8, 0x9100]), st.sampled_from([0, *VLANS]))

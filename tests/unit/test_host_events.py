@@ -341,3 +341,13 @@ def test_a_filter_that_is_removed_is_asked_for_whatever_is_being_done(stage: Sta
     host.batches.append([FilterRemoval(ifindex=host.vf(0).attachment.ifindex)])  # type: ignore[list-item]
     host.events.on_links()
     assert verbs == len(host.verbs)
+
+
+@pytest.mark.parametrize(("lower_ifindex", "looks"), [(5, 1), (6, 0), (0, 0)])
+def test_a_device_that_comes_above_an_uplink_is_news_of_the_uplink(lower_ifindex: int, looks: int) -> None:
+    """As the host's own VLANs do."""
+    host = Host()
+    host.inventory.pfs["pf0"].uplink = SimpleNamespace(ifindex=5)  # type: ignore[assignment]
+    host.batches.append([replace(_change(_link(host.vf())), ifindex=77, name="u.100", lower_ifindex=lower_ifindex)])
+    host.events.on_links()
+    assert looks == len(host.walks)

@@ -38,6 +38,7 @@ UPLINK = UplinkState(
     mtu_bytes=1500,
     has_carrier=True,
     serves_host=False,
+    host_vlans=frozenset(),
     is_silenced=True,
     xdp_mode=XdpMode.NATIVE,
 )
@@ -268,6 +269,7 @@ def test_without_an_uplink_the_pfs_port_is_down_and_has_no_address() -> None:
     ("change", "flag"),
     [
         ({"serves_host": True}, PortFlag.HOST_STACK | PortFlag.NATIVE_XDP),
+        ({"host_vlans": frozenset({100})}, PortFlag.HOST_VLANS | PortFlag.NATIVE_XDP),
         ({"has_carrier": False}, PortFlag.NO_CARRIER | PortFlag.NATIVE_XDP),
         ({"xdp_mode": XdpMode.NONE}, PortFlag(0)),
     ],
@@ -275,6 +277,12 @@ def test_without_an_uplink_the_pfs_port_is_down_and_has_no_address() -> None:
 def test_an_uplink_says_how_it_is_served(change: dict[str, Any], flag: PortFlag) -> None:
     inventory = host(uplink=replace(UPLINK, **change))
     assert PortFlag.UPLINK | PortFlag.LINK_UP | flag == uplink_image(inventory, inventory.pf("pf0")).value.flags
+
+
+@pytest.mark.parametrize("vlans", [frozenset(), frozenset({1, 100, 4094})], ids=repr)
+def test_the_vlans_of_the_host_are_listed_at_its_uplink(vlans: frozenset[int]) -> None:
+    inventory = host(uplink=replace(UPLINK, host_vlans=vlans))
+    assert vlans == uplink_image(inventory, inventory.pf("pf0")).trunk
 
 
 @pytest.mark.parametrize("uplink", [UPLINK, None], ids=["with an uplink", "without"])

@@ -10,7 +10,7 @@ from sriov_xdp.host.monitor import AddressChange, FilterRemoval, LinkChange, lat
 NEWLINK, DELLINK, NEWADDR, DELADDR = 16, 17, 20, 21
 DELQDISC, DELTFILTER, DELCHAIN = 37, 45, 101
 UP, LOWER_UP = 1, 0x10000
-ADDRESS, IFNAME, MTU, MAX_MTU = 1, 3, 4, 51
+ADDRESS, IFNAME, MTU, LINK, LINK_NETNSID, MAX_MTU = 1, 3, 4, 5, 37, 51
 MAC = bytes.fromhex("020000000101")
 
 
@@ -82,6 +82,21 @@ def test_the_largest_mtu_tells_of_the_peers_program(max_mtu: int, runs_xdp: bool
     change = parse(link(NEWLINK, 7, max_mtu=max_mtu))
     assert isinstance(change, LinkChange)
     assert runs_xdp == change.peer_runs_xdp
+
+
+@pytest.mark.parametrize(
+    ("attributes", "lower_ifindex"),
+    [
+        (b"", 0),
+        (attribute(LINK, struct.pack("=I", 5)), 5),
+        (attribute(LINK, struct.pack("=I", 5)) + attribute(LINK_NETNSID, bytes(4)), 0),
+    ],
+    ids=["on nothing", "on a device here", "its other end is in another namespace"],
+)
+def test_a_device_stands_on_another_one_of_its_namespace(attributes: bytes, lower_ifindex: int) -> None:
+    change = parse(link(NEWLINK, 7) + attributes)
+    assert isinstance(change, LinkChange)
+    assert lower_ifindex == change.lower_ifindex
 
 
 @pytest.mark.parametrize("kind", [NEWADDR, DELADDR])

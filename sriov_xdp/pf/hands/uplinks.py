@@ -7,7 +7,7 @@ for it, and is taken up when it changes. For the pf package; writer thread only.
 import errno
 import logging
 from collections.abc import Container
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.errors import DataPathError
@@ -29,6 +29,14 @@ from sriov_xdp.vswitch.address import MacAddress
 _log = logging.getLogger("sriov_xdp.pf")
 _OCCUPIED = (errno.EBUSY, errno.EEXIST)
 _OFFLOADS = {features.RX_VLAN: False, features.TX_VLAN: False}  # a tag taken off by hardware is lost behind XDP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseByHost:
+    """What the host itself has on an uplink: an IP address, and VLANs with devices of their own."""
+
+    has_address: bool
+    vlans: frozenset[int]
 
 
 def link_name(pf: PhysicalFunction) -> str:
@@ -122,8 +130,8 @@ def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
         changed = features.write(link.name, _OFFLOADS)
         context.links.set_promiscuous(link.ifindex, is_on=True)
         context.links.change(link.ifindex, state="up")
-        serves_host = context.links.has_address(link.ifindex)
-        if not serves_host:
+        use = use_by_host(context.links, link)
+        if not use.has_address:
             context.links.silence(link.name, link.ifindex)
         _log.debug("uplink %s: offloads changed: %s", link.name, changed)
         pf.uplink = UplinkState(
@@ -131,8 +139,9 @@ def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
             mac=MacAddress.parse(link.mac),
             mtu_bytes=link.mtu_bytes,
             has_carrier=link.has_carrier,
-            serves_host=serves_host,
-            is_silenced=not serves_host,
+            serves_host=use.has_address,
+            host_vlans=use.vlans,
+            is_silenced=not use.has_address,
             xdp_mode=XdpMode.NATIVE if context.hooks.has_xdp(link_name(pf)) else XdpMode.NONE,  # until it is attached
         )
         _claim_address(context, pf)
@@ -324,12 +333,19 @@ def take_up_name(context: Context, pf: PhysicalFunction, name: str) -> None:
     commit(context, Change(pfs={pf.spec.name: replace(pf.entry, spec=replace(pf.spec, uplink=name))}), [])
 
 
-def follow_addresses(context: Context, pf: PhysicalFunction, *, serves_host: bool) -> None:
-    """The host got its first address on the netdev, or lost its last: it hears floods from the wire while it has one. What the
-    host does with IPv6 there stays as it was when the uplink was taken."""
+def use_by_host(links: Links, link: Link | None) -> UseByHost:
+    """Of an uplink; a device that is gone is of no use."""
+    if link is None:
+        return UseByHost(has_address=False, vlans=frozenset())
+    return UseByHost(has_address=links.has_address(link.ifindex), vlans=links.vlans_above(link.name))
+
+
+def follow_host(context: Context, pf: PhysicalFunction, use: UseByHost) -> None:
+    """The host got its first address on the netdev, or lost its last: it hears floods from the wire while it has one. Or a VLAN
+    device came or went above it. What the host does with IPv6 there stays as it was when the uplink was taken."""
     assert pf.uplink is not None
-    if serves_host != pf.uplink.serves_host:
-        pf.uplink.serves_host = serves_host
+    if use != UseByHost(has_address=pf.uplink.serves_host, vlans=pf.uplink.host_vlans):
+        pf.uplink.serves_host, pf.uplink.host_vlans = use.has_address, use.vlans
         publish_uplink(context, pf)
 
 

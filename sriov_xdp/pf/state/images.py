@@ -71,11 +71,13 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction) -> PortImage:
     """The PF's own port; also there without an uplink, as it says whether the PF has trunks."""
     mtu_bytes = inventory.mtu_bytes(pf.spec.name)
     uplink = pf.uplink
+    host_vlans = uplink.host_vlans if uplink else frozenset[int]()
     has_trunks = any(inventory.vlan(vf).mode is VlanMode.TRUNK for vf in inventory.vfs_of_pf(pf.spec.name))
     conditions = {
         PortFlag.UPLINK: True,
         PortFlag.LINK_UP: uplink is not None,
         PortFlag.HOST_STACK: uplink is not None and uplink.serves_host,
+        PortFlag.HOST_VLANS: bool(host_vlans),
         PortFlag.NO_CARRIER: uplink is not None and not uplink.has_carrier,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.PF_HAS_TRUNKS: has_trunks,
@@ -91,7 +93,7 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction) -> PortImage:
         mtu_bytes=mtu_bytes,
         pf=pf.number,
     )
-    return PortImage(value=value, trunk=frozenset(), fdb=frozenset())
+    return PortImage(value=value, trunk=host_vlans, fdb=frozenset())
 
 
 def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, Members]:

@@ -48,7 +48,8 @@ class FoundUplink:
 
 @dataclass(slots=True)
 class UplinkState:
-    """The netdev on the wire side as it is. is_silenced: whether the host's IPv6 was ended on it. troubles: what is wrong with
+    """The netdev on the wire side as it is. serves_host: the host has an IP address on it; host_vlans: and devices for these VLANs;
+    is_silenced: whether the host's IPv6 was ended on it. troubles: what is wrong with
     it."""
 
     ifindex: int
@@ -56,6 +57,7 @@ class UplinkState:
     mtu_bytes: int
     has_carrier: bool
     serves_host: bool
+    host_vlans: frozenset[int]
     is_silenced: bool
     xdp_mode: XdpMode
     troubles: tuple[Trouble, ...] = ()

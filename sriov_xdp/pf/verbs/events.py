@@ -263,7 +263,7 @@ class HostEvents:
             return
         for pf in self._context.inventory.pfs.values():
             is_named = pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone
-            if is_named or (pf.uplink and pf.uplink.ifindex == change.ifindex):
+            if is_named or (pf.uplink and pf.uplink.ifindex in (change.ifindex, change.lower_ifindex)):
                 self._uplinks.look_soon(pf.spec.name)
 
     def _is_news(self, vf: AttachedVf, change: LinkChange) -> bool:

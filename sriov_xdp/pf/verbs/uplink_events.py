@@ -44,17 +44,17 @@ class UplinkEvents:
             return
         ifindex, wanted = pf.uplink.ifindex if pf.uplink else 0, pf.spec.uplink
 
-        def look(links: Links) -> tuple[Link | None, bool, bool]:
+        def look(links: Links) -> tuple[Link | None, uplinks.UseByHost, bool]:
             link = links.find(ifindex) if ifindex else None
-            return link, bool(link) and links.has_address(ifindex), not link and links.exists(wanted)
+            return link, uplinks.use_by_host(links, link), not link and links.exists(wanted)
 
-        link, serves_host, is_back = yield from live.beside(self._context, look)
+        link, use, is_back = yield from live.beside(self._context, look)
         if self._context.inventory.pfs.get(name) is not pf or (pf.uplink.ifindex if pf.uplink else 0) != ifindex:
             return
         if pf.uplink:
             uplinks.follow(self._context, pf, link)
         if pf.uplink:
-            uplinks.follow_addresses(self._context, pf, serves_host=serves_host)
+            uplinks.follow_host(self._context, pf, use)
         if pf.uplink is None and is_back:
             adoption.take_uplink(self._context, name)
         yield from live.follow_link_states(self._context, name)

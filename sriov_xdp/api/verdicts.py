@@ -1,0 +1,87 @@
+"""What each verdict means and what to do about it: for `sriov-xdp verdicts` and docs/verdicts.md. A row for each, which a test asks
+for; the numbers are datapath/abi.py's. Texts only; for the command line and the reference."""
+
+from dataclasses import dataclass
+
+from sriov_xdp.datapath.abi import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """meaning: what happened to the frame, where it entered the switch; remedy: what to do when that is not wanted."""
+
+    meaning: str
+    remedy: str
+
+
+_NOTHING = "nothing: it went where it should"
+EXPLANATIONS: dict[Verdict, Explanation] = {
+    Verdict.FORWARDED: Explanation("left by the one port that has its destination, or by the uplink", _NOTHING),
+    Verdict.FLOODED: Explanation("a group's frame; a copy left by each port of its VLAN", _NOTHING),
+    Verdict.TO_HOST: Explanation(
+        "from the wire, for the host: to the uplink's own address, or a control protocol as LLDP", _NOTHING
+    ),
+    Verdict.UNKNOWN_PORT: Explanation(
+        "came in by a device that is no port any more, or not yet",
+        "seen for a moment at an attach or detach; else `sriov-xdp doctor`",
+    ),
+    Verdict.LINK_DOWN: Explanation(
+        "came in by a port whose link is down", "`vf show` says who has it down; `vf set VF --link-state enable` has it up"
+    ),
+    Verdict.MALFORMED: Explanation(
+        "a header is cut off, or its source is a group's address or none", "the sender builds broken frames; no port lets them in"
+    ),
+    Verdict.OVERSIZE: Explanation(
+        "longer than the MTU where it entered, or than what its target takes",
+        "give the sender the switch's MTU, or raise it: `mtu` of the switch, and of the uplink",
+    ),
+    Verdict.CONTROL_FRAME: Explanation(
+        "a guest spoke LLDP, LACP, EAPOL, STP, PTP or the like, which end at the port; or a PAUSE, from either side",
+        "nothing: end the protocol in the guest if its tries disturb",
+    ),
+    Verdict.VLAN_DENIED: Explanation(
+        "its tag is none that the port may send: any at a port without trunk, one that is not listed at a trunk, or no 802.1Q tag",
+        "untag it in the guest, or give the port or its group a trunk with that VLAN: `--vlan trunk:N`",
+    ),
+    Verdict.DOUBLE_TAG: Explanation(
+        "a tag behind a tag, by which it could get into another VLAN", "send one tag; QinQ is not let in"
+    ),
+    Verdict.SPOOF_MAC: Explanation(
+        "its source is the address of another port of the switch, or of the uplink: refused whatever the policy",
+        "two guests with one address, or one that pretends: give one of them another MAC",
+    ),
+    Verdict.FORGED_SOURCE: Explanation(
+        "its source is not the port's effective MAC, and `forged_transmits` says reject",
+        "a nested bridge, a bond or VRRP: `--forged-transmits accept`; after a MAC change that was not granted, `vf reset`",
+    ),
+    Verdict.NO_TARGET: Explanation(
+        "nobody on this side has its destination in its VLAN, and it came from the wire, or there is no uplink; or a flood without "
+        "receivers",
+        "from the wire mostly noise of the segment; from a guest look whether destination and VLAN are right, and at `pf show`",
+    ),
+    Verdict.TARGET_DENIED: Explanation(
+        "the port that has its destination has its link down, or is not in its VLAN; or a guest's frame for the host's own address",
+        "`vf show` of the target; guests and host do not talk through the uplink's address",
+    ),
+    Verdict.REDIRECT_ERROR: Explanation(
+        "the device did not take it: down, without a carrier, its queue full, or it takes no redirected frames",
+        "`ip -s link` of the target's device; a full queue means that the receiver is slower than what is sent to it",
+    ),
+    Verdict.HAIRPIN: Explanation("its destination is the port that it came from", "the sender talks to itself; nothing comes back"),
+    Verdict.STORM: Explanation(
+        "a group's frame beyond what the port may send in a second",
+        "find what floods in the guest; the limits are `--storm-broadcast-pps` and `--storm-multicast-pps`",
+    ),
+    Verdict.LOOP: Explanation(
+        "a guest's floods come back by another of its ports, and are cut off there; or from the wire with an address of this side",
+        "take one of the ports out of the guest's bridge; for bonds over two PFs `wire_own_source: accept`",
+    ),
+    Verdict.MISSED_STAGE: Explanation(
+        "the next program of its way was not there",
+        "somebody removed pins: `sriov-xdp doctor`; a restart of the daemon puts them back",
+    ),
+    Verdict.UNTAGGED: Explanation(
+        "a trunk port's guest sent it without a tag, or with a priority tag only, and the port has no VLAN for that",
+        "tag it in the guest, or give the port an access VLAN: `--vlan access:N`",
+    ),
+}
