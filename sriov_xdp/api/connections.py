@@ -29,12 +29,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Who connected. name: a user or an address, whose connections are counted together."""
+    """Who connected. name: a user or an address, whose connections are counted together; login_uid: the user who had logged in."""
 
     name: str
     pid: int = 0
     uid: int = 0
     is_root: bool = False
+    login_uid: int | None = None
 
 
 class _Phase(Enum):

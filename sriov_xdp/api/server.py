@@ -35,6 +35,7 @@ from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
 
 _log = logging.getLogger("sriov_xdp.api")
 _PEER = struct.Struct("iII")
+_NOBODY_LOGGED_IN = (1 << 32) - 1  # linux/audit.h, AUDIT_UID_UNSET
 _START_SECONDS = 10
 _SHUTDOWN_SECONDS = 2
 _BACKLOG = 128
@@ -172,7 +173,9 @@ class Server:
             document = await self._document_of(request, model, connection, stack)
             if isinstance(document, Unusable):
                 return _error(document.code, document.text)
-            return await self._carry_out(lambda: run(self._context, document, Actor(pid=peer.pid, uid=peer.uid)))
+            return await self._carry_out(
+                lambda: run(self._context, document, Actor(pid=peer.pid, uid=peer.uid, login_uid=peer.login_uid))
+            )
 
     async def _document_of(
         self, request: web.Request, model: type[BaseModel], connection: Connection, stack: contextlib.ExitStack
@@ -267,7 +270,17 @@ def _bind_tcp(host: str, port: int) -> list[socket.socket]:
 
 def _user_of(accepted: socket.socket) -> Peer:
     pid, uid, _gid = _PEER.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-    return Peer(name=f"uid {uid}", pid=pid, uid=uid, is_root=uid == 0)
+    return Peer(name=f"uid {uid}", pid=pid, uid=uid, is_root=uid == 0, login_uid=_login_of(pid))
+
+
+def _login_of(pid: int) -> int | None:
+    """Whom the process was started by, also where that became root since; None when nobody logged in, or the kernel keeps no
+    account of it."""
+    try:
+        uid = int(Path(f"/proc/{pid}/loginuid").read_text())
+    except (OSError, ValueError):
+        return None
+    return None if uid == _NOBODY_LOGGED_IN else uid
 
 
 def _address_of(accepted: socket.socket) -> Peer:

@@ -1,9 +1,26 @@
-"""Where two documents differ, for people who read a plan: one line a value, by its path. Pure; for the commands."""
+"""Where two documents differ, for people: as lines of YAML for a plan, one line a value for the audit. Pure; for the commands."""
 
+import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from sriov_xdp.cli.output import cell
+from sriov_xdp.cli.output import cell, printable
+
+_LINES_AROUND = 2
+
+
+def yaml_differences(before: Any, after: Any) -> Iterator[str]:
+    """Lines of YAML that go, after a minus, and that come, after a plus, with a few around them. None: the object is not there."""
+    former, latter = (_yaml_lines(document) for document in (before, after))
+    for line in list(difflib.unified_diff(former, latter, lineterm="", n=_LINES_AROUND))[2:]:
+        if not line.startswith("@@"):
+            yield printable(line)
+
+
+def _yaml_lines(document: Any) -> list[str]:
+    from sriov_xdp.api.yaml_text import dump
+
+    return [] if document is None else dump(document).splitlines()
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:

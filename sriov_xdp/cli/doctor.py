@@ -5,14 +5,17 @@ import platform
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from sriov_xdp.api.client import CommandFailed, call
-from sriov_xdp.cli.output import json_option, run_dir, show_json, show_table
+from sriov_xdp.cli.output import daemon_options, json_option, run_dir, show_json
+from sriov_xdp.cli.tables import Column, show_table
 from sriov_xdp.host import kernel
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
@@ -20,6 +23,7 @@ from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
 # 5.18: programs that accept multi-buffer frames (BPF_F_XDP_HAS_FRAGS) and bpf_xdp_get_buff_len().
 OLDEST_KERNEL = (5, 18)
 TCX_KERNEL = (6, 6)
+_SENTENCE_CHARACTERS = 56
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 
 
@@ -120,7 +124,19 @@ def _kernel() -> Check:
 HOST_CHECKS: tuple[Callable[[], Check], ...] = (_kernel, _jumbo, _btf, _jit, _bcc, _bpffs, _capabilities)
 
 
+def _sentences(row: dict[str, Any]) -> tuple[str, ...]:
+    """What was observed and what to do, broken between words, for a terminal."""
+    texts = [row["observed"], *([f"-> {row['remedy']}"] if row["remedy"] else [])]
+    return tuple(line for text in texts for line in textwrap.wrap(text, _SENTENCE_CHARACTERS, subsequent_indent="   "))
+
+
+_CHECKED = (Column("", lambda row: "ok" if row["is_ok"] else "PROBLEM"), Column("CHECK", lambda row: row["subject"]))
+_ON_TERMINAL = (*_CHECKED, Column("OBSERVED", _sentences))
+_IN_PIPE = (*_CHECKED, Column("OBSERVED", lambda row: row["observed"]), Column("REMEDY", lambda row: row["remedy"]))
+
+
 @click.command()
+@daemon_options
 @json_option
 def doctor(as_json: bool) -> None:
     """Checks kernel, BPF, bcc, bpffs, capabilities, the daemon and each guest end; each problem with a remedy."""
@@ -128,11 +144,5 @@ def doctor(as_json: bool) -> None:
     if as_json:
         show_json([asdict(check) for check in checks])
     else:
-        columns = {
-            "": lambda row: "ok" if row["is_ok"] else "PROBLEM",
-            "CHECK": lambda row: row["subject"],
-            "OBSERVED": lambda row: row["observed"],
-            "REMEDY": lambda row: row["remedy"],
-        }
-        show_table([asdict(check) for check in checks], columns)
+        show_table([asdict(check) for check in checks], _ON_TERMINAL if sys.stdout.isatty() else _IN_PIPE)
     raise SystemExit(0 if all(check.is_ok for check in checks) else 1)

@@ -5,14 +5,18 @@ from typing import Any, NoReturn
 
 import click
 
-from sriov_xdp.cli import objects
+from sriov_xdp.cli.audits import audit
 from sriov_xdp.cli.benchmark import bench
 from sriov_xdp.cli.configuration import FILE, request_of, validate
 from sriov_xdp.cli.daemon import daemon, recover, teardown
 from sriov_xdp.cli.demo import demo
-from sriov_xdp.cli.differences import differences
+from sriov_xdp.cli.differences import yaml_differences
 from sriov_xdp.cli.doctor import doctor
-from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ask, exits_cleanly, fail, json_option, show_json
+from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ask, daemon_options, exits_cleanly, fail, json_option, show_json
+from sriov_xdp.cli.pfs import pf
+from sriov_xdp.cli.switches import port, port_group, switch
+from sriov_xdp.cli.verdicts import verdicts
+from sriov_xdp.cli.vfs import vf
 
 REFUSED, DIFFERENCES_FOUND = 4, 7
 
@@ -21,7 +25,13 @@ _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
 @click.group(context_settings=_HELP)
-@click.option("--run-dir", envvar=RUN_DIR_VARIABLE, default=None, help=f"Of the daemon to talk to. [default: {DEFAULT_RUN_DIR}]")
+@click.option(
+    "--run-dir",
+    envvar=RUN_DIR_VARIABLE,
+    show_envvar=True,
+    default=None,
+    help=f"Of the daemon to talk to; may also stand behind a command.  [default: {DEFAULT_RUN_DIR}]",
+)
 @click.version_option(package_name="sriov-xdp")
 def main(run_dir: str | None) -> None:
     """SR-IOV without SR-IOV hardware: virtual functions in eBPF, governed by port policy.
@@ -32,17 +42,18 @@ def main(run_dir: str | None) -> None:
 
 def _show_steps(steps: list[dict[str, Any]]) -> None:
     for step in steps:
-        click.echo(f"{step['action']:<8} {step['kind']:<8} {step['name']}")
-        for line in differences(step["before"], step["after"]) if step["before"] and step["after"] else ():
-            click.echo(f"{'':<8} {'':<8} {line}")
+        click.echo(f"{step['action']} {step['kind']} {step['name']}")
         if step["consequence"]:
-            click.echo(f"{'':<8} {'':<8} {step['consequence']}")
+            click.echo(f"  {step['consequence']}")
+        for line in yaml_differences(step["before"], step["after"]):
+            click.echo(f"  {line}")
 
 
 @main.command()
 @FILE
 @click.option("--dry-run", is_flag=True, help="Only shows the steps; exit code 7 when there are any.")
 @click.option("--yes", is_flag=True, help="What the file removes is meant; without it, a terminal is asked, a script refused.")
+@daemon_options
 @json_option
 def apply(file: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Makes the host what a configuration file says, whole: what it does not name is removed."""
@@ -81,6 +92,7 @@ def _show_plan(steps: list[dict[str, Any]], as_json: bool) -> NoReturn:
 
 @main.command()
 @FILE
+@daemon_options
 @json_option
 def diff(file: str, as_json: bool) -> None:
     """Shows what `apply` would do; exit code 7 when there is something to do."""
@@ -88,6 +100,7 @@ def diff(file: str, as_json: bool) -> None:
 
 
 @main.command()
+@daemon_options
 @json_option
 def export(as_json: bool) -> None:
     """Prints the host as a configuration file; applying it changes nothing."""
@@ -106,14 +119,17 @@ _COMMANDS: list[click.Command] = [
     recover,
     validate,
     doctor,
+    verdicts,
     demo,
     bench,
-    objects.pf,
-    objects.vf,
-    objects.switch,
-    objects.port_group,
+    pf,
+    vf,
+    switch,
+    port_group,
+    port,
+    audit,
 ]
-for _command in [*_COMMANDS, objects.port, objects.audit]:
+for _command in _COMMANDS:
     main.add_command(_command)
 
 run = exits_cleanly(main)

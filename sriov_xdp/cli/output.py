@@ -1,4 +1,4 @@
-"""How results are shown: JSON with -j, else tables (rich), with the same names."""
+"""How results are shown: JSON with -j, else text, with the same names. Tables are in tables.py."""
 
 import json
 import os
@@ -18,9 +18,19 @@ DEFAULT_RUN_DIR = "/run/sriov-xdp"
 RUN_DIR_VARIABLE = "SRIOV_XDP_RUN_DIR"
 
 
+def _choose_run_dir(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.find_root().params["run_dir"] = value
+
+
+def daemon_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--run-dir after the verb, where it may stand as well as before it. For commands that ask the daemon."""
+    return click.option("--run-dir", hidden=True, expose_value=False, callback=_choose_run_dir)(command)
+
+
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """-j after the verb."""
-    return click.option("-j", "--json", "as_json", is_flag=True, help="JSON instead of a table.")(command)
+    return click.option("-j", "--json", "as_json", is_flag=True, help="JSON instead of text.")(command)
 
 
 def run_dir() -> Path:
@@ -84,24 +94,19 @@ def console(width: int) -> Any:
     return Console(width=None if sys.stdout.isatty() else width, emoji=False)
 
 
-def show_table(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], Any]]) -> None:
-    """A row for each, and its cells by title of column."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in columns:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell(pick(row))) for pick in columns.values()))
-    console(200).print(table)
-
-
 def show_object(document: dict[str, Any]) -> None:
     """One object: a line a field."""
     width = max(len(key) for key in document)
     for key, value in document.items():
         click.echo(f"{key:<{width}}  {cell(value)}")
+
+
+def show(value: dict[str, Any], *, as_json: bool) -> None:
+    """One object, in the form that was asked for."""
+    if as_json:
+        show_json(value)
+    else:
+        show_object(value)
 
 
 def exits_cleanly(command: Callable[..., Any]) -> Callable[..., Any]:

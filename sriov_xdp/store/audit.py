@@ -22,9 +22,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRecord:
-    """time is seconds since the epoch; peer is who spoke (the process in the guest, or the operator's); before and after are
-    what the request was about, as text. is_guests: whether a guest set it off; it then pushes out older records of the same VF's
-    guests only."""
+    """time is seconds since the epoch; peer is who spoke (the process in the guest, or the operator's), login_uid the user who had
+    logged in to start it, None where nobody had; before and after are what the request was about, as text. is_guests: whether a
+    guest set it off; it then pushes out older records of the same VF's guests only."""
 
     time: float
     vf: str
@@ -37,3 +37,4 @@ class AuditRecord:
     before: str
     after: str
     is_guests: bool = False
+    login_uid: int | None = None

@@ -29,7 +29,7 @@ _OPERATOR_WAITS_MS, _GUEST_WAITS_MS = 2000, 50
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _REVISION = "revision"
 _NEXT_REVISION = "INSERT INTO meta VALUES(?, '1') ON CONFLICT(key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"
-_AUDIT_COLUMNS = "time,vf,guest,peer_pid,peer_uid,request,rule,before,after,outcome,by_guest"
+_AUDIT_COLUMNS = "time,vf,guest,peer_pid,peer_uid,request,rule,before,after,outcome,by_guest,login_uid"
 _NEWEST = f"SELECT {_AUDIT_COLUMNS} FROM audit ORDER BY seq DESC LIMIT :limit"  # noqa: S608  # all parts are ours
 _NEWEST_OF_VF = f"""
 SELECT {_AUDIT_COLUMNS} FROM audit WHERE seq IN (
@@ -262,7 +262,7 @@ def _text(value: object) -> str:
 
 def _record(row: tuple[Any, ...]) -> AuditRecord | None:
     """None for a row that makes no sense."""
-    time, vf, guest, pid, uid, *texts, outcome, by_guest = row
+    time, vf, guest, pid, uid, *texts, outcome, by_guest, login_uid = row
     if outcome not in set(Outcome) or not isinstance(time, float) or not isinstance(pid, int) or not isinstance(uid, int):
         return None
     request, rule, before, after = map(_text, texts)
@@ -278,4 +278,5 @@ def _record(row: tuple[Any, ...]) -> AuditRecord | None:
         before=before,
         after=after,
         is_guests=bool(by_guest),
+        login_uid=login_uid if isinstance(login_uid, int) else None,
     )

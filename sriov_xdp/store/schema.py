@@ -6,7 +6,7 @@ statements that lead there from the version before, which run in one transaction
 
 import sqlite3
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # An audit row belongs to the guests of its VF (by_guest) or to the operator. audit_of_vf finds a guest's oldest, as rows with
 # equal keys stand in the order of seq; audit_of_operator finds the operator's, and guests' rows cost it nothing.
 _TABLES = (
@@ -18,7 +18,7 @@ _AUDIT_TABLE = """
 CREATE TABLE audit(
     seq INTEGER PRIMARY KEY, by_guest INTEGER NOT NULL, time REAL NOT NULL, vf TEXT NOT NULL, guest TEXT NOT NULL,
     peer_pid INTEGER NOT NULL, peer_uid INTEGER NOT NULL, request TEXT NOT NULL, rule TEXT NOT NULL, outcome TEXT NOT NULL,
-    before TEXT NOT NULL, after TEXT NOT NULL)
+    before TEXT NOT NULL, after TEXT NOT NULL, login_uid INTEGER)
 """
 _AUDIT = (
     _AUDIT_TABLE,
@@ -37,7 +37,7 @@ WHERE typeof(old.generation) = 'integer'
 """
 # Only what is kept from now on is copied: the newest of each owner, and of all guests together.
 _AUDIT_FROM_1 = """
-INSERT INTO audit
+INSERT INTO audit(seq, by_guest, time, vf, guest, peer_pid, peer_uid, request, rule, outcome, before, after)
 SELECT seq, by_guest, time, vf, guest, peer_pid, peer_uid, request, rule, outcome, before, after FROM (
     SELECT *, row_number() OVER (PARTITION BY by_guest ORDER BY age, seq DESC) AS rank FROM (
         SELECT *, row_number() OVER (PARTITION BY by_guest, CASE by_guest WHEN 1 THEN vf END ORDER BY seq DESC) AS age
@@ -47,26 +47,32 @@ ORDER BY seq
 """
 
 
+# Version 2 did not know who had logged in.
+_AUDIT_FROM_2 = "ALTER TABLE audit ADD COLUMN login_uid INTEGER"
+
+
 class UnknownVersionError(Exception):
     """The file was written by a version that this one does not know."""
 
 
 def prepare(connection: sqlite3.Connection, kept: dict[str, int]) -> None:
-    """Makes an empty file, or one of version 1, a file of this version, in one transaction. kept: how many audit rows are, by
-    rows_of_a_vf, rows_of_guests and rows_of_operator. Raises UnknownVersionError, sqlite3.Error; then the file is as it
-    was."""
+    """Makes an empty file, or one of an earlier version, a file of this version, in one transaction. kept: how many audit rows
+    are, by rows_of_a_vf, rows_of_guests and rows_of_operator. Raises UnknownVersionError, sqlite3.Error; then the file is as
+    it was."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == SCHEMA_VERSION:
         return
-    if version not in (0, 1):
+    if version not in (0, 1, 2):
         raise UnknownVersionError(f"written by another version (schema {version}, this is {SCHEMA_VERSION})")
     connection.execute("BEGIN IMMEDIATE")
     try:
         if version == 0:
             for statement in (*_TABLES, _GRANTED, *_AUDIT):
                 connection.execute(statement)
-        else:
+        elif version == 1:
             _migrate_from_1(connection, kept)
+        else:
+            connection.execute(_AUDIT_FROM_2)
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:

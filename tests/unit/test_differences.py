@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sriov_xdp.cli.differences import differences
+from sriov_xdp.cli.differences import differences, yaml_differences
 
 LAB = {"name": "lab", "vlan": "none", "policy": {"security": {"mac_changes": "accept"}, "deny_reply": "nack"}}
 WEB = {"name": "web", "vlan": {"access": 100}, "policy": {}}
@@ -33,3 +33,21 @@ WEB = {"name": "web", "vlan": {"access": 100}, "policy": {}}
 )
 def test_each_value_that_differs_is_told_by_its_path(before: Any, after: Any, lines: list[str]) -> None:
     assert lines == list(differences(before, after))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        (None, {"name": "pf0", "num_vfs": 8}, ["+name: pf0", "+num_vfs: 8"]),
+        ({"name": "pf0", "num_vfs": 8}, None, ["-name: pf0", "-num_vfs: 8"]),
+        (
+            {"name": "s", "mtu": 1500, "pf": "pf0"},
+            {"name": "s", "mtu": 9000, "pf": "pf0"},
+            [" name: s", "-mtu: 1500", "+mtu: 9000", " pf: pf0"],
+        ),
+        (WEB, WEB, []),
+        ({"name": "a\x1bb"}, None, ['-name: "a\\eb"']),
+    ],
+)
+def test_a_plan_is_shown_as_lines_of_yaml_that_go_and_come(before: Any, after: Any, lines: list[str]) -> None:
+    assert lines == list(yaml_differences(before, after))

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sriov_xdp.cli.output import cell, console, show_table
+from sriov_xdp.cli.output import cell, console
+from sriov_xdp.cli.tables import Column, lines_of_table, show_table
 from sriov_xdp.lab.demo import Stage
 
 
@@ -35,6 +36,31 @@ def test_what_a_terminal_would_act_on_is_shown_as_text(text: str, shown: str) ->
 
 def test_an_address_is_not_taken_for_a_picture_nor_brackets_for_a_style(capsys: pytest.CaptureFixture[str]) -> None:
     text = "46:cd:f0:ab:48:bb [red] :a:"
-    show_table([{"mac": text}], {"MAC": lambda row: row["mac"]})
+    show_table([{"mac": text}], [Column("MAC", lambda row: row["mac"])])
     Stage.say(SimpleNamespace(console=console(80)), text)  # type: ignore[arg-type]
     assert ["MAC", text, f"   {text}"] == [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
+COLUMNS = (
+    Column("NAME", lambda row: row["name"]),
+    Column("A", lambda row: row["a"], rank=1),
+    Column("B", lambda row: row["b"], rank=2),
+    Column("LAST", lambda row: ("one", row["b"])),
+)
+ROWS = [{"name": "n", "a": "aaaa", "b": "bbbbbb"}, {"name": "漢字", "a": None, "b": ""}]
+WHOLE = [
+    "NAME  A     B       LAST",
+    "n     aaaa  bbbbbb  one",
+    "                    bbbbbb",
+    "漢字  -     -       one",
+    "                    -",
+]
+WITHOUT_B = ["NAME  A     LAST", "n     aaaa  one", "            bbbbbb", "漢字  -     one", "            -"]
+WITHOUT_BOTH = ["NAME  LAST", "n     one", "      bbbbbb", "漢字  one", "      -"]
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"), [(None, WHOLE), (26, WHOLE), (25, WITHOUT_B), (18, WITHOUT_B), (17, WITHOUT_BOTH), (1, WITHOUT_BOTH)]
+)
+def test_columns_that_do_not_fit_go_and_no_value_is_broken(width: int | None, lines: list[str]) -> None:
+    assert lines == lines_of_table(ROWS, COLUMNS, width)

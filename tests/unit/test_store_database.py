@@ -306,6 +306,6 @@ def test_one_damaged_row_costs_one_object(database: Database) -> None:
 def test_a_state_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     with closing(Database(tmp_path)) as database, closing(beside(database)) as other:
         other.execute("PRAGMA user_version=99")
-    with pytest.raises(StoreError, match="schema 99, this is 2") as caught:
+    with pytest.raises(StoreError, match="schema 99, this is 3") as caught:
         Database(tmp_path)
     assert not isinstance(caught.value, StateDamaged)

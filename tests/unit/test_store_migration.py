@@ -1,8 +1,9 @@
-"""A state that the first version wrote becomes one of this version, whole or not at all."""
+"""A state that an earlier version wrote becomes one of this version, whole or not at all."""
 
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,17 @@ def test_a_migrated_audit_is_no_larger_than_the_limits(tmp_path: Path) -> None:
         database.write_record(REFUSAL)
         assert 2000 == len(database.audit(None, 1_000_000))
         assert (tmp_path / "state.db-wal").stat().st_size <= 4 << 20
+
+
+def test_what_the_second_version_wrote_is_there(tmp_path: Path) -> None:
+    """It did not know who had logged in."""
+    with closing(Database(tmp_path)) as database:
+        database.write_records([COMMAND, REFUSAL])
+        database.checkpoint()
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
+        other.execute("ALTER TABLE audit DROP COLUMN login_uid")
+        other.execute("PRAGMA user_version=2")
+    with closing(Database(tmp_path)) as database:
+        by_admin = replace(COMMAND, login_uid=1000)
+        database.write_records([by_admin])
+        assert [COMMAND, REFUSAL, by_admin] == database.audit(None, 10)

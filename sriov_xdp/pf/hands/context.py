@@ -48,10 +48,12 @@ class GuestChannels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks: a process in the guest or of the operator, by what the kernel says."""
+    """Who asks: a process in the guest or of the operator, by what the kernel says. login_uid: the user who had logged in to start
+    it."""
 
     pid: int
     uid: int
+    login_uid: int | None = None
 
 
 SELF = Actor(pid=0, uid=0)  # the PF itself: adoption, an unplugged guest
@@ -112,4 +114,5 @@ def record_of(
         before=before,
         after=after,
         is_guests=is_guests,
+        login_uid=actor.login_uid,
     )

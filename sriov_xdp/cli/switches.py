@@ -1,0 +1,163 @@
+"""`sriov-xdp switch`, `port-group` and `port`: who may do what."""
+
+from typing import Any
+
+import click
+
+from sriov_xdp.cli import completion
+from sriov_xdp.cli.output import ask, daemon_options, json_option, show, show_json, show_object
+from sriov_xdp.cli.settings import policy_of, policy_options, says_nothing, vlan_of, vlan_option
+from sriov_xdp.cli.tables import JSON, WIDE, Column, show_table, table_options
+
+_SWITCHES = (
+    Column("SWITCH", lambda r: r["name"]),
+    Column("PF", lambda r: r["pf"]),
+    Column("MTU", lambda r: r["mtu"]),
+    Column("PORT GROUPS", lambda r: [group["name"] for group in r["port_groups"]], rank=1),
+    Column("PORTS", lambda r: r["ports"]),
+    Column("POLICY", lambda r: r.get("policy"), rank=2),
+)
+_GROUPS = (
+    Column("GROUP", lambda r: r["name"]),
+    Column("SWITCH", lambda r: r["switch"]),
+    Column("VLAN", lambda r: r["vlan"]),
+    Column("POLICY", lambda r: r.get("policy"), rank=2),
+    Column("PORTS", lambda r: r["ports"], rank=1),
+)
+_PORTS = (
+    Column("PORT", lambda r: r["port"]),
+    Column("GUEST", lambda r: r["guest"]),
+    Column("GROUP", lambda r: r["port_group"]),
+    Column("VLAN", lambda r: r["vlan"], rank=2),
+    Column("PROMISCUOUS", lambda r: r["policy"]["promiscuous"]["value"], rank=3),
+    Column("MAC CHANGES", lambda r: r["policy"]["mac_changes"]["value"]),
+    Column("FORGED TRANSMITS", lambda r: r["policy"]["forged_transmits"]["value"]),
+    Column("DENY REPLY", lambda r: r["policy"]["deny_reply"]["value"], rank=1),
+)
+_SETTINGS = (
+    Column("SETTING", lambda r: r["name"]),
+    Column("VALUE", lambda r: r["value"]),
+    Column("SET BY", lambda r: r["set_by"]),
+)
+
+
+@click.group()
+def switch() -> None:
+    """Virtual switches."""
+
+
+@switch.command("list")
+@daemon_options
+@table_options
+def switch_list(output: str | None) -> None:
+    """All switches."""
+    rows = ask("switch-list")
+    if output == JSON:
+        show_json(rows)
+        return
+    show_table(rows, _SWITCHES, is_wide=output == WIDE)
+
+
+@switch.command("show")
+@click.argument("name", shell_complete=completion.switch_names)
+@daemon_options
+@json_option
+def switchshow(name: str, as_json: bool) -> None:
+    """One switch."""
+    show(ask("switch-show", {"name": name}), as_json=as_json)
+
+
+@switch.command("set")
+@click.argument("name", shell_complete=completion.switch_names)
+@policy_options
+@daemon_options
+@json_option
+def switch_set(name: str, as_json: bool, **settings: Any) -> None:
+    """Changes a switch's policy; the ports that inherit it obey when the command returns."""
+    if says_nothing(settings):
+        raise click.UsageError("nothing to set: give a policy setting")
+    show(ask("switch-set", {"name": name, "policy": policy_of(**settings)}), as_json=as_json)
+
+
+@click.group("port-group")
+def port_group() -> None:
+    """Port groups: policy and VLAN for the ports connected to them."""
+
+
+@port_group.command("list")
+@daemon_options
+@table_options
+def port_group_list(output: str | None) -> None:
+    """All port groups."""
+    rows = ask("port-group-list")
+    if output == JSON:
+        show_json(rows)
+        return
+    show_table(rows, _GROUPS, is_wide=output == WIDE)
+
+
+@port_group.command("show")
+@click.argument("name", shell_complete=completion.group_names)
+@daemon_options
+@json_option
+def port_groupshow(name: str, as_json: bool) -> None:
+    """One port group."""
+    show(ask("port-group-show", {"name": name}), as_json=as_json)
+
+
+@port_group.command("set")
+@click.argument("name", shell_complete=completion.group_names)
+@policy_options
+@vlan_option
+@daemon_options
+@json_option
+def port_group_set(name: str, vlan: str | None, as_json: bool, **settings: Any) -> None:
+    """Changes a port group; its ports obey when the command returns."""
+    if vlan is None and says_nothing(settings):
+        raise click.UsageError("nothing to set: give a policy setting or --vlan")
+    show(ask("port-group-set", {"name": name, "policy": policy_of(**settings), "vlan": vlan_of(vlan)}), as_json=as_json)
+
+
+@click.group()
+def port() -> None:
+    """Ports: where a VF is connected to its group."""
+
+
+@port.command("list")
+@daemon_options
+@table_options
+def port_list(output: str | None) -> None:
+    """All ports in use, with the policy that holds."""
+    rows = ask("port-list")
+    if output == JSON:
+        show_json(rows)
+        return
+    show_table(rows, _PORTS, is_wide=output == WIDE)
+
+
+@port.command("show")
+@click.argument("address", shell_complete=completion.ports_in_use)
+@daemon_options
+@json_option
+def portshow(address: str, as_json: bool) -> None:
+    """One port: what holds, and which level said so."""
+    document = ask("port-show", {"vf": address})
+    if as_json:
+        show_json(document)
+        return
+    show_object({key: value for key, value in document.items() if key not in ("policy", "overrides")})
+    click.echo()
+    show_table([{"name": name, **said} for name, said in document["policy"].items()], _SETTINGS)
+
+
+@port.command("set")
+@click.argument("address", shell_complete=completion.ports_in_use)
+@policy_options
+@vlan_option
+@daemon_options
+@json_option
+def port_set(address: str, vlan: str | None, as_json: bool, **settings: Any) -> None:
+    """Overrides the group's settings for one port, where the group allows it."""
+    if vlan is None and says_nothing(settings):
+        raise click.UsageError("nothing to set: give a policy setting or --vlan")
+    show(ask("port-set", {"vf": address, "policy": policy_of(**settings), "vlan": vlan_of(vlan)}), as_json=as_json)
