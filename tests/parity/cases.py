@@ -138,7 +138,7 @@ def frames(draw: st.DrawFn, ports: dict[int, Port], slot: int) -> bytes:
     payload = bytes(index & 0xFF for index in range(draw(st.sampled_from(PAYLOAD_BYTES))))
     ether_type = draw(ORDINARY_TYPES if draw(MOSTLY) else ODD_TYPES)
     if kind == "probe":
-        return ethernet(PROBE[0], source, payload, tags=draw(taggings(sender)), ether_type=PROBE[1])
+        return ethernet(PROBE[0], source, payload, tags=draw(taggings(sender) | ODD_TAGGINGS), ether_type=PROBE[1])
     whole = ethernet(draw(destinations(ports)), source, payload, tags=draw(taggings(sender)), ether_type=ether_type)
     return whole if kind == "whole" else whole[: draw(st.integers(SHORTEST_FRAME_BYTES, 24))]
 
