@@ -21,7 +21,7 @@ from sriov_xdp.api.documents import (
     VlanSetting,
     of_settings,
     said_in,
-    written_as,
+    written_or_inherited,
 )
 from sriov_xdp.api.reading import Configuration, Wanted
 from sriov_xdp.api.sentences import Form
@@ -115,7 +115,7 @@ if TYPE_CHECKING:
         """Settings of one level, as configuration files name them; `inherit` takes one back."""
 
 else:
-    SettingsDocument = of_settings("settings", _SettingsBase, lambda setting: written_as(setting) | Literal["inherit"])
+    SettingsDocument = of_settings("settings", _SettingsBase, written_or_inherited)
 
 
 class SetSwitch(_Request):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model
 
-from sriov_xdp.api.sentences import Form
+from sriov_xdp.api.sentences import Form, one_of
 from sriov_xdp.pf.state import validation
 from sriov_xdp.pf.state.intent import (
     NAMESPACE_NAME,
@@ -161,6 +161,19 @@ def said_in(document: BaseModel) -> dict[str, Any]:
 def written_as(setting: Setting) -> Any:
     """The type of a setting's values, as configurations write them."""
     return setting.type if setting.choices else Annotated[int, Field(strict=True, ge=0, le=setting.most)]
+
+
+def written_or_inherited(setting: Setting) -> Any:
+    """As written_as(), or `inherit`, for commands."""
+
+    def parse(value: Any) -> Any:
+        try:
+            return setting.parse(value)
+        except TypeError as error:  # pydantic takes a ValueError for a finding
+            raise ValueError(str(error)) from error
+
+    words = one_of([*(setting.choices or [f"a number from 0 to {setting.most}"]), INHERIT])
+    return Annotated[Any, _or_inherit(parse), Form(words)]
 
 
 class _PolicyBase(_Document):

@@ -27,9 +27,11 @@ from pydantic import BaseModel, ValidationError
 
 from sriov_xdp.api.commands import COMMANDS
 from sriov_xdp.api.connections import Connection, Door, Limits, Peer
+from sriov_xdp.api.findings import shown
 from sriov_xdp.api.reading import Configuration, ConfigurationReader, TooBusy, Unusable, Wanted, problems_of
 from sriov_xdp.api.yaml_text import MAX_FILE_BYTES
 from sriov_xdp.faults import Fault
+from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import Actor, Context
 from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
 
@@ -55,10 +57,10 @@ _SILENT.disabled = True
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
-    """Where to listen. metrics None: no metrics endpoint."""
+    """Where to listen. metrics: what listen() gave, nothing for no metrics endpoint."""
 
     admin_socket: Path
-    metrics: tuple[str, int] | None
+    metrics: list[socket.socket]
 
 
 class Server:
@@ -96,7 +98,7 @@ class Server:
         self._scrapes = asyncio.Semaphore(_SCRAPES_AT_ONCE)
         await self._open(ADMIN, [_bind(self._endpoints.admin_socket)], _user_of, "POST", "/v1/{command}", self._run_command)
         if self._endpoints.metrics:
-            await self._open(METRICS, _bind_tcp(*self._endpoints.metrics), _address_of, "GET", "/metrics", self._scrape)
+            await self._open(METRICS, self._endpoints.metrics, _address_of, "GET", "/metrics", self._scrape)
 
     async def _open(
         self,
@@ -166,7 +168,7 @@ class Server:
     async def _run_command(self, request: web.Request, connection: Connection) -> web.Response:
         name = request.match_info["command"]
         if name not in COMMANDS:
-            return _error(1, f"command {name}: unknown; client and daemon are of different versions")
+            return _error(1, f"command {shown(name)}: unknown; client and daemon are of different versions")
         model, run = COMMANDS[name]
         peer = connection.peer
         with contextlib.ExitStack() as stack:
@@ -259,12 +261,19 @@ def _bind(path: Path) -> socket.socket:
     return listener
 
 
-def _bind_tcp(host: str, port: int) -> list[socket.socket]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    listeners = []
-    for family, address in sorted({(family, address) for family, _type, _protocol, _name, address in found}):
-        listeners.append(socket.create_server(address, family=family, backlog=_BACKLOG))
-        listeners[-1].setblocking(False)
+def listen(host: str, port: int) -> list[socket.socket]:
+    """The metrics endpoint's sockets, one for each address of a host. Raises Conflict."""
+    listeners: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, address in sorted({(family, address) for family, _type, _protocol, _name, address in found}):
+            listeners.append(socket.create_server(address, family=family, backlog=_BACKLOG))
+            listeners[-1].setblocking(False)
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        observed = (error.strerror or str(error)).partition(" (")[0]  # what asyncio or Python adds says the address once more
+        raise Conflict(f"metrics: {host}:{port}: {observed}; choose another with --metrics, or none") from error
     return listeners
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sriov_xdp.bench.arms import AUTO, BARE, BRIDGE, CABLE, NOISE, TCX, XDP
 from sriov_xdp.bench.builds import Comparison
@@ -14,15 +15,27 @@ from sriov_xdp.bench.targets import TARGETS, Target, is_met
 _PICTURE_ARMS = (NOISE, "macvlan", BRIDGE, BARE, TCX, XDP, AUTO)
 
 
-def value_of(results: Results, target: Target) -> float | None:
-    """The result that a target is about; None when this run did not measure it."""
+def value_of(results: Results, target: Target) -> tuple[float, float, float] | None:
+    """The result that a target is about, with the ends of its interval, which are the same where none is known; None when this run
+    did not measure it."""
     if target.key in results.single:
-        return results.single[target.key]
+        value = results.single[target.key]
+        low, high = results.intervals.get(target.key, (value, value))
+        return value, low, high
     workload, _, rest = target.key.partition("|")
     arm, _, reference = rest.partition("|")
     if workload not in results.values or not any(results.values[workload].get(reference, ())):
         return None
-    return results.ratio(workload, arm, reference).median
+    found = results.ratio(workload, arm, reference)
+    return found.median, found.low, found.high
+
+
+def outcome_of(target: Target, low: float, high: float) -> str:
+    """What an interval says of a bound; one that holds it says nothing."""
+    outcomes = {is_met(target, value) for value in (low, high)}
+    if len(outcomes) > 1:
+        return "too noisy to tell"
+    return "met" if outcomes == {True} else "MISSED"
 
 
 def show(results: Results, console: Console) -> None:
@@ -59,14 +72,16 @@ def _workload_table(results: Results, name: str, measured: dict[str, list[float]
 def _target_table(results: Results) -> Table:
     table = Table("target", "bound", "result", "", box=None, pad_edge=False)
     for target in TARGETS:
-        value = value_of(results, target)
+        measured = value_of(results, target)
         bound = f"{target.bound} {target.value:g} {target.unit}"
-        if value is None:
+        if measured is None:
             table.add_row(target.text, bound, "not in this run", "")
         else:
             remark = f" ({results.remarks[target.key]})" if target.key in results.remarks else ""
-            outcome = "met" if is_met(target, value) else "[bold red]MISSED"
-            table.add_row(target.text, bound, f"{value:.3g} {target.unit}{remark}", outcome)
+            value, low, high = measured
+            outcome = outcome_of(target, low, high)
+            style = "bold red" if outcome == "MISSED" else ""
+            table.add_row(target.text, bound, f"{value:.3g} {target.unit}{remark}", Text(outcome, style))
     return table
 
 

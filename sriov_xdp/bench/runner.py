@@ -48,6 +48,7 @@ class Results:
     units: dict[str, tuple[str, bool]] = field(default_factory=dict)  # unit, is_time
     single: dict[str, float] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)  # key of single → what a reader must know of it
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # key of single → 95 %, where there is one
     took_seconds: float = 0.0
 
     def reference_of(self, workload: str) -> str:
@@ -187,16 +188,17 @@ def _control(results: Results, plan: Plan, progress: Progress) -> None:
 
 def _worst_against_bare(results: Results) -> None:
     """The workload in which automatic mode is furthest behind the limit of the approach; times count inverted."""
-    behind, certainty = {}, {}
+    behind, interval = {}, {}
     for name, measured in results.values.items():
         if BARE in measured and AUTO in measured:
             found = results.ratio(name, AUTO, BARE)
             bounds = (found.low, found.median, found.high)
             low, behind[name], high = sorted(1 / bound if results.units[name][1] else bound for bound in bounds)
-            certainty[name] = f"{low:.2f} to {high:.2f}"
+            interval[name] = low, high
     worst = min(behind, key=lambda name: behind[name])
     results.single[WORST] = behind[worst]
-    results.remarks[WORST] = f"{worst}, {certainty[worst]}"
+    results.intervals[WORST] = interval[worst]
+    results.remarks[WORST] = f"{worst}, {interval[worst][0]:.2f} to {interval[worst][1]:.2f}"
 
 
 def document(results: Results) -> dict[str, Any]:

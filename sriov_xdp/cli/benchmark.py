@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sriov_xdp.cli.output import console, fail, json_option, show_json
+from sriov_xdp.cli.output import console, ending_lab, fail, json_option, show_json
 
 
 @click.command()
@@ -27,6 +27,11 @@ def bench(quick: bool, picture: Path | None, soak: float | None, against: Path |
     """
     if os.geteuid() != 0:
         fail(1, "bench: this needs root (network namespaces, BPF); run it as root, for example with sudo")
+    with ending_lab("bench"):
+        _bench(quick=quick, picture=picture, soak=soak, against=against, as_json=as_json)
+
+
+def _bench(*, quick: bool, picture: Path | None, soak: float | None, against: Path | None, as_json: bool) -> None:
     from rich.console import Console
     from rich.progress import Progress
 

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import signal
 import sys
 from collections import Counter
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING
 import click
 
 from sriov_xdp.cli.logs import configure_logging
-from sriov_xdp.cli.output import DEFAULT_RUN_DIR, ending_with_faults
+from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ending_with_faults, fail
 
 if TYPE_CHECKING:
+    import socket
+
     from sriov_xdp.api.server import Server
     from sriov_xdp.host.kernel import JumboXdp
     from sriov_xdp.pf.process.places import Places
@@ -30,11 +33,17 @@ DEFAULT_METRICS = "127.0.0.1:9808"
 # not looking at all costs 3 MiB). Afterwards Python's default.
 _OBJECTS_BETWEEN_LOOKS_AT_START, _OBJECTS_BETWEEN_LOOKS = 3000, 700
 _log = logging.getLogger("sriov_xdp.daemon")
+_PATH = click.Path(path_type=Path, readable=False)  # who may read it is found out by whoever reads it
 
 _PLACES = [
-    click.option("--state-dir", default=DEFAULT_STATE_DIR, show_default=True, type=click.Path(path_type=Path)),
-    click.option("--run-dir", default=None, help=f"[default: {DEFAULT_RUN_DIR}]", type=click.Path(path_type=Path)),
-    click.option("--bpffs", default=DEFAULT_BPFFS, show_default=True, type=click.Path(path_type=Path)),
+    click.option("--state-dir", default=DEFAULT_STATE_DIR, show_default=True, type=_PATH),
+    click.option(
+        "--run-dir",
+        default=None,
+        help=f"[env var: {RUN_DIR_VARIABLE}; default: {DEFAULT_RUN_DIR}]",
+        type=_PATH,
+    ),
+    click.option("--bpffs", default=DEFAULT_BPFFS, show_default=True, type=_PATH),
 ]
 
 
@@ -44,7 +53,7 @@ _cache_option = click.option(
     show_default=True,
     envvar="SRIOV_XDP_CACHE_DIR",
     show_envvar=True,
-    type=click.Path(path_type=Path),
+    type=_PATH,
     help="Compiled programs, so that a start after a reboot needs no compiler.",
 )
 
@@ -70,7 +79,7 @@ def _own_run_dir(run_dir: Path | None) -> Path:
 
 
 @click.command()
-@click.option("--config", "config_file", required=True, type=click.Path(path_type=Path), help="Host configuration (YAML).")
+@click.option("--config", "config_file", required=True, type=_PATH, help="Host configuration (YAML).")
 @_with_places
 @_cache_option
 @click.option("--metrics", default=DEFAULT_METRICS, show_default=True, callback=_metrics_endpoint, help="ADDRESS:PORT or none.")
@@ -103,6 +112,7 @@ def daemon(
     from sriov_xdp.pf.process.places import Places
     from sriov_xdp.pf.process.service import PfService
 
+    _require_root("daemon")
     configure_logging()
     descriptors.raise_limit()
     use_tcx = {"auto": None, "tcx": True, "clsact": False}[tc]
@@ -110,14 +120,21 @@ def daemon(
     with ending_with_faults():
         intent, fingerprint = config.load(config_file)
         service = PfService(places, use_tcx=use_tcx, jumbo_xdp=_said_of_jumbo(jumbo_xdp))
+        service.own()
+        listeners = _listen(metrics)  # what is in the way is found before anything is done
         service.start()
         service.context.started_with = str(config_file.resolve())
         _apply_file(service, intent, fingerprint, yes=yes)
-        server = _start_server(service, places, metrics)
+        server = _start_server(service, places, listeners)
     _serve(service)
     service.loop.abandon()
     server.close()
     service.close()
+
+
+def _require_root(command: str) -> None:
+    if os.geteuid() != 0:
+        fail(1, f"{command}: this needs root (programs, devices, namespaces); run it as root, for example with sudo")
 
 
 def _said_of_jumbo(option: str) -> "JumboXdp | None":
@@ -174,12 +191,19 @@ def _leave(service: "PfService", fingerprint: str, why: str) -> None:
     service.context.unapplied = f"{fingerprint} of the start is not applied: {why}"
 
 
-def _start_server(service: "PfService", places: "Places", metrics: tuple[str, int] | None) -> "Server":
+def _listen(metrics: tuple[str, int] | None) -> "list[socket.socket]":
+    """For scrapes. Raises Conflict."""
+    from sriov_xdp.api.server import listen
+
+    return listen(*metrics) if metrics else []
+
+
+def _start_server(service: "PfService", places: "Places", listeners: "list[socket.socket]") -> "Server":
     from sriov_xdp.api.exposition import Exposition
     from sriov_xdp.api.server import Endpoints, Server
     from sriov_xdp.pf.process.places import ADMIN_SOCKET
 
-    endpoints = Endpoints(admin_socket=places.run_dir / ADMIN_SOCKET, metrics=metrics)
+    endpoints = Endpoints(admin_socket=places.run_dir / ADMIN_SOCKET, metrics=listeners)
     refused: Counter[tuple[str, str]] = Counter()
     server = Server(endpoints, service.context, service.loop.submit, Exposition(service, refused).steps, refused)
     server.start()
@@ -208,13 +232,14 @@ def _serve(service: "PfService") -> None:
 
 @click.command()
 @_with_places
-@click.option("-f", "--file", type=click.Path(path_type=Path), help="Host configuration or an export: policy, uplinks, groups.")
+@click.option("-f", "--file", type=_PATH, help="Host configuration or an export: policy, uplinks, groups.")
 @click.option("--yes", is_flag=True, help="Also when the state is sound, which then goes aside.")
 def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | None, yes: bool) -> None:
     """Rebuilds a state that is lost from devices, maps and marks, and from a configuration; guests notice nothing.
 
     For a stopped daemon whose start says that guests are served and the state is not there. What is damaged is kept aside.
     """
+    _require_root("recover")
     from sriov_xdp.api import config
     from sriov_xdp.pf.process.places import Places
     from sriov_xdp.pf.process.recover import recover as rebuild
@@ -241,6 +266,7 @@ def teardown(state_dir: Path, run_dir: Path | None, bpffs: Path, cache_dir: Path
     from sriov_xdp.pf.process.places import Places
     from sriov_xdp.pf.process.teardown import teardown as remove_all
 
+    _require_root("teardown")
     if not yes and sys.stdin.isatty():
         click.confirm("teardown: all guests of this host lose their interfaces; go on?", abort=True)
     with ending_with_faults():

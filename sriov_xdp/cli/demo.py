@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from sriov_xdp.cli.output import console, fail
+from sriov_xdp.cli.output import console, ending_lab, fail
 
 
 @click.command()
@@ -15,7 +15,5 @@ def demo() -> None:
         fail(1, "demo: this needs root (network namespaces, BPF); run it as root, for example with sudo")
     from sriov_xdp.lab.demo import run_demo
 
-    try:
+    with ending_lab("demo"):
         sys.exit(run_demo(console(160)))
-    except KeyboardInterrupt:
-        fail(130, "demo: interrupted; the throw-away host is removed")

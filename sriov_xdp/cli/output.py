@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from sriov_xdp.faults import Fault
 
 DEFAULT_RUN_DIR = "/run/sriov-xdp"
 RUN_DIR_VARIABLE = "SRIOV_XDP_RUN_DIR"
+_INTERRUPTED = 130  # as a shell says it
 
 
 def _choose_run_dir(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
@@ -55,6 +57,20 @@ def ending_with_faults() -> Iterator[None]:
         fail(error.exit_code, str(error))
     except OSError as error:
         fail(Fault.exit_code, str(error))
+
+
+@contextmanager
+def ending_lab(command: str) -> Iterator[None]:
+    """Ctrl-C, or a fault of the throw-away host, ends a command that made one with a sentence; the host is gone by then."""
+    from sriov_xdp.lab.host import LabError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done; one more changes nothing
+        fail(_INTERRUPTED, f"{command}: interrupted; the throw-away host is removed")
+    except LabError as error:
+        fail(Fault.exit_code, f"{command}: {error}")
 
 
 def ask(command: str, document: dict[str, Any] | None = None) -> Any:

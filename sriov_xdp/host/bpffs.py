@@ -1,5 +1,6 @@
 """The BPF file system, where programs, maps and links are pinned."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -22,7 +23,18 @@ def ensure(folder: Path) -> None:
         if done.returncode:
             raise HostError(f"bpffs: could not be mounted on {MOUNT_POINT}: {done.stderr.strip()}; needs CAP_SYS_ADMIN")
     try:
+        above = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if _file_system_of(above) != "bpf":
+            raise HostError(f"{folder}: not usable for pins: is on no bpffs; choose a folder under {MOUNT_POINT}")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
     except OSError as error:
         raise HostError(f"{folder}: not usable for pins: {error}; choose a folder under {MOUNT_POINT}") from error
+
+
+def _file_system_of(path: Path) -> str:
+    """The type of the file system that holds it, as proc(5) names it in mountinfo."""
+    device = path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    rows = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return next((row[row.index("-") + 1] for row in rows if row[2] == number), "")

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -310,7 +311,11 @@ class Lab:
         return self._daemons[0]
 
     def close(self) -> None:
-        """Removes everything; goes on after faults, and reports the first."""
+        """Removes everything; goes on after faults, and reports the first. Whoever presses Ctrl-C once more waits for the end."""
+        with uninterrupted():
+            self._remove_all()
+
+    def _remove_all(self) -> None:
         faults: list[str] = []
         for daemon in self._daemons:
             try:
@@ -324,6 +329,19 @@ class Lab:
         shutil.rmtree(self.folder, ignore_errors=True)
         if faults:
             raise LabError(faults[0])
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C means nothing meanwhile, neither here nor to the commands that are run; only in the main thread, whose it is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _end_processes(namespace: str) -> None:

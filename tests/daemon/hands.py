@@ -153,6 +153,7 @@ class Host:
         assert self.service is None
         service = PfService(self.places)
         self.service = service
+        service.own()
         service.start()
         return service
 

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from sriov_xdp.datapath.marks import MARK_PREFIXES
+from sriov_xdp.datapath.pins import LINKS
 from sriov_xdp.pf.errors import Conflict
 
 ADMIN_SOCKET, STATE_LOCK = "admin.sock", "lock"
@@ -46,3 +48,12 @@ def _hold(held: list[int], path: Path, flags: int, what: str) -> None:
         fcntl.flock(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise Conflict(f"another daemon runs with this {what}; stop it first or use another") from error
+
+
+def require_own_pins(bpffs: Path) -> None:
+    """A folder that was named by mistake, and holds others' pins, is neither filled nor emptied. Raises Conflict."""
+    for entry in bpffs.iterdir() if bpffs.is_dir() else ():
+        is_build = entry.is_dir() and {path.name for path in entry.iterdir()} <= {"maps", "progs"}
+        if entry.name != LINKS and not entry.name.startswith(MARK_PREFIXES) and not is_build:
+            text = f"{bpffs}: is no folder of one daemon's pins, as {entry.name} is in it"
+            raise Conflict(f"{text}; name the one that the daemon was started with (--bpffs)")

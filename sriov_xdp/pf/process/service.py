@@ -28,7 +28,7 @@ from sriov_xdp.pf.hands.hooks import Hooks
 from sriov_xdp.pf.hands.log_budget import LogKind
 from sriov_xdp.pf.hands.request_metrics import RequestMetrics
 from sriov_xdp.pf.process.mailboxes import Complain, Mailboxes, Serve
-from sriov_xdp.pf.process.places import Places, lock
+from sriov_xdp.pf.process.places import Places, lock, require_own_pins
 from sriov_xdp.pf.process.presence import open_own_state, require_state
 from sriov_xdp.pf.process.writer import Source, TurnKind, WriterLoop
 from sriov_xdp.pf.state.intent import VfAddress
@@ -72,10 +72,16 @@ class PfService:
         self._checkpoint_fault = LastingFault(what="state: checkpoint")
         self._lock_fds: list[int] = []
 
-    def start(self) -> None:
-        """Locks, loads, adopts. Raises PfError, DataPathError, HostError, StoreError."""
+    def own(self) -> None:
+        """Makes its places this daemon's, and changes nothing else: for what is to be found wrong before anything is done. Raises
+        PfError, HostError."""
         bpffs.ensure(self._places.bpffs)
+        if Marks(self._places.bpffs).instance() is None:
+            require_own_pins(self._places.bpffs)
         self._lock_fds = lock(self._places)
+
+    def start(self) -> None:
+        """Loads and adopts, after own(). Raises PfError, DataPathError, HostError, StoreError."""
         marks = Marks(self._places.bpffs)
         require_state(self._places.state_dir, self._places.bpffs, marks)
         pins = Pins(self._places.bpffs, self._places.cache_dir)

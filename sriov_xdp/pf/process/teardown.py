@@ -11,16 +11,15 @@ import shutil
 from pathlib import Path
 
 from sriov_xdp.datapath import compiled
-from sriov_xdp.datapath.marks import MARK_PREFIXES, Marks
+from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS, remove_tree
 from sriov_xdp.host import clsact, namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
-from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands import leaving, uplinks
 from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
 from sriov_xdp.pf.process import own_uplinks
-from sriov_xdp.pf.process.places import ADMIN_SOCKET, STATE_LOCK, Places, lock
+from sriov_xdp.pf.process.places import ADMIN_SOCKET, STATE_LOCK, Places, lock, require_own_pins
 from sriov_xdp.pf.process.presence import stored_instance
 from sriov_xdp.pf.state.device_marks import is_group_of, is_of
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
@@ -37,7 +36,7 @@ def teardown(places: Places, *, purge: bool) -> list[str]:
     """What was removed, a line each. Raises Conflict while a daemon runs, and for a folder of pins that holds others'."""
     if not places.state_dir.exists() and not places.bpffs.exists() and not places.run_dir.exists():
         return []
-    _require_own_pins(places.bpffs)
+    require_own_pins(places.bpffs)
     made = [folder for folder in (places.run_dir, places.state_dir) if not folder.exists()]  # by the lock
     held = lock(places)
     links = Links()
@@ -176,12 +175,3 @@ def _remove_folder(folder: Path, what: str, own: tuple[str, ...]) -> list[str]:
     except OSError as error:
         return [f"what was in {what} {folder}, which stays: {error.strerror}"]
     return [f"{what} {folder}"]
-
-
-def _require_own_pins(bpffs: Path) -> None:
-    """Nobody else's pins go because a folder was named that holds them. Raises Conflict."""
-    for entry in bpffs.iterdir() if bpffs.is_dir() else ():
-        is_build = entry.is_dir() and {path.name for path in entry.iterdir()} <= {"maps", "progs"}
-        if entry.name != LINKS and not entry.name.startswith(MARK_PREFIXES) and not is_build:
-            text = f"{bpffs}: is no folder of one daemon's pins, as {entry.name} is in it"
-            raise Conflict(f"{text}; name the one that the daemon was started with (--bpffs)")
