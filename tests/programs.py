@@ -111,9 +111,26 @@ def uplink(
     is_up: bool = True,
     mtu_bytes: int = MTU_BYTES,
     host_vlans: frozenset[int] = frozenset(),
+    device_mtu_bytes: int = 0,
 ) -> Port:
-    kind = PortFlag.UPLINK | (PortFlag.LINK_UP if is_up else PortFlag(0)) | (PortFlag.HOST_VLANS if host_vlans else PortFlag(0))
-    value = PortValue(ifindex=DEVICES[pf], generation=1, mac=mac, flags=flags | kind, vlan=0, mtu_bytes=mtu_bytes, pf=pf)
+    conditions = {
+        PortFlag.UPLINK: True,
+        PortFlag.LINK_UP: is_up,
+        PortFlag.HOST_VLANS: host_vlans,
+        PortFlag.NARROW: device_mtu_bytes,
+    }
+    for flag, holds in conditions.items():
+        flags |= flag if holds else PortFlag(0)
+    value = PortValue(
+        ifindex=DEVICES[pf],
+        generation=1,
+        mac=mac,
+        flags=flags,
+        vlan=0,
+        mtu_bytes=mtu_bytes,
+        pf=pf,
+        device_mtu_bytes=device_mtu_bytes,
+    )
     return Port(value=value, trunk=host_vlans)
 
 

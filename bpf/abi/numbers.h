@@ -49,6 +49,7 @@ enum sxdp_port_flag {
 	SXDP_PORT_ONE_BUFFER = 1 << 12,    /* its guest runs XDP on a kernel that frames of several buffers can panic */
 	SXDP_PORT_AWAY = 1 << 13,          /* its guest has no carrier: its addresses are looked for elsewhere */
 	SXDP_PORT_HOST_VLANS = 1 << 14,    /* uplink with VLANs of the host's own; the trunk bitmap lists them */
+	SXDP_PORT_NARROW = 1 << 15,        /* its device takes only shorter frames than the switch: device_mtu_bytes */
 };
 
 /* The fast ways are for ports that have no other flags than these, and whose link is up: a flag that is new is not in here, so a
@@ -59,7 +60,7 @@ enum sxdp_plain {
 	SXDP_PLAIN_INGRESS = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |
 			     SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
 			     SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_AWAY |
-			     SXDP_PORT_HOST_VLANS,
+			     SXDP_PORT_HOST_VLANS | SXDP_PORT_NARROW,
 	/* As above, seen from where it leaves. A port with long frames may get one by a fast way, and one whose guest takes a single
 	 * buffer too, as ports that may send longer ones are not plain. */
 	SXDP_PLAIN_TARGET = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |

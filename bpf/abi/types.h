@@ -17,7 +17,7 @@ struct sxdp_port {
 	__u16 vlan;                 /* access VLAN, SXDP_VLAN_NONE = untagged */
 	__u16 mtu_bytes;            /* payload after the Ethernet header and one tag */
 	__u16 pf;
-	__u16 pad0;
+	__u16 device_mtu_bytes;     /* of its device, where that is less than mtu_bytes (SXDP_PORT_NARROW) */
 	__u32 place;                /* what entries of the forwarding database say that lead here (sxdp_place); 0 = none may */
 	__u64 room[4];              /* a port is a cache line */
 };

@@ -8,6 +8,7 @@
 #include "rules/admit.h"
 #include "rules/answer.h"
 #include "rules/frame.h"
+#include "rules/target.h"
 #include "switch/count.h"
 #include "switch/handles.h"
 #include "switch/helpers.h"
@@ -83,6 +84,16 @@ static __always_inline int carrier_length_fits(carrier *ctx, const struct sxdp_p
 static __always_inline __u64 carrier_longest_bytes(const carrier *ctx, const struct transit *transit)
 {
 	return ctx->gso_size ? ctx->gso_size + TC_MOST_HEADER_BYTES : ctx->len;
+}
+
+static __always_inline int carrier_fits_device(carrier *ctx, const struct transit *transit, const struct sxdp_port *target)
+{
+	__u32 mtu_bytes = 0;
+
+	if (!ctx->gso_size)
+		return target_device_takes(target, frame_payload_bytes(&transit->frame));
+	return !(target->flags & SXDP_PORT_NARROW) ||
+	       !bpf_check_mtu(ctx, target->ifindex, &mtu_bytes, 0, BPF_MTU_CHK_SEGS);
 }
 
 /* Makes the frame's tag what the target wants. A tag that stays keeps its priority bits; a priority tag is as none. Returns 0 when

@@ -69,6 +69,12 @@ static __always_inline sxdp_answer carrier_flood(carrier *ctx, const struct tran
 	return flood_from(ctx, 0);
 }
 
+/* Of the frame as it is now: a tag that is not beside the bytes is in them. */
+static __always_inline __u64 copy_payload_bytes(const carrier *ctx, __u32 progress)
+{
+	return ctx->len - SXDP_ETH_HEADER_BYTES - (progress & FLOOD_IS_TAGGED && !ctx->vlan_present ? SXDP_TAG_BYTES : 0);
+}
+
 static __always_inline void copy_to(carrier *ctx, __u64 slot)
 {
 	struct sxdp_port *target = port_at(slot);
@@ -82,7 +88,7 @@ static __always_inline void copy_to(carrier *ctx, __u64 slot)
 	if (!target->ifindex || slot == ctx->cb[FLOOD_SLOT])
 		return;
 	if (target_judge_copy(target, trunk_of(target, slot), vlan) != SXDP_ADMITTED ||
-	    !target_takes(target, carrier_longest_bytes(ctx, 0)))
+	    !target_takes(target, carrier_longest_bytes(ctx, 0)) || !target_device_takes(target, copy_payload_bytes(ctx, progress)))
 		return;
 	if (vlan_leaves_tagged(target, vlan) != ((progress & FLOOD_IS_TAGGED) != 0)) {
 		ctx->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_MISMATCHED;

@@ -8,6 +8,7 @@
 #include "rules/admit.h"
 #include "rules/answer.h"
 #include "rules/frame.h"
+#include "rules/target.h"
 #include "switch/count.h"
 #include "switch/handles.h"
 #include "switch/helpers.h"
@@ -41,6 +42,11 @@ static __always_inline int carrier_length_fits(carrier *ctx, const struct sxdp_p
 static __always_inline __u64 carrier_longest_bytes(const carrier *ctx, const struct transit *transit)
 {
 	return transit->frame.length_bytes;
+}
+
+static __always_inline int carrier_fits_device(carrier *ctx, const struct transit *transit, const struct sxdp_port *target)
+{
+	return target_device_takes(target, frame_payload_bytes(&transit->frame));
 }
 
 static __always_inline int carrier_remove_tag(carrier *ctx)

@@ -95,6 +95,12 @@ static __always_inline int frame_is_multicast(__u64 mac)
 	return (int)(mac & 1);
 }
 
+/* What a device's MTU bounds. */
+static __always_inline __u64 frame_payload_bytes(const struct sxdp_frame *frame)
+{
+	return frame->length_bytes - SXDP_ETH_HEADER_BYTES - (frame->in_band ? SXDP_TAG_BYTES : 0);
+}
+
 /* Whether its tag says in which VLAN it is. A priority tag says none. */
 static __always_inline int frame_names_vlan(const struct sxdp_frame *frame)
 {

@@ -40,6 +40,12 @@ static __always_inline int target_takes(const struct sxdp_port *target, __u64 lo
 	return !(target->flags & SXDP_PORT_ONE_BUFFER) || target_fits_buffer(longest_bytes);
 }
 
+/* Whether its device takes a frame of which so many bytes are behind the Ethernet header and a tag. */
+static __always_inline int target_device_takes(const struct sxdp_port *target, __u64 payload_bytes)
+{
+	return !(target->flags & SXDP_PORT_NARROW) || payload_bytes <= target->device_mtu_bytes;
+}
+
 /* An entry counts only for the attachment that it was made for. An empty port has place 0. */
 static __always_inline int target_is_current(const struct sxdp_port *target, __u64 place)
 {

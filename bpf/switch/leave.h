@@ -18,6 +18,8 @@ static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, 
 		return answer;
 	if (!target_takes(route->target, carrier_longest_bytes(ctx, transit)))
 		return SXDP_OVERSIZE;
+	if (!carrier_fits_device(ctx, transit, route->target))
+		return SXDP_OVERSIZE;
 	if (!carrier_reaches(route->target))
 		return SXDP_DEFERRED;
 	if (carrier_retag(ctx, transit, vlan_leaves_tagged(route->target, transit->vlan)))

@@ -47,7 +47,7 @@ LAYOUTS: dict[str, dict[str, str]] = {
         "vlan": "H",
         "mtu_bytes": "H",
         "pf": "H",
-        "pad0": "H",
+        "device_mtu_bytes": "H",
         "place": "I",
         "room": "32x",
     },
@@ -160,6 +160,7 @@ class PortFlag(IntFlag):
     ONE_BUFFER = 1 << 12
     AWAY = 1 << 13
     HOST_VLANS = 1 << 14
+    NARROW = 1 << 15
 
 
 class Stage(IntEnum):
@@ -201,7 +202,7 @@ def slot_at(place: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortValue:
-    """struct sxdp_port. mac is six bytes; vlan is the access VLAN, 0 = untagged."""
+    """struct sxdp_port. mac is six bytes; vlan is the access VLAN, 0 = untagged; device_mtu_bytes: with the flag NARROW only."""
 
     ifindex: int
     generation: int
@@ -210,19 +211,28 @@ class PortValue:
     vlan: int
     mtu_bytes: int
     pf: int
+    device_mtu_bytes: int = 0
 
     def pack(self) -> bytes:
         """The map value."""
         reached_at = 0 if PortFlag.UPLINK in self.flags else place(self.ifindex & SLOT_MASK, self.generation)
         words = (self.ifindex, self.generation, mac_word(self.mac), self.flags, self.vlan, self.mtu_bytes, self.pf)
-        return PORT_LAYOUT.pack(*words, 0, reached_at)
+        return PORT_LAYOUT.pack(*words, self.device_mtu_bytes, reached_at)
 
     @classmethod
     def unpack(cls, packed: bytes) -> "PortValue":
         """The reverse of pack()."""
-        ifindex, generation, mac, flags, vlan, mtu_bytes, pf, _pad, _place = PORT_LAYOUT.unpack(packed)
-        octets = mac.to_bytes(8, "little")[:6]
-        return cls(ifindex=ifindex, generation=generation, mac=octets, flags=PortFlag(flags), vlan=vlan, mtu_bytes=mtu_bytes, pf=pf)
+        ifindex, generation, mac, flags, vlan, mtu_bytes, pf, device_mtu_bytes, _place = PORT_LAYOUT.unpack(packed)
+        return cls(
+            ifindex=ifindex,
+            generation=generation,
+            mac=mac.to_bytes(8, "little")[:6],
+            flags=PortFlag(flags),
+            vlan=vlan,
+            mtu_bytes=mtu_bytes,
+            pf=pf,
+            device_mtu_bytes=device_mtu_bytes,
+        )
 
 
 EMPTY_PORT = bytes(PORT_LAYOUT.size)

@@ -92,6 +92,10 @@ class Port:
         fits into one, a tag that may come on included."""
         return not self.has(PortFlag.ONE_BUFFER) or frame_bytes + TAG_BYTES <= XDP_BUFFER_BYTES
 
+    def device_takes(self, payload_bytes: int) -> bool:
+        """Whether the device behind it takes a frame with so much behind its Ethernet header and tag."""
+        return not self.has(PortFlag.NARROW) or payload_bytes <= self.value.device_mtu_bytes
+
     def wants_tag(self, vlan: int) -> bool:
         """Whether frames of this VLAN leave with a tag."""
         return vlan != VLAN_NONE and not self.is_access
@@ -174,6 +178,11 @@ class Passage:
         return self.port.value.vlan if self.port.is_access else self.read.vid
 
     @property
+    def payload_bytes(self) -> int:
+        """What an MTU bounds."""
+        return len(self.frame) - ETH_HEADER_BYTES - (0 if self.read.tpid is None else TAG_BYTES)
+
+    @property
     def siblings(self) -> Ports:
         """The ports of the same PF that are there; an embedded switch knows no others."""
         return {slot: port for slot, port in self.ports.items() if port.value.ifindex and port.value.pf == self.port.value.pf}
@@ -231,8 +240,7 @@ def source_is_a_station(passage: Passage) -> Verdict | None:
 
 def length_fits(passage: Passage) -> Verdict | None:
     """The MTU is what may follow the Ethernet header and one tag."""
-    overhead_bytes = ETH_HEADER_BYTES + (0 if passage.read.tpid is None else TAG_BYTES)
-    return Verdict.OVERSIZE if len(passage.frame) > overhead_bytes + passage.port.value.mtu_bytes else None
+    return Verdict.OVERSIZE if passage.payload_bytes > passage.port.value.mtu_bytes else None
 
 
 def is_no_control_frame(passage: Passage) -> Verdict | None:
@@ -337,7 +345,8 @@ def flood(passage: Passage) -> Fate:
 def takes_copy(passage: Passage, port: Port) -> bool:
     """A tag that the port does not want is off before its copy is made."""
     loses_tag = passage.read.tpid is not None and not port.wants_tag(passage.vlan)
-    return port.takes_copies(passage.vlan) and port.takes_length(len(passage.frame) - (TAG_BYTES if loses_tag else 0))
+    fits = port.takes_length(len(passage.frame) - (TAG_BYTES if loses_tag else 0)) and port.device_takes(passage.payload_bytes)
+    return port.takes_copies(passage.vlan) and fits
 
 
 def send_to_host(passage: Passage) -> Fate:
@@ -364,7 +373,7 @@ def forward(passage: Passage) -> Fate:
         return Fate(verdict=Verdict.HAIRPIN)
     if not passage.ports[slot].takes(passage.vlan):
         return Fate(verdict=Verdict.TARGET_DENIED)
-    if not passage.ports[slot].takes_length(len(passage.frame)):
+    if not passage.ports[slot].takes_length(len(passage.frame)) or not passage.ports[slot].device_takes(passage.payload_bytes):
         return Fate(verdict=Verdict.OVERSIZE)
     return Fate(verdict=Verdict.FORWARDED, left=leaving(passage, [slot]))
 

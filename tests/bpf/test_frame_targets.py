@@ -24,6 +24,7 @@ from cast import (
     NETWORK,
     NOBODY,
     SLOT_OTHER_UPLINK,
+    SLOT_FORGER,
     SLOT_PARKED,
     SLOT_ROUTER,
     SLOT_TENANT,
@@ -238,3 +239,33 @@ def test_a_flood_goes_on_past_a_device_that_does_not_take_it(switch: Switch) -> 
 
 def test_a_group_address_never_leads_to_one_port(switch: Switch) -> None:
     assert switch.xdp(SLOT_VM1, ethernet(GROUP, MAC_VM1)) is None
+
+
+# ---- a device whose MTU was lowered ----
+
+
+@pytest.mark.parametrize("tags", [(), (dot1q(LAB),)], ids=["untagged", "tagged"])
+@pytest.mark.parametrize(("payload_bytes", "fits"), [(1000, True), (1001, False), (1500, False)])
+def test_what_an_uplink_takes_no_more_is_counted(
+    switch: Switch, judge: Judge, payload_bytes: int, fits: bool, tags: tuple[tuple[int, int], ...]
+) -> None:
+    """The device would drop it, and nobody would know."""
+    switch.install({**NETWORK, SLOT_UPLINK: uplink(0, MAC_UPLINK, flags=PortFlag.NATIVE_XDP, device_mtu_bytes=1000)})
+    slot, source = (SLOT_ROUTER, MAC_ROUTER) if tags else (SLOT_VM1, MAC_VM1)
+    frame = ethernet(MAC_ON_THE_WIRE, source, bytes(payload_bytes), tags=tags)
+    for _time in range(2):
+        assert (forwarded(SLOT_UPLINK, frame) if fits else dropped(Verdict.OVERSIZE)) == judge(slot, frame)
+
+
+@pytest.mark.parametrize(("payload_bytes", "fits"), [(1000, True), (1001, False)])
+def test_a_copy_that_an_uplink_takes_no_more_is_not_made(switch: Switch, payload_bytes: int, fits: bool) -> None:
+    switch.install({**NETWORK, SLOT_UPLINK: uplink(0, MAC_UPLINK, flags=PortFlag.NATIVE_XDP, device_mtu_bytes=1000)})
+    frame = ethernet(BROADCAST, MAC_VM1, bytes(payload_bytes))
+    left = dict.fromkeys([SLOT_VM2, SLOT_FORGER, *([SLOT_UPLINK] if fits else [])], frame)
+    assert Fate(verdict=Verdict.FLOODED, left=left) == switch.tc(SLOT_VM1, frame)
+
+
+def test_what_comes_from_the_wire_is_as_long_as_ever(switch: Switch, judge: Judge) -> None:
+    switch.install({**NETWORK, SLOT_UPLINK: uplink(0, MAC_UPLINK, flags=PortFlag.NATIVE_XDP, device_mtu_bytes=1000)})
+    frame = ethernet(MAC_VM1, MAC_ON_THE_WIRE, bytes(1500))
+    assert forwarded(SLOT_VM1, frame) == judge(SLOT_UPLINK, frame)

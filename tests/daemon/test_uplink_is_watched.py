@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
+from sriov_xdp.lab.traffic import frame, tapped
 
 LAN = [{"name": "lan"}]
 
@@ -16,7 +17,8 @@ class Scene:
         self.lab = lab
         self.wire: Namespace
         self.wire, self.uplink = lab.wire()
-        self.daemon: Daemon = lab.daemon(host_config(self.uplink, [{"guest": lab.namespace("one").name, "port_group": "lan"}], LAN))
+        self.one: Namespace = lab.namespace("one")
+        self.daemon: Daemon = lab.daemon(host_config(self.uplink, [{"guest": self.one.name, "port_group": "lan"}], LAN))
 
     def troubles(self) -> list[str]:
         return list(self.daemon.ask("pf", "show", "pf0")["troubles"])
@@ -88,6 +90,11 @@ def test_its_mtu_is_lowered(scene: Scene) -> None:
     run("ip", "link", "set", scene.uplink, "mtu", "1400")
     wait_until(scene.troubles, "it is seen")
     assert ["has MTU 1400, its switch has 1500: longer frames to the wire are dropped (`oversize`)"] == scene.troubles()
+    sent = frame(scene.wire.mac("w0"), scene.one.mac(), bytes(1450))
+    before = scene.daemon.vf_of(scene.one.name)["drops"].get("oversize", 0)
+    with tapped((scene.one, "eth0")) as (tap,):
+        tap.send(sent)
+    wait_until(lambda: before + 1 == scene.daemon.vf_of(scene.one.name)["drops"].get("oversize", 0), "it is counted")
     run("ip", "link", "set", scene.uplink, "mtu", "1500")
     wait_until(lambda: scene.troubles() == [], "it is over")
 

@@ -59,7 +59,15 @@ def uplinks(draw: st.DrawFn) -> Port:
     flags = draw(st.sampled_from([PortFlag(0), PortFlag.HOST_STACK, PortFlag.NO_CARRIER])) | draw(st.sampled_from(DRIVERS))
     flags |= draw(st.sampled_from([PortFlag(0), PortFlag.OWN_SOURCE_ACCEPT]))
     host_vlans = draw(st.sampled_from([frozenset(), frozenset(VLANS[:1]), frozenset(VLANS)]))
-    return uplink(0, UPLINK_MACS[0], flags=flags, is_up=draw(MOSTLY), mtu_bytes=draw(MTUS), host_vlans=host_vlans)
+    return uplink(
+        0,
+        UPLINK_MACS[0],
+        flags=flags,
+        is_up=draw(MOSTLY),
+        mtu_bytes=draw(MTUS),
+        host_vlans=host_vlans,
+        device_mtu_bytes=draw(st.sampled_from([0, 0, 0, SMALL_MTU_BYTES])),
+    )
 
 
 @st.composite

@@ -147,7 +147,7 @@ def test_each_flag_is_plain_or_looked_at(compiled: dict[str, int]) -> None:
     everything = abi.PortFlag(sum(abi.PortFlag))
     looked_at = abi.PortFlag.LINK_UP | abi.PortFlag.TRUNK
     assert looked_at | abi.PortFlag.JUMBO == everything & ~compiled[f"{PLAIN}INGRESS"]
-    assert looked_at | abi.PortFlag.AWAY == everything & ~compiled[f"{PLAIN}TARGET"]
+    assert looked_at | abi.PortFlag.AWAY | abi.PortFlag.NARROW == everything & ~compiled[f"{PLAIN}TARGET"]
 
 
 def test_port_value_puts_each_field_at_its_offset(compiled: dict[str, int]) -> None:

@@ -283,7 +283,7 @@ def follow(context: Context, pf: PhysicalFunction, link: Link | None) -> None:
         pf.uplink.mtu_bytes = link.mtu_bytes
         if link.kind == "veth":  # its MTU decides whether XDP may run on it
             pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
-            publish_uplink(context, pf)
+        publish_uplink(context, pf)
     if link.answers and pf.uplink.is_silenced:  # IPv6 begins anew on a device whose MTU was below 1280
         context.links.silence(link.name, link.ifindex)
     if not link.is_promiscuous:

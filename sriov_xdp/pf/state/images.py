@@ -72,12 +72,14 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction) -> PortImage:
     mtu_bytes = inventory.mtu_bytes(pf.spec.name)
     uplink = pf.uplink
     host_vlans = uplink.host_vlans if uplink else frozenset[int]()
+    is_narrow = uplink is not None and uplink.mtu_bytes < mtu_bytes  # somebody lowered it since
     has_trunks = any(inventory.vlan(vf).mode is VlanMode.TRUNK for vf in inventory.vfs_of_pf(pf.spec.name))
     conditions = {
         PortFlag.UPLINK: True,
         PortFlag.LINK_UP: uplink is not None,
         PortFlag.HOST_STACK: uplink is not None and uplink.serves_host,
         PortFlag.HOST_VLANS: bool(host_vlans),
+        PortFlag.NARROW: is_narrow,
         PortFlag.NO_CARRIER: uplink is not None and not uplink.has_carrier,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.PF_HAS_TRUNKS: has_trunks,
@@ -92,6 +94,7 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction) -> PortImage:
         vlan=abi.VLAN_NONE,
         mtu_bytes=mtu_bytes,
         pf=pf.number,
+        device_mtu_bytes=uplink.mtu_bytes if uplink and is_narrow else 0,
     )
     return PortImage(value=value, trunk=host_vlans, fdb=frozenset())
 
