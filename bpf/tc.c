@@ -19,6 +19,7 @@ int tc_vf(carrier *ctx)
 {
 	struct transit transit = { .frames = 1, .action = TC_DROP, .slot = slot_of_vf(ctx->ifindex), .ingress = ctx->ifindex };
 
+	carrier_forget_sender(ctx);
 	return tc_enter(ctx, &transit);
 }
 

@@ -36,7 +36,23 @@ static __always_inline __u64 skb_frames(const carrier *ctx)
 	return ctx->gso_size ? (ctx->len + ctx->gso_size - 1) / ctx->gso_size : 1;
 }
 
-/* A tag that the device took off stands beside the bytes. Returns 0, or -1 when a header is cut off. */
+/* A guest's program that redirects a frame here (bpf_redirect_peer) passes by the places where the kernel reads its type and forgets what
+ * belongs to the sender's host. What the kernel believes decides what it does with tags and who hears the frame, so one whose bytes
+ * say otherwise is malformed. */
+static __always_inline int carrier_type_agrees(const carrier *ctx, __u64 type)
+{
+	return frame_type_agrees(type, __builtin_bswap16((__u16)ctx->protocol));
+}
+
+/* What a guest must not say to other hosts' firewalls and queues; veth forgets it of what takes the ordinary way. */
+static __always_inline void carrier_forget_sender(carrier *ctx)
+{
+	ctx->mark = 0;
+	ctx->priority = 0;
+}
+
+/* A tag that the device took off stands beside the bytes. Returns 0, or -1 when a header is cut off or is not what the kernel takes
+ * it for. */
 static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, const struct sxdp_port *port)
 {
 	__u32 needed = SXDP_ETH_HEADER_BYTES + SXDP_TAG_BYTES;
@@ -44,7 +60,7 @@ static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, 
 
 	if ((void *)(long)ctx->data + needed > (void *)(long)ctx->data_end && ctx->len >= needed && bpf_skb_pull_data(ctx, needed))
 		return -1;
-	if (frame_parse(frame, (void *)(long)ctx->data, (void *)(long)ctx->data_end))
+	if (frame_parse(frame, (void *)(long)ctx->data, (void *)(long)ctx->data_end) || !carrier_type_agrees(ctx, frame->type))
 		return -1;
 	frame->length_bytes = ctx->len;
 	transit->frames = skb_frames(ctx);

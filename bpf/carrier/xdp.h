@@ -22,6 +22,12 @@ static __always_inline __u64 carrier_first_bytes(const carrier *ctx)
 	return (void *)(long)ctx->data_end - (void *)(long)ctx->data;
 }
 
+/* There is nothing but the bytes. */
+static __always_inline int carrier_type_agrees(const carrier *ctx, __u64 type)
+{
+	return 1;
+}
+
 /* Returns 0, or -1 when a header is cut off. */
 static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, const struct sxdp_port *port)
 {

@@ -10,6 +10,7 @@ enum sxdp_ethernet {
 	SXDP_ETH_HEADER_BYTES = 14,
 	SXDP_TAG_BYTES = 4,
 	SXDP_ETH_TYPE_OFFSET = 12,
+	SXDP_ETH_LEAST_TYPE = 0x600,  /* below, it is a length (802.3) */
 	SXDP_TPID_8021Q = 0x8100,
 	SXDP_TPID_8021AD = 0x88a8,
 	SXDP_TPID_9100 = 0x9100,
@@ -51,6 +52,12 @@ enum sxdp_big {
 	SXDP_OPTION_JUMBO = 0xc2,
 };
 
+/* What the kernel calls the type of a frame that has a length instead (linux/if_ether.h). */
+enum sxdp_protocol_of_length {
+	SXDP_PROTOCOL_802_3 = 0x0001,
+	SXDP_PROTOCOL_802_2 = 0x0004,
+};
+
 /* Lives in registers only, hence words for all: BPF has no cheaper ones. */
 struct sxdp_frame {
 	__u64 destination;
@@ -88,6 +95,14 @@ static __always_inline __u64 frame_word(const __u8 *at)
 static __always_inline int frame_is_tag(__u64 type)
 {
 	return type == SXDP_TPID_8021Q || type == SXDP_TPID_8021AD || type == SXDP_TPID_9100;
+}
+
+/* Whether the kernel takes a frame for what its bytes say. */
+static __always_inline int frame_type_agrees(__u64 type, __u64 protocol)
+{
+	if (type >= SXDP_ETH_LEAST_TYPE)
+		return protocol == type;
+	return protocol == SXDP_PROTOCOL_802_3 || protocol == SXDP_PROTOCOL_802_2;
 }
 
 static __always_inline int frame_is_multicast(__u64 mac)

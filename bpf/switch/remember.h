@@ -18,12 +18,15 @@ static __always_inline __u64 epoch_now(void)
 	return *(volatile __u64 *)&ports->epoch;
 }
 
-/* The frame's place in this CPU's flow cache, and its key but for the epoch. 0 when the header is cut off. */
+/* The frame's place in this CPU's flow cache, and its key but for the epoch. 0 when the header is cut off, or no type is what it
+ * says. */
 static __always_inline struct sxdp_flow *flow_place(carrier *ctx, struct sxdp_cpu *here, struct sxdp_flow_key *key)
 {
 	struct sxdp_flow *flow;
 
 	if (frame_ends((void *)(long)ctx->data, (void *)(long)ctx->data_end, &key->head, &key->tail))
+		return 0;
+	if (!carrier_type_agrees(ctx, __builtin_bswap16((__u16)(key->tail >> 48))))
 		return 0;
 	flow = &here->flows[flow_index(key)];
 	asm volatile("" : "+r"(flow));

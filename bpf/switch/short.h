@@ -67,7 +67,7 @@ static __always_inline int take_short_way(carrier *ctx, struct transit *transit)
 
 	if (!admit_port_is_plain(port, transit->ingress))
 		return 0;
-	if (frame_parse(frame, (void *)(long)ctx->data, (void *)(long)ctx->data_end))
+	if (frame_parse(frame, (void *)(long)ctx->data, (void *)(long)ctx->data_end) || !carrier_type_agrees(ctx, frame->type))
 		return 0;
 	frame->length_bytes = carrier_first_bytes(ctx);
 	transit->vlan = port->vlan;

@@ -63,6 +63,7 @@ class PfCollector:
             "sriovxdp_uplink_receive_bytes", "Bytes of frames from the wire that went on.", labels=("pf",)
         )
         bytes_out = CounterMetricFamily("sriovxdp_uplink_transmit_bytes", "Bytes of frames to the wire.", labels=("pf",))
+        to_host = CounterMetricFamily("sriovxdp_uplink_to_host_packets", "Frames from the wire for the host alone.", labels=("pf",))
         drops = CounterMetricFamily("sriovxdp_uplink_drops", "Frames dropped at the uplink.", labels=("pf", "reason"))
         is_up = GaugeMetricFamily("sriovxdp_uplink_up", "1 while the PF's uplink is there and has a carrier.", labels=("pf",))
         troubles = GaugeMetricFamily("sriovxdp_uplink_troubles", "What is wrong with the uplink; doctor says it.", labels=("pf",))
@@ -70,6 +71,7 @@ class PfCollector:
             counted = counters.get(pf.number, _NO_COUNTERS)
             frames_in.add_metric((name,), counted.ingress_frames)
             frames_out.add_metric((name,), counted.delivered_frames)
+            to_host.add_metric((name,), counted.verdicts[Verdict.TO_HOST])
             bytes_in.add_metric((name,), counted.ingress_bytes)
             bytes_out.add_metric((name,), counted.egress_bytes)
             if pf.spec.uplink:
@@ -77,7 +79,7 @@ class PfCollector:
                 troubles.add_metric((name,), len(pf.uplink.troubles) if pf.uplink else 1)
             for verdict in DROPS:
                 drops.add_metric((name, verdict.label), counted.verdicts[verdict])
-        yield from (frames_in, frames_out, bytes_in, bytes_out, drops, is_up, troubles)
+        yield from (frames_in, frames_out, bytes_in, bytes_out, to_host, drops, is_up, troubles)
 
     def _vf_info(self, vfs: list[AttachedVf]) -> VfFamily:
         states: dict[str, tuple[str, dict[str, str]]] = {}

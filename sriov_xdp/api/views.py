@@ -5,7 +5,7 @@ Directions are the guest's: rx is what the switch delivered to it.
 
 from typing import Any
 
-from sriov_xdp.datapath.abi import Counters
+from sriov_xdp.datapath.abi import Counters, Verdict
 from sriov_xdp.pf.errors import NotFound
 from sriov_xdp.pf.hands import damaged
 from sriov_xdp.pf.hands.context import Context
@@ -171,6 +171,7 @@ def pf_document(context: Context, pf: PhysicalFunction, counters: dict[int, Coun
             "from_wire_bytes": counted.ingress_bytes,
             "to_wire_packets": counted.delivered_frames,
             "to_wire_bytes": counted.egress_bytes,
+            "to_host_packets": counted.verdicts[Verdict.TO_HOST],
         },
         "drops": counted.drops(),
     }

@@ -1,10 +1,12 @@
 """The loader: a short-lived process that compiles bpf/ with bcc, makes the maps, loads the programs through libbpf and pins both.
 
     python -m sriov_xdp.datapath.loader DIRECTORY PARENT [CACHE]
+    python -m sriov_xdp.datapath.loader --compile CACHE
 
 Fills DIRECTORY (in bpffs) with maps/ and progs/ in one step: everything is pinned in a sibling folder first, which is then
-renamed. What was compiled before is taken from CACHE (compiled.py), and kept there. PARENT is the process that waits. Nobody
-imports this module; the daemon starts it, so that LLVM never lives in the daemon.
+renamed. What was compiled before is taken from CACHE (compiled.py), and kept there. PARENT is the process that waits. The
+second form only compiles, for hosts on which that takes long. Nobody imports this module; the daemon starts it, so that LLVM
+never lives in the daemon.
 """
 
 import ctypes
@@ -103,6 +105,9 @@ def load(directory: Path, cache: Path | None = None) -> None:
 
 def main() -> int:
     """Entry point of the loader process, which ends with the daemon: nobody else's pins shall appear when that is gone."""
+    if sys.argv[1] == "--compile":
+        _known_bytecode(Path(sys.argv[2]))
+        return 0
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     directory, parent, *cache = sys.argv[1:]

@@ -19,6 +19,9 @@ _LOAD_U32, _LOAD_U16, _STORE_U32, _STORE_U16 = 0x61, 0x69, 0x63, 0x6B
 _LOAD_IMM64, _PSEUDO_MAP_FD, _CALL = 0x18, 1, 0x85
 XDP_DROP, XDP_PASS, XDP_TX = 1, 2, 3
 REDIRECT, REDIRECT_PEER, _REDIRECT_MAP = 23, 155, 51  # enum bpf_func_id
+_SKB_STORE_BYTES = 9
+_STACK = 10  # the register that points to its end
+_SKB_MARK, _SKB_PRIORITY = 8, 32  # struct __sk_buff
 _ETHERNET_BYTES = 14
 
 
@@ -77,6 +80,43 @@ def _swap_and(action: int) -> bytes:
         *(_instruction(code, 2, register, offset) for code, register, offset in swap_stores),
     ]
     return b"".join(body) + constant(action) + constant(XDP_DROP)
+
+
+def smuggle(ifindex: int, *, ether_type: int | None = None, mark: int = 0, priority: int = 0) -> bytes:
+    """For tc: says something else of a frame than the kernel believes (its type, in the bytes), marks it, and gives it to whoever
+    is behind a device, past the ordinary way."""
+    marking = [
+        _instruction(_MOV_IMM, 2, immediate=mark),
+        _instruction(_STORE_U32, 1, 2, _SKB_MARK),
+        _instruction(_MOV_IMM, 2, immediate=priority),
+        _instruction(_STORE_U32, 1, 2, _SKB_PRIORITY),
+    ]
+    lying = [
+        _instruction(_MOV_IMM, 2, immediate=int.from_bytes((ether_type or 0).to_bytes(2, "big"), "little")),
+        _instruction(_STORE_U16, _STACK, 2, -2),
+        _instruction(_MOV_IMM, 2, immediate=_ETHERNET_BYTES - 2),
+        _instruction(_MOV_REG, 3, _STACK),
+        _instruction(_ADD_IMM, 3, immediate=-2),
+        _instruction(_MOV_IMM, 4, immediate=2),
+        _instruction(_MOV_IMM, 5),
+        _instruction(_CALL, immediate=_SKB_STORE_BYTES),
+    ]
+    return b"".join([*marking, *(lying if ether_type is not None else [])]) + redirect(REDIRECT_PEER, ifindex)
+
+
+@contextlib.contextmanager
+def attached_to_tc(guest: Namespace, device: str, code: bytes) -> Iterator[None]:
+    """Runs a tc program on what comes in by a guest's interface, for a while."""
+    with entered(guest):
+        program = libbpf.load_program(ProgramType.SCHED_CLS, "guest", code, attach=AttachType.TCX_INGRESS)
+        links = Links()
+        link = libbpf.create_link(program, links.by_name(device).ifindex, AttachType.TCX_INGRESS)
+        links.close()
+    try:
+        yield
+    finally:
+        os.close(link)
+        os.close(program)
 
 
 @contextlib.contextmanager

@@ -31,11 +31,18 @@ class Report:
 class Host:
     """A daemon with a wire and guests in these modes: 10.77.0.1 and on, in their order; the wire is .99."""
 
-    def __init__(self, lab: Lab, modes: dict[str, str], mtu_bytes: int, *options: str) -> None:
+    def __init__(
+        self, lab: Lab, modes: dict[str, str], mtu_bytes: int, *options: str, groups: dict[str, Any] | None = None
+    ) -> None:
+        """groups: VLANs of port groups beside lan, which guests of their names are in."""
         wire, self.uplink = lab.wire(mtu_bytes)
-        self.places = {name: Place(lab.namespace(name)) for name in modes}
-        guests = [{"guest": self.places[name].namespace.name, "port_group": "lan", "datapath": modes[name]} for name in modes]
-        self.config = host_config(self.uplink, guests, [{"name": "lan", "vlan": "none"}], mtu=mtu_bytes)
+        self.places, vlans = {name: Place(lab.namespace(name)) for name in modes}, groups or {}
+        guests = [
+            {"guest": place.namespace.name, "port_group": name if name in vlans else "lan", "datapath": modes[name]}
+            for name, place in self.places.items()
+        ]
+        port_groups = [{"name": "lan", "vlan": "none"}, *({"name": name, "vlan": vlan} for name, vlan in vlans.items())]
+        self.config = host_config(self.uplink, guests, port_groups, mtu=mtu_bytes)
         self.daemon: Daemon = lab.daemon(self.config, *options)
         self.places["wire"] = Place(wire, "w0")
         self.hosts = {**{name: number for number, name in enumerate(modes, 1)}, "wire": 99}
@@ -83,10 +90,10 @@ class Host:
     def _address(self, name: str) -> str:
         return f"10.77.0.{self.hosts[name]}"
 
-    def broadcast(self, sender: str) -> list[str]:
-        """Who gets a jumbo broadcast whole, and once."""
+    def broadcast(self, sender: str, payload_bytes: int = len(_BROADCAST_PAYLOAD)) -> list[str]:
+        """Who gets a broadcast whole, and once; a jumbo one unless it is said."""
         names = list(self.places)
-        sent = frame(BROADCAST, self.places[sender].mac, _BROADCAST_PAYLOAD + sender.encode())
+        sent = frame(BROADCAST, self.places[sender].mac, _BROADCAST_PAYLOAD[:payload_bytes] + sender.encode())
         with tapped(*((place.namespace, place.device) for place in self.places.values())) as taps:
             by_name = dict(zip(names, taps, strict=True))
             by_name[sender].send(sent)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import recipe
+from field import guest_bond, host_vlans, smoke
 from inside import Host, Report
 from recipe import SuperFrame
 
@@ -135,9 +136,8 @@ def _oversize(host: Host, sender: str, receiver: str) -> dict[str, object]:
     return {"arrived": arrived, "drops": host.vf(sender)["drops"]["oversize"] - before}
 
 
-JOBS: dict[str, Callable[[Report, Lab], None]] = {
-    job.__name__: job for job in (write, standard_mtu, jumbo_by_tc, live_change, recipe_by_xdp, jumbo_by_xdp)
-}
+_JOBS = (write, standard_mtu, jumbo_by_tc, live_change, recipe_by_xdp, jumbo_by_xdp, smoke, host_vlans, guest_bond)
+JOBS: dict[str, Callable[[Report, Lab], None]] = {job.__name__: job for job in _JOBS}
 
 
 def main() -> None:

@@ -16,13 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sriov_xdp.lab.host import CACHE_VARIABLE
 from sriov_xdp.lab.machines.initramfs import COMMAND_FILE, EXIT_FILE, HOST_TAG, KERNEL_TAG, LOG_FILE, MARK, OUT, OUT_TAG, build
-from sriov_xdp.lab.machines.kernels import Kernel, MachineError
+from sriov_xdp.lab.machines.kernels import CACHE, Kernel, MachineError
 
 RESULT_FILE = "result.json"
 PATIENCE = 5  # of our own time limits inside (sriov_xdp/patience.py)
 _PANIC = re.compile(r"Kernel panic - not syncing: .*")
 _CHECKOUT = Path(__file__).resolve().parents[3]
+_PYTHON = f"{_CHECKOUT}/.venv/bin/python"
+_COMPILED = CACHE / "compiled"
 # As seen with Debian's kernels: the plainest processor that has what user space needs emulates best, and a clock that is not
 # checked again under load does not fall out of use.
 _KERNEL_OPTIONS = f"console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr tsc=reliable no_timer_check {MARK}"
@@ -49,6 +52,7 @@ class Ended:
 def run(kernel: Kernel, script: Path, *arguments: str, limit_seconds: float, memory_mib: int = 3072) -> Ended:
     """Boots, runs a Python script of this checkout with the path of its result file and the arguments, and powers off. Raises
     MachineError when the machine is not done in time, or does not come to run the script."""
+    _compile()
     with tempfile.TemporaryDirectory(prefix="sriov-xdp-machine-") as name:
         folder = Path(name)
         (folder / "out").mkdir()
@@ -68,8 +72,17 @@ def run(kernel: Kernel, script: Path, *arguments: str, limit_seconds: float, mem
 
 
 def _command(script: Path, arguments: Sequence[str]) -> str:
-    python = shlex.join([f"{_CHECKOUT}/.venv/bin/python", str(script), str(OUT / RESULT_FILE), *arguments])
-    return f"cd {shlex.quote(str(_CHECKOUT))}\nexport SRIOV_XDP_PATIENCE={PATIENCE}\nexec {python}\n"
+    python = shlex.join([_PYTHON, str(script), str(OUT / RESULT_FILE), *arguments])
+    environment = f"SRIOV_XDP_PATIENCE={PATIENCE} {CACHE_VARIABLE}={shlex.quote(str(_COMPILED))}"
+    return f"cd {shlex.quote(str(_CHECKOUT))}\nexport {environment}\nexec {python}\n"
+
+
+def _compile() -> None:
+    """Here, as it takes a minute in a machine; what is compiled knows no kernel."""
+    command = [_PYTHON, "-P", "-m", "sriov_xdp.datapath.loader", "--compile", str(_COMPILED)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise MachineError(f"programs for a machine: {done.stderr.strip()}")
 
 
 @contextlib.contextmanager
