@@ -149,8 +149,8 @@ def _said_of_jumbo(option: str) -> "JumboXdp | None":
 def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *, yes: bool) -> None:
     """The file counts when it is new or was changed since it was applied; what was set by command stays otherwise. One that
     would take something from a guest does not count at a start unless that is said, nor one that cannot be had on a host that has
-    guests: the host goes on as it was."""
-    from sriov_xdp.pf.errors import FAULTS
+    guests: the host goes on as it was. A guest that cannot be given its adapter keeps no other from being served."""
+    from sriov_xdp.pf.errors import FAULTS, Incomplete
     from sriov_xdp.pf.hands.context import SELF
     from sriov_xdp.pf.hands.turns import finish
     from sriov_xdp.pf.verbs import applied_files, apply
@@ -163,7 +163,7 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
         _leave(service, fingerprint, "the state was rebuilt since a file was applied; `sriov-xdp diff -f FILE` shows what differs")
         return
     try:
-        losses = [step for step in apply.check(service.context, intent) if step.consequence]
+        losses = [step for step in apply.check(service.context, intent, is_start=True) if step.consequence]
     except FAULTS as error:
         if service.is_first_start or not (service.context.inventory.vfs or service.context.damaged):
             raise
@@ -175,7 +175,10 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
         _leave(service, fingerprint, f"steps that would take something away: {len(losses)}; `daemon --yes` takes it")
         return
     try:
-        steps = finish(apply.apply(service.context, intent, SELF))
+        steps = finish(apply.apply(service.context, intent, SELF, is_start=True))
+    except Incomplete as error:
+        _leave(service, fingerprint, str(error))
+        return
     except FAULTS as error:
         if service.is_first_start or not (service.context.inventory.vfs or service.context.damaged):
             raise

@@ -43,6 +43,8 @@ def vf() -> None:
 @table_options
 def vf_list(attached: bool, guest: str | None, pf: str | None, output: str | None) -> None:
     """All VFs, free ones included."""
+    if pf is not None:
+        ask("pf-show", {"name": pf})  # a PF that is not there is not found
     rows = [row for row in ask("vf-list") if _is_asked_for(row, attached=attached, guest=guest, pf=pf)]
     if output == JSON:
         show_json(rows)

@@ -86,8 +86,20 @@ def _known_bytecode(cache: Path | None) -> dict[str, bytes]:
 
 
 def load(directory: Path, cache: Path | None = None) -> None:
-    """Compiles, loads and pins everything under directory. Raises DataPathError; leaves nothing half done."""
-    codes = _known_bytecode(cache)
+    """Compiles, loads and pins everything under directory. What was kept and does not load is compiled anew. Raises DataPathError;
+    leaves nothing half done."""
+    kept = compiled.find(compiled.file_of_build(cache)) if cache else None
+    if kept is not None:
+        try:
+            _load_all(directory, kept)
+        except (DataPathError, LookupError, ValueError, struct.error):
+            compiled.file_of_build(cache).unlink(missing_ok=True) if cache else None
+        else:
+            return
+    _load_all(directory, _known_bytecode(cache))
+
+
+def _load_all(directory: Path, codes: dict[str, bytes]) -> None:
     staging = directory.with_name(directory.name + "_new")
     remove_tree(staging)
     (staging / "maps").mkdir(parents=True, mode=0o700)

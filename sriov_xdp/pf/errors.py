@@ -30,5 +30,13 @@ class Invalid(PfError):
     """The command itself makes no sense."""
 
 
+class Incomplete(PfError):
+    """Some guests did not get what was asked for; everybody else did. exit_code: of the first fault."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
 FAULTS = (Fault, OSError)
 """What may go wrong with one object while the others are served on."""

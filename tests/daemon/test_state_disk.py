@@ -5,6 +5,8 @@ import io
 import json
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +16,7 @@ from mailbox_wire import ADD_ETH, ADMIN_QUEUE, EXTRA, GET_STATS, OK, PARAM, RawM
 
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
+SRIOV_XDP = str(Path(sys.executable).parent / "sriov-xdp")
 NO_MEMORY = -18
 SPACE_BYTES = 4 << 20
 MAC_ONE, MAC_TWO = "02:00:00:00:01:01", "02:00:00:00:01:02"
@@ -225,3 +228,57 @@ def test_a_detached_guest_leaves_no_grant(scene: Scene) -> None:
     scene.daemon.ask("vf", "detach", "pf0vf0")
     with closing(sqlite3.connect(scene.daemon.state_dir / "state.db")) as state:
         assert [] == state.execute("SELECT * FROM granted").fetchall()
+
+
+def _without_daemon(scene: Scene, *arguments: str) -> subprocess.CompletedProcess[str]:
+    places = [
+        "--state-dir",
+        str(scene.daemon.state_dir),
+        "--run-dir",
+        str(scene.daemon.run_dir),
+        "--bpffs",
+        str(scene.daemon.bpffs),
+    ]
+    return subprocess.run([SRIOV_XDP, *arguments, *places], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("options", [(), ("--yes",)], ids=["unasked", "meant"])
+def test_recover_on_a_full_disk_leaves_the_state_as_it_is(scene: Scene, options: tuple[str, ...]) -> None:
+    """A disk that is full is no damage."""
+    before = scene.daemon.ask("export")
+    scene.daemon.stop()
+    scene.fill()
+    done = _without_daemon(scene, "recover", *options)
+    assert (1, "") == (done.returncode, done.stdout), done.stderr
+    assert "nothing was changed" in done.stderr
+    assert [] == [path.name for path in scene.daemon.state_dir.iterdir() if re.search(r"\.\d{8}T", path.name)]
+    scene.make_room()
+    scene.daemon.start()
+    assert before == scene.daemon.ask("export")
+
+
+def test_teardown_on_a_full_disk_is_refused_whole_and_works_with_space(scene: Scene) -> None:
+    guests = [scene.one, scene.two]
+    before = [guest.ip("link", "show", "eth0") for guest in guests]
+    scene.daemon.stop()
+    scene.fill()
+    done = _without_daemon(scene, "teardown")
+    assert (1, "") == (done.returncode, done.stdout), done.stderr
+    assert "check free space" in done.stderr
+    assert before == [guest.ip("link", "show", "eth0") for guest in guests]
+    scene.make_room()
+    assert 0 == _without_daemon(scene, "teardown").returncode
+    assert [] == [guest.name for guest in guests if "eth0" in guest.ip("-br", "link")]
+
+
+def test_recover_leaves_the_state_of_a_later_version_alone(scene: Scene) -> None:
+    scene.daemon.stop()
+    state = scene.daemon.state_dir / "state.db"
+    with closing(sqlite3.connect(state)) as database:
+        database.execute("PRAGMA user_version=99")
+    done = _without_daemon(scene, "recover")
+    assert (1, True) == (done.returncode, "written by another version" in done.stderr), done.stderr
+    with closing(sqlite3.connect(state)) as database:
+        assert 99 == database.execute("PRAGMA user_version").fetchone()[0]
+        database.execute("PRAGMA user_version=3")
+    scene.daemon.start()

@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,3 +175,21 @@ def test_an_uplink_that_only_a_filter_knows_is_given_back(scene: Scene, lost: st
         link = json.loads(run("ip", "-j", "-d", "link", "show", upper))[0]
         sysctl = Path(f"/proc/sys/net/ipv6/conf/{upper}/disable_ipv6").read_text().strip()
         assert (0, "0", "") == (link["promiscuity"], sysctl, run("tc", "filter", "show", "dev", upper, "ingress", check=False))
+
+
+_DIES_BEFORE_THE_INTENT_GOES = """import os
+import sriov_xdp.pf.process.teardown as teardown
+from sriov_xdp.cli.main import run
+teardown._forget_intent = lambda _places: os._exit(9)
+run()
+"""
+
+
+def test_one_that_dies_half_way_leaves_no_host_without_guests(scene: Scene) -> None:
+    """The next start applies its file, as after a whole one, though the guests' devices are gone and their rows are not."""
+    guests = {scene.guest.name, scene.made.name}
+    command = [str(Path(sys.executable)), "-c", _DIES_BEFORE_THE_INTENT_GOES, *scene.command()[1:]]
+    assert 9 == subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True).returncode
+    scene.daemon.start()
+    assert guests == {vf["guest"] for vf in scene.daemon.ask("vf", "list") if vf["guest"]}
+    assert 0 == scene.daemon.command("diff", "-f", str(scene.daemon.config_file)).returncode

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mailbox_wire import ADD_ETH, OK, RawMailbox
 
-from sriov_xdp.datapath import libbpf
+from sriov_xdp.datapath import compiled, libbpf
 from sriov_xdp.datapath.pins import remove_tree
 from sriov_xdp.host.namespaces import NAMED
 from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, entered, host_config, run, wait_until
@@ -134,6 +134,18 @@ def test_a_start_after_a_reboot_needs_no_compiler(scene: Scene, tmp_path: Path) 
     del scene.daemon.environment["SRIOV_XDP_CACHE_DIR"]
     scene.daemon.start()
     assert set(before) == {vf["address"] for vf in scene.daemon.ask("vf", "list")}
+
+
+@pytest.mark.parametrize("codes", [{}, {"xdp_vf": b"\x95" + bytes(7)}], ids=["nothing", "another program"])
+def test_what_was_kept_and_does_not_load_is_compiled_anew(scene: Scene, tmp_path: Path, codes: dict[str, bytes]) -> None:
+    before = {vf["address"]: vf for vf in scene.daemon.ask("vf", "list")}
+    scene.daemon.kill()
+    _reboot(scene, before)
+    kept = compiled.file_of_build(tmp_path / "cache")
+    compiled.store(kept, codes)
+    scene.daemon.environment["SRIOV_XDP_CACHE_DIR"] = str(kept.parent)
+    scene.daemon.start()
+    assert {"xdp_vf", "tc_vf"} <= (compiled.find(kept) or {}).keys()
 
 
 def test_what_cannot_be_put_into_service_after_a_reboot_stays_the_guests(scene: Scene) -> None:

@@ -60,7 +60,7 @@ def test_in_a_pipe_a_table_has_all_columns_and_a_line_an_object(scene: Scene) ->
         (["--attached"], ["pf0vf0", "pf0vf1"]),
         (["--guest", "{two}"], ["pf0vf1"]),
         (["--pf", "pf0", "--attached", "--guest", "{one}"], ["pf0vf0"]),
-        (["--pf", "pf1"], []),
+        (["--guest", "nobody"], []),
     ],
 )
 def test_vfs_are_listed_that_are_asked_for(scene: Scene, options: list[str], vfs: list[str]) -> None:

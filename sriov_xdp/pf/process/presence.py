@@ -19,7 +19,7 @@ from sriov_xdp.pf.process.places import Places
 from sriov_xdp.pf.state.inventory import Change
 from sriov_xdp.pf.state.stored import merged, read_all
 from sriov_xdp.store.database import Database
-from sriov_xdp.store.errors import StateDamaged, StoreError
+from sriov_xdp.store.errors import StateDamaged
 from sriov_xdp.store.files import STATE_FILE
 from sriov_xdp.vswitch.address import MacAddress
 
@@ -67,18 +67,19 @@ def open_own_state(state_dir: Path, bpffs: Path, marks: Marks) -> Database:
 
 
 def is_sound(places: Places, vfs: set[str]) -> bool:
-    """Whether a start would take up the state whole. vfs: those that devices are marked with."""
+    """Whether a start would take up the state whole. vfs: those that devices are marked with. Raises StoreError when that cannot be
+    told: a full disk, a lock or a later version is no damage."""
     marks = Marks(places.bpffs)
     try:
         require_state(places.state_dir, places.bpffs, marks)
         database = open_own_state(places.state_dir, places.bpffs, marks)
-    except (Conflict, StoreError):
+    except (Conflict, StateDamaged):
         return False
     try:
         stored = reduce(merged, read_all(database.documents), Change())
         for _generation, text in database.granted().values():
             device_from_text(_ANY_MAC, text)
-    except (StoreError, ValueError, KeyError, TypeError):
+    except (StateDamaged, ValueError, KeyError, TypeError):
         return False
     finally:
         database.close()

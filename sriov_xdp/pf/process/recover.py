@@ -8,8 +8,10 @@ that this one is not made from until the operator does. For a host where no daem
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PFS
 from sriov_xdp.datapath.marks import Marks
@@ -66,8 +68,10 @@ def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_m
         uplinks = {number: link.name for number, link in own_uplinks.find(places, links).items()}
         intent = _with_pfs_in_force(wanted, found, uplinks) if wanted else _intent_of(found, uplinks)
         intent, attachments = _held_to_what_is_in_force(found, intent)
-        lines = _set_aside(places)
-        _write(places, instance, intent, found, attachments, _numbers(intent, found, uplinks), fingerprint)
+        kept = _set_aside(places)
+        with _put_back(kept):
+            _write(places, instance, intent, found, attachments, _numbers(intent, found, uplinks), fingerprint)
+        lines = [f"{path} is kept as {aside.name}" for path, aside in kept.items()]
         specs = [(attachment.vf, attachment.spec) for attachment in attachments]
         return [*lines, *(f"{vf}: guest {spec.guest}, {spec.interface} in {spec.netns}" for vf, spec in specs)]
     finally:
@@ -236,17 +240,26 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
     return attachment, needed
 
 
-def _set_aside(places: Places) -> list[str]:
-    """The damaged files are kept, under another name."""
+def _set_aside(places: Places) -> dict[Path, Path]:
+    """The files that are there are kept, under other names."""
     stamp = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    lines = []
+    moved = {}
     for name in _FILES:
         path = places.state_dir / name
         if path.exists():
-            kept = path.with_name(f"{name}.{stamp}")
-            path.rename(kept)
-            lines.append(f"{path} is kept as {kept.name}")
-    return lines
+            moved[path] = path.rename(path.with_name(f"{name}.{stamp}"))
+    return moved
+
+
+@contextlib.contextmanager
+def _put_back(kept: dict[Path, Path]) -> Iterator[None]:
+    """What was set aside stands again where it was when nothing could be written in its place."""
+    try:
+        yield
+    except BaseException:
+        for path, aside in kept.items():
+            aside.replace(path)
+        raise
 
 
 def _write(

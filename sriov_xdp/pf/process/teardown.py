@@ -25,15 +25,16 @@ from sriov_xdp.pf.state.device_marks import is_group_of, is_of
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
 from sriov_xdp.pf.state.physical_function import FoundUplink, PhysicalFunction
 from sriov_xdp.pf.state.uplink_text import pf_from_text
+from sriov_xdp.pf.verbs import applied_files
 from sriov_xdp.store.database import Database
-from sriov_xdp.store.errors import StoreError
 from sriov_xdp.store.files import STATE_FILE
 
 _ROW_FAULTS = (ValueError, KeyError, TypeError)
 
 
 def teardown(places: Places, *, purge: bool) -> list[str]:
-    """What was removed, a line each. Raises Conflict while a daemon runs, and for a folder of pins that holds others'."""
+    """What was removed, a line each. Raises Conflict while a daemon runs, and for a folder of pins that holds others'; StoreError,
+    before anything is done, when the state cannot be read or written now."""
     if not places.state_dir.exists() and not places.bpffs.exists() and not places.run_dir.exists():
         return []
     require_own_pins(places.bpffs)
@@ -53,7 +54,7 @@ def teardown(places: Places, *, purge: bool) -> list[str]:
 
 def _remove_devices(places: Places, links: Links, *, purge: bool) -> list[str]:
     done: list[str] = []
-    attachments, pfs, has_state = _read_state(places)
+    attachments, pfs, has_state = _begin(places)
     done += _give_uplinks_back(places, links, pfs)
     instances = _instances(places)
     for device in [device for device in links.dump() if any(is_of(instance, device) for instance in instances)]:
@@ -75,19 +76,17 @@ def _instances(places: Places) -> set[str]:
 
 
 def _instance_of_state(places: Places) -> str | None:
-    with contextlib.suppress(StoreError):
-        return stored_instance(places.state_dir)
-    return None
+    """Raises StoreError when a state is there that cannot be asked now, as on a full disk."""
+    return stored_instance(places.state_dir)
 
 
-def _read_state(places: Places) -> tuple[list[Attachment], list[PhysicalFunction], bool]:
-    """What of the state can be read."""
+def _begin(places: Places) -> tuple[list[Attachment], list[PhysicalFunction], bool]:
+    """What of the state can be read, in which no file counts any more: whatever dies half-way, the next start applies its own.
+    Raises StoreError."""
     if _instance_of_state(places) is None:
         return [], [], False
-    try:
-        database = Database(places.state_dir)
-    except StoreError:
-        return [], [], False
+    database = Database(places.state_dir)
+    applied_files.note_begin(database)
     attachments, pfs = [], []
     for name, body in database.documents("attachment").items():
         with contextlib.suppress(*_ROW_FAULTS):
@@ -140,14 +139,12 @@ def _remove_namespace(attachment: Attachment) -> list[str]:
 
 
 def _forget_intent(places: Places) -> list[str]:
+    """Raises StoreError."""
+    database = Database(places.state_dir)
     try:
-        database = Database(places.state_dir)
-        try:
-            database.forget_intent()
-        finally:
-            database.close()
-    except StoreError as error:
-        return [f"no intent from the state: {error}"]
+        database.forget_intent()
+    finally:
+        database.close()
     return ["the intent from the state; audit and history stay (--purge removes them)"]
 
 

@@ -44,6 +44,11 @@ class Step:
         return self.action in self.kind.in_place
 
     @property
+    def is_one_guests(self) -> bool:
+        """Whether it only gives a guest something, on which nothing else rests."""
+        return self.action is Action.ADD and isinstance(self.after, AdapterSpec)
+
+    @property
     def is_leaving(self) -> bool:
         """Whether what is there goes, for good or to come back."""
         return self.action in _LEAVING

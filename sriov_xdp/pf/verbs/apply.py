@@ -5,12 +5,13 @@
     3  what changes       switches, groups, and adapters in place: one change, all or nothing
     4  what comes         adapters are attached, one by one
 Mailbox requests are served in between. Where a step fails, the error says what is done and what is not; the same file goes on
-from there, as a plan is always made from what is. For the pf package and the admin API.
+from there, as a plan is always made from what is. A guest that cannot be given its adapter keeps no other from anything: who is
+root in a namespace can have the device's name, or delete it as soon as it comes. For the pf package and the admin API.
 """
 
 import logging
 
-from sriov_xdp.pf.errors import FAULTS, Conflict, Invalid, PfError
+from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Invalid, PfError
 from sriov_xdp.pf.hands import damaged
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
@@ -27,9 +28,10 @@ from sriov_xdp.store.audit import AuditRecord
 _log = logging.getLogger("sriov_xdp.pf")
 
 
-def check(context: Context, wanted: HostIntent) -> list[Step]:
+def check(context: Context, wanted: HostIntent, *, is_start: bool = False) -> list[Step]:
     """The steps that wanted needs. Raises Invalid with all problems when it cannot be had, Conflict when something that is there
-    is in the way: what can be foreseen is, before anything is taken away."""
+    is in the way: what can be foreseen is, before anything is taken away. is_start: what is in the way of one guest that has
+    nothing yet is no reason, as nobody is there to mend it."""
     damaged.require_none(context, "configuration")
     found = problems(wanted)
     if not found:
@@ -37,31 +39,48 @@ def check(context: Context, wanted: HostIntent) -> list[Step]:
     if found:
         raise Invalid("\n".join(found))
     steps = plan(context.inventory.intent(), wanted)
-    in_the_way = [obstacle for deeds in DEEDS.values() for obstacle in deeds.obstacles(context, wanted, steps)]
+    asked = [step for step in steps if not (is_start and step.is_one_guests)]
+    in_the_way = [obstacle for deeds in DEEDS.values() for obstacle in deeds.obstacles(context, wanted, asked)]
     if in_the_way:
         raise Conflict("\n".join(in_the_way))
     return steps
 
 
-def apply(context: Context, wanted: HostIntent, actor: Actor) -> Steps[list[Step]]:
-    """Makes the host what wanted says. Raises PfError."""
+def apply(context: Context, wanted: HostIntent, actor: Actor, *, is_start: bool = False) -> Steps[list[Step]]:
+    """Makes the host what wanted says. Raises PfError; Incomplete when all is done but for some guests. is_start: as in check()."""
     if context.is_applying:
         raise Conflict("apply: another configuration is being applied; try again when it is done")
-    steps = check(context, wanted)
+    steps = check(context, wanted, is_start=is_start)
     context.is_applying = True
-    parts, done = parts_of(steps), list[Step]()
+    parts, done, failed = parts_of(steps), list[Step](), list[tuple[Step, Exception]]()
     try:
         for part in parts:
             try:
                 yield from context.turns.take(_carry_out(context, part, actor))
             except FAULTS as error:
-                raise _explained(error, done, part, sum(map(len, parts))) from error
-            done += part
+                if not part[0].is_one_guests:
+                    raise _explained(error, done, part, sum(map(len, parts))) from error
+                failed.append((part[0], error))
+            else:
+                done += part
             yield None
     finally:
         context.is_applying = False
+    if failed:
+        raise _incomplete(failed, done)
     context.unapplied = ""
     return steps
+
+
+def _incomplete(failed: list[tuple[Step, Exception]], done: list[Step]) -> Exception:
+    """What is missing, and that the rest is there."""
+    error = failed[0][1]
+    if not done and len(failed) == 1:
+        return error
+    lines = [f"{step}: {error}" for step, error in failed]
+    stands = f"apply: {len(done)} of {len(done) + len(failed)} steps are done"
+    text = f"{stands}; mend the cause and apply the same file again, it goes on from here"
+    return Incomplete("\n".join([*lines, text]), getattr(error, "exit_code", PfError.exit_code))
 
 
 def _explained(error: Exception, done: list[Step], failed: list[Step], count: int) -> Exception:

@@ -1,0 +1,97 @@
+"""Who is root in a guest can keep its own adapter from coming, and nobody else's: a start serves the others, and says who is
+missing."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config
+
+GROUPS = [{"name": "lan", "vlan": "none"}]
+
+
+class Scene:
+    """A daemon that was never started, for a guest that is in the way and two that are not."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.hostile: Namespace = lab.namespace("hostile")
+        self.good = [lab.namespace("one"), lab.namespace("two")]
+        guests = [{"guest": place.name, "port_group": "lan"} for place in (self.good[0], self.hostile, self.good[1])]
+        (lab.folder / "d").mkdir()
+        self.daemon = Daemon(lab.folder / "d", Path("/sys/fs/bpf") / lab.name("d"), host_config(None, guests, GROUPS))
+
+    def served(self) -> set[str]:
+        return {vf["guest"] for vf in self.daemon.ask("vf", "list") if vf["guest"]}
+
+    def assert_the_others_are_served(self) -> None:
+        assert {place.name for place in self.good} == self.served()
+        for number, place in enumerate(self.good, 1):
+            place.address(number)
+        assert self.good[0].can_ping("10.77.0.2")
+        assert f"add adapter {self.hostile.name}/eth0: " in self.daemon.log()
+        doctor = self.daemon.command("doctor")
+        assert (1, True) == (doctor.returncode, "of the start is not applied" in doctor.stdout), doctor.stdout
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with Lab("gw") as lab:
+        made = Scene(lab)
+        try:
+            yield made
+        finally:
+            made.daemon.teardown()
+
+
+@contextlib.contextmanager
+def mailboxes_names(scene: Scene) -> Iterator[None]:
+    """Somebody has the names of all mailboxes there."""
+    with contextlib.ExitStack() as stack:
+        with entered(scene.hostile):
+            for number in range(8):
+                squatter = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                squatter.bind(f"\0sriov-xdp/pf0vf{number}")
+        yield
+
+
+@contextlib.contextmanager
+def device_of_the_name(scene: Scene) -> Iterator[None]:
+    scene.hostile.ip("link", "add", "eth0", "type", "veth", "peer", "name", "mine")
+    yield
+    scene.hostile.ip("link", "del", "eth0")
+
+
+@contextlib.contextmanager
+def deletion_as_soon_as_it_comes(scene: Scene) -> Iterator[None]:
+    is_over = threading.Event()
+
+    def delete() -> None:
+        while not is_over.is_set():
+            scene.hostile.ip("link", "del", "eth0", check=False)
+
+    thread = threading.Thread(target=delete)
+    thread.start()
+    yield
+    is_over.set()
+    thread.join()
+
+
+@pytest.mark.parametrize("in_the_way", [mailboxes_names, device_of_the_name])
+def test_a_first_start_serves_the_others(scene: Scene, in_the_way: object) -> None:
+    with in_the_way(scene):  # type: ignore[operator]
+        scene.daemon.start()
+        scene.assert_the_others_are_served()
+    assert 0 == scene.daemon.command("apply", "-f", str(scene.daemon.config_file)).returncode
+    assert {*(place.name for place in scene.good), scene.hostile.name} == scene.served()
+    assert 0 == scene.daemon.command("diff", "-f", str(scene.daemon.config_file)).returncode
+
+
+def test_a_guest_that_deletes_what_it_gets_keeps_no_start_from_the_others(scene: Scene) -> None:
+    with deletion_as_soon_as_it_comes(scene):
+        scene.daemon.start()
+        assert {place.name for place in scene.good} <= scene.served()
