@@ -13,15 +13,15 @@ from sriov_xdp.lab.machines.kernels import Kernel
 
 JOB = Path(__file__).with_name("job.py")
 LIMIT_SECONDS = 900
-STOCK = [(6, 1), (6, 12)]
+STOCK = {"distribution": kernels.of_distribution, "6.12": lambda: kernels.of_branch((6, 12))}  # Debian 12's is 6.1
 MODES = {"xdp1": "xdp", "tcx1": "tcx", "auto1": "tcx"}
 NAMES = [*MODES, "wire"]
 SIZES = [18, 1472]
 
 
-@pytest.fixture(params=STOCK, ids=lambda branch: ".".join(map(str, branch)))
+@pytest.fixture(params=STOCK)
 def kernel(request: pytest.FixtureRequest) -> Kernel:
-    return kernels.of_branch(request.param)
+    return STOCK[request.param]()
 
 
 def result(kernel: Kernel, job: str) -> dict[str, Any]:
@@ -62,3 +62,13 @@ def test_the_host_keeps_its_vlans_and_lldp(kernel: Kernel) -> None:
 def test_a_guests_bond_over_two_pfs_fails_over_and_back(kernel: Kernel) -> None:
     expected = {"by the first": True, "by the second": True, "by the first again": True}
     assert expected == result(kernel, "guest_bond")
+
+
+@pytest.mark.parametrize(
+    "paths", [("tests/netns",), ("tests/daemon/test_mac_story.py", "tests/daemon/test_lifecycle.py")], ids=" ".join
+)
+def test_suites_hold(kernel: Kernel, paths: tuple[str, ...]) -> None:
+    ended = machine.run(kernel, Path(__file__).with_name("suite.py"), *paths, limit_seconds=3600)
+    assert (None, 0) == (ended.panic, ended.exit_code), ended.describe()
+    assert {} == ended.result["failed"]
+    assert ended.result["passed"] > 0

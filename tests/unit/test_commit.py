@@ -153,13 +153,19 @@ def test_a_grant_that_neither_maps_nor_store_take_back_is_not_in_memory_and_the_
     assert (before, 2, True) == (context.inventory.vfs[ONE].device, context.tables.put, context.needs_publish)
 
 
-@pytest.mark.parametrize("mac", [MAC_ONE, MAC_NEW], ids=["admin", "effective"])
-def test_an_address_of_a_neighbour_in_the_vlan_is_refused_before_anything_is_written(context: Any, mac: MacAddress) -> None:
+@pytest.mark.parametrize(
+    ("mac", "remedy"),
+    [(MAC_ONE, "release it first"), (MAC_NEW, "take it back from its guest with `sriov-xdp vf reset pf0vf0`")],
+    ids=["admin", "granted"],
+)
+def test_an_address_of_a_neighbour_in_the_vlan_is_refused_before_anything_is_written(
+    context: Any, mac: MacAddress, remedy: str
+) -> None:
     commit(context, Change(devices={ONE: Device(admin_mac=MAC_ONE, effective_mac=MAC_NEW)}), [])
     before, revision = state(context), context.database.revision()
     with pytest.raises(Conflict) as refusal:
         commit(context, Change(attachments={TWO: attachment(TWO, mac, "web")}), [COMMAND])
-    assert f"VF pf0vf1: {mac} belongs to pf0vf0 in this VLAN; choose another or release it first" == str(refusal.value)
+    assert f"VF pf0vf1: {mac} belongs to pf0vf0 in this VLAN; choose another or {remedy}" == str(refusal.value)
     assert (before, revision, []) == (state(context), context.database.revision(), audit(context))
 
 

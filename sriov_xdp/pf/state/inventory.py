@@ -14,6 +14,7 @@ from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.errors import Conflict, NotFound
 from sriov_xdp.pf.state.intent import Attachment, Datapath, HostIntent, LinkState, UplinkLoss, VfAddress
 from sriov_xdp.pf.state.physical_function import PfEntry, PhysicalFunction
+from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import Device, PortView
 from sriov_xdp.vswitch.owners import UPLINK_OWNER
 from sriov_xdp.vswitch.policy import Policy, PortGroup, Switch, port_vlan, resolve
@@ -143,8 +144,16 @@ class Inventory:
             for mac in sorted(vf.device.claimed):
                 owner = owners.other_owner(str(address), mac, domains)
                 if owner is not None:
-                    found.append(f"VF {address}: {mac} belongs to {owner} in this VLAN; choose another or release it first")
+                    found.append(
+                        f"VF {address}: {mac} belongs to {owner} in this VLAN; choose another or {self._release(owner, mac)}"
+                    )
         return found
+
+    def _release(self, owner: str, mac: MacAddress) -> str:
+        """What frees an address. An operator's own is the operator's to change, a guest's grant ends with a reset."""
+        vf = next((vf for vf in self.vfs.values() if str(vf.address) == owner), None)
+        is_granted = vf is not None and vf.device.admin_mac != mac
+        return f"take it back from its guest with `sriov-xdp vf reset {owner}`" if is_granted else "release it first"
 
     def _kept(self, vf: VfAddress) -> tuple[AttachedVf, Attachment, Device] | None:
         attached = self.vfs.get(vf)
