@@ -11,8 +11,8 @@ import click
 from sriov_xdp.cli import completion
 from sriov_xdp.cli.differences import differences
 from sriov_xdp.cli.numbers import Number
-from sriov_xdp.cli.output import ask, daemon_options, show_json
-from sriov_xdp.cli.tables import JSON, WIDE, Column, show_table, table_options
+from sriov_xdp.cli.output import ask, daemon_options
+from sriov_xdp.cli.tables import Column, show_rows, table_options
 from sriov_xdp.store.audit import MOST_LISTED
 
 
@@ -62,8 +62,4 @@ def audit() -> None:
 @table_options
 def audit_list(address: str | None, limit: int, output: str | None) -> None:
     """Audit records, newest last."""
-    rows = ask("audit-list", {"vf": address, "limit": limit})
-    if output == JSON:
-        show_json(rows)
-        return
-    show_table(rows, _COLUMNS, is_wide=output == WIDE)
+    show_rows(ask("audit-list", {"vf": address, "limit": limit}), _COLUMNS, output)

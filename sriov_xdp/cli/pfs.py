@@ -3,8 +3,8 @@
 import click
 
 from sriov_xdp.cli import completion
-from sriov_xdp.cli.output import ask, daemon_options, json_option, show, show_json
-from sriov_xdp.cli.tables import JSON, WIDE, Column, show_table, table_options
+from sriov_xdp.cli.output import ask, daemon_options, json_option, show
+from sriov_xdp.cli.tables import Column, show_rows, table_options
 
 _COLUMNS = (
     Column("PF", lambda r: r["name"]),
@@ -30,11 +30,7 @@ def pf() -> None:
 @table_options
 def pf_list(output: str | None) -> None:
     """All PFs."""
-    rows = ask("pf-list")
-    if output == JSON:
-        show_json(rows)
-        return
-    show_table(rows, _COLUMNS, is_wide=output == WIDE)
+    show_rows(ask("pf-list"), _COLUMNS, output)
 
 
 @pf.command("show")

@@ -7,7 +7,7 @@ import click
 from sriov_xdp.cli import completion
 from sriov_xdp.cli.output import ask, daemon_options, json_option, show, show_json, show_object
 from sriov_xdp.cli.settings import policy_of, policy_options, says_nothing, vlan_of, vlan_option
-from sriov_xdp.cli.tables import JSON, WIDE, Column, show_table, table_options
+from sriov_xdp.cli.tables import Column, show_rows, show_table, table_options
 
 _SWITCHES = (
     Column("SWITCH", lambda r: r["name"]),
@@ -51,11 +51,7 @@ def switch() -> None:
 @table_options
 def switch_list(output: str | None) -> None:
     """All switches."""
-    rows = ask("switch-list")
-    if output == JSON:
-        show_json(rows)
-        return
-    show_table(rows, _SWITCHES, is_wide=output == WIDE)
+    show_rows(ask("switch-list"), _SWITCHES, output)
 
 
 @switch.command("show")
@@ -89,11 +85,7 @@ def port_group() -> None:
 @table_options
 def port_group_list(output: str | None) -> None:
     """All port groups."""
-    rows = ask("port-group-list")
-    if output == JSON:
-        show_json(rows)
-        return
-    show_table(rows, _GROUPS, is_wide=output == WIDE)
+    show_rows(ask("port-group-list"), _GROUPS, output)
 
 
 @port_group.command("show")
@@ -128,11 +120,7 @@ def port() -> None:
 @table_options
 def port_list(output: str | None) -> None:
     """All ports in use, with the policy that holds."""
-    rows = ask("port-list")
-    if output == JSON:
-        show_json(rows)
-        return
-    show_table(rows, _PORTS, is_wide=output == WIDE)
+    show_rows(ask("port-list"), _PORTS, output)
 
 
 @port.command("show")

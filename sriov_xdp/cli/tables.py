@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from sriov_xdp.cli.output import cell
+from sriov_xdp.cli.output import cell, show_json
 
 Row = dict[str, Any]
 _GAP = "  "
@@ -82,3 +82,11 @@ def show_table(rows: list[Row], columns: Sequence[Column], *, is_wide: bool = Fa
     click.echo(click.style(head, bold=True) if is_terminal else head)
     for line in body:
         click.echo(line)
+
+
+def show_rows(rows: list[Row], columns: Sequence[Column], output: str | None) -> None:
+    """A list in the form that was asked for (table_options())."""
+    if output == JSON:
+        show_json(rows)
+    else:
+        show_table(rows, columns, is_wide=output == WIDE)

@@ -7,8 +7,8 @@ import click
 
 from sriov_xdp.cli import completion
 from sriov_xdp.cli.numbers import Number
-from sriov_xdp.cli.output import ask, daemon_options, json_option, show, show_json
-from sriov_xdp.cli.tables import JSON, WIDE, Column, show_table, table_options
+from sriov_xdp.cli.output import ask, daemon_options, json_option, show
+from sriov_xdp.cli.tables import Column, show_rows, table_options
 
 _MOST_PID = 1 << 22  # PID_MAX_LIMIT
 NAMED_NAMESPACES = Path("/run/netns")
@@ -46,10 +46,7 @@ def vf_list(attached: bool, guest: str | None, pf: str | None, output: str | Non
     if pf is not None:
         ask("pf-show", {"name": pf})  # a PF that is not there is not found
     rows = [row for row in ask("vf-list") if _is_asked_for(row, attached=attached, guest=guest, pf=pf)]
-    if output == JSON:
-        show_json(rows)
-        return
-    show_table(rows, _COLUMNS, is_wide=output == WIDE)
+    show_rows(rows, _COLUMNS, output)
 
 
 def _is_asked_for(row: dict[str, Any], *, attached: bool, guest: str | None, pf: str | None) -> bool:
