@@ -44,11 +44,13 @@ static __always_inline int carrier_type_agrees(const carrier *ctx, __u64 type)
 	return frame_type_agrees(type, __builtin_bswap16((__u16)ctx->protocol));
 }
 
-/* What a guest must not say to other hosts' firewalls and queues; veth forgets it of what takes the ordinary way. */
+/* What a guest must not say to other hosts' firewalls, queues and clocks; veth forgets it of what takes the ordinary way. */
 static __always_inline void carrier_forget_sender(carrier *ctx)
 {
 	ctx->mark = 0;
 	ctx->priority = 0;
+	ctx->tc_index = 0;
+	ctx->tstamp = 0;
 }
 
 /* A tag that the device took off stands beside the bytes. Returns 0, or -1 when a header is cut off or is not what the kernel takes

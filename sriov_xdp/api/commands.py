@@ -25,7 +25,7 @@ from sriov_xdp.api.documents import (
 )
 from sriov_xdp.api.reading import Configuration, Wanted
 from sriov_xdp.api.sentences import Form
-from sriov_xdp.pf.errors import Conflict, Refused
+from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Refused
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
 from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, LinkState, VfAddress
 from sriov_xdp.pf.state.plan import Step
@@ -165,9 +165,16 @@ def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[st
     if not wanted.request.yes:
         require_consent(steps, frozenset(wanted.request.consented))
     is_of_the_start = wanted.request.path is not None and wanted.request.path == context.started_with
-    if steps and is_of_the_start:
-        applied_files.note_begin(context.database)
-    done = yield from applying.apply(context, wanted.intent, actor)
+    if steps:
+        applied_files.note_begin(context.database, is_of_the_start=is_of_the_start)
+    try:
+        done = yield from applying.apply(context, wanted.intent, actor)
+    except Incomplete:  # for all others it counts, with what is set by command from now on
+        applied_files.note_apply(context.database, wanted.fingerprint, is_of_the_start=is_of_the_start)
+        raise
+    except FAULTS:
+        applied_files.note_end(context.database)
+        raise
     applied_files.note_apply(context.database, wanted.fingerprint, is_of_the_start=is_of_the_start)
     return [_step(step) for step in done]
 

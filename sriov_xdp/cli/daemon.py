@@ -156,6 +156,8 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
     from sriov_xdp.pf.verbs import applied_files, apply
 
     database = service.context.database
+    if applied_files.was_cut_off(database):
+        _log.error("state: an apply did not come to its end, as the daemon died; what this start's file says is looked at anew")
     if applied_files.counts_already(database, fingerprint):
         applied_files.note_unchanged(database, fingerprint)
         return
@@ -177,6 +179,7 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
     try:
         steps = finish(apply.apply(service.context, intent, SELF, is_start=True))
     except Incomplete as error:
+        applied_files.note_start(database, fingerprint)  # for all others it counts, with what is set by command from now on
         _leave(service, fingerprint, str(error))
         return
     except FAULTS as error:

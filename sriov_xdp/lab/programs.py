@@ -21,7 +21,8 @@ XDP_DROP, XDP_PASS, XDP_TX = 1, 2, 3
 REDIRECT, REDIRECT_PEER, _REDIRECT_MAP = 23, 155, 51  # enum bpf_func_id
 _SKB_STORE_BYTES = 9
 _STACK = 10  # the register that points to its end
-_SKB_MARK, _SKB_PRIORITY = 8, 32  # struct __sk_buff
+_SKB_MARK, _SKB_PRIORITY, _SKB_TSTAMP = 8, 32, 152  # struct __sk_buff
+_STORE_U64 = 0x7B
 _ETHERNET_BYTES = 14
 
 
@@ -82,7 +83,12 @@ def _swap_and(action: int) -> bytes:
     return b"".join(body) + constant(action) + constant(XDP_DROP)
 
 
-def smuggle(ifindex: int, *, ether_type: int | None = None, mark: int = 0, priority: int = 0) -> bytes:
+def _signed(value: int) -> int:
+    """The low 32 bits as an immediate."""
+    return int(struct.unpack("<i", struct.pack("<I", value & 0xFFFFFFFF))[0])
+
+
+def smuggle(ifindex: int, *, ether_type: int | None = None, mark: int = 0, priority: int = 0, tstamp: int = 0) -> bytes:
     """For tc: says something else of a frame than the kernel believes (its type, in the bytes), marks it, and gives it to whoever
     is behind a device, past the ordinary way."""
     marking = [
@@ -90,6 +96,9 @@ def smuggle(ifindex: int, *, ether_type: int | None = None, mark: int = 0, prior
         _instruction(_STORE_U32, 1, 2, _SKB_MARK),
         _instruction(_MOV_IMM, 2, immediate=priority),
         _instruction(_STORE_U32, 1, 2, _SKB_PRIORITY),
+        _instruction(_LOAD_IMM64, 2, immediate=_signed(tstamp)),
+        _instruction(0, immediate=_signed(tstamp >> 32)),
+        _instruction(_STORE_U64, 1, 2, _SKB_TSTAMP),
     ]
     lying = [
         _instruction(_MOV_IMM, 2, immediate=int.from_bytes((ether_type or 0).to_bytes(2, "big"), "little")),

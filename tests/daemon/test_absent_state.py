@@ -14,7 +14,7 @@ import yaml
 from mailbox_wire import ADD_ETH, DEL_ETH, EXTRA, OK, RawMailbox
 
 from sriov_xdp.lab import traffic as frames
-from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
+from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run, wait_until
 
 ADMIN, GRANTED = "02:00:00:00:04:02", "02:00:00:00:04:72"
 ACCEPTS = {"security": {"mac_changes": "accept"}}
@@ -426,3 +426,18 @@ def test_what_a_start_cannot_take_up_whole_is_not_sound(scene: Scene, statement:
     assert (0, "") == (done.returncode, done.stderr)
     scene.daemon.start()
     assert scene.vfs == scene.vf_list()
+
+
+def test_in_another_network_namespace_nothing_is_taken_for_unplugged(scene: Scene) -> None:
+    """Start and teardown, by mistake, where none of the devices is."""
+    before, elsewhere = scene.vf_list(), scene.lab.namespace("elsewhere")
+    scene.daemon.stop()
+    scene.daemon._entrance = ["nsenter", f"--net=/run/netns/{elsewhere.name}"]
+    try:
+        assert "its programs are on devices that are not in this network namespace" in scene.refused_start()
+        with pytest.raises(LabError, match="not in this network namespace"):
+            scene.daemon.teardown()
+    finally:
+        scene.daemon._entrance = []
+    scene.daemon.start()
+    assert before == scene.vf_list()

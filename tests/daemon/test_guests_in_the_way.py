@@ -3,11 +3,13 @@ missing."""
 
 import contextlib
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config
 
@@ -95,3 +97,36 @@ def test_a_guest_that_deletes_what_it_gets_keeps_no_start_from_the_others(scene:
     with deletion_as_soon_as_it_comes(scene):
         scene.daemon.start()
         assert {place.name for place in scene.good} <= scene.served()
+
+
+def test_what_is_set_by_command_stays_over_a_start_though_a_guest_is_missing(scene: Scene) -> None:
+    with device_of_the_name(scene):
+        scene.daemon.start()
+        vf = scene.daemon.vf_of(scene.good[0].name)["address"]
+        scene.daemon.ask("vf", "set", vf, "--link-state", "disable")
+        scene.daemon.stop()
+        scene.daemon.start()
+        assert "disable" == scene.daemon.ask("vf", "show", vf)["link_state"]
+
+
+def test_the_only_guest_in_the_way_keeps_no_daemon_from_any_start(scene: Scene) -> None:
+    document = host_config(None, [{"guest": scene.hostile.name, "port_group": "lan"}], GROUPS)
+    scene.daemon.config_file.write_text(yaml.safe_dump(document))
+    with device_of_the_name(scene):
+        for _start in range(2):
+            scene.daemon.start()
+            assert set() == scene.served()
+            scene.daemon.stop()
+
+
+def test_an_apply_that_the_daemon_did_not_survive_is_told_and_the_file_counts_again(scene: Scene) -> None:
+    scene.daemon.start()
+    scene.daemon.ask("vf", "detach", scene.daemon.vf_of(scene.good[0].name)["address"])
+    scene.daemon.kill()
+    with contextlib.closing(sqlite3.connect(scene.daemon.state_dir / "state.db", isolation_level=None)) as database:
+        database.execute("INSERT OR REPLACE INTO meta VALUES('applying', '1')")
+    for _start in range(2):
+        scene.daemon.start()
+        assert scene.good[0].name in scene.served()
+        scene.daemon.stop()
+    assert 1 == scene.daemon.log().count("an apply did not come to its end")

@@ -4,6 +4,7 @@ believed, and what they carry of the sender's host is forgotten."""
 import json
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,7 @@ from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config, wai
 
 GROUPS = [{"name": "lan", "vlan": "none"}, {"name": "web", "vlan": {"access": 200}}, {"name": "trunk", "vlan": {"trunk": [300]}}]
 IPV4, EAPOL, PTP, PAUSE, TAG = 0x0800, 0x888E, 0x88F7, 0x8808, 0x8100
-SO_RCVMARK, SO_RCVPRIORITY, SO_MARK, SO_PRIORITY = 75, 82, 36, 12
+SO_RCVMARK, SO_RCVPRIORITY, SO_MARK, SO_PRIORITY, SO_TIMESTAMPNS = 75, 82, 36, 12, 35
 FROM, INTO = "x1", "x0"  # a pair inside the guest; the program runs on what comes in by the second
 
 
@@ -84,13 +85,18 @@ def test_marks_of_one_guest_mean_nothing_to_another() -> None:
             ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with entered(scene.liar):
             mouth = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        with ear, mouth, programs.attached_to_tc(scene.liar, INTO, programs.smuggle(scene.ifindex, mark=0x4001, priority=0x77)):
+        code = programs.smuggle(scene.ifindex, mark=0x4001, priority=0x77, tstamp=1_000_000_000 * 10**9)
+        with ear, mouth, programs.attached_to_tc(scene.liar, INTO, code):
             ear.bind(("10.88.0.2", 4000))
             ear.settimeout(5)
-            for option in (SO_RCVMARK, SO_RCVPRIORITY):
+            for option in (SO_RCVMARK, SO_RCVPRIORITY, SO_TIMESTAMPNS):
                 ear.setsockopt(socket.SOL_SOCKET, option, 1)
             mouth.bind(("10.88.0.1", 0))
+            sent_at = int(time.time())
             mouth.sendto(b"marked", ("10.88.0.2", 4000))
             data, ancillary, _flags, _address = ear.recvmsg(100, 200)
-        told = {kind: struct.unpack("=I", value)[0] for _level, kind, value in ancillary}
-        assert (b"marked", {SO_MARK: 0, SO_PRIORITY: 0}) == (data, told)
+        told = {kind: value for _level, kind, value in ancillary}
+        marks = {kind: struct.unpack("=I", told[kind])[0] for kind in (SO_MARK, SO_PRIORITY)}
+        assert (b"marked", {SO_MARK: 0, SO_PRIORITY: 0}) == (data, marks)
+        received_at = struct.unpack("=qq", told[SO_TIMESTAMPNS])[0]
+        assert sent_at <= received_at <= sent_at + 60, "the receiver's own clock, not the sender's word"

@@ -11,8 +11,10 @@ For the pf package and the commands that work without a daemon.
 from functools import reduce
 from pathlib import Path
 
+from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS
+from sriov_xdp.host.links import Links
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.commit import device_from_text
 from sriov_xdp.pf.process.places import Places
@@ -23,6 +25,7 @@ from sriov_xdp.store.errors import StateDamaged
 from sriov_xdp.store.files import STATE_FILE
 from sriov_xdp.vswitch.address import MacAddress
 
+_LOOKED_AT = 8  # programs, at most: one that is here tells enough
 _ANY_MAC = MacAddress(bytes(6))
 _REMEDY = (
     "traffic goes on as it is; put the state back, or rebuild it with `sriov-xdp recover`, "
@@ -41,6 +44,23 @@ def require_state(state_dir: Path, bpffs: Path, marks: Marks) -> None:
     state = state_dir / STATE_FILE
     if (marks.instance() or has_links(bpffs)) and not (state.exists() and state.stat().st_size):
         raise Conflict(f"{_subject(bpffs, marks)}, but {state} is {'empty' if state.exists() else 'not there'}; {_REMEDY}")
+
+
+def require_devices_here(bpffs: Path, links: Links) -> None:
+    """Raises Conflict when programs are held to devices of VFs that live, and none of them is in this network namespace: here all
+    guests would look unplugged."""
+    elsewhere = 0
+    for path in sorted((bpffs / LINKS).glob("*vf*")) if (bpffs / LINKS).is_dir() else ():
+        with libbpf.opened_pin(path) as fd:
+            ifindex = libbpf.link_info(fd).ifindex  # 0: the device is gone, wherever it was
+        if ifindex and links.find(ifindex):
+            return
+        elsewhere += bool(ifindex)
+        if elsewhere == _LOOKED_AT:
+            break
+    if elsewhere:
+        text = f"{bpffs}: its programs are on devices that are not in this network namespace"
+        raise Conflict(f"{text}; run this in the one where the daemon ran, as with `nsenter --net=FILE`")
 
 
 def open_own_state(state_dir: Path, bpffs: Path, marks: Marks) -> Database:

@@ -29,7 +29,7 @@ from sriov_xdp.pf.hands.log_budget import LogKind
 from sriov_xdp.pf.hands.request_metrics import RequestMetrics
 from sriov_xdp.pf.process.mailboxes import Complain, Mailboxes, Serve
 from sriov_xdp.pf.process.places import Places, lock, require_own_pins
-from sriov_xdp.pf.process.presence import open_own_state, require_state
+from sriov_xdp.pf.process.presence import open_own_state, require_devices_here, require_state
 from sriov_xdp.pf.process.writer import Source, TurnKind, WriterLoop
 from sriov_xdp.pf.state.intent import VfAddress
 from sriov_xdp.pf.state.inventory import Inventory
@@ -79,6 +79,11 @@ class PfService:
         if Marks(self._places.bpffs).instance() is None:
             require_own_pins(self._places.bpffs)
         self._lock_fds = lock(self._places)
+        links = Links()
+        try:
+            require_devices_here(self._places.bpffs, links)
+        finally:
+            links.close()
 
     def start(self) -> None:
         """Loads and adopts, after own(). Raises PfError, DataPathError, HostError, StoreError."""

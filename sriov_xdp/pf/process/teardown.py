@@ -20,7 +20,7 @@ from sriov_xdp.pf.hands import leaving, uplinks
 from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
 from sriov_xdp.pf.process import own_uplinks
 from sriov_xdp.pf.process.places import ADMIN_SOCKET, STATE_LOCK, Places, lock, require_own_pins
-from sriov_xdp.pf.process.presence import stored_instance
+from sriov_xdp.pf.process.presence import require_devices_here, stored_instance
 from sriov_xdp.pf.state.device_marks import is_group_of, is_of
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
 from sriov_xdp.pf.state.physical_function import FoundUplink, PhysicalFunction
@@ -42,6 +42,7 @@ def teardown(places: Places, *, purge: bool) -> list[str]:
     held = lock(places)
     links = Links()
     try:
+        require_devices_here(places.bpffs, links)
         done = _remove_devices(places, links, purge=purge)
         for folder in made:
             shutil.rmtree(folder)
@@ -86,7 +87,7 @@ def _begin(places: Places) -> tuple[list[Attachment], list[PhysicalFunction], bo
     if _instance_of_state(places) is None:
         return [], [], False
     database = Database(places.state_dir)
-    applied_files.note_begin(database)
+    applied_files.note_begin(database, is_of_the_start=True)
     attachments, pfs = [], []
     for name, body in database.documents("attachment").items():
         with contextlib.suppress(*_ROW_FAULTS):

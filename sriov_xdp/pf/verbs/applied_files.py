@@ -6,12 +6,18 @@ from sriov_xdp.store.database import Database
 
 STARTED_WITH = "configuration"  # the file of the last start that counted
 APPLIED = "applied"  # the file that was applied last, by a start or by command
+UNDER_WAY = "applying"  # set while a file is applied: a daemon that died meanwhile left the host between two files
 RECOVERED = "recovered"  # instead of a file: the state was rebuilt, and no file counts before the operator applies it
 
 
 def counts_already(database: Database, fingerprint: str) -> bool:
     """Whether a start with this file changes nothing. Raises StoreError."""
-    return fingerprint in (database.meta(STARTED_WITH), database.meta(APPLIED))
+    return not was_cut_off(database) and fingerprint in (database.meta(STARTED_WITH), database.meta(APPLIED))
+
+
+def was_cut_off(database: Database) -> bool:
+    """Whether the last apply did not come to an end. Raises StoreError."""
+    return bool(database.meta(UNDER_WAY))
 
 
 def is_recovered(database: Database) -> bool:
@@ -21,7 +27,7 @@ def is_recovered(database: Database) -> bool:
 
 def note_start(database: Database, fingerprint: str) -> None:
     """A start that applied this file. Raises StoreError."""
-    database.write_intent([], [], {STARTED_WITH: fingerprint, APPLIED: fingerprint})
+    database.write_intent([], [], {STARTED_WITH: fingerprint, APPLIED: fingerprint, UNDER_WAY: ""})
 
 
 def note_unchanged(database: Database, fingerprint: str) -> None:
@@ -30,13 +36,19 @@ def note_unchanged(database: Database, fingerprint: str) -> None:
         database.write_intent([], [], {STARTED_WITH: fingerprint})
 
 
-def note_begin(database: Database) -> None:
-    """A text of the file that starts are made with is about to be applied: until that is done no text counts. Raises StoreError."""
-    database.write_intent([], [], {STARTED_WITH: "", APPLIED: ""})
+def note_begin(database: Database, *, is_of_the_start: bool) -> None:
+    """A text is about to be applied: until that is done, or was given up and told, no text counts for a start; is_of_the_start: of
+    the file that starts are made with, of which none counts after it was given up either. Raises StoreError."""
+    database.write_intent([], [], {UNDER_WAY: "1", **({STARTED_WITH: "", APPLIED: ""} if is_of_the_start else {})})
+
+
+def note_end(database: Database) -> None:
+    """It was given up, and whoever asked for it knows. Raises StoreError."""
+    database.write_intent([], [], {UNDER_WAY: ""})
 
 
 def note_apply(database: Database, fingerprint: str, *, is_of_the_start: bool) -> None:
     """An apply of this text. is_of_the_start: from the file that starts are made with, whose earlier text no longer counts: put
     back, it is a change. Raises StoreError."""
     started_with = {STARTED_WITH: fingerprint} if is_of_the_start or is_recovered(database) else {}
-    database.write_intent([], [], {APPLIED: fingerprint, **started_with})
+    database.write_intent([], [], {APPLIED: fingerprint, UNDER_WAY: "", **started_with})

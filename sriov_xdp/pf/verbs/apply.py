@@ -74,13 +74,13 @@ def apply(context: Context, wanted: HostIntent, actor: Actor, *, is_start: bool 
 
 def _incomplete(failed: list[tuple[Step, Exception]], done: list[Step]) -> Exception:
     """What is missing, and that the rest is there."""
-    error = failed[0][1]
-    if not done and len(failed) == 1:
-        return error
+    exit_code = getattr(failed[0][1], "exit_code", PfError.exit_code)
     lines = [f"{step}: {error}" for step, error in failed]
+    if not done and len(failed) == 1:
+        return Incomplete(lines[0], exit_code)
     stands = f"apply: {len(done)} of {len(done) + len(failed)} steps are done"
     text = f"{stands}; mend the cause and apply the same file again, it goes on from here"
-    return Incomplete("\n".join([*lines, text]), getattr(error, "exit_code", PfError.exit_code))
+    return Incomplete("\n".join([*lines, text]), exit_code)
 
 
 def _explained(error: Exception, done: list[Step], failed: list[Step], count: int) -> Exception:
