@@ -135,7 +135,8 @@ class Daemon:
         channel.settimeout(0.1)
         started = time.monotonic()
         with (self.folder / "log").open("ab") as log:
-            environment = {**os.environ, **self.environment, "NOTIFY_SOCKET": str(path)}
+            kept = {CACHE_VARIABLE: str(self.folder / "cache")}  # said so that another build, which may know of none, starts too
+            environment = {**kept, **os.environ, **self.environment, "NOTIFY_SOCKET": str(path)}
             self.process = subprocess.Popen(self._command(), env=environment, cwd=self.folder, stdout=log, stderr=log)
         while True:
             with contextlib.suppress(TimeoutError):
@@ -149,8 +150,6 @@ class Daemon:
 
     def _command(self) -> list[str]:
         places = ["--state-dir", str(self.state_dir), "--run-dir", str(self.run_dir), "--bpffs", str(self.bpffs)]
-        if CACHE_VARIABLE not in os.environ:
-            places += ["--cache-dir", str(self.folder / "cache")]
         metrics = ["--metrics", f"127.0.0.1:{self.metrics_port}"]
         daemon = [*self._entrance, *self.program, "daemon", "--config", str(self.config_file)]
         return [*daemon, *places, *metrics, *self.options]
