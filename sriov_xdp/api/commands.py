@@ -173,7 +173,8 @@ def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[st
         applied_files.note_apply(context.database, wanted.fingerprint, is_of_the_start=is_of_the_start)
         raise
     except FAULTS:
-        applied_files.note_end(context.database)
+        if steps:  # nothing was begun where another configuration is being applied, whose note stays
+            applied_files.note_end(context.database)
         raise
     applied_files.note_apply(context.database, wanted.fingerprint, is_of_the_start=is_of_the_start)
     return [_step(step) for step in done]

@@ -9,6 +9,7 @@ second form only compiles, for hosts on which that takes long. Nobody imports th
 never lives in the daemon.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -73,30 +74,23 @@ def _load(spec: ProgramSpec, code: bytes, maps: dict[str, int], folder: Path) ->
         libbpf.update_element(maps[spec.stages], struct.pack("<I", spec.stage), struct.pack("<I", fd))
 
 
-def _known_bytecode(cache: Path | None) -> dict[str, bytes]:
-    """As _bytecode(), by the compiler only when it is not kept."""
-    if cache is None:
-        return _bytecode()
-    path = compiled.file_of_build(cache)
-    codes = compiled.find(path)
-    if codes is None:
-        codes = _bytecode()
-        compiled.store(path, codes)
+def _compile_all(kept: Path | None) -> dict[str, bytes]:
+    """As _bytecode(), and keeps it."""
+    codes = _bytecode()
+    if kept:
+        compiled.store(kept, codes)
     return codes
 
 
-def load(directory: Path, cache: Path | None = None) -> None:
-    """Compiles, loads and pins everything under directory. What was kept and does not load is compiled anew. Raises DataPathError;
-    leaves nothing half done."""
-    kept = compiled.find(compiled.file_of_build(cache)) if cache else None
-    if kept is not None:
-        try:
-            _load_all(directory, kept)
-        except (DataPathError, LookupError, ValueError, struct.error):
-            compiled.file_of_build(cache).unlink(missing_ok=True) if cache else None
-        else:
+def load(directory: Path, kept: Path | None = None) -> None:
+    """Loads and pins everything under directory. kept: the file of what was compiled, or is to be; what does not load is compiled
+    anew. Raises DataPathError; leaves nothing half done."""
+    codes = compiled.find(kept) if kept else None
+    if codes is not None:
+        with contextlib.suppress(DataPathError, LookupError, ValueError, struct.error):
+            _load_all(directory, codes)
             return
-    _load_all(directory, _known_bytecode(cache))
+    _load_all(directory, _compile_all(kept))
 
 
 def _load_all(directory: Path, codes: dict[str, bytes]) -> None:
@@ -118,7 +112,9 @@ def _load_all(directory: Path, codes: dict[str, bytes]) -> None:
 def main() -> int:
     """Entry point of the loader process, which ends with the daemon: nobody else's pins shall appear when that is gone."""
     if sys.argv[1] == "--compile":
-        _known_bytecode(Path(sys.argv[2]))
+        kept = compiled.file_of_build(Path(sys.argv[2]))
+        if compiled.find(kept) is None:
+            _compile_all(kept)
         return 0
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -126,7 +122,7 @@ def main() -> int:
     if os.getppid() != int(parent):
         return 1  # it died before
     try:
-        load(Path(directory), Path(cache[0]) if cache else None)
+        load(Path(directory), compiled.file_of_build(Path(cache[0])) if cache else None)
     except (DataPathError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

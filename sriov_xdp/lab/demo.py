@@ -11,7 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
-from sriov_xdp.lab.host import Daemon, DhcpServer, Lab, LabError, Namespace, entered, host_config, lease, wait_until
+from sriov_xdp.lab.dhcp import DhcpServer, lease
+from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, entered, host_config, wait_until
 from sriov_xdp.lab.traffic import BROADCAST, Stream, frame, send_tcp, send_udp, tapped
 from sriov_xdp.mailbox import codec
 from sriov_xdp.mailbox.messages import AddAddressList, AddressType, EtherAddress, GetResources, Opcode, Status, Version

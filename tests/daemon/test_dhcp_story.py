@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov_xdp.lab.host import Daemon, DhcpServer, Lab, Namespace, host_config, lease
+from sriov_xdp.lab.dhcp import DhcpServer, lease
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
 
 NEW_MAC = "02:00:00:aa:bb:01"
 GROUPS = [

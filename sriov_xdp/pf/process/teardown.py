@@ -87,7 +87,7 @@ def _begin(places: Places) -> tuple[list[Attachment], list[PhysicalFunction], bo
     if _instance_of_state(places) is None:
         return [], [], False
     database = Database(places.state_dir)
-    applied_files.note_begin(database, is_of_the_start=True)
+    applied_files.forget(database)
     attachments, pfs = [], []
     for name, body in database.documents("attachment").items():
         with contextlib.suppress(*_ROW_FAULTS):

@@ -42,6 +42,11 @@ def note_begin(database: Database, *, is_of_the_start: bool) -> None:
     database.write_intent([], [], {UNDER_WAY: "1", **({STARTED_WITH: "", APPLIED: ""} if is_of_the_start else {})})
 
 
+def forget(database: Database) -> None:
+    """No text counts any more, as everything is being removed. Raises StoreError."""
+    database.write_intent([], [], {STARTED_WITH: "", APPLIED: ""})
+
+
 def note_end(database: Database) -> None:
     """It was given up, and whoever asked for it knows. Raises StoreError."""
     database.write_intent([], [], {UNDER_WAY: ""})

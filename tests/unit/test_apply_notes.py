@@ -1,0 +1,41 @@
+"""What the state knows of an apply that is under way: only who began it ends the note."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sriov_xdp.api import commands
+from sriov_xdp.pf.errors import Conflict
+from sriov_xdp.pf.verbs import applied_files
+from sriov_xdp.pf.verbs import apply as applying
+from sriov_xdp.store.database import Database
+
+STEP = SimpleNamespace(consequence="")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(Database(tmp_path)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("is_applying", [True, False], ids=["beside another", "alone"])
+def test_an_apply_that_is_refused_ends_its_own_note_only(
+    database: Database, monkeypatch: pytest.MonkeyPatch, is_applying: bool
+) -> None:
+    def refuse(*_arguments: Any) -> Any:
+        raise Conflict("not now")
+
+    monkeypatch.setattr(applying, "check", lambda *_arguments: [STEP])
+    monkeypatch.setattr(applying, "apply", refuse)
+    context: Any = SimpleNamespace(is_applying=is_applying, database=database, started_with=None)
+    wanted: Any = SimpleNamespace(intent=None, fingerprint="f", request=SimpleNamespace(yes=True, path=None, consented=[]))
+    if is_applying:
+        applied_files.note_begin(database, is_of_the_start=False)
+    with pytest.raises(Conflict):
+        list(commands._apply(context, wanted, commands.Actor(pid=1, uid=0)))
+    assert is_applying == applied_files.was_cut_off(database)
