@@ -18,26 +18,11 @@ OPEN = {"security": {"forged_transmits": "accept"}}
 UNGUARDED = {**OPEN, "guards": {"storm": {"broadcast_pps": 0, "multicast_pps": 0}}}
 
 
-class Scene:
-    """A guest with eth0 and eth1, in any mode, and two others; all in one VLAN."""
+class Watched:
+    """A guest with several ports, and what its daemon says of them."""
 
-    def __init__(self, lab: Lab, mode: str, policy: dict) -> None:
-        self.wire, uplink = lab.wire()
-        self.twin: Namespace = lab.namespace("t")
-        self.one: Namespace = lab.namespace("a")
-        self.two: Namespace = lab.namespace("b")
-        names = [(self.twin, "eth0"), (self.twin, "eth1"), (self.one, "eth0"), (self.two, "eth0")]
-        guests = [{"guest": place.name, "name": name, "port_group": "lan", "datapath": mode} for place, name in names]
-        config = host_config(uplink, guests, [{"name": "lan", "policy": policy}])
-        config["guests"] = [
-            {"name": self.twin.name, "adapters": [adapter["adapters"][0] for adapter in config["guests"][:2]]},
-            *config["guests"][2:],
-        ]
-        self.daemon: Daemon = lab.daemon(config)
-        for place in (self.twin, self.one, self.two):
-            place.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")
-        self.one.ip("addr", "add", "10.77.0.2/24", "dev", "eth0")
-        self.two.ip("addr", "add", "10.77.0.3/24", "dev", "eth0")
+    def __init__(self, twin: Namespace, daemon: Daemon) -> None:
+        self.twin, self.daemon = twin, daemon
 
     def vf(self, interface: str) -> dict:
         vfs = self.daemon.ask("vf", "list")
@@ -52,6 +37,28 @@ class Scene:
     def told(self, level: str) -> list[str]:
         lines = [json.loads(line) for line in self.daemon.log().splitlines()]
         return [line["message"] for line in lines if line["level"] == level and " loop " in line["message"]]
+
+
+class Scene(Watched):
+    """A guest with eth0 and eth1, in any mode, and two others; all in one VLAN."""
+
+    def __init__(self, lab: Lab, mode: str, policy: dict) -> None:
+        self.wire, uplink = lab.wire()
+        twin = lab.namespace("t")
+        self.one: Namespace = lab.namespace("a")
+        self.two: Namespace = lab.namespace("b")
+        names = [(twin, "eth0"), (twin, "eth1"), (self.one, "eth0"), (self.two, "eth0")]
+        guests = [{"guest": place.name, "name": name, "port_group": "lan", "datapath": mode} for place, name in names]
+        config = host_config(uplink, guests, [{"name": "lan", "policy": policy}])
+        config["guests"] = [
+            {"name": twin.name, "adapters": [adapter["adapters"][0] for adapter in config["guests"][:2]]},
+            *config["guests"][2:],
+        ]
+        super().__init__(twin, lab.daemon(config))
+        for place in (self.twin, self.one, self.two):
+            place.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")
+        self.one.ip("addr", "add", "10.77.0.2/24", "dev", "eth0")
+        self.two.ip("addr", "add", "10.77.0.3/24", "dev", "eth0")
 
 
 def bridge(twin: Namespace) -> None:
@@ -234,3 +241,32 @@ def test_a_daemon_that_may_not_send_probes_says_so_and_goes_on() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (0, "") == (done.returncode, done.stdout)
     assert "loops through guests will not be found: packet socket: Operation not permitted; needs CAP_NET_RAW" in done.stderr
+
+
+@pytest.fixture
+def crossing() -> Iterator[Watched]:
+    """A guest with two ports in each of two VLANs, which it bridges in pairs: out of one VLAN, through the other, and back."""
+    with Lab("gx") as lab:
+        _wire, uplink = lab.wire()
+        twin = lab.namespace("t")
+        groups = [{"name": f"lan{vlan}", "vlan": {"access": vlan}, "policy": OPEN} for vlan in (10, 20)]
+        ports = [("eth0", "lan10"), ("eth1", "lan20"), ("eth2", "lan20"), ("eth3", "lan10")]
+        config = host_config(uplink, [{"guest": twin.name, "name": name, "port_group": group} for name, group in ports], groups)
+        config["guests"] = [{"name": twin.name, "adapters": [guest["adapters"][0] for guest in config["guests"]]}]
+        yield Watched(twin, lab.daemon(config))
+
+
+def test_a_loop_from_one_vlan_through_another_and_back_is_cut_and_healed(crossing: Watched) -> None:
+    twin = crossing.twin
+    for name, (one, other) in {"br0": ("eth0", "eth1"), "br1": ("eth2", "eth3")}.items():
+        twin.ip("link", "add", name, "type", "bridge")
+        twin.ip("link", "set", one, "master", name)
+        twin.ip("link", "set", other, "master", name)
+        twin.ip("link", "set", name, "up")
+    with frames.tapped((twin, "eth0")) as (tap,):
+        tap.send(frames.frame(frames.BROADCAST, STRANGER, b"from VLAN to VLAN"))
+    wait_until(lambda: crossing.is_cut("eth3"), "the loop is found")
+    assert [False, False, False, True] == [crossing.is_cut(f"eth{number}") for number in range(4)]
+    assert 1 == len(crossing.told("warning"))
+    twin.ip("link", "del", "br0")
+    wait_until(lambda: not crossing.is_cut("eth3"), "the loop is gone")
