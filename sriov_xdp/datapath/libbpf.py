@@ -221,6 +221,12 @@ def open_raw_tracepoint(program: int, name: str) -> int:
     return _checked(_lib.bpf_raw_tracepoint_open(name.encode(), program), f"tracepoint {name}")
 
 
+def detach_link(fd: int) -> None:
+    """Takes the program of a link off its device, now; without it the kernel does so some time after the last reference ended
+    (bpf_link_put()). Raises DataPathError."""
+    _checked(_lib.bpf_link_detach(fd), "detach a link")
+
+
 def update_link(link: int, program: int) -> None:
     """Replaces the program of a link atomically."""
     _checked(_lib.bpf_link_update(link, program, None), "link update")

@@ -41,6 +41,6 @@ class Marks:
         wanted = self._root / f"{prefix}{value}"
         before = self._read(prefix)
         if before is None:
-            wanted.mkdir(mode=0o700, exist_ok=True)
+            wanted.mkdir(mode=0o700, parents=True, exist_ok=True)
         elif before != value:
             (self._root / f"{prefix}{before}").rename(wanted)

@@ -85,7 +85,7 @@ class Pins:
         """Makes the pinned link run this program on this device: adopts it, moves it to this build's program, or makes it
         new. Raises DataPathError."""
         path = self.root / LINKS / link
-        path.parent.mkdir(mode=0o700, exist_ok=True)  # whoever removed it closed every port; they come back
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # whoever removed it closed every port; they come back
         wanted = self.program_fd(program)
         if path.exists():
             with libbpf.opened_pin(path) as fd:
@@ -94,7 +94,7 @@ class Pins:
                     if info.program_id != self.id_of(program):
                         libbpf.update_link(fd, wanted)
                     return
-            path.unlink()
+            detach_pinned(path)
         self._pin_link(libbpf.create_link(wanted, ifindex, kind, flags=flags), path)
 
     def attach_tracepoints(self) -> None:
@@ -178,12 +178,13 @@ class Pins:
         return (self.root / LINKS / link).exists()
 
     def detach(self, link: str) -> None:
-        """Removes a link; the program leaves the device with it. Absent is fine."""
-        (self.root / LINKS / link).unlink(missing_ok=True)
+        """Removes a link; the program is off the device then. Absent is fine."""
+        detach_pinned(self.root / LINKS / link)
 
     def link_names(self) -> list[str]:
-        """All pinned links."""
-        return sorted(entry.name for entry in (self.root / LINKS).iterdir())
+        """All pinned links; none where somebody removed the folder."""
+        folder = self.root / LINKS
+        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
     def remove_other_builds(self) -> None:
         """Drops the pins of earlier builds, once no link uses them."""
@@ -200,6 +201,16 @@ class Pins:
             os.close(fd)
         self._maps.clear()
         self._programs.clear()
+
+
+def detach_pinned(path: Path) -> None:
+    """Removes a pinned link: its program leaves the device before this returns, which an unlink alone does not wait for. Whoever
+    raises an MTU for which there must be no XDP, or attaches another program, counts on it. Absent is fine. Where the device is
+    gone, nothing takes the kernel's lock of all devices."""
+    with contextlib.suppress(DataPathError), libbpf.opened_pin(path) as fd:
+        if libbpf.link_info(fd).ifindex:
+            libbpf.detach_link(fd)
+    path.unlink(missing_ok=True)
 
 
 def remove_tree(folder: Path) -> None:

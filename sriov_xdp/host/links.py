@@ -31,10 +31,21 @@ _HEADER, _IFINFOMSG = struct.Struct("=IHHII"), struct.Struct("=BxHiII")
 _ATTRIBUTE, _ERROR = struct.Struct("=HHI"), struct.Struct("=i")
 _RTM_DELLINK, _IFLA_GROUP, _NLM_F_REQUEST, _NLM_F_ACK = 17, 27, 1, 4
 _VLAN_DEVICES = Path("/proc/thread-self/net/vlan/config")
-# Devices that the kernel makes by itself in each new namespace, where their modules are loaded (fb_tunnels_only_for_init_net).
-_MADE_BY_THE_KERNEL = frozenset(
-    {"lo", "sit0", "tunl0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0", "teql0"}
-)
+# Devices that the kernel makes by itself in each new namespace, where their modules are loaded (fb_tunnels_only_for_init_net), and
+# of which kind they are: somebody else's device may well have such a name.
+_MADE_BY_THE_KERNEL = {
+    "lo": "",
+    "sit0": "sit",
+    "tunl0": "ipip",
+    "ip6tnl0": "ip6tnl",
+    "gre0": "gre",
+    "gretap0": "gretap",
+    "erspan0": "erspan",
+    "ip6gre0": "ip6gre",
+    "ip_vti0": "vti",
+    "ip6_vti0": "vti6",
+    "teql0": "",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +207,7 @@ class Links:
 
     def strangers(self) -> list[str]:
         """Names of the devices that are not of the kernel's own making, to be shown: what is no text in them is escaped."""
-        names = (link.name for link in self.dump() if link.name not in _MADE_BY_THE_KERNEL)
+        names = (link.name for link in self.dump() if _MADE_BY_THE_KERNEL.get(link.name) != link.kind)
         return sorted(os.fsencode(name).decode(errors="backslashreplace") for name in names)
 
     def create_pair(self, pair: VethPair) -> None:

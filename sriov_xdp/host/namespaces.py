@@ -1,8 +1,9 @@
 """Network namespaces: by name, as iproute2 keeps them under /run/netns, or by an absolute path (/proc/PID/ns/net, a container
 runtime's file).
 
-What a namespace *is* is device and inode of its file; a name can come to stand for another. The calling thread enters a
-namespace only within in_namespace(); nothing else may run in that thread meanwhile. For the pf and guest packages.
+What a namespace *is* is device and inode of its file, which another one may get when it is gone; in a boot no other gets its
+cookie. A name can come to stand for another. The calling thread enters a namespace only within in_namespace(); nothing else may
+run in that thread meanwhile. For the pf and guest packages.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import os
 import socket
 import stat
 import struct
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -24,6 +26,7 @@ _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000
 _MNT_DETACH = 2
 _SIOCSIFFLAGS = 0x8914
 _NS_GET_NSTYPE = 0xB703
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _IFF_UP = 1
 _IFREQ_FLAGS = struct.Struct("16sH22x")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -101,6 +104,7 @@ class NewNamespace:
             try:
                 self._fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
                 _raise_loopback()
+                self.cookie = _own_cookie()
             finally:
                 _enter(home, "of this process")
         finally:
@@ -144,6 +148,23 @@ def interface_number(name: str, interface: str) -> int | None:
             return socket.if_nametoindex(interface)
         except OSError:
             return None
+
+
+def cookie(name: str) -> int:
+    """What tells a namespace from all others of this boot; 0 where there is none. For what is not to happen to another one; other
+    questions have identity(), which enters nothing."""
+    with contextlib.suppress(HostError), in_namespace(name):
+        return _own_cookie()
+    return 0
+
+
+def names_folder() -> str:
+    """What the folder of names is here, as text: another one in a mount namespace of its own. "" where there is none."""
+    try:
+        status = NAMED.stat()
+    except OSError:
+        return ""
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def remove(name: str) -> None:
@@ -195,6 +216,12 @@ def in_namespace(name: str) -> Iterator[None]:
 def _enter(fd: int, name: str) -> None:
     if _libc.setns(fd, CLONE_NEWNET) < 0:
         raise HostError(f"namespace {name}: setns: {_last_error()}; needs CAP_SYS_ADMIN")
+
+
+def _own_cookie() -> int:
+    """Of the thread's namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+        return int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
 
 
 def _raise_loopback() -> None:

@@ -1,14 +1,22 @@
 """The verifier takes every program, and the parser reads no byte that is not there."""
 
+import contextlib
+import os
+import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from programs import Switch
 
 from sriov_xdp.datapath import libbpf
+from sriov_xdp.datapath.libbpf import AttachType
+from sriov_xdp.datapath.pins import LINKS
 from sriov_xdp.datapath.programs import SINGLE_PROGRAMS, UPLINK_PROGRAMS, copy_of
 from sriov_xdp.datapath.sources import source_dir
+from sriov_xdp.host.links import Links
+from sriov_xdp.pf.hands.hooks import Hooks
 
 PROGRAMS = [spec.name for spec in SINGLE_PROGRAMS]
 COPIES = [copy_of(spec, pf) for spec in UPLINK_PROGRAMS for pf in (0, 7)]
@@ -64,6 +72,34 @@ def test_the_pins_of_a_build_are_opened_again_without_the_compiler(switch: Switc
     again.close()
     assert not is_compiled
     assert len(same) == 1
+
+
+@pytest.fixture
+def pair() -> Iterator[int]:
+    """The number of a veth without an owner."""
+    name = f"ln{os.getpid() % 100000}"
+    subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True)
+    yield socket.if_nametoindex(name)
+    subprocess.run(["ip", "link", "del", name], check=True)
+
+
+def test_a_program_is_off_its_device_when_its_link_is_removed(switch: Switch, pair: int) -> None:
+    """Although somebody has the link open still, as the kernel itself does for a while: whoever raises the MTU for which XDP had to
+    go, or comes with the next program, counts on it."""
+    links, hooks = Links(), Hooks(switch.pins, has_tcx=True)
+    hooks.attach_xdp("test", "xdp_vf", pair)
+    hooks.settle("test", "tc_vf", pair, is_ours=True)
+    with contextlib.ExitStack() as open_links:
+        for name in ("test_xdp", "test_tc"):
+            open_links.enter_context(libbpf.opened_pin(switch.pins.root / LINKS / name))
+        before, programs = links.find(pair), libbpf.attached_programs_if_any(pair, AttachType.TCX_INGRESS)
+        hooks.forget("test")
+        after = links.find(pair)
+        assert before
+        assert after
+        assert (True, 1) == (bool(before.xdp_program_id), len(programs))
+        assert (0, []) == (after.xdp_program_id, libbpf.attached_programs_if_any(pair, AttachType.TCX_INGRESS))
+    links.close()
 
 
 # The same with a probe, behind a tag when argv[1] is 1, of which argv[2] bytes are there.

@@ -58,6 +58,14 @@ def test_a_metrics_port_that_somebody_has(scene: Scene) -> None:
         scene.assert_nothing_was_done()
 
 
+def test_something_else_in_the_place_of_the_admin_socket(scene: Scene) -> None:
+    (scene.daemon.run_dir / "admin.sock").mkdir(parents=True)
+    with pytest.raises(LabError, match=r"admin\.sock: is not a socket"):
+        scene.daemon.start()
+    assert 5 == scene.daemon.process.returncode
+    scene.assert_nothing_was_done()
+
+
 def test_a_folder_of_somebody_elses_pins(scene: Scene) -> None:
     theirs = scene.daemon.bpffs / "theirs"
     theirs.mkdir(parents=True)

@@ -2,16 +2,17 @@
 missing."""
 
 import contextlib
+import itertools
 import socket
 import sqlite3
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from hostile import deleting
 
-from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config, wait_until
 
 GROUPS = [{"name": "lan", "vlan": "none"}]
 
@@ -51,11 +52,11 @@ def scene() -> Iterator[Scene]:
 
 
 @contextlib.contextmanager
-def mailboxes_names(scene: Scene) -> Iterator[None]:
+def mailboxes_names(*places: Namespace) -> Iterator[None]:
     """Somebody has the names of all mailboxes there."""
     with contextlib.ExitStack() as stack:
-        with entered(scene.hostile):
-            for number in range(8):
+        for place, number in itertools.product(places, range(8)):
+            with entered(place):
                 squatter = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
                 squatter.bind(f"\0sriov-xdp/pf0vf{number}")
         yield
@@ -68,24 +69,27 @@ def device_of_the_name(scene: Scene) -> Iterator[None]:
     scene.hostile.ip("link", "del", "eth0")
 
 
-@contextlib.contextmanager
-def deletion_as_soon_as_it_comes(scene: Scene) -> Iterator[None]:
-    is_over = threading.Event()
+def test_a_guest_that_has_its_mailboxs_name_gets_its_interface_at_a_start_and_keeps_it_when_it_is_moved(scene: Scene) -> None:
+    other = scene.lab.namespace("other")
+    with mailboxes_names(scene.hostile, other):
+        scene.daemon.start()
+        assert {*(place.name for place in scene.good), scene.hostile.name} == scene.served()
+        vf = scene.daemon.vf_of(scene.hostile.name)
+        wait_until(lambda: "the name is taken" in scene.daemon.ask("vf", "show", vf["address"])["datapath"]["reason"], "it is told")
+        scene.hostile.address(7)
+        scene.good[0].address(1)
+        assert scene.good[0].can_ping("10.77.0.7")
+        document = yaml.safe_load(scene.daemon.config_file.read_text())
+        document["guests"][1]["netns"] = other.name
+        scene.daemon.config_file.write_text(yaml.safe_dump(document))
+        assert 0 == scene.daemon.command("apply", "-f", str(scene.daemon.config_file), "--yes").returncode
+        other.address(7)
+        assert scene.good[0].can_ping("10.77.0.7")
+    wait_until(lambda: other.vf("status", check=False), "the mailbox is there when its name is free")
 
-    def delete() -> None:
-        while not is_over.is_set():
-            scene.hostile.ip("link", "del", "eth0", check=False)
 
-    thread = threading.Thread(target=delete)
-    thread.start()
-    yield
-    is_over.set()
-    thread.join()
-
-
-@pytest.mark.parametrize("in_the_way", [mailboxes_names, device_of_the_name])
-def test_a_first_start_serves_the_others(scene: Scene, in_the_way: object) -> None:
-    with in_the_way(scene):  # type: ignore[operator]
+def test_a_first_start_serves_the_others(scene: Scene) -> None:
+    with device_of_the_name(scene):
         scene.daemon.start()
         scene.assert_the_others_are_served()
     assert 0 == scene.daemon.command("apply", "-f", str(scene.daemon.config_file)).returncode
@@ -94,7 +98,7 @@ def test_a_first_start_serves_the_others(scene: Scene, in_the_way: object) -> No
 
 
 def test_a_guest_that_deletes_what_it_gets_keeps_no_start_from_the_others(scene: Scene) -> None:
-    with deletion_as_soon_as_it_comes(scene):
+    with deleting(scene.hostile):
         scene.daemon.start()
         assert {place.name for place in scene.good} <= scene.served()
 

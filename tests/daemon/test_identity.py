@@ -229,6 +229,15 @@ def test_a_namespace_of_the_daemons_making_with_a_device_of_no_text_stays(scene:
     scene.lab.remove(made)
 
 
+def test_a_namespace_of_the_daemons_making_with_a_device_that_is_called_as_the_kernels_own_stays(scene: Scene) -> None:
+    made = scene.lab.adopt(scene.lab.name("made2"))
+    vf = scene.daemon.ask("vf", "attach", "--guest", made.name, "--port-group", "lan")["address"]
+    made.ip("link", "add", "sit0", "type", "bridge")
+    scene.daemon.ask("vf", "detach", vf)
+    assert (NAMED / made.name).exists()
+    scene.lab.remove(made)
+
+
 def test_a_namespace_that_is_renamed_is_the_same(scene: Scene) -> None:
     place, other = scene.lab.namespace("old"), scene.lab.adopt(scene.lab.name("new"))
     vf = scene.daemon.ask("vf", "attach", "--guest", "renamed", "--netns", place.name, "--port-group", "lan")["address"]

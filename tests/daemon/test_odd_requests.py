@@ -1,5 +1,6 @@
 """Requests that no command of ours would make: each is refused with a sentence, changes nothing, and the daemon goes on."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -34,7 +35,8 @@ def daemon() -> Iterator[Daemon]:
 
 def post(daemon: Daemon, path: str, body: bytes) -> tuple[int, Any]:
     connection = Admin(daemon.run_dir / "admin.sock")
-    connection.request("POST", path, body, {"Content-Type": "application/json"})
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before it was read; the answer is there
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
     response = connection.getresponse()
     status, document = response.status, json.loads(response.read())
     connection.close()

@@ -1,7 +1,9 @@
 """What a number, a name or a folder alone does not prove: whose a device, an address or a pin is."""
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from mailbox_wire import ADD_ETH, OK, RawMailbox
 
 from sriov_xdp.host.namespaces import NAMED
 from sriov_xdp.lab import traffic as frames
-from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
+from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run, wait_until
 
 LAN = [{"name": "lan", "policy": {"security": {"mac_changes": "accept"}}}]
 ADMIN = "02:00:00:00:0c:01"
@@ -222,3 +224,144 @@ def test_state_and_pins_gone_the_guests_are_kept_from_the_host(alone: Scene) -> 
     alone.daemon.start()
     assert "UP" not in json.loads(run("ip", "-j", "link", "show", representor))[0]["flags"]
     run("ip", "link", "del", representor)
+
+
+def test_a_namespace_that_was_made_anew_and_got_the_same_number_is_not_ours(alone: Scene) -> None:
+    made = alone.lab.adopt(alone.lab.name("made"))
+    alone.daemon.ask("vf", "attach", "--guest", made.name, "--port-group", "lan")
+    alone.daemon.stop()
+    run("ip", "netns", "del", made.name)
+    run("ip", "netns", "add", made.name)
+    status = (NAMED / made.name).stat()
+    with contextlib.closing(sqlite3.connect(alone.daemon.state_dir / "state.db", isolation_level=None)) as database:
+        ((name, text),) = database.execute("SELECT name, body FROM intent WHERE kind = 'attachment' AND name = 'pf0vf2'").fetchall()
+        text = json.dumps({**json.loads(text), "netns_id": [status.st_dev, status.st_ino]})
+        database.execute("UPDATE intent SET body = ? WHERE kind = 'attachment' AND name = ?", (text, name))
+    alone.daemon.start()
+    assert [] == [vf for vf in alone.daemon.ask("vf", "list") if vf["guest"] == made.name]
+    assert (NAMED / made.name).exists()
+
+
+def test_a_daemon_on_a_copy_of_anothers_state_is_refused(alone: Scene) -> None:
+    """With folders of its own; and so is its teardown."""
+    folder = alone.lab.folder / "copy"
+    folder.mkdir()
+    second = Daemon(folder, alone.daemon.bpffs.with_name(alone.lab.name("copy")), alone.config)
+    shutil.copytree(alone.daemon.state_dir, second.state_dir)
+    places = {"state-dir": second.state_dir, "run-dir": second.run_dir, "bpffs": second.bpffs}
+    before = [run("ip", "-d", "link", "show", device) for device in (alone.uplink, alone.vf(alone.one)["representor"])]
+    with pytest.raises(LabError, match=f"another daemon serves it.*process {alone.daemon.process.pid}"):
+        second.start()
+    assert 5 == second.process.returncode
+    done = alone.program("teardown", **places)
+    assert (5, True) == (done.returncode, "another daemon serves it" in done.stderr), done.stderr
+    assert before == [run("ip", "-d", "link", "show", device) for device in (alone.uplink, alone.vf(alone.one)["representor"])]
+    assert alone.one.can_ping("10.77.0.2")
+    alone.daemon.stop()
+    assert not second.bpffs.exists() or [] == [*second.bpffs.iterdir()]
+
+
+def test_where_names_of_namespaces_are_not_to_be_seen_nothing_is_taken_for_unplugged(alone: Scene) -> None:
+    alone.daemon.stop()
+    script = f'mount -t tmpfs none {NAMED} && exec "$@"'
+    alone.daemon._entrance = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+    with pytest.raises(LabError, match=f"namespace {alone.one.name} of pf0vf0: {NAMED} is another folder here"):
+        alone.daemon.start()
+    assert 5 == alone.daemon.process.returncode
+    alone.daemon._entrance = []
+    alone.daemon.start()
+    assert [alone.one.name, alone.two.name] == [vf["guest"] for vf in alone.daemon.ask("vf", "list") if vf["guest"]]
+    assert alone.one.can_ping("10.77.0.2")
+
+
+def test_recover_takes_up_a_guest_that_hid_its_interface(alone: Scene) -> None:
+    """It keeps nobody else from it, and is served on where it is."""
+    alone.daemon.kill()
+    for path in alone.daemon.state_dir.glob("state.db*"):
+        path.unlink()
+    hidden = subprocess.Popen(["unshare", "--net", "sleep", "600"])
+    try:
+        wait_until(lambda: not Path(f"/proc/{hidden.pid}/ns/net").samefile("/proc/self/ns/net"), "it is elsewhere")
+        alone.two.ip("link", "set", "eth0", "netns", str(hidden.pid))
+        done = alone.program("recover")
+        assert (0, True) == (done.returncode, f"pf0vf1: guest {alone.two.name}, eth0 in {alone.two.name}" in done.stdout), (
+            done.stderr
+        )
+        alone.daemon.start()
+        assert alone.two.name == alone.vf(alone.two)["guest"]
+        for words in (("link", "set", "eth0", "up"), ("addr", "add", "10.77.0.2/24", "dev", "eth0")):
+            run("nsenter", f"--net=/proc/{hidden.pid}/ns/net", "ip", *words)
+        assert alone.one.can_ping("10.77.0.2")
+    finally:
+        hidden.kill()
+        hidden.wait()
+
+
+def promiscuity(device: str) -> int:
+    return int(json.loads(run("ip", "-j", "-d", "link", "show", device))[0]["promiscuity"])
+
+
+def test_an_uplink_that_went_away_and_came_back_with_another_number_is_given_back_as_it_was_at_first(alone: Scene) -> None:
+    elsewhere = alone.lab.namespace("elsewhere")
+    number = json.loads(run("ip", "-j", "link", "show", alone.uplink))[0]["ifindex"]
+    run("ip", "link", "set", alone.uplink, "netns", elsewhere.name)
+    wait_until(lambda: alone.daemon.ask("pf", "show", "pf0")["link"] == "down", "the loss is seen")
+    run(
+        "ip",
+        "link",
+        "add",
+        alone.lab.device("theirs"),
+        "index",
+        str(number),
+        "type",
+        "veth",
+        "peer",
+        "name",
+        alone.lab.device("far"),
+    )
+    elsewhere.ip("link", "set", alone.uplink, "netns", "1")
+    run("ip", "link", "set", alone.uplink, "up")
+    wait_until(lambda: alone.daemon.ask("pf", "show", "pf0")["link"] == "up", "the uplink is back")
+    assert number != json.loads(run("ip", "-j", "link", "show", alone.uplink))[0]["ifindex"]
+    wait_until(lambda: alone.one.can_ping("10.77.0.99"), "the wire is reached")
+    assert 1 == promiscuity(alone.uplink)
+    alone.daemon.teardown()
+    assert 0 == promiscuity(alone.uplink)
+    alone.daemon.start()
+
+
+def test_a_device_that_was_made_with_the_number_of_an_uplink_is_left_alone(alone: Scene) -> None:
+    """Neither taken at a start, nor changed by a teardown: one without hardware is told by our programs on it, or its name."""
+    number = json.loads(run("ip", "-j", "link", "show", alone.uplink))[0]["ifindex"]
+    alone.daemon.stop()
+    run("ip", "link", "del", alone.uplink)
+    theirs = alone.lab.device("theirs")
+    run("ip", "link", "add", theirs, "index", str(number), "type", "veth", "peer", "name", alone.lab.device("far"))
+    run("ip", "link", "set", theirs, "promisc", "on")
+    before = run("ip", "-d", "link", "show", theirs)
+    alone.daemon.start()
+    assert (alone.uplink, "down") == tuple(alone.daemon.ask("pf", "show", "pf0")[key] for key in ("uplink", "link"))
+    assert before == run("ip", "-d", "link", "show", theirs)
+    alone.daemon.teardown()
+    assert before == run("ip", "-d", "link", "show", theirs)
+
+
+def test_when_the_pins_were_removed_under_the_daemon_doctor_works_and_they_come_back(alone: Scene) -> None:
+    """Those of maps and programs aside, which the next start makes anew."""
+
+    def is_whole() -> bool:
+        pins = {path.name for path in (alone.daemon.bpffs / "links").glob("*")}
+        return {"pf0vf0_tc", "pf0vf1_tc", "uplink0_tc", "uplink0_xdp"} <= pins and any(alone.daemon.bpffs.glob("instance-*"))
+
+    alone.daemon.settle()
+    for path in sorted(alone.daemon.bpffs.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    alone.daemon.bpffs.rmdir()
+    done = alone.daemon.command("doctor")
+    assert "internal error" not in done.stdout + done.stderr
+    wait_until(lambda: is_whole() and alone.one.can_ping("10.77.0.2"), "programs and pins are back", 30)
+    wait_until(lambda: alone.daemon.command("doctor").returncode == 0, "all is well")
+    alone.daemon.stop()
+    alone.daemon.start()
+    assert alone.one.can_ping("10.77.0.2")
+    assert alone.one.can_ping("10.77.0.99")

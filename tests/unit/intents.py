@@ -76,6 +76,7 @@ attachments = st.builds(
     ifindex=st.integers(1, 2**31 - 1),
     netns_is_ours=st.booleans(),
     netns_id=st.tuples(st.integers(0, 2**63), st.integers(0, 2**63)),
+    netns_cookie=st.integers(0, 2**64 - 1),
 )
 # What YAML would take for something else than a text.
 TRICKY_NAMES = (

@@ -76,6 +76,8 @@ class Host:
             hooks=hooks,
             start=self.verbs.append,
             beside=SimpleNamespace(submit=self.submit),
+            pins=SimpleNamespace(root="pins"),
+            marks=SimpleNamespace(instance=lambda: "5c0ffee5"),
             jumbo_xdp=self.inventory.jumbo_xdp,
             leftovers={},
             needs_publish=False,

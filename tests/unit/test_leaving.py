@@ -10,7 +10,7 @@ from sriov_xdp.pf.hands import leaving
 from sriov_xdp.pf.hands.turns import finish
 
 MADE = SimpleNamespace(
-    vf="pf0vf0", netns_is_ours=True, netns_id=(1, 7), spec=SimpleNamespace(netns="vm", guest="vm", interface="eth0")
+    vf="pf0vf0", netns_is_ours=True, netns_id=(1, 7), netns_cookie=0, spec=SimpleNamespace(netns="vm", guest="vm", interface="eth0")
 )
 
 
@@ -45,6 +45,19 @@ def test_who_lives_there_is_not_looked_for_by_the_writer(
     beside.future.set_result(beside.work(None))
     finish(steps)
     assert (["vm"], removed) == (looked, gone)
+
+
+@pytest.mark.parametrize(("cookie", "removed"), [(5, ["vm"]), (6, []), (0, [])])
+def test_one_that_was_made_since_and_got_its_numbers_stays(
+    monkeypatch: pytest.MonkeyPatch, cookie: int, removed: list[str]
+) -> None:
+    gone: list[str] = []
+    monkeypatch.setattr(leaving.namespaces, "identity", lambda _name: (1, 7))
+    monkeypatch.setattr(leaving.namespaces, "cookie", lambda _name: cookie)
+    monkeypatch.setattr(leaving.namespaces, "remove", gone.append)
+    monkeypatch.setattr(leaving, "user_of", lambda _name: None)
+    leaving.remove_unused(SimpleNamespace(**{**vars(MADE), "netns_cookie": 5}))  # type: ignore[arg-type]
+    assert removed == gone
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,11 @@ def remove_namespace(context: Context, attachment: Attachment) -> Steps[None]:
         return
     netns = attachment.spec.netns
     others = [vf.attachment for vf in context.inventory.vfs.values() if vf.attachment.netns_id == attachment.netns_id]
-    if not others and namespaces.identity(netns) == attachment.netns_id:
+    if not others and is_the_one(attachment):
         user = yield from live.beside(context, lambda _links: user_of(netns))
         if user:
             _log.warning("namespace %s: made for guest %s, left as %s", netns, attachment.spec.guest, user)
-        elif namespaces.identity(netns) == attachment.netns_id:
+        elif is_the_one(attachment):
             namespaces.remove(netns)
     context.database.write_intent([], [], {LEAVING: NOBODY})
 
@@ -48,8 +48,15 @@ def remove_left_namespace(context: Context) -> Steps[None]:
 def remove_unused(attachment: Attachment) -> None:
     """The undo of a namespace that was just made: unless somebody was quick to live there, or to put another in its place."""
     netns = attachment.spec.netns
-    if namespaces.identity(netns) == attachment.netns_id and not user_of(netns):
+    if is_the_one(attachment) and not user_of(netns):
         namespaces.remove(netns)
+
+
+def is_the_one(attachment: Attachment) -> bool:
+    """Whether the name stands for the namespace that was made for an attachment, and not for one that somebody made since, which
+    may have got its numbers."""
+    netns = attachment.spec.netns
+    return namespaces.identity(netns) == attachment.netns_id and attachment.netns_cookie in (0, namespaces.cookie(netns))
 
 
 def user_of(netns: str) -> str | None:

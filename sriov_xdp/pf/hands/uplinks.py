@@ -1,34 +1,34 @@
 """The uplink of a PF: whose it is, taking a netdev over, following it, and giving it back as it was found.
 
-A netdev is known by its kernel object: ifindex within a boot, the hardware's address beyond it. Its name is the operator's word
-for it, and is taken up when it changes. For the pf package; writer thread only.
+How a netdev is known again: found_uplinks.py. Its name is the operator's word for it, and is taken up when it changes. For the pf
+package; writer thread only.
 """
 
 import errno
 import logging
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.host import features
-from sriov_xdp.host.errors import HostError, LinkMissing
-from sriov_xdp.host.links import Ipv6State, Link, Links, boot_id
+from sriov_xdp.host.errors import HostError
+from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.errors import Conflict, PfError
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import Context
+from sriov_xdp.pf.hands.found_uplinks import OFFLOADS, as_found, found_again, is_same, resolve, restore
 from sriov_xdp.pf.hands.publish import publish_ports, publish_uplink
 from sriov_xdp.pf.state.device_marks import is_marked
 from sriov_xdp.pf.state.intent import PfSpec
 from sriov_xdp.pf.state.inventory import Change
 from sriov_xdp.pf.state.modes import xdp_problem
-from sriov_xdp.pf.state.physical_function import FoundUplink, PhysicalFunction, UplinkState, XdpMode
+from sriov_xdp.pf.state.physical_function import PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.pf.state.uplink_troubles import troubles
 from sriov_xdp.vswitch.address import MacAddress
 
 _log = logging.getLogger("sriov_xdp.pf")
 _OCCUPIED = (errno.EBUSY, errno.EEXIST)
-_OFFLOADS = {features.RX_VLAN: False, features.TX_VLAN: False}  # a tag taken off by hardware is lost behind XDP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,20 +106,9 @@ def _master_of(context: Context, link: Link) -> str | None:
     return master.name if master and master.kind != "vrf" else None
 
 
-def resolve(links: Links, pf: PhysicalFunction) -> Link | None:
-    """The netdev behind a PF whose uplink was taken before: the same device under whatever name; None when it is gone."""
-    found = pf.found
-    if found is None or pf.spec.uplink is None:
-        return None
-    if found.boot_id == boot_id():
-        link = links.find(found.ifindex)
-        return link if link and link.permanent_mac == found.permanent_mac else None
-    if found.permanent_mac:
-        return next((link for link in links.dump() if link.permanent_mac == found.permanent_mac), None)
-    try:
-        return links.by_name(pf.spec.uplink)
-    except LinkMissing:
-        return None
+def is_held(context: Context, pf: PhysicalFunction) -> Callable[[int], bool]:
+    """For resolve(): by the pins."""
+    return lambda ifindex: context.hooks.is_held(link_name(pf), programs(pf)[0], ifindex)
 
 
 def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
@@ -127,7 +116,7 @@ def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
     DataPathError; then the device is as it was."""
     pf.is_awaited = False
     try:
-        changed = features.write(link.name, _OFFLOADS)
+        changed = features.write(link.name, OFFLOADS)
         context.links.set_promiscuous(link.ifindex, is_on=True)
         context.links.change(link.ifindex, state="up")
         use = use_by_host(context.links, link)
@@ -167,49 +156,14 @@ def connect(context: Context, pf: PhysicalFunction, link: Link) -> None:
     if owner:
         raise Conflict(owner)
     if pf.found is None or (pf.found.boot_id, pf.found.ifindex) != (boot_id(), link.ifindex):
-        found = as_found(context.links, link)
-        if pf.found and not pf.found.boot_id:  # of an earlier version, on a device that is ours already
-            found = replace(pf.found, boot_id=found.boot_id, ifindex=found.ifindex, permanent_mac=found.permanent_mac)
+        found = found_again(pf.found, as_found(context.links, link))
         commit(context, Change(pfs={pf.spec.name: replace(pf.entry, found=found)}), [])
     take(context, pf, link)
 
 
-def as_found(links: Links, link: Link) -> FoundUplink:
-    """How a netdev is before we touch it."""
-    ipv6 = links.ipv6_state(link)
-    return FoundUplink(
-        boot_id=boot_id(),
-        ifindex=link.ifindex,
-        permanent_mac=link.permanent_mac,
-        was_up=link.is_up,
-        was_promiscuous=link.is_promiscuous,
-        ipv6_is_disabled=ipv6.is_disabled,
-        ipv6_address_mode=ipv6.address_mode,
-        features=features.read(link.name, tuple(_OFFLOADS)),
-    )
-
-
-def restore(links: Links, link: Link, found: FoundUplink) -> None:
-    """The one way back, of take() that failed, of a PF that goes, and of teardown. Goes on after a fault and raises the first."""
-    faults: list[HostError] = []
-    ipv6 = Ipv6State(is_disabled=found.ipv6_is_disabled, address_mode=found.ipv6_address_mode)
-    for step in (
-        lambda: links.set_promiscuous(link.ifindex, is_on=found.was_promiscuous),
-        lambda: links.restore_ipv6(link.name, link.ifindex, ipv6),
-        lambda: features.write(link.name, found.features),
-        lambda: links.change(link.ifindex, state="up" if found.was_up else "down"),
-    ):
-        try:
-            step()
-        except HostError as error:
-            faults.append(error)
-    if faults:
-        raise faults[0]
-
-
 def give_back(context: Context, pf: PhysicalFunction) -> None:
     """Takes our programs off the netdev and makes it what it was; the PF goes on without a wire."""
-    link = resolve(context.links, pf)
+    link = resolve(context.links, pf, is_held(context, pf))
     context.hooks.detach_all(link_name(pf), link.ifindex if link else 0)
     pf.uplink, pf.is_awaited = None, False
     context.inventory.claim_uplink(pf)
@@ -274,7 +228,7 @@ def enforce(context: Context, pf: PhysicalFunction) -> None:
 def follow(context: Context, pf: PhysicalFunction, link: Link | None) -> None:
     """The netdev as it is now, as the kernel says: an event only says that something changed."""
     assert pf.uplink is not None
-    if link is None or (pf.found and pf.found.boot_id and link.permanent_mac != pf.found.permanent_mac):
+    if link is None or (pf.found and pf.found.boot_id and not is_same(pf.spec, pf.found, link, is_held(context, pf))):
         lost(context, pf)  # a device that was made with its number is another one
         return
     if link.name != pf.spec.uplink:

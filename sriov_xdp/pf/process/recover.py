@@ -25,7 +25,7 @@ from sriov_xdp.host.links import Links, boot_id, links_of
 from sriov_xdp.pf.errors import Conflict, Invalid
 from sriov_xdp.pf.hands.commit import device_to_text
 from sriov_xdp.pf.process import own_uplinks
-from sriov_xdp.pf.process.places import Places, lock
+from sriov_xdp.pf.process.places import Places, claim_instance, lock
 from sriov_xdp.pf.process.presence import is_sound
 from sriov_xdp.pf.state.device_marks import read_host_mark
 from sriov_xdp.pf.state.in_force import MarkedPort, group_of, overrides_of
@@ -56,11 +56,12 @@ def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_m
     Conflict while a daemon runs, where nothing is left to recover from or nothing needs it, Invalid when the configuration has no
     place for a guest that is there."""
     held = lock(places)
-    links = Links()
+    links, claimed = Links(), None
     try:
         instance = Marks(places.bpffs).instance()
         if instance is None:
             raise Conflict(f"{places.bpffs}: no pins of a daemon are there, so there is nothing to rebuild; start the daemon")
+        claimed = claim_instance(instance)
         found = _marked_devices(places, links, instance)
         if not is_meant and is_sound(places, {str(entry.mark.vf) for entry in found}):
             text = f"{places.state_dir}: the state is sound, a start needs no recovery"
@@ -76,6 +77,8 @@ def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_m
         return [*lines, *(f"{vf}: guest {spec.guest}, {spec.interface} in {spec.netns}" for vf, spec in specs)]
     finally:
         links.close()
+        if claimed:
+            claimed.close()
         for fd in held:
             os.close(fd)
 
@@ -111,12 +114,16 @@ def _marked_devices(places: Places, links: Links, instance: str) -> list[MarkedP
 
 
 def _namespace_of(entry: MarkedPort, said: str) -> tuple[str, tuple[int, int]]:
-    """Where the guest end is: in the namespace that the mark names, or in one that got another name since. Raises Conflict."""
+    """Where the guest end is: in the namespace that the mark names, or in one that got another name since; in one without a
+    name it is the guest that hid it, who is served all the same. Raises Conflict when the guest's own is not there either."""
     named = [path.name for path in namespaces.NAMED.iterdir()] if namespaces.NAMED.is_dir() else []
     for name in [said, *sorted(named)]:
         identity = namespaces.identity(name)
         if identity and _has_guest_end(name, entry):
             return name, identity
+    own = namespaces.identity(said)
+    if own and namespaces.is_network(said):
+        return said, own
     text = f"{entry.mark.vf}: the guest end of {entry.link.name} is not in namespace {said}, nor in any that has a name"
     raise Conflict(f"{text}; move it back, or remove the device, with which guest {entry.mark.guest} loses its VF")
 

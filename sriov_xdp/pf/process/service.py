@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import selectors
+import socket
 from concurrent.futures import Future
 from typing import Any
 
@@ -28,7 +29,7 @@ from sriov_xdp.pf.hands.hooks import Hooks
 from sriov_xdp.pf.hands.log_budget import LogKind
 from sriov_xdp.pf.hands.request_metrics import RequestMetrics
 from sriov_xdp.pf.process.mailboxes import Complain, Mailboxes, Serve
-from sriov_xdp.pf.process.places import Places, lock, require_own_pins
+from sriov_xdp.pf.process.places import Places, claim_instance, lock, require_own_pins, require_room_for_sockets
 from sriov_xdp.pf.process.presence import open_own_state, require_devices_here, require_state
 from sriov_xdp.pf.process.writer import Source, TurnKind, WriterLoop
 from sriov_xdp.pf.state.intent import VfAddress
@@ -71,6 +72,7 @@ class PfService:
         self.is_first_start = False
         self._checkpoint_fault = LastingFault(what="state: checkpoint")
         self._lock_fds: list[int] = []
+        self._claim: socket.socket | None = None
 
     def own(self) -> None:
         """Makes its places this daemon's, and changes nothing else: for what is to be found wrong before anything is done. Raises
@@ -79,6 +81,7 @@ class PfService:
         if Marks(self._places.bpffs).instance() is None:
             require_own_pins(self._places.bpffs)
         self._lock_fds = lock(self._places)
+        require_room_for_sockets(self._places.run_dir)
         links = Links()
         try:
             require_devices_here(self._places.bpffs, links)
@@ -89,13 +92,15 @@ class PfService:
         """Loads and adopts, after own(). Raises PfError, DataPathError, HostError, StoreError."""
         marks = Marks(self._places.bpffs)
         require_state(self._places.state_dir, self._places.bpffs, marks)
+        database = open_own_state(self._places.state_dir, self._places.bpffs, marks)
+        stored = database.meta("instance")
+        self.is_first_start = stored is None
+        instance = stored or secrets.token_hex(4)
+        self._claim = claim_instance(instance)
         pins = Pins(self._places.bpffs, self._places.cache_dir)
         self.was_compiled = pins.load()
         tables = Tables(pins)
         tables.adopt()
-        database = open_own_state(self._places.state_dir, self._places.bpffs, marks)
-        instance = database.meta("instance")
-        self.is_first_start = instance is None
         self.context = Context(
             inventory=Inventory(self._jumbo_xdp),
             tables=tables,
@@ -108,7 +113,7 @@ class PfService:
             records=GuestRecords(database),
             mailboxes=self.mailboxes,
             hooks=Hooks(pins, has_tcx=pins.supports_tcx() if self._use_tcx is None else self._use_tcx),
-            instance=instance or secrets.token_hex(4),
+            instance=instance,
             jumbo_xdp=self._jumbo_xdp,
         )
         controller = Controller(self.context, self.metrics)
@@ -196,3 +201,5 @@ class PfService:
         self.loop.close()
         for fd in self._lock_fds:
             os.close(fd)
+        if self._claim:
+            self._claim.close()

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from sriov_xdp.datapath import compiled
 from sriov_xdp.datapath.marks import Marks
-from sriov_xdp.datapath.pins import LINKS, remove_tree
+from sriov_xdp.datapath.pins import LINKS, detach_pinned, remove_tree
 from sriov_xdp.host import clsact, namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Links
-from sriov_xdp.pf.hands import leaving, uplinks
+from sriov_xdp.pf.hands import found_uplinks, leaving
 from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
 from sriov_xdp.pf.process import own_uplinks
-from sriov_xdp.pf.process.places import ADMIN_SOCKET, STATE_LOCK, Places, lock, require_own_pins
+from sriov_xdp.pf.process.places import ADMIN_SOCKET, STATE_LOCK, Places, claim_instance, lock, require_own_pins
 from sriov_xdp.pf.process.presence import require_devices_here, stored_instance
 from sriov_xdp.pf.state.device_marks import is_group_of, is_of
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
@@ -43,7 +43,10 @@ def teardown(places: Places, *, purge: bool) -> list[str]:
     links = Links()
     try:
         require_devices_here(places.bpffs, links)
-        done = _remove_devices(places, links, purge=purge)
+        with contextlib.ExitStack() as claims:
+            for instance in _instances(places):
+                claims.enter_context(claim_instance(instance))
+            done = _remove_devices(places, links, purge=purge)
         for folder in made:
             shutil.rmtree(folder)
         return [*done, *_remove_files(places, purge=purge)]
@@ -103,13 +106,14 @@ def _begin(places: Places) -> tuple[list[Attachment], list[PhysicalFunction], bo
 def _give_uplinks_back(places: Places, links: Links, pfs: list[PhysicalFunction]) -> list[str]:
     """Those of the state as they were found; those that only a pin knows, as devices are by default."""
     done, known = [], set()
+    held = {link.ifindex for link in own_uplinks.find(places, links).values()}
     for pf in pfs:
-        link = uplinks.resolve(links, pf)
+        link = found_uplinks.resolve(links, pf, held.__contains__)
         if link and pf.found:
             known.add(link.ifindex)
             _take_programs_off(places, pf.number, link.ifindex)
             with contextlib.suppress(HostError):
-                uplinks.restore(links, link, pf.found)
+                found_uplinks.restore(links, link, pf.found)
             how = "as it was before" if pf.found.boot_id else "as devices are by default: how it was is not known any more"
             done.append(f"uplink {link.name} of {pf.spec.name}, {how}")
     for number, link in sorted(own_uplinks.find(places, links).items()):
@@ -117,20 +121,20 @@ def _give_uplinks_back(places: Places, links: Links, pfs: list[PhysicalFunction]
             continue
         _take_programs_off(places, number, link.ifindex)
         with contextlib.suppress(HostError):
-            uplinks.restore(links, link, FoundUplink.unknown({}))
+            found_uplinks.restore(links, link, FoundUplink.unknown({}))
         done.append(f"uplink {link.name}, known by its program only: promiscuous off, IPv6 on, offloads as they are")
     return done
 
 
 def _take_programs_off(places: Places, number: int, ifindex: int) -> None:
     for kind in ("tc", "xdp"):
-        (places.bpffs / LINKS / f"uplink{number}_{kind}").unlink(missing_ok=True)
+        detach_pinned(places.bpffs / LINKS / f"uplink{number}_{kind}")
     clsact.detach(ifindex, TC_PROGRAMS)
 
 
 def _remove_namespace(attachment: Attachment) -> list[str]:
     netns = attachment.spec.netns
-    if not attachment.netns_is_ours or namespaces.identity(netns) != attachment.netns_id:
+    if not attachment.netns_is_ours or not leaving.is_the_one(attachment):
         return []
     user = leaving.user_of(netns)
     if user:
@@ -166,7 +170,7 @@ def _remove_folder(folder: Path, what: str, own: tuple[str, ...]) -> list[str]:
     """What a daemon keeps there, and the folder, unless something else is in it, or it was mounted. own: patterns of names."""
     if not folder.exists():
         return []
-    for path in [path for pattern in own for path in folder.glob(pattern)]:
+    for path in [path for pattern in own for path in folder.glob(pattern) if not path.is_dir()]:
         path.unlink(missing_ok=True)
     try:
         folder.rmdir()

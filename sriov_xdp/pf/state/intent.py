@@ -137,7 +137,8 @@ class HostIntent:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
     """A VF given to a guest. ifindex is the representor's: its low bits are the slot, its high ones come from the generation, so
-    that no number is used again soon. netns_id tells a namespace from a later one of the same name."""
+    that no number is used again soon. netns_id tells a namespace from a later one of the same name; netns_cookie, of one that is
+    ours to remove, also from one that got its numbers; 0: nobody asked."""
 
     vf: VfAddress
     spec: AdapterSpec
@@ -147,6 +148,7 @@ class Attachment:
     ifindex: int
     netns_is_ours: bool
     netns_id: tuple[int, int]
+    netns_cookie: int = 0
 
 
 def vlan_to_json(vlan: Vlan) -> Any:
@@ -286,6 +288,7 @@ def attachment_to_text(attachment: Attachment) -> str:
         "ifindex": attachment.ifindex,
         "netns_is_ours": attachment.netns_is_ours,
         "netns_id": list(attachment.netns_id),
+        "netns_cookie": attachment.netns_cookie,
         "link_state": spec.link_state.value,
         "policy": settings_to_json(spec.overrides.policy),
         "vlan": vlan_to_json(spec.overrides.vlan) if spec.overrides.vlan else None,
@@ -317,6 +320,8 @@ def attachment_from_text(vf: VfAddress, text: str) -> Attachment:
         overrides=PortOverrides(policy=settings_from_json(document["policy"]), vlan=vlan_from_json(vlan) if vlan else None),
     )
     first, second = document["netns_id"]
+    cookie = document.get("netns_cookie", 0)  # earlier versions did not ask
+    require_type(int, cookie)
     return Attachment(
         vf=vf,
         spec=spec,
@@ -326,6 +331,7 @@ def attachment_from_text(vf: VfAddress, text: str) -> Attachment:
         ifindex=document["ifindex"],
         netns_is_ours=document["netns_is_ours"],
         netns_id=(first, second),
+        netns_cookie=cookie,
     )
 
 

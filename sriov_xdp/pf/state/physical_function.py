@@ -20,7 +20,8 @@ class XdpMode(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundUplink:
     """A netdev as it was before it became an uplink: to know it again (ifindex within this boot, the hardware's address beyond
-    it), and to give it back so. ipv6_is_disabled None: a kernel without IPv6."""
+    it; mac, "" in earlier versions, where hardware says none), and to give it back so. ipv6_is_disabled None: a kernel without
+    IPv6."""
 
     boot_id: str
     ifindex: int
@@ -30,6 +31,7 @@ class FoundUplink:
     ipv6_is_disabled: str | None
     ipv6_address_mode: int
     features: Mapping[str, bool]
+    mac: str = ""
 
     @classmethod
     def unknown(cls, features: Mapping[str, bool]) -> "FoundUplink":

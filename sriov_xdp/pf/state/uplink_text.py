@@ -57,6 +57,7 @@ def _found_to_json(found: FoundUplink | None) -> dict[str, Any] | None:
         "boot_id": found.boot_id,
         "ifindex": found.ifindex,
         "permanent_mac": found.permanent_mac,
+        "mac": found.mac,
         "was_up": found.was_up,
         "was_promiscuous": found.was_promiscuous,
         "ipv6_is_disabled": found.ipv6_is_disabled,

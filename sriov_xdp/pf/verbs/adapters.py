@@ -108,8 +108,9 @@ def change(context: Context, so_far: Change, steps: list[Step], actor: Actor) ->
 
 
 def put(context: Context, spec: AdapterSpec, actor: Actor) -> Steps[None]:
-    """On a free VF. Raises as lifecycle.attach() does."""
-    yield from lifecycle.attach(context, spec, None, actor)
+    """On a free VF. A guest that holds its mailbox's name keeps itself from requests, and nobody from its interface, which may be
+    attached anew. Raises as lifecycle.attach() does."""
+    yield from lifecycle.attach(context, spec, None, actor, needs_mailbox=False)
 
 
 def remove(context: Context, spec: AdapterSpec, actor: Actor) -> Steps[None]:

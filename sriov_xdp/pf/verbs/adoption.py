@@ -14,9 +14,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
+from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links, boot_id
-from sriov_xdp.pf.errors import FAULTS
-from sriov_xdp.pf.hands import damaged, leaving, live, representors, uplinks
+from sriov_xdp.pf.errors import FAULTS, Conflict
+from sriov_xdp.pf.hands import damaged, found_uplinks, leaving, live, representors, uplinks
 from sriov_xdp.pf.hands.commit import commit, device_from_text
 from sriov_xdp.pf.hands.context import SELF, Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
@@ -30,11 +31,12 @@ from sriov_xdp.pf.verbs import lifecycle
 from sriov_xdp.store.database import Grant
 
 _log = logging.getLogger("sriov_xdp.pf")
+_NAMES = "names"  # which folder of names was seen
 _ROW_FAULTS = (*FAULTS, ValueError, KeyError, TypeError)
 
 
 def adopt(context: Context) -> None:
-    """All of it. Raises StoreError, DataPathError."""
+    """All of it. Raises StoreError, DataPathError; Conflict before anything is done."""
     database = context.database
     is_after_boot = database.meta("boot_id") not in (None, boot_id()) and context.marks.instance() is None  # bpffs ends with a boot
     if is_after_boot:
@@ -59,7 +61,12 @@ def adopt(context: Context) -> None:
     if not is_after_boot:
         _finish_leaving(context)
     context.pins.remove_other_builds()
-    known = {"boot_id": boot_id(), "instance": context.instance, leaving.LEAVING: leaving.NOBODY}
+    known = {
+        "boot_id": boot_id(),
+        "instance": context.instance,
+        leaving.LEAVING: leaving.NOBODY,
+        _NAMES: namespaces.names_folder(),
+    }
     if known != {key: database.meta(key) for key in known}:  # a restart says nothing new, and needs no space then
         database.write_intent([], [], known)
     context.marks.write_instance(context.instance)
@@ -93,12 +100,18 @@ def _take_up_row(context: Context, row: Change, granted: Mapping[str, Grant]) ->
 
 
 def _know_devices(context: Context, devices: Mapping[int, Link]) -> list[AttachedVf]:
-    """Of each attachment the device that the kernel has under its number. Returns those whose device or namespace is gone."""
+    """Of each attachment the device that the kernel has under its number. Returns those whose device or namespace is gone. Raises
+    Conflict where that cannot be told."""
     stale = []
+    is_elsewhere = context.database.meta(_NAMES) not in (None, namespaces.names_folder())
     for vf in context.inventory.vfs.values():
         link = devices.get(vf.attachment.ifindex)
-        if link is None or not lifecycle.is_own(context, link, vf.attachment) or not lifecycle.take_up_namespace(context, vf):
+        is_there = link is not None and lifecycle.is_own(context, link, vf.attachment)
+        if link is None or not is_there or not lifecycle.take_up_namespace(context, vf):
             stale.append(vf)
+            if is_there and is_elsewhere and namespaces.is_named(vf.attachment.spec.netns):
+                text = f"namespace {vf.attachment.spec.netns} of {vf.address}: {namespaces.NAMED} is another folder here"
+                raise Conflict(f"{text} than where the daemon ran; start it in the host's mount namespace")
             continue
         vf.stage = Stage.CHANGING
         vf.has_carrier, vf.guest_runs_xdp = link.has_carrier, link.peer_runs_xdp
@@ -113,7 +126,7 @@ def take_uplink(context: Context, name: str) -> None:
     if pf.spec.uplink is None:
         return
     try:
-        link = uplinks.resolve(context.links, pf) or context.links.by_name(pf.spec.uplink)
+        link = found_uplinks.resolve(context.links, pf, uplinks.is_held(context, pf)) or context.links.by_name(pf.spec.uplink)
         if link.name != pf.spec.uplink:
             uplinks.take_up_name(context, pf, link.name)
         uplinks.connect(context, pf, link)

@@ -67,7 +67,11 @@ class HookWatch:
                 self._context.start(self._enforce_uplink(pf))
 
     def enforce_all(self) -> Steps[None]:
-        """Every port and every uplink."""
+        """Every port and every uplink; and whose pins these are, where somebody removed the folder."""
+        with self._trying_again(str(self._context.pins.root), "its marks could not be put back yet"):
+            if self._context.marks.instance() is None:
+                self._context.marks.write_instance(self._context.instance)
+                self._context.marks.write_revision(self._context.database.revision())
         in_service = [vf for vf in self._context.inventory.vfs.values() if vf.stage is Stage.IN_SERVICE]
         for start in range(0, len(in_service), _VFS_A_STEP):
             for vf in (yield from self._without_hooks(in_service[start : start + _VFS_A_STEP])):

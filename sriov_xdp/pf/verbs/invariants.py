@@ -38,7 +38,7 @@ def breaches(context: Context) -> Steps[list[dict[str, Any]]]:
 
 
 def _look(context: Context) -> Steps[list[Breach]]:
-    found = [*_of_state(context)]
+    found = [*_of_state(context), *_of_marks(context)]
     yield None
     found += _of_maps(context)
     links = yield from live.beside(context, lambda links: links.dump())
@@ -72,6 +72,12 @@ def _of_state(context: Context) -> Iterator[Breach]:
         if vf.device != Device.fresh(vf.attachment.admin_mac)
     }
     yield from _differing("stored grant of {0}", granted, context.database.granted())
+
+
+def _of_marks(context: Context) -> Iterator[Breach]:
+    if context.marks.instance() != context.instance:
+        observed = context.marks.instance() or "nothing"
+        yield str(context.pins.root), f"tells whose pins are there: {observed}, expected instance {context.instance}"
 
 
 def _of_maps(context: Context) -> Iterator[Breach]:

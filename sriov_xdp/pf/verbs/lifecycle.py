@@ -44,9 +44,11 @@ def default_mac(spec: AdapterSpec) -> MacAddress:
     return MacAddress.stable_local(f"{machine}/{spec.guest}/{spec.interface}")
 
 
-def attach(context: Context, spec: AdapterSpec, vf: VfAddress | None, actor: Actor) -> Steps[AttachedVf]:
-    """Gives a VF (a free one when none is named) to a guest. Raises PfError, HostError, DataPathError, StoreError; then nothing
-    changed."""
+def attach(
+    context: Context, spec: AdapterSpec, vf: VfAddress | None, actor: Actor, *, needs_mailbox: bool = True
+) -> Steps[AttachedVf]:
+    """Gives a VF (a free one when none is named) to a guest. needs_mailbox False: where its name is taken in the guest, that is
+    tried again. Raises PfError, HostError, DataPathError, StoreError; then nothing changed."""
     switch, _group = context.inventory.group(spec.port_group)
     lost = damaged.vfs(context)
     vf = vf or context.inventory.free_vf(switch.pf, lost)
@@ -61,7 +63,7 @@ def attach(context: Context, spec: AdapterSpec, vf: VfAddress | None, actor: Act
         commit(context, Change(attachments={vf: attachment}), [record], {"generation": str(attachment.generation)})
         undo.callback(_forget, context, vf, actor)
         attached = context.inventory.attached(vf)
-        yield from _plug_in(context, attached, new_namespace, undo)
+        yield from _plug_in(context, attached, new_namespace, undo, needs_mailbox=needs_mailbox)
         undo.pop_all()
     _log.info("%s attached: guest %s, %s in %s, port group %s", vf, spec.guest, spec.interface, spec.netns, spec.port_group)
     return attached
@@ -139,7 +141,9 @@ def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, new_nam
     if netns_id is None:
         raise HostError(f"namespace {spec.netns}: was removed meanwhile")
     others = [other.attachment for other in context.inventory.vfs.values() if other.attachment.netns_id == netns_id]
-
+    ours = [other.netns_cookie for other in others if other.netns_is_ours]
+    if new_namespace:
+        ours.append(new_namespace.cookie)
     return Attachment(
         vf=vf,
         spec=spec,
@@ -147,8 +151,9 @@ def _plan_attachment(context: Context, spec: AdapterSpec, vf: VfAddress, new_nam
         generation=generation,
         representor=str(vf),
         ifindex=representors.choose_ifindex(used, context.instance, generation),
-        netns_is_ours=new_namespace is not None or any(other.netns_is_ours for other in others),
+        netns_is_ours=bool(ours),
         netns_id=netns_id,
+        netns_cookie=ours[0] if ours else 0,
     )
 
 
@@ -159,7 +164,14 @@ def _next_generation(context: Context) -> int:
     return max([stored, *(vf.attachment.generation for vf in context.inventory.vfs.values())]) + 1
 
 
-def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace | None, undo: contextlib.ExitStack) -> Steps[None]:
+def _plug_in(
+    context: Context,
+    attached: AttachedVf,
+    new_namespace: NewNamespace | None,
+    undo: contextlib.ExitStack,
+    *,
+    needs_mailbox: bool = True,
+) -> Steps[None]:
     """From a stored attachment to a working VF: namespace, pair, maps, mailbox, programs, and only then up."""
     attachment, inventory = attached.attachment, context.inventory
     if new_namespace:
@@ -182,8 +194,9 @@ def _plug_in(context: Context, attached: AttachedVf, new_namespace: NewNamespace
     attached.stage = Stage.CHANGING
     start_counters(context, attached.address)
     publish_ports(context, [attached])  # flood lists have it since the commit
-    context.mailboxes.open(attached.address, attachment.spec.netns)
     undo.callback(context.mailboxes.close, attached.address)
+    with contextlib.nullcontext() if needs_mailbox else contextlib.suppress(Conflict):
+        context.mailboxes.open(attached.address, attachment.spec.netns)
     yield from live.put_in_service(context, attached)
 
 

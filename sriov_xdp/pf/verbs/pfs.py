@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sriov_xdp.pf.errors import FAULTS, Conflict
-from sriov_xdp.pf.hands import live, uplinks
+from sriov_xdp.pf.hands import found_uplinks, live, uplinks
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import Actor, Context, Steps, record_of
 from sriov_xdp.pf.hands.publish import withdraw_uplink
@@ -57,7 +57,7 @@ def put(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
         yield from live.follow_link_states(context, spec.name)
         return
     link = context.links.by_name(spec.uplink) if spec.uplink else None
-    found = uplinks.as_found(context.links, link) if link else None
+    found = found_uplinks.as_found(context.links, link) if link else None
     if present:
         uplinks.give_back(context, present)  # while it is known how it was found
     with _returning_uplink(context, former):
@@ -83,7 +83,7 @@ def _returning_uplink(context: Context, former: PfEntry | None) -> Iterator[None
         pf = context.inventory.pfs.get(former.spec.name) if former else None
         if former and former.spec.uplink and pf and pf.entry == former:
             try:
-                link = uplinks.resolve(context.links, pf)
+                link = found_uplinks.resolve(context.links, pf, uplinks.is_held(context, pf))
                 if link:
                     uplinks.connect(context, pf, link)
             except FAULTS as error:

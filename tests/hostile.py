@@ -1,0 +1,21 @@
+"""What who is root in a guest does to keep its adapter from coming."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+from sriov_xdp.lab.host import Namespace
+
+
+@contextlib.contextmanager
+def deleting(guest: Namespace, interface: str = "eth0") -> Iterator[None]:
+    """It deletes an interface as soon as it comes, some thousand times a second."""
+    script = f"yes 'link del {interface}' | ip -n {guest.name} -force -batch - 2>/dev/null"
+    process = subprocess.Popen(["sh", "-c", script], start_new_session=True)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
