@@ -8,7 +8,6 @@ import logging
 import os
 import secrets
 import selectors
-import socket
 from concurrent.futures import Future
 from typing import Any
 
@@ -72,7 +71,6 @@ class PfService:
         self.is_first_start = False
         self._checkpoint_fault = LastingFault(what="state: checkpoint")
         self._lock_fds: list[int] = []
-        self._claim: socket.socket | None = None
 
     def own(self) -> None:
         """Makes its places this daemon's, and changes nothing else: for what is to be found wrong before anything is done. Raises
@@ -96,7 +94,7 @@ class PfService:
         stored = database.meta("instance")
         self.is_first_start = stored is None
         instance = stored or secrets.token_hex(4)
-        self._claim = claim_instance(instance)
+        self._lock_fds.append(claim_instance(instance).detach())
         pins = Pins(self._places.bpffs, self._places.cache_dir)
         self.was_compiled = pins.load()
         tables = Tables(pins)
@@ -201,5 +199,3 @@ class PfService:
         self.loop.close()
         for fd in self._lock_fds:
             os.close(fd)
-        if self._claim:
-            self._claim.close()
