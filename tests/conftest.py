@@ -1,4 +1,4 @@
-"""Common to all tests: a skip is a failure in CI, and programs are compiled once for the daemons of all of them."""
+"""Common to all tests: a skip is a failure in CI; programs are compiled once for all daemons, and commands imported once."""
 
 import os
 import shutil
@@ -7,12 +7,15 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from forks import Forks
 
 from sriov_xdp.lab.host import CACHE_VARIABLE
+from sriov_xdp.lab.launching import launch_by
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Workers and daemons have it from their environment."""
+    launch_by(Forks())
     if CACHE_VARIABLE not in os.environ:
         os.environ[CACHE_VARIABLE] = tempfile.mkdtemp(prefix="sriov-xdp-compiled-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(CACHE_VARIABLE)))

@@ -23,6 +23,7 @@ from typing import Any, Self
 import yaml
 
 from sriov_xdp.api.client import CommandFailed, call
+from sriov_xdp.lab.launching import Process, launcher
 from sriov_xdp.patience import patient
 
 READY_SECONDS = 60
@@ -54,8 +55,7 @@ def run(*command: str, check: bool = True, timeout_seconds: float = 60) -> str:
 
 
 def _run(command: Sequence[str], timeout_seconds: float) -> subprocess.CompletedProcess[str]:
-    limit = patient(timeout_seconds)
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=limit)
+    return launcher().run(command, patient(timeout_seconds))
 
 
 def wait_until(holds: Callable[[], Any], what: str, seconds: float = 10) -> Any:
@@ -125,7 +125,7 @@ class Daemon:
         self.options = list(extra)
         self.environment: dict[str, str] = {}
         self.ready_seconds = 0.0
-        self.process: subprocess.Popen[bytes]
+        self.process: Process
 
     def start(self) -> None:
         """Returns when frames flow. Raises LabError."""
@@ -137,7 +137,7 @@ class Daemon:
         with (self.folder / "log").open("ab") as log:
             kept = {CACHE_VARIABLE: str(self.folder / "cache")}  # said so that another build, which may know of none, starts too
             environment = {**kept, **os.environ, **self.environment, "NOTIFY_SOCKET": str(path)}
-            self.process = subprocess.Popen(self._command(), env=environment, cwd=self.folder, stdout=log, stderr=log)
+            self.process = launcher().start(self._command(), environment, self.folder, log)
         while True:
             with contextlib.suppress(TimeoutError):
                 if b"READY=1" in channel.recv(4096):

@@ -122,7 +122,8 @@ def test_ctrl_c_again_and_again_leaves_nothing_of_the_demonstration() -> None:
             os.killpg(demo.pid, signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 demo.wait(0.2)
-        assert (130, "demo: interrupted; the throw-away host is removed\n") == (demo.returncode, demo.communicate()[1])
+        told, said = demo.communicate()
+        assert (130, "demo: interrupted; the throw-away host is removed\n") == (demo.returncode, said), told
         assert [] == [*Path(folder).iterdir()]
     places = (NAMED, Path("/sys/class/net"), Path("/sys/fs/bpf"))
     assert [] == [path for place in places for path in place.iterdir() if path.name.startswith(name)]

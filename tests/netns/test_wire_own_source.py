@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sriov_xdp.lab import traffic as frames
-from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
 
 GROUPS = [
     {"name": "plain", "vlan": "none"},
@@ -113,5 +113,6 @@ def test_guests_and_the_wire_reach_each_other_as_ever(scene: Scene) -> None:
     scene.set_own_source("drop")
     for place, device, host in ((scene.guests["a"], "eth0", 1), (scene.guests["b"], "eth0", 2), (scene.wire, "w0", 99)):
         place.address(host, device)
-    assert [True] * 3 == [scene.guests["a"].can_ping(address) for address in ("10.77.0.2", "10.77.0.99", "fd77::99")]
+    for address in ("10.77.0.2", "10.77.0.99", "fd77::99"):
+        wait_until(lambda address=address: scene.guests["a"].can_ping(address), f"{address} answers")
     assert scene.wire.can_ping("10.77.0.1")
