@@ -9,7 +9,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.tcmsg import sched_bpf
 
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.netlink import open_netlink
+from sriov_xdp.host.netlink import kept_netlink
 
 _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _ETH_P_ALL = 3
@@ -22,25 +22,25 @@ sched_bpf.options.nla_map += (("TCA_BPF_FLAGS_GEN", "uint32"), ("TCA_BPF_TAG", "
 def attach(ifindex: int, program_fd: int, name: str, names: tuple[str, ...]) -> None:
     """Makes the program the ingress filter; replaces an earlier one atomically, if its name begins as one of names. Raises
     HostError, also where somebody else's filter has the first place."""
-    with open_netlink() as netlink:
-        if not _is_new(netlink, ifindex):
-            _require_first_place(netlink, ifindex, names)
-        try:
-            netlink.tc(
-                "replace-filter",
-                "bpf",
-                ifindex,
-                _FILTER_HANDLE,
-                fd=program_fd,
-                name=name,
-                parent=_INGRESS,
-                prio=_PRIORITY,
-                direct_action=True,
-                classid=1,
-                protocol=_ETH_P_ALL,
-            )
-        except NetlinkError as error:
-            raise HostError(f"ifindex {ifindex}: clsact filter {name}: {error}") from error
+    netlink = kept_netlink()
+    if not _is_new(netlink, ifindex):
+        _require_first_place(netlink, ifindex, names)
+    try:
+        netlink.tc(
+            "replace-filter",
+            "bpf",
+            ifindex,
+            _FILTER_HANDLE,
+            fd=program_fd,
+            name=name,
+            parent=_INGRESS,
+            prio=_PRIORITY,
+            direct_action=True,
+            classid=1,
+            protocol=_ETH_P_ALL,
+        )
+    except NetlinkError as error:
+        raise HostError(f"ifindex {ifindex}: clsact filter {name}: {error}") from error
 
 
 def _is_new(netlink: IPRoute, ifindex: int) -> bool:
@@ -63,11 +63,10 @@ def _require_first_place(netlink: IPRoute, ifindex: int, names: tuple[str, ...])
 
 def program_ids(ifindex: int) -> dict[str, int]:
     """Ids of the programs of the ingress filters, by their names; empty on a device that has none, or is gone."""
-    with open_netlink() as netlink:
-        try:
-            found = [message.get_attr("TCA_OPTIONS") for message in netlink.get_filters(index=ifindex, parent=_INGRESS)]
-        except NetlinkError:
-            return {}
+    try:
+        found = [message.get_attr("TCA_OPTIONS") for message in kept_netlink().get_filters(index=ifindex, parent=_INGRESS)]
+    except NetlinkError:
+        return {}
     options = [nested for nested in found if nested and nested.get_attr("TCA_BPF_ID")]
     return {str(nested.get_attr("TCA_BPF_NAME")): int(nested.get_attr("TCA_BPF_ID")) for nested in options}
 
@@ -76,7 +75,8 @@ def detach(ifindex: int, names: tuple[str, ...]) -> None:
     """Removes the filter that holds a program whose name begins so, and the qdisc when nothing is left on it. Other people's
     filters, and a qdisc without ours, stay. Absent is fine. The device may lose frames that leave it just now: whenever a qdisc
     comes or goes the kernel stops all queues of an open device (qdisc_graft())."""
-    with open_netlink() as netlink, contextlib.suppress(NetlinkError):
+    netlink = kept_netlink()
+    with contextlib.suppress(NetlinkError):
         were_ours = _remove_filters(netlink, ifindex, names)
         if were_ours and not _filters(netlink, ifindex, _INGRESS) and not _filters(netlink, ifindex, _EGRESS):
             netlink.tc("del", "clsact", ifindex)
@@ -84,8 +84,8 @@ def detach(ifindex: int, names: tuple[str, ...]) -> None:
 
 def remove_filter(ifindex: int, names: tuple[str, ...]) -> None:
     """The filter only, so that no frame is lost: of a device that works, and takes the qdisc along when it goes. Absent is fine."""
-    with open_netlink() as netlink, contextlib.suppress(NetlinkError):
-        _remove_filters(netlink, ifindex, names)
+    with contextlib.suppress(NetlinkError):
+        _remove_filters(kept_netlink(), ifindex, names)
 
 
 def _remove_filters(netlink: IPRoute, ifindex: int, names: tuple[str, ...]) -> bool:

@@ -3,12 +3,14 @@
 A process may send netlink messages to any socket of its namespace whose port it knows, and a guest is root in its own: what it
 sends to a socket that we open there would be read as the kernel's answers, or fill the queue so that those are lost. A
 connected netlink socket takes messages of its peer only (netlink_getsockbyportid() of net/netlink/af_netlink.c), and the
-kernel's port is 0. For the host package only.
+kernel's port is 0. For the host package, and for whoever ends a thread's work in a namespace.
 """
 
 import contextlib
 import os
 import socket
+import threading
+from pathlib import Path
 
 from pyroute2 import IPRoute
 
@@ -25,6 +27,33 @@ def open_netlink() -> IPRoute:
         netlink.close()
         raise
     return netlink
+
+
+class _Kept(threading.local):
+    """A socket of each thread, and the namespace in which it was opened."""
+
+    netlink: IPRoute | None = None
+    place: tuple[int, int] | None = None
+
+
+_kept = _Kept()
+
+
+def kept_netlink() -> IPRoute:
+    """As open_netlink(), which takes 2 ms: what this thread opened in this namespace before. Not to be closed. Raises OSError."""
+    status = Path("/proc/thread-self/ns/net").stat()
+    place = (status.st_dev, status.st_ino)
+    if _kept.netlink is None or _kept.place != place:
+        close_kept()
+        _kept.netlink, _kept.place = open_netlink(), place
+    return _kept.netlink
+
+
+def close_kept() -> None:
+    """Of this thread, which lets go of the namespace. A thread that ends need not."""
+    if _kept.netlink is not None:
+        _kept.netlink.close()
+        _kept.netlink = None
 
 
 def hear_the_kernel_only(descriptor: int) -> None:

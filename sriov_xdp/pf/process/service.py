@@ -20,6 +20,7 @@ from sriov_xdp.host.links import Links
 from sriov_xdp.host.memory import give_memory_back
 from sriov_xdp.host.monitor import FolderMonitor, LinkMonitor
 from sriov_xdp.host.namespaces import NAMED
+from sriov_xdp.host.netlink import close_kept
 from sriov_xdp.mailbox.session import Ask, Session
 from sriov_xdp.pf.hands.beside import Beside
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
@@ -195,6 +196,7 @@ class PfService:
         self.context.records.close()
         self.context.database.close()
         self.context.links.close()
+        close_kept()
         self.context.pins.close()
         self.loop.close()
         for fd in self._lock_fds:
