@@ -23,7 +23,7 @@ from sriov_xdp.host.links import Links
 from sriov_xdp.lab import programs
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config, run, wait_until
 from sriov_xdp.mailbox import codec
-from sriov_xdp.mailbox.messages import AddAddressList, AddressType, EtherAddress
+from sriov_xdp.mailbox.messages import AddAddressList, AddressType, EtherAddress, Reset, Version
 
 _ALLOWED_US, _ALLOWED_TIMES = 5000.0, 10.0
 _PERIOD_SECONDS = 0.002  # between requests of the quiet guest
@@ -31,6 +31,7 @@ _GUEST_CPU, _ATTACKER_CPU = 0, 1
 _MANY_DEVICES = 1000
 _ROUND_SECONDS = 60
 _MACS_IN_A_MESSAGE = 500
+_ATTACKERS_VFS = 20
 _ACCEPT = {"security": {"mac_changes": "accept"}}
 
 
@@ -42,7 +43,12 @@ class Scene:
     daemon: Daemon
     quiet: Namespace
     attacker: Namespace
-    vf: str  # the attacker's
+    vfs: list[str]  # the attacker's
+
+    @property
+    def vf(self) -> str:
+        """Its first."""
+        return self.vfs[0]
 
 
 Attack = Callable[[Scene], None]  # one round of it; called again and again in a process of its own
@@ -66,6 +72,19 @@ def _resets(scene: Scene) -> None:
     for _reset in range(50):
         with _driver(scene) as driver:
             driver.reset()
+
+
+def _resets_of_many(scene: Scene) -> None:
+    """Without waiting for what comes of one."""
+    with entered(scene.attacker), contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(contextlib.closing(_connected(vf))) for vf in scene.vfs]
+        for client in clients:
+            client.send(codec.encode_request(Version(major=1, minor=1)))
+        for _reset in range(50):
+            for client in clients:
+                with contextlib.suppress(OSError):
+                    client.send(codec.encode_request(Reset()), socket.MSG_DONTWAIT)
+                    client.recv(4096, socket.MSG_DONTWAIT)
 
 
 def _huge_messages(scene: Scene) -> None:
@@ -128,6 +147,7 @@ ATTACKS: dict[str, Attack] = {
     "invalid messages": _invalid_messages,
     "granted changes of MAC": _granted_changes,
     "resets": _resets,
+    f"resets of {_ATTACKERS_VFS} VFs of a guest": _resets_of_many,
     f"messages of {_MACS_IN_A_MESSAGE} addresses": _huge_messages,
     "connects to its mailbox": _connects,
     "a link that flaps": _flapping_link,
@@ -161,12 +181,21 @@ def _scene(tag: str) -> Iterator[Scene]:
         quiet, attacker = lab.namespace("q"), lab.namespace("a")
         guests = [{"guest": place.name, "port_group": "lan"} for place in (quiet, attacker)]
         config = host_config(None, guests, [{"name": "lan", "vlan": "none"}], policy=_ACCEPT)
+        config["pfs"][0]["num_vfs"] = 2 * _ATTACKERS_VFS
+        adapters = [{"name": f"eth{number}", "port_group": "lan"} for number in range(_ATTACKERS_VFS)]
+        config["guests"][1]["adapters"] = adapters
         daemon = lab.daemon(config)
         daemon.settle()
         lines = "".join(f"link add d{number} type veth\n" for number in range(_MANY_DEVICES // 2))
         run("ip", "-n", attacker.name, "-batch", _file(lab, lines))
         pin_all_threads(daemon.process.pid, _GUEST_CPU)
-        yield Scene(lab=lab, daemon=daemon, quiet=quiet, attacker=attacker, vf=daemon.vf_of(attacker.name)["address"])
+        yield Scene(
+            lab=lab,
+            daemon=daemon,
+            quiet=quiet,
+            attacker=attacker,
+            vfs=[vf["address"] for vf in daemon.ask("vf", "list") if vf["guest"] == attacker.name],
+        )
 
 
 def _file(lab: Lab, text: str) -> str:

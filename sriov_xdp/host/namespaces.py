@@ -86,6 +86,12 @@ def is_own(name: str) -> bool:
     return identity(name) == (own.st_dev, own.st_ino)
 
 
+def own_identity() -> Identity:
+    """Of the namespace that this thread is in."""
+    own = Path("/proc/thread-self/ns/net").stat()
+    return own.st_dev, own.st_ino
+
+
 def can_die_unseen(name: str) -> bool:
     """Whether the end of the namespace changes no file under /run/netns, as with a process's: then somebody has to look."""
     return name.startswith("/") or path_of(name).is_symlink()

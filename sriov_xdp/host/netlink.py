@@ -10,9 +10,10 @@ import contextlib
 import os
 import socket
 import threading
-from pathlib import Path
 
 from pyroute2 import IPRoute
+
+from sriov_xdp.host.namespaces import Identity, own_identity
 
 _KERNEL = (0, 0)  # port, groups
 _MOST_BYTES = 1 << 16
@@ -33,7 +34,7 @@ class _Kept(threading.local):
     """A socket of each thread, and the namespace in which it was opened."""
 
     netlink: IPRoute | None = None
-    place: tuple[int, int] | None = None
+    place: Identity | None = None
 
 
 _kept = _Kept()
@@ -41,8 +42,7 @@ _kept = _Kept()
 
 def kept_netlink() -> IPRoute:
     """As open_netlink(), which takes 2 ms: what this thread opened in this namespace before. Not to be closed. Raises OSError."""
-    status = Path("/proc/thread-self/ns/net").stat()
-    place = (status.st_dev, status.st_ino)
+    place = own_identity()
     if _kept.netlink is None or _kept.place != place:
         close_kept()
         _kept.netlink, _kept.place = open_netlink(), place

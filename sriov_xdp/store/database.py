@@ -4,13 +4,14 @@ What the operator says is committed with synchronous=FULL and survives power los
 without an fsync: it survives the death of the daemon but not of the host, and need not, as a reboot resets every VF. A write
 has its audit records in the same transaction.
 
-The WAL is moved into the file when it reaches its limit (files.py), whoever wrote last, and by checkpoint(). Audit rows are
-capped (retention.py) and their pages used again, which bounds the file.
+The WAL is moved into the file when it reaches its limit (files.py), whoever wrote last, and by checkpoint(). That waits for the
+disk, sometimes for a quarter of a second, so whoever has a thread for it does it there (on_due, move_wal_apart()); a WAL that grows
+all the same is moved by who writes. Audit rows are capped (retention.py) and their pages used again, which bounds the file.
 """
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,7 +69,10 @@ class Database:
                 prepare(self._operator, asdict(retention))
                 self._rows.count(self._operator)
                 self._guest = undo.enter_context(contextlib.closing(_connect(self.path, "NORMAL", _GUEST_WAITS_MS)))
+                apart = _connect(self.path, "NORMAL", _GUEST_WAITS_MS, is_of_this_thread=False)
+                self._apart = undo.enter_context(contextlib.closing(apart))
                 self._files = StateFiles(self.path, wal_bytes)
+                self.on_due: Callable[[], None] | None = None
                 self._move_wal()
             except UnknownVersionError as error:
                 raise StoreError(f"{self.path}: {error}; start that version") from error
@@ -109,7 +113,10 @@ class Database:
             raise
         self._rows.committed()
         if self._files.is_checkpoint_due():
-            self._move_wal()
+            if self.on_due is None or self._files.is_wal_long():
+                self._move_wal()
+            else:
+                self.on_due()
 
     def write_intent(
         self,
@@ -203,6 +210,23 @@ class Database:
         if fault is not None:
             raise fault
 
+    def move_wal_apart(self) -> None:
+        """In one other thread, while this one writes on; then wal_was_moved() in this one. What was written meanwhile is moved the
+        next time."""
+        self._files.require_own()
+        try:
+            self._apart.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            raise self._fault(error, "checkpoint: ") from error
+
+    def wal_was_moved(self) -> None:
+        """What stands in the way, as of a WAL that is long all the same, is told."""
+        self._files.require_own()
+        self._measure()
+        fault = self._reader_of_wal() if self._files.is_wal_long() else None
+        if fault is not None:
+            raise fault
+
     def _move_wal(self) -> StoreError | None:
         """Waits for nobody. After it the next write starts the WAL over, if all of it was moved. A fault is not the writer's
         who happened to come last; checkpoint() tells it."""
@@ -212,10 +236,13 @@ class Database:
             fault: StoreError | None = self._fault(error, "checkpoint: ")
         else:
             fault = self._reader_of_wal() if moved < frames else None
+        self._measure()
+        return fault
+
+    def _measure(self) -> None:
         self._files.measure()
         for connection in (self._operator, self._guest):
             connection.execute(f"PRAGMA journal_size_limit={self._files.wal_limit_bytes}")
-        return fault
 
     def _reader_of_wal(self) -> StoreError | None:
         size = self._files.wal_bytes()
@@ -225,14 +252,16 @@ class Database:
         return StoreError(f"{self.path}: {observed}; end it (`fuser {self.path}`)")
 
     def close(self) -> None:
-        """Ends both connections."""
+        """Ends all connections."""
+        self._apart.close()
         self._guest.close()
         self._operator.close()
 
 
-def _connect(path: Path, synchronous: str, waits_ms: int) -> sqlite3.Connection:
+def _connect(path: Path, synchronous: str, waits_ms: int, *, is_of_this_thread: bool = True) -> sqlite3.Connection:
     with contextlib.ExitStack() as undo:
-        connection = undo.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
+        made = sqlite3.connect(path, isolation_level=None, check_same_thread=is_of_this_thread)
+        connection = undo.enter_context(contextlib.closing(made))
         connection.text_factory = lambda text: text.decode(errors="replace")  # a damaged text is one object's, not all reads'
         path.chmod(0o600)
         connection.execute("PRAGMA journal_mode=WAL")

@@ -14,6 +14,7 @@ WAL_SUFFIX = "-wal"
 WAL_BYTES = 4 << 20  # then a checkpoint is due; it takes some milliseconds, most of them for the disk
 _WAL_BYTES_ON_A_FULL_DISK = 64 << 10
 _WAL_SHARE_OF_FREE_SPACE = 4  # a checkpoint needs space too: a WAL that took all of it could never be moved into the file
+_TIMES_BESIDE = 4
 _TIMES_FOR_GUESTS = 16  # a WAL that another process reads cannot be emptied; this many times its limit, guests may not add to it
 
 
@@ -55,6 +56,10 @@ class StateFiles:
         if size <= self.wal_limit_bytes:
             self._checkpoint_at_bytes = self.wal_limit_bytes
         return size > self._checkpoint_at_bytes
+
+    def is_wal_long(self) -> bool:
+        """Whether a checkpoint beside the writes does not keep up with them."""
+        return self.wal_bytes() > _TIMES_BESIDE * self.wal_limit_bytes
 
     def measure(self) -> None:
         """After a checkpoint: the WAL may take part of the space that is free. A file that is still above the limit is cut by

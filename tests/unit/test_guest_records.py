@@ -55,10 +55,10 @@ def told(records: list[AuditRecord]) -> int:
 
 def test_beyond_the_budget_no_statement_reaches_sqlite(scene: Scene) -> None:
     for _request in range(20):
-        scene.records.refused(REFUSAL)
+        scene.records.unchanged(REFUSAL)
     scene.statements.clear()
     for _request in range(1000):
-        scene.records.refused(REFUSAL)
+        scene.records.unchanged(REFUSAL)
     scene.records.write_sums()
     assert [] == scene.statements
 
@@ -66,7 +66,7 @@ def test_beyond_the_budget_no_statement_reaches_sqlite(scene: Scene) -> None:
 def test_every_refusal_is_told_of(scene: Scene) -> None:
     for tenth in range(100):
         for _request in range(50):
-            scene.records.refused(replace(REFUSAL, time=NOON + tenth // 10))
+            scene.records.unchanged(replace(REFUSAL, time=NOON + tenth // 10))
         scene.now += 0.1
         scene.records.write_sums()
     scene.passes(2)
@@ -78,7 +78,7 @@ def test_every_refusal_is_told_of(scene: Scene) -> None:
 def test_a_guest_that_pauses_each_second_has_one_sum_a_second(scene: Scene) -> None:
     for _second in range(10):
         for _request in range(500):
-            scene.records.refused(REFUSAL)
+            scene.records.unchanged(REFUSAL)
         scene.passes(1)
     records = scene.database.audit("pf0vf0", 1000)
     assert (20 + 9 * 5 + 10, 5000) == (len(records), told(records))
@@ -105,7 +105,7 @@ def test_a_reset_takes_the_grant_back_beyond_the_budget_too(scene: Scene) -> Non
 
 def test_a_stop_writes_what_is_left(scene: Scene) -> None:
     for _request in range(100):
-        scene.records.refused(REFUSAL)
+        scene.records.unchanged(REFUSAL)
     scene.records.close()
     assert 100 == told(scene.database.audit("pf0vf0", 1000))
 
@@ -117,7 +117,7 @@ def test_a_refusal_that_cannot_be_recorded_is_answered_and_summed_up(scene: Scen
     scene.fill()
     for _second in range(100):
         for _request in range(10):
-            scene.records.refused(REFUSAL)
+            scene.records.unchanged(REFUSAL)
         scene.passes(1)
     assert 1 == len(caplog.messages)
     assert caplog.messages[0].startswith("state: audit of guests' requests: ")
@@ -163,7 +163,7 @@ def test_state_stays_small_whatever_guests_do(tmp_path: Path) -> None:
         largest = 0
         for number in range(200_000):
             now = number / 10_000
-            records.refused(REFUSAL)
+            records.unchanged(REFUSAL)
             if number % 4 == 0:
                 mac = number // 4 % 2
                 change = replace(CHANGE, vf="pf0vf1", guest="vm2", before=macs[1 - mac], after=macs[mac])
@@ -174,7 +174,7 @@ def test_state_stays_small_whatever_guests_do(tmp_path: Path) -> None:
         for _pause in range(200):
             now += 18.0
             for _request in range(30):
-                records.refused(REFUSAL)
+                records.unchanged(REFUSAL)
             records.write_sums()
         largest = max(largest, sum(path.stat().st_size for path in tmp_path.iterdir()))
         assert {"pf0vf1": (8, grants[1])} == database.granted()

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -98,3 +99,21 @@ def test_what_a_killed_daemon_left_in_the_wal_is_moved_at_the_start(tmp_path: Pa
         (tmp_path / "copy" / "state.db").write_bytes(database.path.read_bytes())
     with closing(Database(tmp_path / "copy")) as copy:
         assert {"pf0vf0": (7, "grant 19")} == copy.granted()
+
+
+def test_with_a_thread_for_it_no_write_waits_for_the_disk_while_the_wal_is_short(database: Database) -> None:
+    """And where the thread does not keep up, the WAL is bounded all the same."""
+    due, moved = [], []
+    database.on_due = lambda: due.append(wal_bytes(database))
+    database._operator.set_trace_callback(lambda text: moved.append(wal_bytes(database)) if "wal_checkpoint" in text else None)
+    while not due:
+        database.write_granted("pf0vf0", 7, "grant", CHANGE)
+    assert [] == moved
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(database.move_wal_apart).result()
+    database.wal_was_moved()
+    database.write_granted("pf0vf0", 7, "another", CHANGE)
+    assert wal_bytes(database) <= LIMIT
+    assert longest_wal_while(database, writes=2000) <= 4 * LIMIT + _ONE_TRANSACTION
+    assert all(size > 4 * LIMIT for size in moved)
+    assert {"pf0vf0": (7, "grant 1999")} == database.granted()

@@ -27,7 +27,7 @@ class GuestRecords:
         self._budget = RecordBudget()
         self._unwritable = LastingFault(what="state: audit of guests' requests")
 
-    def refused(self, record: AuditRecord) -> None:
+    def unchanged(self, record: AuditRecord) -> None:
         """A request that changed nothing. It is answered whatever becomes of its record, so nothing is raised."""
         now = self._clock()
         if not self._budget.allows(record, now):

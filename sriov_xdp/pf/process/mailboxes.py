@@ -47,9 +47,10 @@ class _Line:
 
 @dataclass(slots=True, eq=False)
 class _Mailbox:
-    """lines: the oldest first."""
+    """guest: the namespace that it is in, whose VFs share one turn a round. lines: the oldest first."""
 
     listener: socket.socket
+    guest: namespaces.Identity
     lines: list[_Line] = field(default_factory=list)
 
     def least_wanted(self) -> _Line:
@@ -84,7 +85,7 @@ class Mailboxes:
         """Raises Conflict when somebody in the guest holds the name already."""
         try:
             with namespaces.in_namespace(netns):
-                listener = sockets.listen(str(vf))
+                listener, guest = sockets.listen(str(vf)), namespaces.own_identity()
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise Conflict(f"mailbox of {vf}: cannot be opened in namespace {netns}: {error}") from error
@@ -94,7 +95,7 @@ class Mailboxes:
             listener.close()
             text = f"mailbox of {vf}: the daemon has too few descriptors left"
             raise Conflict(f"{text}; raise its limit (LimitNOFILE= of the service) and restart it")
-        mailbox = self._mailboxes[vf] = _Mailbox(listener=listener)
+        mailbox = self._mailboxes[vf] = _Mailbox(listener=listener, guest=guest)
         self._listen(vf, mailbox)
 
     def is_open(self, vf: VfAddress) -> bool:
@@ -143,14 +144,14 @@ class Mailboxes:
                 self._listen(vf, self._mailboxes[vf])
 
     def _listen(self, vf: VfAddress, mailbox: _Mailbox) -> None:
-        self._selector.register(mailbox.listener, selectors.EVENT_READ, self._source(vf, lambda: self._accept(vf)))
+        self._selector.register(mailbox.listener, selectors.EVENT_READ, self._source(mailbox, lambda: self._accept(vf)))
 
     @staticmethod
-    def _source(vf: VfAddress, serve: Callable[[], None]) -> Source:
-        return Source(TurnKind.MAILBOX, serve, owner=vf)
+    def _source(mailbox: _Mailbox, serve: Callable[[], None]) -> Source:
+        return Source(TurnKind.MAILBOX, serve, owner=mailbox.guest)
 
     def _go_last(self, file: socket.socket | Connection) -> None:
-        """Behind the VF's other files: it has one turn a round, and the kernel reports files that are always ready in the order
+        """Behind the guest's other files: it has one turn a round, and the kernel reports files that are always ready in the order
         in which they were registered."""
         key = self._selector.unregister(file)
         self._selector.register(file, selectors.EVENT_READ, key.data)
@@ -177,7 +178,7 @@ class Mailboxes:
         mailbox.lines.append(line)
         self._line_count += 1
         self._expect_negotiation(line)
-        self._selector.register(connection, selectors.EVENT_READ, self._source(vf, lambda: self._receive(line)))
+        self._selector.register(connection, selectors.EVENT_READ, self._source(mailbox, lambda: self._receive(line)))
         self._go_last(mailbox.listener)
 
     def _has_room_at(self, vf: VfAddress, mailbox: _Mailbox) -> bool:

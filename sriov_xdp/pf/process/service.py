@@ -22,6 +22,7 @@ from sriov_xdp.host.monitor import FolderMonitor, LinkMonitor
 from sriov_xdp.host.namespaces import NAMED
 from sriov_xdp.host.netlink import close_kept
 from sriov_xdp.mailbox.session import Ask, Session
+from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.beside import Beside
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
 from sriov_xdp.pf.hands.guest_records import GuestRecords
@@ -123,6 +124,7 @@ class PfService:
         self.loop_watch = LoopWatch(self.context)
         self.settling = Settling(self.context, self.metrics.log)
         self._set_timers()
+        self.context.database.on_due = lambda: self.loop.walk(self._checkpoint)
 
     def _doubt_maps(self) -> None:
         """What was cut short by a mistake of ours may have left them behind; they are published whole in a moment."""
@@ -177,9 +179,12 @@ class PfService:
         if watchdog_seconds:
             self.loop.every(watchdog_seconds, lambda: systemd.notify("WATCHDOG=1"))
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self) -> Steps[None]:
+        """The disk is waited for beside the writer."""
+        database = self.context.database
         try:
-            self.context.database.checkpoint()
+            yield from live.beside(self.context, lambda _links: database.move_wal_apart())
+            database.wal_was_moved()
             text = self._checkpoint_fault.worked(self.context.clock())
         except StoreError as error:  # idle work; the next round tries again
             text = self._checkpoint_fault.struck(error, self.context.clock())

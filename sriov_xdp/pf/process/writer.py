@@ -42,7 +42,7 @@ class TurnKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Source:
     """A file of the selector: registered as its data. serve is called when the file is ready, and once a round for all files
-    of one owner (a VF), as more connections shall not be more turns."""
+    of one owner (a guest), as more VFs and connections shall not be more turns."""
 
     kind: TurnKind
     serve: Callable[[], None]

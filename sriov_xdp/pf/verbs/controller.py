@@ -117,7 +117,10 @@ class Controller:
             after=_show(after),
             is_guests=True,
         )
-        commit_grant(self._context, vf, after, record)
+        if before == after:  # a reset of what is as the operator wants it: nothing to store but that it was
+            self._context.records.unchanged(record)
+        else:
+            commit_grant(self._context, vf, after, record)
         if isinstance(asked, ResetDevice):
             self._context.mailboxes.reset(vf.address)
         if before.effective_mac != after.effective_mac:
@@ -142,7 +145,7 @@ class Controller:
             after=unchanged,
             is_guests=True,
         )
-        self._context.records.refused(record)
+        self._context.records.unchanged(record)
         text = "%s of guest %s: %s: refused by %s: %s; the device keeps %s, the guest was told %s"
         told = "so" if is_told else "that it worked; reset the interface in the guest to recover"
         arguments = (vf.address, guest, _describe(asked), deny.rule, deny.reason, vf.device.effective_mac, told)
@@ -165,7 +168,7 @@ class Controller:
             after=unchanged,
             is_guests=True,
         )
-        self._context.records.refused(record)
+        self._context.records.unchanged(record)
         self._metrics.count_request(vf.address, opcode, Outcome.INVALID, 0.0)
         self._metrics.log_refusal(vf.address, "%s of guest %s: %s", (vf.address, guest, request))
 
