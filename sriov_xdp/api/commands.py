@@ -166,7 +166,7 @@ def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[st
         require_consent(steps, frozenset(wanted.request.consented))
     is_of_the_start = wanted.request.path is not None and wanted.request.path == context.started_with
     if steps:
-        applied_files.note_begin(context.database, is_of_the_start=is_of_the_start)
+        applied_files.note_begin(context.database, wanted.fingerprint, is_of_the_start=is_of_the_start)
     try:
         done = yield from applying.apply(context, wanted.intent, actor)
     except Incomplete:  # for all others it counts, with what is set by command from now on

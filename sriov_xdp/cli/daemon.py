@@ -156,10 +156,13 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
     from sriov_xdp.pf.verbs import applied_files, apply
 
     database = service.context.database
-    if applied_files.was_cut_off(database):
-        _log.error("state: an apply did not come to its end, as the daemon died; what this start's file says is looked at anew")
+    cut_off = applied_files.cut_off(database)
+    if cut_off:
+        stands = f"the apply of configuration {cut_off} did not come to its end, as the daemon died: what it did stays"
+        _log.error("state: %s; `sriov-xdp apply -f FILE` goes on with it", stands)
     if applied_files.counts_already(database, fingerprint):
         applied_files.note_unchanged(database, fingerprint)
+        service.context.unapplied = stands if cut_off else ""
         return
     if applied_files.is_recovered(database) and not yes:
         _leave(service, fingerprint, "the state was rebuilt since a file was applied; `sriov-xdp diff -f FILE` shows what differs")

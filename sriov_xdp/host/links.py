@@ -52,7 +52,7 @@ _MADE_BY_THE_KERNEL = {
 class Link:
     """One device as the kernel reports it. peer_ifindex: of a veth's other end, wherever that is (unique among our pairs, whose
     host ends have numbers of their own); master_ifindex: of the bridge or bond that it is a port of, 0 = none; permanent_mac: the
-    hardware's, "" where there is none."""
+    hardware's, "" where there is none; had_carrier: at any time."""
 
     ifindex: int
     name: str
@@ -72,6 +72,7 @@ class Link:
     runs_generic_xdp: bool
     xdp_program_id: int
     address_mode: int | None
+    had_carrier: bool = False
 
     @property
     def answers(self) -> bool:
@@ -148,6 +149,7 @@ def _parse(message: Any) -> Link:
         runs_generic_xdp=_own_xdp(message, "IFLA_XDP_ATTACHED") == "xdpgeneric",
         xdp_program_id=_own_xdp(message, "IFLA_XDP_PROG_ID") or 0,
         address_mode=_address_mode(message),
+        had_carrier=bool(message.get_attr("IFLA_CARRIER_UP_COUNT")),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hostile import deleting
 
+from sriov_xdp.api import config
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config, wait_until
 
 GROUPS = [{"name": "lan", "vlan": "none"}]
@@ -123,14 +124,37 @@ def test_the_only_guest_in_the_way_keeps_no_daemon_from_any_start(scene: Scene) 
             scene.daemon.stop()
 
 
-def test_an_apply_that_the_daemon_did_not_survive_is_told_and_the_file_counts_again(scene: Scene) -> None:
-    scene.daemon.start()
-    scene.daemon.ask("vf", "detach", scene.daemon.vf_of(scene.good[0].name)["address"])
+def cut_off(scene: Scene, fingerprint: str) -> None:
+    """The daemon dies while a file is applied."""
     scene.daemon.kill()
     with contextlib.closing(sqlite3.connect(scene.daemon.state_dir / "state.db", isolation_level=None)) as database:
-        database.execute("INSERT OR REPLACE INTO meta VALUES('applying', '1')")
+        database.execute("INSERT OR REPLACE INTO meta VALUES('applying', ?)", (fingerprint,))
+
+
+def test_an_apply_that_the_daemon_did_not_survive_is_told_and_gone_on_with(scene: Scene) -> None:
+    scene.daemon.start()
+    scene.daemon.ask("vf", "detach", scene.daemon.vf_of(scene.good[0].name)["address"])
+    cut_off(scene, config.load(scene.daemon.config_file)[1])
     for _start in range(2):
         scene.daemon.start()
         assert scene.good[0].name in scene.served()
         scene.daemon.stop()
-    assert 1 == scene.daemon.log().count("an apply did not come to its end")
+    assert 1 == scene.daemon.log().count("did not come to its end")
+
+
+def test_what_was_set_by_command_stays_over_a_start_though_the_apply_of_another_file_was_cut_off(scene: Scene) -> None:
+    """Also a block: the file of the start, which knows nothing of it, counts already."""
+    scene.daemon.start()
+    vf = scene.daemon.vf_of(scene.good[0].name)["address"]
+    scene.daemon.ask("vf", "set", vf, "--link-state", "disable")
+    cut_off(scene, "another")
+    for start in (1, 2):
+        scene.daemon.start()
+        assert "disable" == scene.daemon.ask("vf", "show", vf)["link_state"]
+        assert start == scene.daemon.log().count("the apply of configuration another did not come to its end")
+        doctor = scene.daemon.command("doctor")
+        assert (1, True) == (doctor.returncode, "did not come to its end" in doctor.stdout), doctor.stdout
+        scene.daemon.stop()
+    scene.daemon.start()
+    assert 0 == scene.daemon.command("apply", "-f", str(scene.daemon.config_file)).returncode
+    assert 0 == scene.daemon.command("doctor").returncode

@@ -212,18 +212,67 @@ def test_recover_leaves_no_guest_behind(alone: Scene) -> None:
     assert [alone.one.name, alone.two.name] == [vf["guest"] for vf in alone.daemon.ask("vf", "list") if vf["guest"]]
 
 
-def test_state_and_pins_gone_the_guests_are_kept_from_the_host(alone: Scene) -> None:
-    representor = alone.vf(alone.two)["representor"]
-    alone.daemon.settle()
-    alone.daemon.kill()
-    shutil.rmtree(alone.daemon.state_dir)
-    for path in sorted(alone.daemon.bpffs.rglob("*"), reverse=True):
+def lose_everything(scene: Scene) -> None:
+    """State and pins, as by an rm that went too far."""
+    scene.daemon.settle()
+    scene.daemon.kill()
+    shutil.rmtree(scene.daemon.state_dir)
+    for path in sorted(scene.daemon.bpffs.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    alone.daemon.bpffs.rmdir()
-    alone.daemon.config_file.write_text(json.dumps(host_config(None, [], LAN)))
-    alone.daemon.start()
+    scene.daemon.bpffs.rmdir()
+
+
+def test_state_and_pins_gone_a_start_is_refused_and_the_guests_are_kept_from_the_host(alone: Scene) -> None:
+    representor = alone.vf(alone.two)["representor"]
+    lose_everything(alone)
+    with pytest.raises(LabError, match="whose state and pins are both gone; it is down now; `sriov-xdp recover -f FILE`"):
+        alone.daemon.start()
+    assert 5 == alone.daemon.process.returncode
     assert "UP" not in json.loads(run("ip", "-j", "link", "show", representor))[0]["flags"]
-    run("ip", "link", "del", representor)
+
+
+def test_state_and_pins_gone_recover_gives_the_guests_back_what_the_file_says(alone: Scene) -> None:
+    before = {key: alone.vf(alone.one)[key] for key in ("address", "admin_mac", "port_group", "representor", "generation")}
+    lose_everything(alone)
+    done = alone.program("recover")
+    assert (5, True) == (done.returncode, "name a configuration (-f)" in done.stderr), done.stderr
+    other = alone.lab.folder / "other.yaml"
+    other.write_text(json.dumps(host_config(alone.uplink, alone.adapters[:1], LAN)))
+    done = alone.program("recover", "-f", str(other))
+    assert (1, True) == (done.returncode, "the configuration does not have it" in done.stderr), done.stderr
+    done = alone.program("recover", "-f", str(alone.daemon.config_file))
+    assert 0 == done.returncode, done.stderr
+    alone.daemon.start()
+    assert before == {key: alone.vf(alone.one)[key] for key in before}
+    assert alone.one.can_ping("10.77.0.2")
+    wait_until(lambda: alone.one.can_ping("10.77.0.99"), "the wire answers")
+    assert 0 == alone.daemon.command("diff", "-f", str(alone.daemon.config_file)).returncode
+    assert 0 == alone.daemon.command("doctor").returncode
+
+
+def test_state_and_pins_gone_teardown_removes_devices_and_namespaces_that_were_made(alone: Scene) -> None:
+    made = alone.lab.adopt(alone.lab.name("made"))
+    alone.daemon.ask("vf", "attach", "--guest", made.name, "--port-group", "lan")
+    made.ip("link", "set", "eth0", "up")
+    representors = [vf["representor"] for vf in alone.daemon.ask("vf", "list") if vf["guest"]]
+    lose_everything(alone)
+    done = alone.program("teardown")
+    assert 0 == done.returncode, done.stderr
+    assert [] == [name for name in representors if Path(f"/sys/class/net/{name}").exists()]
+    assert f"namespace {made.name}" in done.stdout
+    assert (False, True) == ((NAMED / made.name).exists(), (NAMED / alone.one.name).exists())
+
+
+def test_what_was_made_for_a_guest_goes_with_it_after_a_recovery_too(alone: Scene) -> None:
+    made = alone.lab.adopt(alone.lab.name("made"))
+    vf = alone.daemon.ask("vf", "attach", "--guest", made.name, "--port-group", "lan")["address"]
+    alone.daemon.kill()
+    for path in alone.daemon.state_dir.glob("state.db*"):
+        path.unlink()
+    assert 0 == alone.program("recover").returncode
+    alone.daemon.start()
+    alone.daemon.ask("vf", "detach", vf)
+    assert not (NAMED / made.name).exists()
 
 
 def test_a_namespace_that_was_made_anew_and_got_the_same_number_is_not_ours(alone: Scene) -> None:

@@ -35,7 +35,20 @@ def test_an_apply_that_is_refused_ends_its_own_note_only(
     context: Any = SimpleNamespace(is_applying=is_applying, database=database, started_with=None)
     wanted: Any = SimpleNamespace(intent=None, fingerprint="f", request=SimpleNamespace(yes=True, path=None, consented=[]))
     if is_applying:
-        applied_files.note_begin(database, is_of_the_start=False)
+        applied_files.note_begin(database, "other", is_of_the_start=False)
     with pytest.raises(Conflict):
         list(commands._apply(context, wanted, commands.Actor(pid=1, uid=0)))
-    assert is_applying == applied_files.was_cut_off(database)
+    assert ("other" if is_applying else "") == applied_files.cut_off(database)
+
+
+@pytest.mark.parametrize(
+    ("cut_off", "counts"),
+    [("", True), ("another", True), ("x", True), ("of the start", False)],
+    ids=["none", "another", "junk", "it"],
+)
+def test_a_file_that_counts_counts_on_though_another_was_cut_off(database: Database, cut_off: str, counts: bool) -> None:
+    """To go back to it would undo what was set by command since; one that was cut off itself is gone on with."""
+    applied_files.note_start(database, "of the start")
+    applied_files.note_begin(database, cut_off, is_of_the_start=False)
+    assert counts == applied_files.counts_already(database, "of the start")
+    assert not applied_files.counts_already(database, "something else")

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sriov_xdp.pf.state.device_marks import HostMark, group_of, guest_alias, host_alias, is_group_of, is_of, read_host_mark
+from sriov_xdp.pf.state.device_marks import (
+    HostMark,
+    group_of,
+    guest_alias,
+    host_alias,
+    instance_of,
+    is_group_of,
+    is_of,
+    read_host_mark,
+)
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, VfAddress
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
@@ -27,10 +36,12 @@ def device(alias: str = "", group: int = 0) -> Any:
     return SimpleNamespace(alias=alias, group=group)
 
 
+@pytest.mark.parametrize("is_ours", [True, False])
 @pytest.mark.parametrize("netns", ["vm1-ns", "vm1", "/run/containers/vm1"])
-def test_a_representors_mark_is_read_as_it_was_written(netns: str) -> None:
-    link = device(host_alias(MINE, replace(ATTACHMENT, spec=replace(SPEC, netns=netns)), NO_VLAN))
-    assert replace(MARK, netns=netns) == read_host_mark(MINE, link)
+def test_a_representors_mark_is_read_as_it_was_written(netns: str, is_ours: bool) -> None:
+    link = device(host_alias(MINE, replace(ATTACHMENT, spec=replace(SPEC, netns=netns), netns_is_ours=is_ours), NO_VLAN))
+    assert replace(MARK, netns=netns, netns_is_ours=is_ours) == read_host_mark(MINE, link)
+    assert MINE == instance_of(link)
 
 
 def test_a_mark_of_an_earlier_version_is_read() -> None:

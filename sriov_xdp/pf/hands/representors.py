@@ -35,6 +35,11 @@ def choose_ifindex(used_slots: frozenset[int], instance: str, generation: int) -
     raise Conflict(f"VFs: all {abi.MAX_PORTS - abi.FIRST_VF_SLOT} slots of this host are in use; detach one first")
 
 
+def generation_of(ifindex: int, instance: str) -> int:
+    """The reverse, of the generation."""
+    return (ifindex // abi.MAX_PORTS - _FIRST_BLOCK - int(instance, 16)) % _BLOCKS
+
+
 def choose_name(links: Links, vf: VfAddress) -> str:
     """The representor's name: the VF's address, with a letter when somebody else has that name."""
     for suffix in ("", *"abcdefghijklmnopqrstuvwxyz"):

@@ -18,15 +18,15 @@ from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import namespaces
-from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.features import RX_VLAN, TX_VLAN
 from sriov_xdp.host.kernel import JumboXdp
-from sriov_xdp.host.links import Links, boot_id, links_of
+from sriov_xdp.host.links import Links, boot_id
 from sriov_xdp.pf.errors import Conflict, Invalid
 from sriov_xdp.pf.hands.commit import device_to_text
-from sriov_xdp.pf.process import own_uplinks
+from sriov_xdp.pf.process import orphans, own_uplinks
+from sriov_xdp.pf.process.guest_places import made_for, namespace_of
 from sriov_xdp.pf.process.places import Places, claim_instance, lock
-from sriov_xdp.pf.process.presence import is_sound
+from sriov_xdp.pf.process.presence import is_sound, stored_instance
 from sriov_xdp.pf.state.device_marks import read_host_mark
 from sriov_xdp.pf.state.in_force import MarkedPort, group_of, overrides_of
 from sriov_xdp.pf.state.intent import (
@@ -60,7 +60,7 @@ def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_m
     try:
         instance = Marks(places.bpffs).instance()
         if instance is None:
-            raise Conflict(f"{places.bpffs}: no pins of a daemon are there, so there is nothing to rebuild; start the daemon")
+            return _from_marks_alone(places, links, wanted, fingerprint)
         claimed = claim_instance(instance)
         found = _marked_devices(places, links, instance)
         if not is_meant and is_sound(places, {str(entry.mark.vf) for entry in found}):
@@ -81,6 +81,23 @@ def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_m
             claimed.close()
         for fd in held:
             os.close(fd)
+
+
+def _from_marks_alone(places: Places, links: Links, wanted: HostIntent | None, fingerprint: str) -> list[str]:
+    """Where the pins are gone too: guests are given back what the configuration says, with the next start."""
+    if stored_instance(places.state_dir) is not None:
+        raise Conflict(f"{places.bpffs}: no pins of a daemon are there, and a state is; start the daemon, which makes them anew")
+    found = orphans.find(links)
+    instance = orphans.instance_of_all(found)
+    if wanted is None:
+        text = f"{places.bpffs}: no pins are there, so nothing tells VLANs and policies of the guests of instance {instance}"
+        raise Conflict(f"{text}; name a configuration (-f)")
+    attachments = orphans.attachments(found, wanted)
+    kept = _set_aside(places)
+    with _put_back(kept):
+        _write(places, instance, wanted, [], attachments, orphans.numbers(found), fingerprint)
+    lines = [f"{one.vf}: guest {one.spec.guest}, {one.spec.interface} in {one.spec.netns}" for one in attachments]
+    return [*(f"{path} is kept as {aside.name}" for path, aside in kept.items()), *lines]
 
 
 def _marked_devices(places: Places, links: Links, instance: str) -> list[MarkedPort]:
@@ -111,28 +128,6 @@ def _marked_devices(places: Places, links: Links, instance: str) -> list[MarkedP
         text = f"{places.bpffs}: the data path has {gone} ports of guests, and none of their devices is here"
         raise Conflict(f"{text}; run this where the daemon runs, or remove what is left with `sriov-xdp teardown`")
     return sorted(found, key=lambda entry: entry.mark.vf)
-
-
-def _namespace_of(entry: MarkedPort, said: str) -> tuple[str, tuple[int, int]]:
-    """Where the guest end is: in the namespace that the mark names, or in one that got another name since; in one without a
-    name it is the guest that hid it, who is served all the same. Raises Conflict when the guest's own is not there either."""
-    named = [path.name for path in namespaces.NAMED.iterdir()] if namespaces.NAMED.is_dir() else []
-    for name in [said, *sorted(named)]:
-        identity = namespaces.identity(name)
-        if identity and _has_guest_end(name, entry):
-            return name, identity
-    own = namespaces.identity(said)
-    if own and namespaces.is_network(said):
-        return said, own
-    text = f"{entry.mark.vf}: the guest end of {entry.link.name} is not in namespace {said}, nor in any that has a name"
-    raise Conflict(f"{text}; move it back, or remove the device, with which guest {entry.mark.guest} loses its VF")
-
-
-def _has_guest_end(name: str, entry: MarkedPort) -> bool:
-    with contextlib.suppress(HostError), links_of(name) as inside:
-        link = inside.find(entry.link.peer_ifindex)
-        return link is not None and link.peer_ifindex == entry.link.ifindex
-    return False
 
 
 def _intent_of(found: list[MarkedPort], uplinks: dict[int, str]) -> HostIntent:
@@ -216,11 +211,8 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
     group = switch.group(mark.port_group)
     assert group is not None
     said = next((spec for spec in intent.adapters if spec.key == (mark.guest, mark.interface)), None)
-    netns = mark.netns or (said.netns if said else None)
-    if netns is None:
-        text = f"{mark.vf}: the namespace of guest {mark.guest} is too long for a device to tell it"
-        raise Invalid(f"{text}; name a configuration that has the guest")
-    netns, netns_id = _namespace_of(entry, netns)
+    netns, netns_id = namespace_of(mark, entry.link, said.netns if said else None)
+    is_ours = made_for(mark, entry.link) == netns
     overrides, needed = overrides_of(entry, switch, group, said.overrides if said else PortOverrides())
     spec = AdapterSpec(
         guest=mark.guest,
@@ -241,8 +233,9 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
         generation=entry.port.generation,
         representor=entry.link.name,
         ifindex=entry.link.ifindex,
-        netns_is_ours=False,  # nobody knows any more, so it is not ours to remove
+        netns_is_ours=is_ours,
         netns_id=netns_id,
+        netns_cookie=namespaces.cookie(netns) if is_ours else 0,
     )
     return attachment, needed
 
@@ -301,7 +294,8 @@ def _write(
         if entry.device.unicast != {entry.mark.admin_mac}
     }
     database.write_intent(all_documents(inventory), [], meta, grants)
-    marks.write_revision(database.revision())
+    if marks.instance():
+        marks.write_revision(database.revision())
     database.close()
 
 

@@ -29,6 +29,7 @@ from sriov_xdp.pf.hands.guest_records import GuestRecords
 from sriov_xdp.pf.hands.hooks import Hooks
 from sriov_xdp.pf.hands.log_budget import LogKind
 from sriov_xdp.pf.hands.request_metrics import RequestMetrics
+from sriov_xdp.pf.process import orphans
 from sriov_xdp.pf.process.mailboxes import Complain, Mailboxes, Serve
 from sriov_xdp.pf.process.places import Places, claim_instance, lock, require_own_pins, require_room_for_sockets
 from sriov_xdp.pf.process.presence import open_own_state, require_devices_here, require_state
@@ -88,6 +89,14 @@ class PfService:
         finally:
             links.close()
 
+    @staticmethod
+    def _require_no_orphans() -> None:
+        links = Links()
+        try:
+            orphans.require_none(links)
+        finally:
+            links.close()
+
     def start(self) -> None:
         """Loads and adopts, after own(). Raises PfError, DataPathError, HostError, StoreError."""
         marks = Marks(self._places.bpffs)
@@ -95,6 +104,8 @@ class PfService:
         database = open_own_state(self._places.state_dir, self._places.bpffs, marks)
         stored = database.meta("instance")
         self.is_first_start = stored is None
+        if self.is_first_start:
+            self._require_no_orphans()
         instance = stored or secrets.token_hex(4)
         self._lock_fds.append(claim_instance(instance).detach())
         pins = Pins(self._places.bpffs, self._places.cache_dir)

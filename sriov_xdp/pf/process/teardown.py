@@ -8,20 +8,22 @@ not know, the other does.
 import contextlib
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sriov_xdp.datapath import compiled
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS, detach_pinned, remove_tree
-from sriov_xdp.host import clsact, namespaces
+from sriov_xdp.host import clsact
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.links import Links
+from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.hands import found_uplinks, leaving
 from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
-from sriov_xdp.pf.process import own_uplinks
+from sriov_xdp.pf.process import orphans, own_uplinks
+from sriov_xdp.pf.process.guest_places import made_for, remove_unused
 from sriov_xdp.pf.process.places import ADMIN_SOCKET, STATE_LOCK, Places, claim_instance, lock, require_own_pins
 from sriov_xdp.pf.process.presence import require_devices_here, stored_instance
-from sriov_xdp.pf.state.device_marks import is_group_of, is_of
+from sriov_xdp.pf.state.device_marks import instance_of, is_group_of, is_of, read_host_mark
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
 from sriov_xdp.pf.state.physical_function import FoundUplink, PhysicalFunction
 from sriov_xdp.pf.state.uplink_text import pf_from_text
@@ -36,7 +38,7 @@ def teardown(places: Places, *, purge: bool) -> list[str]:
     """What was removed, a line each. Raises Conflict while a daemon runs, and for a folder of pins that holds others'; StoreError,
     before anything is done, when the state cannot be read or written now."""
     if not places.state_dir.exists() and not places.bpffs.exists() and not places.run_dir.exists():
-        return []
+        return _remove_orphans()
     require_own_pins(places.bpffs)
     made = [folder for folder in (places.run_dir, places.state_dir) if not folder.exists()]  # by the lock
     held = lock(places)
@@ -61,6 +63,9 @@ def _remove_devices(places: Places, links: Links, *, purge: bool) -> list[str]:
     attachments, pfs, has_state = _begin(places)
     done += _give_uplinks_back(places, links, pfs)
     instances = _instances(places)
+    if not instances:
+        return [*done, *_remove_orphans()]
+    made = dict(_made_for_guests(link for link in links.dump() if instance_of(link) in instances))
     for device in [device for device in links.dump() if any(is_of(instance, device) for instance in instances)]:
         if any(is_group_of(instance, device.group) for instance in instances):
             links.delete_group(device.group)  # the first of a PF takes all others along
@@ -68,10 +73,35 @@ def _remove_devices(places: Places, links: Links, *, purge: bool) -> list[str]:
             links.delete(device.ifindex)
         done.append(f"representor {device.name}")
     for attachment in attachments:
+        made.pop(attachment.spec.netns, None)
         done += _remove_namespace(attachment)
+    done += filter(None, (remove_unused(netns, guest) for netns, guest in made.items()))
     if has_state and not purge:
         done += _forget_intent(places)
     return done
+
+
+def _remove_orphans() -> list[str]:
+    """Where neither state nor pins tell whose the devices are."""
+    links, done = Links(), list[str]()
+    try:
+        found = orphans.find(links)
+        made = dict(_made_for_guests(found))
+        for link in found:
+            links.delete(link.ifindex)
+            done.append(f"representor {link.name}, of a daemon whose state and pins are gone")
+    finally:
+        links.close()
+    return [*done, *filter(None, (remove_unused(netns, guest) for netns, guest in made.items()))]
+
+
+def _made_for_guests(devices: Iterable[Link]) -> Iterator[tuple[str, str]]:
+    """Namespace → guest, as devices tell it."""
+    for link in devices:
+        mark = read_host_mark(instance_of(link) or "", link)
+        netns = made_for(mark, link)
+        if mark and netns:
+            yield netns, mark.guest
 
 
 def _instances(places: Places) -> set[str]:
@@ -133,14 +163,10 @@ def _take_programs_off(places: Places, number: int, ifindex: int) -> None:
 
 
 def _remove_namespace(attachment: Attachment) -> list[str]:
-    netns = attachment.spec.netns
     if not attachment.netns_is_ours or not leaving.is_the_one(attachment):
         return []
-    user = leaving.user_of(netns)
-    if user:
-        return [f"no namespace {netns}, which was made for guest {attachment.spec.guest}, as {user}"]
-    namespaces.remove(netns)
-    return [f"namespace {netns}"]
+    line = remove_unused(attachment.spec.netns, attachment.spec.guest)
+    return [line] if line else []
 
 
 def _forget_intent(places: Places) -> list[str]:

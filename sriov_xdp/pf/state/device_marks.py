@@ -17,6 +17,7 @@ from sriov_xdp.vswitch.vlan import Vlan
 _PRODUCT = "sriov-xdp"
 _MOST_ALIAS_BYTES = 254  # dev_set_alias() takes less than IFALIASZ with the NUL that netlink adds
 _AS_THE_GUEST, _TOO_LONG = "=", "?"  # in place of a namespace
+_OURS = "+"  # before it: it was made for the guest, and goes with it
 _DIGEST = re.compile(r"[0-9a-f]{8}")
 _GROUP_BASE, _GROUP_PF_BITS = 1 << 30, 4
 _GROUP_INSTANCE = (1 << 30 - _GROUP_PF_BITS) - 1
@@ -24,7 +25,7 @@ _GROUP_INSTANCE = (1 << 30 - _GROUP_PF_BITS) - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostMark:
-    """A representor's alias. netns None: it was too long to be told."""
+    """A representor's alias. netns None: it was too long to be told; netns_is_ours: it was made for the guest."""
 
     vf: VfAddress
     guest: str
@@ -32,6 +33,7 @@ class HostMark:
     port_group: str
     admin_mac: MacAddress
     netns: str | None
+    netns_is_ours: bool = False
 
 
 def host_alias(instance: str, attachment: Attachment, vlan: Vlan) -> str:
@@ -41,7 +43,7 @@ def host_alias(instance: str, attachment: Attachment, vlan: Vlan) -> str:
     of_guest_end = f"{zlib.crc32(guest_alias(attachment.vf, vlan).encode()):08x}"
     words = [_PRODUCT, instance, str(attachment.vf), spec.guest, spec.interface, spec.port_group, str(attachment.admin_mac)]
     netns = _AS_THE_GUEST if spec.netns == spec.guest else spec.netns.replace("%", "%25").replace(" ", "%20")
-    text = " ".join([*words, netns, of_guest_end])
+    text = " ".join([*words, f"{_OURS if attachment.netns_is_ours else ''}{netns}", of_guest_end])
     return text if len(text.encode()) <= _MOST_ALIAS_BYTES else " ".join([*words, _TOO_LONG, of_guest_end])
 
 
@@ -65,13 +67,33 @@ def read_host_mark(instance: str, link: Link) -> HostMark | None:
         address, admin_mac = VfAddress.parse(vf), MacAddress.parse(mac)
     except ValueError:
         return None
+    is_ours, netns = netns.startswith(_OURS), netns.removeprefix(_OURS)
     place = {_AS_THE_GUEST: guest, _TOO_LONG: None}.get(netns, netns.replace("%20", " ").replace("%25", "%"))
-    return HostMark(vf=address, guest=guest, interface=interface, port_group=port_group, admin_mac=admin_mac, netns=place)
+    return HostMark(
+        vf=address,
+        guest=guest,
+        interface=interface,
+        port_group=port_group,
+        admin_mac=admin_mac,
+        netns=place,
+        netns_is_ours=is_ours,
+    )
+
+
+def instance_of(link: Link) -> str | None:
+    """Whose representor a device is, None for one that is nobody's."""
+    words = link.alias.split(" ")
+    return words[1] if words[0] == _PRODUCT and len(words) > 1 and _DIGEST.fullmatch(words[1]) else None
 
 
 def group_of(instance: str, pf_number: int) -> int:
     """The device group of a PF's pairs: bit 30, then the instance, then the PF."""
     return _GROUP_BASE | (int(instance, 16) & _GROUP_INSTANCE) << _GROUP_PF_BITS | pf_number
+
+
+def pf_of_group(group: int) -> int:
+    """The PF's number."""
+    return group & (1 << _GROUP_PF_BITS) - 1
 
 
 def is_group_of(instance: str, group: int) -> bool:

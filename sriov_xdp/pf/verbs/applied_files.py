@@ -6,18 +6,19 @@ from sriov_xdp.store.database import Database
 
 STARTED_WITH = "configuration"  # the file of the last start that counted
 APPLIED = "applied"  # the file that was applied last, by a start or by command
-UNDER_WAY = "applying"  # set while a file is applied: a daemon that died meanwhile left the host between two files
+UNDER_WAY = "applying"  # the file that is being applied: a daemon that died meanwhile left the host between two
 RECOVERED = "recovered"  # instead of a file: the state was rebuilt, and no file counts before the operator applies it
 
 
 def counts_already(database: Database, fingerprint: str) -> bool:
-    """Whether a start with this file changes nothing. Raises StoreError."""
-    return not was_cut_off(database) and fingerprint in (database.meta(STARTED_WITH), database.meta(APPLIED))
+    """Whether a start with this file changes nothing: also where the apply of another one was cut off, as to go back to this one
+    would undo what was set by command. One that was cut off itself is gone on with. Raises StoreError."""
+    return cut_off(database) != fingerprint in (database.meta(STARTED_WITH), database.meta(APPLIED))
 
 
-def was_cut_off(database: Database) -> bool:
-    """Whether the last apply did not come to an end. Raises StoreError."""
-    return bool(database.meta(UNDER_WAY))
+def cut_off(database: Database) -> str:
+    """The file whose apply did not come to an end, "" for none. Raises StoreError."""
+    return database.meta(UNDER_WAY) or ""
 
 
 def is_recovered(database: Database) -> bool:
@@ -36,10 +37,10 @@ def note_unchanged(database: Database, fingerprint: str) -> None:
         database.write_intent([], [], {STARTED_WITH: fingerprint})
 
 
-def note_begin(database: Database, *, is_of_the_start: bool) -> None:
-    """A text is about to be applied: until that is done, or was given up and told, no text counts for a start; is_of_the_start: of
-    the file that starts are made with, of which none counts after it was given up either. Raises StoreError."""
-    database.write_intent([], [], {UNDER_WAY: "1", **({STARTED_WITH: "", APPLIED: ""} if is_of_the_start else {})})
+def note_begin(database: Database, fingerprint: str, *, is_of_the_start: bool) -> None:
+    """A text is about to be applied. is_of_the_start: of the file that starts are made with, of which no text counts until it is
+    done, nor after it was given up. Raises StoreError."""
+    database.write_intent([], [], {UNDER_WAY: fingerprint, **({STARTED_WITH: "", APPLIED: ""} if is_of_the_start else {})})
 
 
 def forget(database: Database) -> None:

@@ -1,0 +1,102 @@
+"""Representors of a daemon whose state and pins are both gone: they have no program, so their guests reach the host's own stack and
+nobody else. What their marks say is all that is known of them. For starts, recover and teardown.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sriov_xdp.host.links import Link, Links
+from sriov_xdp.pf.errors import Conflict, Invalid
+from sriov_xdp.pf.hands.hooks import Hooks
+from sriov_xdp.pf.hands.representors import generation_of
+from sriov_xdp.pf.process.guest_places import made_for, namespace_of
+from sriov_xdp.pf.process.places import claim_instance
+from sriov_xdp.pf.state.device_marks import HostMark, instance_of, pf_of_group, read_host_mark
+from sriov_xdp.pf.state.intent import Attachment, HostIntent
+from sriov_xdp.pf.verbs.lifecycle import default_mac
+
+
+def find(links: Links) -> list[Link]:
+    """Raises HostError, DataPathError."""
+    return [link for link in links.dump() if is_orphan(link)]
+
+
+def is_orphan(link: Link) -> bool:
+    """One that never had a carrier was never in service: its daemon died while it made it, and may come again. Raises HostError,
+    DataPathError."""
+    instance = instance_of(link)
+    if instance is None or not link.had_carrier or link.xdp_program_id or Hooks.is_held_by_anybody(link.ifindex):
+        return False
+    try:
+        claim_instance(instance).close()
+    except Conflict:  # a daemon is at work on it
+        return False
+    return True
+
+
+def require_none(links: Links) -> None:
+    """For a first start, which knows of no guest. What is there is put down, as its guest would reach the host. Raises Conflict."""
+    found = find(links)
+    for link in found:
+        links.change(link.ifindex, state="down")
+    if found:
+        names = ", ".join(link.name for link in found[:4])
+        text = (
+            f"device {names}: has been a guest's, by a daemon (instance {instance_of(found[0])}) whose state and pins are both gone"
+        )
+        raise Conflict(
+            f"{text}; it is down now; give it back with `sriov-xdp recover -f FILE`, or remove it with `sriov-xdp teardown`"
+        )
+
+
+def instance_of_all(found: list[Link]) -> str:
+    """Raises Conflict where there are none, or of several."""
+    instances = sorted({instance_of(link) or "" for link in found})
+    if len(instances) != 1:
+        text = f"devices of instances {', '.join(instances)} are there" if instances else "no device of a daemon is there either"
+        raise Conflict(f"{text}, so it is not known what to rebuild; start the daemon, or remove them with `sriov-xdp teardown`")
+    return instances[0]
+
+
+def numbers(found: list[Link]) -> dict[str, int]:
+    """Of the PFs, by their names."""
+    return {mark.vf.pf: pf_of_group(link.group) for link, mark in _marked(found)}
+
+
+def attachments(found: list[Link], intent: HostIntent) -> list[Attachment]:
+    """As the marks say it, and the configuration what they cannot. Raises Invalid, Conflict."""
+    return [_attachment(link, mark, intent) for link, mark in _marked(found)]
+
+
+def _marked(found: list[Link]) -> Iterator[tuple[Link, HostMark]]:
+    for link in found:
+        mark = read_host_mark(instance_of(link) or "", link)
+        if mark is None:
+            raise Conflict(
+                f"device {link.name}: its alias tells no guest: {link.alias!r}; remove it, or all with `sriov-xdp teardown`"
+            )
+        yield link, mark
+
+
+def _attachment(link: Link, mark: HostMark, intent: HostIntent) -> Attachment:
+    said = next((spec for spec in intent.adapters if spec.key == (mark.guest, mark.interface)), None)
+    switch = next((switch for switch in intent.switches if switch.group(mark.port_group)), None)
+    subject = f"{mark.vf}: guest {mark.guest}, adapter {mark.interface}"
+    if said is None:
+        raise Invalid(f"{subject}: the configuration does not have it; name one that does, as nothing else tells its policy")
+    if switch is None or switch.pf != mark.vf.pf:
+        raise Invalid(f"{subject}: the configuration has no port group {mark.port_group} on {mark.vf.pf}; name one that does")
+    netns, netns_id = namespace_of(mark, link, said.netns)
+    spec = replace(said, netns=netns, port_group=mark.port_group)
+    if (spec.mac or default_mac(spec)) != mark.admin_mac:
+        spec = replace(spec, mac=mark.admin_mac)
+    return Attachment(
+        vf=mark.vf,
+        spec=spec,
+        admin_mac=mark.admin_mac,
+        generation=generation_of(link.ifindex, instance_of(link) or ""),
+        representor=link.name,
+        ifindex=link.ifindex,
+        netns_is_ours=made_for(mark, link) == netns,
+        netns_id=netns_id,
+    )
