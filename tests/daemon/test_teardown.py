@@ -136,7 +136,7 @@ def test_without_state_it_goes_by_marks(scene: Scene) -> None:
     assert f"removed uplink {scene.uplink}, known by its program only: promiscuous off, IPv6 on, offloads as they are" in said
     run("ethtool", "-K", scene.uplink, "rxvlan", "on", "txvlan", "on")
     scene.assert_all_is_gone()
-    assert (NAMED / scene.made.name).exists()  # nobody knows any more who made it
+    assert not (NAMED / scene.made.name).exists(), "the device told who made it"
 
 
 def test_namespace_with_somebody_in_it_stays_and_is_named(scene: Scene) -> None:

@@ -225,7 +225,7 @@ def lose_everything(scene: Scene) -> None:
 def test_state_and_pins_gone_a_start_is_refused_and_the_guests_are_kept_from_the_host(alone: Scene) -> None:
     representor = alone.vf(alone.two)["representor"]
     lose_everything(alone)
-    with pytest.raises(LabError, match="whose state and pins are both gone; it is down now; `sriov-xdp recover -f FILE`"):
+    with pytest.raises(LabError, match="whose state and pins are gone; it is down; `sriov-xdp recover -f FILE`"):
         alone.daemon.start()
     assert 5 == alone.daemon.process.returncode
     assert "UP" not in json.loads(run("ip", "-j", "link", "show", representor))[0]["flags"]

@@ -41,12 +41,8 @@ def require_none(links: Links) -> None:
         links.change(link.ifindex, state="down")
     if found:
         names = ", ".join(link.name for link in found[:4])
-        text = (
-            f"device {names}: has been a guest's, by a daemon (instance {instance_of(found[0])}) whose state and pins are both gone"
-        )
-        raise Conflict(
-            f"{text}; it is down now; give it back with `sriov-xdp recover -f FILE`, or remove it with `sriov-xdp teardown`"
-        )
+        text = f"device {names}: leads to a guest of instance {instance_of(found[0])}, whose state and pins are gone; it is down"
+        raise Conflict(f"{text}; `sriov-xdp recover -f FILE` gives it back to its guest, `sriov-xdp teardown` removes it")
 
 
 def instance_of_all(found: list[Link]) -> str:
