@@ -1,4 +1,5 @@
-"""What bpffs itself knows of its owner: the daemon's instance and the revision of its state, as the names of empty folders.
+"""What bpffs itself knows of its owner: the daemon's instance, the revision of its state, and how uplinks were found, as the names
+of empty folders.
 
 Pins outlive the state file: a state that is missing, of another instance or older than what bpffs has seen is not an empty one.
 A boot empties bpffs, so that what is said here is always of this boot. Renaming a folder is one step. For the pf package.
@@ -6,12 +7,12 @@ A boot empties bpffs, so that what is said here is always of this boot. Renaming
 
 from pathlib import Path
 
-_INSTANCE, _REVISION = "instance-", "revision-"
-MARK_PREFIXES = (_INSTANCE, _REVISION)
+_INSTANCE, _REVISION, _FOUND = "instance-", "revision-", "found-"
+MARK_PREFIXES = (_INSTANCE, _REVISION, _FOUND)
 
 
 class Marks:
-    """The two marks of one folder of pins."""
+    """The marks of one folder of pins."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -32,6 +33,19 @@ class Marks:
     def write_revision(self, revision: int) -> None:
         """Raises OSError."""
         self._write(_REVISION, str(revision))
+
+    def found(self, number: int) -> str | None:
+        """How the uplink of the PF of this number was before it was taken, None where nobody said so."""
+        return self._read(f"{_FOUND}{number}-")
+
+    def write_found(self, number: int, text: str) -> None:
+        """Of a name's letters and length. Raises OSError."""
+        self._write(f"{_FOUND}{number}-", text)
+
+    def forget_found(self, number: int) -> None:
+        """It was given back. Raises OSError."""
+        for path in self._root.glob(f"{_FOUND}{number}-*"):
+            path.rmdir()
 
     def _read(self, prefix: str) -> str | None:
         found = sorted(self._root.glob(f"{prefix}*")) if self._root.is_dir() else []

@@ -122,3 +122,20 @@ def test_by_teardown(scene: Scene, before: str) -> None:
     scene.daemon.teardown()
     assert found == as_it_is(device)
     scene.daemon.start()
+
+
+@pytest.mark.parametrize("how", ["teardown", "recover"])
+def test_though_the_state_is_lost(scene: Scene, how: str) -> None:
+    device = scene.device("all at once")
+    found = as_it_is(device)
+    assert 0 == scene.apply(scene.with_uplink(device))
+    scene.daemon.kill()
+    for path in scene.daemon.state_dir.glob("state.db*"):
+        path.unlink()
+    if how == "recover":
+        daemon = scene.daemon
+        places = ("--state-dir", str(daemon.state_dir), "--run-dir", str(daemon.run_dir), "--bpffs", str(daemon.bpffs))
+        run(*daemon.program, "recover", *places)
+    scene.daemon.teardown()
+    assert found == as_it_is(device)
+    scene.daemon.start()

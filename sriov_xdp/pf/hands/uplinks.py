@@ -24,6 +24,7 @@ from sriov_xdp.pf.state.intent import PfSpec
 from sriov_xdp.pf.state.inventory import Change
 from sriov_xdp.pf.state.modes import xdp_problem
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, UplinkState, XdpMode
+from sriov_xdp.pf.state.uplink_text import found_to_mark
 from sriov_xdp.pf.state.uplink_troubles import troubles
 from sriov_xdp.vswitch.address import MacAddress
 
@@ -116,6 +117,8 @@ def take(context: Context, pf: PhysicalFunction, link: Link) -> None:
     DataPathError; then the device is as it was."""
     pf.is_awaited = False
     try:
+        if pf.found:
+            context.marks.write_found(pf.number, found_to_mark(pf.found))
         changed = features.write(link.name, OFFLOADS)
         context.links.set_promiscuous(link.ifindex, is_on=True)
         context.links.change(link.ifindex, state="up")
@@ -173,6 +176,7 @@ def give_back(context: Context, pf: PhysicalFunction) -> None:
             restore(context.links, link, pf.found)
         except HostError as error:
             _log.warning("uplink %s of %s: could not be made all that it was: %s", link.name, pf.spec.name, error)
+    context.marks.forget_found(pf.number)
 
 
 def _attach_xdp(context: Context, pf: PhysicalFunction, link: Link) -> XdpMode:

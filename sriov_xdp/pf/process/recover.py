@@ -8,7 +8,7 @@ that this one is not made from until the operator does. For a host where no daem
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.features import RX_VLAN, TX_VLAN
 from sriov_xdp.host.kernel import JumboXdp
-from sriov_xdp.host.links import Links, boot_id
+from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.errors import Conflict, Invalid
 from sriov_xdp.pf.hands.commit import device_to_text
 from sriov_xdp.pf.process import orphans, own_uplinks
@@ -40,6 +40,7 @@ from sriov_xdp.pf.state.intent import (
 from sriov_xdp.pf.state.inventory import Change, Inventory
 from sriov_xdp.pf.state.physical_function import FoundUplink, PfEntry
 from sriov_xdp.pf.state.stored import all_documents
+from sriov_xdp.pf.state.uplink_text import found_from_mark
 from sriov_xdp.pf.state.validation import MAX_VFS_OF_PF
 from sriov_xdp.pf.verbs import applied_files
 from sriov_xdp.pf.verbs.lifecycle import default_mac
@@ -66,12 +67,13 @@ def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_m
         if not is_meant and is_sound(places, {str(entry.mark.vf) for entry in found}):
             text = f"{places.state_dir}: the state is sound, a start needs no recovery"
             raise Conflict(f"{text}; --yes rebuilds it all the same, without policies, overrides and audit")
-        uplinks = {number: link.name for number, link in own_uplinks.find(places, links).items()}
+        on_uplinks = own_uplinks.find(places, links)
+        uplinks = {number: link.name for number, link in on_uplinks.items()}
         intent = _with_pfs_in_force(wanted, found, uplinks) if wanted else _intent_of(found, uplinks)
         intent, attachments = _held_to_what_is_in_force(found, intent)
         kept = _set_aside(places)
         with _put_back(kept):
-            _write(places, instance, intent, found, attachments, _numbers(intent, found, uplinks), fingerprint)
+            _write(places, instance, intent, found, attachments, _numbers(intent, found, uplinks), fingerprint, on_uplinks)
         lines = [f"{path} is kept as {aside.name}" for path, aside in kept.items()]
         specs = [(attachment.vf, attachment.spec) for attachment in attachments]
         return [*lines, *(f"{vf}: guest {spec.guest}, {spec.interface} in {spec.netns}" for vf, spec in specs)]
@@ -95,7 +97,7 @@ def _from_marks_alone(places: Places, links: Links, wanted: HostIntent | None, f
     attachments = orphans.attachments(found, wanted)
     kept = _set_aside(places)
     with _put_back(kept):
-        _write(places, instance, wanted, [], attachments, orphans.numbers(found), fingerprint)
+        _write(places, instance, wanted, [], attachments, orphans.numbers(found), fingerprint, {})
     lines = [f"{one.vf}: guest {one.spec.guest}, {one.spec.interface} in {one.spec.netns}" for one in attachments]
     return [*(f"{path} is kept as {aside.name}" for path, aside in kept.items()), *lines]
 
@@ -270,13 +272,15 @@ def _write(
     attachments: list[Attachment],
     numbers: dict[str, int],
     fingerprint: str,
+    on_uplinks: Mapping[int, Link],
 ) -> None:
     marks, database = Marks(places.bpffs), Database(places.state_dir)
     free = iter(sorted(set(range(MAX_PFS)) - set(numbers.values())))
+    with_numbers = [(spec, numbers[spec.name] if spec.name in numbers else next(free)) for spec in intent.pfs]
     inventory = Inventory(JumboXdp(is_allowed=False, because="nothing is served here"))
     inventory.install(
         Change(
-            pfs={spec.name: _entry(spec, numbers[spec.name] if spec.name in numbers else next(free)) for spec in intent.pfs},
+            pfs={spec.name: _entry(marks, spec, ours, on_uplinks.get(ours)) for spec, ours in with_numbers},
             switches={switch.name: switch for switch in intent.switches},
             attachments={one.vf: one for one in attachments},
         )
@@ -299,5 +303,8 @@ def _write(
     database.close()
 
 
-def _entry(spec: PfSpec, number: int) -> PfEntry:
-    return PfEntry(spec=spec, number=number, found=FoundUplink.unknown({RX_VLAN: True, TX_VLAN: True}) if spec.uplink else None)
+def _entry(marks: Marks, spec: PfSpec, number: int, link: Link | None) -> PfEntry:
+    """link: the device that the PF's programs are on."""
+    found = found_from_mark(marks.found(number), link, boot_id()) if link else None
+    unknown = FoundUplink.unknown({RX_VLAN: True, TX_VLAN: True}) if spec.uplink else None
+    return PfEntry(spec=spec, number=number, found=found or unknown)

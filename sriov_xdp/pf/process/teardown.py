@@ -16,7 +16,7 @@ from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS, detach_pinned, remove_tree
 from sriov_xdp.host import clsact
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.links import Link, Links
+from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.hands import found_uplinks, leaving
 from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
 from sriov_xdp.pf.process import orphans, own_uplinks
@@ -26,7 +26,7 @@ from sriov_xdp.pf.process.presence import require_devices_here, stored_instance
 from sriov_xdp.pf.state.device_marks import instance_of, is_group_of, is_of, read_host_mark
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
 from sriov_xdp.pf.state.physical_function import FoundUplink, PhysicalFunction
-from sriov_xdp.pf.state.uplink_text import pf_from_text
+from sriov_xdp.pf.state.uplink_text import found_from_mark, pf_from_text
 from sriov_xdp.pf.verbs import applied_files
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.files import STATE_FILE
@@ -135,7 +135,7 @@ def _begin(places: Places) -> tuple[list[Attachment], list[PhysicalFunction], bo
 
 def _give_uplinks_back(places: Places, links: Links, pfs: list[PhysicalFunction]) -> list[str]:
     """Those of the state as they were found; those that only a pin knows, as devices are by default."""
-    done, known = [], set()
+    done, known, marks = [], set(), Marks(places.bpffs)
     held = {link.ifindex for link in own_uplinks.find(places, links).values()}
     for pf in pfs:
         link = found_uplinks.resolve(links, pf, held.__contains__)
@@ -150,9 +150,11 @@ def _give_uplinks_back(places: Places, links: Links, pfs: list[PhysicalFunction]
         if link.ifindex in known:
             continue
         _take_programs_off(places, number, link.ifindex)
+        found = found_from_mark(marks.found(number), link, boot_id())
         with contextlib.suppress(HostError):
-            found_uplinks.restore(links, link, FoundUplink.unknown({}))
-        done.append(f"uplink {link.name}, known by its program only: promiscuous off, IPv6 on, offloads as they are")
+            found_uplinks.restore(links, link, found or FoundUplink.unknown({}))
+        unknown = "known by its program only: promiscuous off, IPv6 on, offloads as they are"
+        done.append(f"uplink {link.name}, {'as it was before' if found else unknown}")
     return done
 
 

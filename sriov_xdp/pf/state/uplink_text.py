@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 from sriov_xdp.datapath.abi import MAX_PFS, MAX_PORTS
+from sriov_xdp.host.links import Link
 from sriov_xdp.pf.state.intent import PfSpec, UplinkLoss, WireOwnSource, require_range, require_type
 from sriov_xdp.pf.state.physical_function import FoundUplink, PfEntry, PhysicalFunction
 
 _MOST_IFINDEX = (1 << 31) - 1
+_NO_IPV6 = "x"
 
 
 def pf_to_text(pf: PhysicalFunction) -> str:
@@ -38,6 +40,36 @@ def pf_from_text(name: str, text: str) -> PfEntry:
         uplink_loss=UplinkLoss(document.get("uplink_loss", UplinkLoss.ISOLATE)),  # nor did they this
     )
     return PfEntry(spec=spec, number=document["number"], found=_found_from_json(document))
+
+
+def found_to_mark(found: FoundUplink) -> str:
+    """In few letters, for bpffs: what to give back where the state is lost."""
+    flags = f"{found.was_up:d}{found.was_promiscuous:d}{_NO_IPV6 if found.ipv6_is_disabled is None else found.ipv6_is_disabled}"
+    features = ",".join(f"{name}={is_on:d}" for name, is_on in sorted(found.features.items()))
+    return f"{found.ifindex}:{flags}:{found.ipv6_address_mode}:{features}"
+
+
+def found_from_mark(text: str | None, link: Link, boot_id: str) -> FoundUplink | None:
+    """The reverse, of a device that is there; None for what was said of another one, or cannot be read."""
+    number, *said = (text or "").split(":")
+    try:
+        flags, mode, features = said
+        was_up, was_promiscuous, ipv6 = tuple(flags)
+        pairs = (pair.split("=") for pair in features.split(",") if pair)
+        found = FoundUplink(
+            boot_id=boot_id,
+            ifindex=int(number),
+            permanent_mac=link.permanent_mac,
+            mac=link.mac,
+            was_up=was_up == "1",
+            was_promiscuous=was_promiscuous == "1",
+            ipv6_is_disabled=None if ipv6 == _NO_IPV6 else ipv6,
+            ipv6_address_mode=int(mode),
+            features={name: is_on == "1" for name, is_on in pairs},
+        )
+    except ValueError:
+        return None
+    return found if found.ifindex == link.ifindex else None
 
 
 def _found_from_json(document: dict[str, Any]) -> FoundUplink | None:
