@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError, LinkMissing
-from sriov_xdp.host.netlink import open_netlink
+from sriov_xdp.host.netlink import LastingNetlink
 
 ADDRGENMODE_NONE = 1
 _IFF_UP = 1
@@ -157,11 +158,15 @@ class Links:
     """Devices of the namespace in which the object was made."""
 
     def __init__(self) -> None:
-        self._netlink = open_netlink()
+        self._lasting = LastingNetlink()
 
     def close(self) -> None:
         """Ends the netlink socket."""
-        self._netlink.close()
+        self._lasting.close()
+
+    @property
+    def _netlink(self) -> IPRoute:
+        return self._lasting.socket()
 
     def by_name(self, name: str) -> Link:
         """Raises LinkMissing."""
