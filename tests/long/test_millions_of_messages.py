@@ -93,4 +93,4 @@ def test_the_quiet_guest_is_served_and_nothing_grows(scene: Scene) -> None:
     assert memory_kib + _GROWTH_KIB > scene.size()[0]
     assert [] == [line for line in scene.daemon.log().splitlines() if "Traceback" in line]
     assert "sriovxdp_internal_errors_total 0.0" in scene.daemon.metrics()
-    print(f"{sent} messages, {served} answers to the quiet guest")  # noqa: T201  # with -s
+    print(f"{sent} messages, {served} answers to the quiet guest")  # noqa: T201  # seen with -s
