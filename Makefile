@@ -6,13 +6,17 @@ PROGRAMS := $(wildcard bpf/*.c)
 BEHIND_A_CARRIER := $(patsubst %,bpf/switch/%.h,decide leave remember short)
 HEADERS := $(filter-out $(BEHIND_A_CARRIER),$(wildcard bpf/abi/*.h bpf/rules/*.h bpf/switch/*.h bpf/carrier/*.h))
 
-.PHONY: demo test test-smoke test-kernels test-machines lint bench setup clean
+.PHONY: demo test test-long test-smoke test-kernels test-machines lint bench setup clean
 
 demo: setup
 	.venv/bin/sriov-xdp demo
 
 test: setup
 	.venv/bin/python -m pytest -n 2 --dist loadfile tests
+
+# What takes minutes: a soak, millions of frames and of messages.
+test-long: setup
+	.venv/bin/python -m pytest tests/long
 
 # Stock kernels of Debian under QEMU: the main job, what this host's kernel lacks, and suites. The first is short; the second takes hours.
 test-smoke: setup

@@ -1,0 +1,87 @@
+"""The file system of pins is unmounted: not while the daemon runs, unless by force, and a start makes anew what went with it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run
+
+PAYLOAD = b"u" * 100_000
+
+
+class Scene:
+    """The pins are on a bpffs of this test's own."""
+
+    def __init__(self, lab: Lab, mount: Path) -> None:
+        self.mount = mount
+        self.wire: Namespace
+        self.wire, self.uplink = lab.wire()
+        self.one: Namespace = lab.namespace("one")
+        self.two: Namespace = lab.namespace("two")
+        guests = [
+            {"guest": self.one.name, "port_group": "lan", "datapath": "tcx"},
+            {"guest": self.two.name, "port_group": "lan", "datapath": "xdp"},
+        ]
+        folder = lab.folder / "d"
+        folder.mkdir()
+        self.daemon = Daemon(folder, mount / "pins", host_config(self.uplink, guests, [{"name": "lan"}]))
+        lab._daemons.append(self.daemon)
+        self.daemon.start()
+        self.daemon.settle()
+        for place, host, device in ((self.one, 1, "eth0"), (self.two, 2, "eth0"), (self.wire, 99, "w0")):
+            place.address(host, device)
+
+    def assert_all_reach_all(self) -> None:
+        for sender, receiver, host in ((self.one, self.two, 2), (self.two, self.wire, 99), (self.wire, self.one, 1)):
+            assert PAYLOAD == frames.send_tcp(sender, receiver, f"10.77.0.{host}", PAYLOAD)
+
+    def vfs(self) -> list[tuple[str, ...]]:
+        kept = ("address", "guest", "representor", "effective_mac", "interface")
+        return [tuple(vf[key] for key in kept) for vf in self.daemon.ask("vf", "list") if vf["guest"]]
+
+    def pins(self) -> list[str]:
+        return sorted(path.name for path in (self.daemon.bpffs / "links").iterdir())
+
+
+def mount_bpffs(folder: Path) -> None:
+    run("mount", "-t", "bpf", "bpf", str(folder))
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    tmp_path = tmp_path_factory.mktemp("bpffs")
+    mount_bpffs(tmp_path)
+    try:
+        with Lab("bu") as lab:
+            yield Scene(lab, tmp_path)
+    finally:
+        while tmp_path.is_mount():
+            run("umount", "-l", str(tmp_path))
+
+
+def test_nobody_unmounts_it_by_mistake_while_the_daemon_runs(scene: Scene) -> None:
+    pins = scene.pins()
+    with pytest.raises(LabError, match="target is busy"):
+        run("umount", str(scene.mount))
+    assert pins == scene.pins()
+    scene.assert_all_reach_all()
+
+
+@pytest.mark.parametrize("when", ["by force while it runs", "while it is away"])
+def test_a_start_makes_all_anew(scene: Scene, when: str) -> None:
+    """Devices, guests and their addresses are those that were."""
+    vfs, pins = scene.vfs(), scene.pins()
+    if when == "while it is away":
+        scene.daemon.stop()
+        run("umount", str(scene.mount))
+    else:
+        run("umount", "-l", str(scene.mount))
+        scene.daemon.stop()
+    mount_bpffs(scene.mount)
+    assert not scene.daemon.bpffs.exists()
+    scene.daemon.start()
+    scene.daemon.settle()
+    assert (vfs, pins) == (scene.vfs(), scene.pins())
+    scene.assert_all_reach_all()
