@@ -24,6 +24,7 @@ from typing import IO, Any, NoReturn
 from sriov_xdp.lab.launching import ByExec, Process
 
 _COMMAND = "sriov-xdp"
+_IMPORTS = "PYTHONPATH"  # by which another build is started
 # What commands import when they need it.
 _MODULES = (
     "sriov_xdp.cli.main",
@@ -103,7 +104,7 @@ class Forks:
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], folder: Path, log: IO[bytes]) -> Process:
         """As Launcher.start()."""
-        if not _is_own(command):
+        if not _is_own(command) or environment.get(_IMPORTS) != os.environ.get(_IMPORTS):
             return self._by_exec.start(command, environment, folder, log)
         with Path(os.devnull).open("rb") as nothing:
             return self._fork(command, environment, folder, (nothing, log, log))

@@ -122,7 +122,7 @@ def daemon(
         service = PfService(places, use_tcx=use_tcx, jumbo_xdp=_said_of_jumbo(jumbo_xdp))
         service.own()
         listeners = _listen(metrics)  # what is in the way is found before anything is done
-        service.start()
+        service.start({spec.key for spec in intent.adapters})
         service.context.started_with = str(config_file.resolve())
         _apply_file(service, intent, fingerprint, yes=yes)
         server = _start_server(service, places, listeners)

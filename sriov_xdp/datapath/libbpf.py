@@ -221,6 +221,27 @@ def open_raw_tracepoint(program: int, name: str) -> int:
     return _checked(_lib.bpf_raw_tracepoint_open(name.encode(), program), f"tracepoint {name}")
 
 
+def find_link(ifindex: int, program: int) -> int | None:
+    """An open link that runs a program (its id) on a device, whoever has it: as where its pin is gone and somebody else holds it
+    still. None where there is none."""
+    number = ctypes.c_uint32(0)
+    while _lib.bpf_link_get_next_id(number.value, ctypes.byref(number)) == 0:
+        fd = _lib.bpf_link_get_fd_by_id(number.value)
+        if fd < 0:
+            continue  # gone meanwhile
+        info = link_info(fd)
+        if (info.ifindex, info.program_id) == (ifindex, program):
+            return int(fd)
+        os.close(fd)
+    return None
+
+
+def xdp_program_if_any(ifindex: int) -> int:
+    """The id of the XDP program on a device, 0 for none, or where the device is gone."""
+    found = ctypes.c_uint32(0)
+    return found.value if _lib.bpf_xdp_query_id(ifindex, 0, ctypes.byref(found)) == 0 else 0
+
+
 def detach_link(fd: int) -> None:
     """Takes the program of a link off its device, now; without it the kernel does so some time after the last reference ended
     (bpf_link_put()). Raises DataPathError."""

@@ -98,6 +98,15 @@ def _load_all(directory: Path, codes: dict[str, bytes]) -> None:
     remove_tree(staging)
     (staging / "maps").mkdir(parents=True, mode=0o700)
     (staging / "progs").mkdir(mode=0o700)
+    try:
+        _pin_all(staging, codes)
+        staging.rename(directory)
+    except BaseException:
+        remove_tree(staging)
+        raise
+
+
+def _pin_all(staging: Path, codes: dict[str, bytes]) -> None:
     maps = {name: _create(spec) for name, spec in all_maps().items()}
     for name, fd in maps.items():
         libbpf.pin(fd, staging / "maps" / name)
@@ -106,7 +115,6 @@ def _load_all(directory: Path, codes: dict[str, bytes]) -> None:
     for spec in SINGLE_PROGRAMS:
         _load(spec, patched(spec.name, codes[spec.name], references), maps, staging / "progs")
     uplink_programs.store(codes, staging / "maps")
-    staging.rename(directory)
 
 
 def main() -> int:

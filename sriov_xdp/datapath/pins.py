@@ -27,6 +27,7 @@ LINKS = "links"
 TRACEPOINTS = {"on_devmap_xmit": "xdp_devmap_xmit", "on_redirect_error": "xdp_redirect_err"}
 _LOADER_SECONDS = 60
 _NO_SUCH_IFINDEX = 0x7FFFFFFF
+_OCCUPIED = (errno.EBUSY, errno.EEXIST)
 
 
 class Pins:
@@ -85,7 +86,7 @@ class Pins:
         """Makes the pinned link run this program on this device: adopts it, moves it to this build's program, or makes it
         new. Raises DataPathError."""
         path = self.root / LINKS / link
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # whoever removed it closed every port; they come back
+        path.parent.mkdir(mode=0o700, exist_ok=True)  # whoever removed it closed every port; they come back
         wanted = self.program_fd(program)
         if path.exists():
             with libbpf.opened_pin(path) as fd:
@@ -95,7 +96,23 @@ class Pins:
                         libbpf.update_link(fd, wanted)
                     return
             detach_pinned(path)
-        self._pin_link(libbpf.create_link(wanted, ifindex, kind, flags=flags), path)
+        self._pin_link(self._link(program, ifindex, kind, flags), path)
+
+    def _link(self, program: str, ifindex: int, kind: AttachType, flags: int) -> int:
+        """A new one, or the one that is there without a pin, as where bpffs was unmounted under us."""
+        try:
+            return libbpf.create_link(self.program_fd(program), ifindex, kind, flags=flags)
+        except DataPathError as error:
+            found = libbpf.find_link(ifindex, self.id_of(program)) if libbpf.error_number(error) in _OCCUPIED else None
+            if found is None:
+                raise
+            return found
+
+    def is_attached(self, program: str, ifindex: int, kind: AttachType) -> bool:
+        """Whether this build's program runs on a device, pinned or not. Raises DataPathError."""
+        if kind is AttachType.XDP:
+            return libbpf.xdp_program_if_any(ifindex) == self.id_of(program)
+        return self.id_of(program) in libbpf.attached_programs_if_any(ifindex, kind)
 
     def attach_tracepoints(self) -> None:
         """The programs that count what devices did not take."""

@@ -265,28 +265,15 @@ class Lab:
         _end_processes(namespace.name)
         run("ip", "netns", "del", namespace.name, check=False)
 
-    def wire(self, mtu_bytes: int = 1500) -> tuple[Namespace, str]:
-        """What is plugged into the uplink: a namespace with w0, and the uplink's name on the host."""
+    def wire(self, mtu_bytes: int = 1500, host: Namespace | None = None) -> tuple[Namespace, str]:
+        """What is plugged into the uplink: a namespace with w0, and the uplink's name on the host, or in what stands for one."""
         wire, uplink = self.namespace("w"), self.name("u")
-        run(
-            "ip",
-            "link",
-            "add",
-            uplink,
-            "mtu",
-            str(mtu_bytes),
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "w0",
-            "mtu",
-            str(mtu_bytes),
-            "netns",
-            wire.name,
-        )
-        self._devices.append(uplink)
-        run("ip", "link", "set", uplink, "up")
+        at = ["ip", "-n", host.name] if host else ["ip"]
+        ends = [[uplink, "mtu", str(mtu_bytes)], ["w0", "mtu", str(mtu_bytes), "netns", wire.name]]
+        run(*at, "link", "add", *ends[0], "type", "veth", "peer", "name", *ends[1])
+        if host is None:
+            self._devices.append(uplink)
+        run(*at, "link", "set", uplink, "up")
         wire.ip("link", "set", "w0", "up")
         # The wire computes its checksums and sends its tags in band, as a cable does.
         wire.run("ethtool", "-K", "w0", "gro", "on", "tx", "off", "txvlan", "off")

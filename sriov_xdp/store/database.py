@@ -64,6 +64,8 @@ class Database:
         with contextlib.ExitStack() as undo:
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if self.path.is_symlink():  # the mode of whatever it leads to would be changed
+                    raise StoreError(f"{self.path}: is a link; put the file itself there, or use another --state-dir")
                 self._operator = undo.enter_context(contextlib.closing(_connect(self.path, "FULL", _OPERATOR_WAITS_MS)))
                 self._check()
                 prepare(self._operator, asdict(retention))

@@ -108,7 +108,7 @@ def abstract_sockets(pid: int) -> dict[str, int]:
     return {row[7]: int(row[3], 16) for row in rows if f"socket:[{row[6]}]" in own and row[7:] and row[7].startswith("@")}
 
 
-@pytest.mark.parametrize("place", ["admin.sock", "lock"])
+@pytest.mark.parametrize("place", ["admin.sock", "lock", "state.db"])
 def test_a_link_to_somebody_elses_file_leads_nowhere(scene: Scene, tmp_path: Path, place: str) -> None:
     """What it leads to keeps content and mode, and the start is refused with a sentence."""
     theirs = tmp_path / "theirs"

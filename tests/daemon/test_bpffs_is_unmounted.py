@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from sriov_xdp.datapath import pins as datapath_pins
 from sriov_xdp.lab import traffic as frames
-from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run
+from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run, wait_until
 
+TRACEPOINTS = set(datapath_pins.TRACEPOINTS)
 PAYLOAD = b"u" * 100_000
 
 
@@ -17,7 +19,8 @@ class Scene:
     def __init__(self, lab: Lab, mount: Path) -> None:
         self.mount = mount
         self.wire: Namespace
-        self.wire, self.uplink = lab.wire()
+        host = lab.namespace("host")  # others of this host would take devices without programs for nobody's
+        self.wire, self.uplink = lab.wire(host=host)
         self.one: Namespace = lab.namespace("one")
         self.two: Namespace = lab.namespace("two")
         guests = [
@@ -26,7 +29,7 @@ class Scene:
         ]
         folder = lab.folder / "d"
         folder.mkdir()
-        self.daemon = Daemon(folder, mount / "pins", host_config(self.uplink, guests, [{"name": "lan"}]))
+        self.daemon = Daemon(folder, mount / "pins", host_config(self.uplink, guests, [{"name": "lan"}]), host=host)
         lab._daemons.append(self.daemon)
         self.daemon.start()
         self.daemon.settle()
@@ -84,4 +87,23 @@ def test_a_start_makes_all_anew(scene: Scene, when: str) -> None:
     scene.daemon.start()
     scene.daemon.settle()
     assert (vfs, pins) == (scene.vfs(), scene.pins())
+    scene.assert_all_reach_all()
+
+
+def test_unmounted_by_force_under_the_daemon_frames_go_on_and_pins_come_back_with_the_mount(scene: Scene) -> None:
+    """Programs are asked for where they run, not only by their pins."""
+    pins, stream = scene.pins(), frames.Stream(scene.one, scene.two, "10.77.0.2")
+    run("umount", "-l", str(scene.mount))
+    at_end = stream.sent
+    wait_until(lambda: stream.sent > at_end + 4000, "some seconds of frames")
+    assert [] == stream.stop()
+    mount_bpffs(scene.mount)
+    scene.assert_all_reach_all()
+    wait_until(
+        lambda: (scene.daemon.bpffs / "links").is_dir() and set(pins) - set(scene.pins()) <= TRACEPOINTS, "pins are back", 90
+    )
+    scene.assert_all_reach_all()
+    scene.daemon.stop()
+    scene.daemon.start()
+    assert pins == scene.pins()
     scene.assert_all_reach_all()

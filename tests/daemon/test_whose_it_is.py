@@ -22,17 +22,17 @@ ADMIN = "02:00:00:00:0c:01"
 class Scene:
     """one has an admin MAC of the operator's, two the host's choice."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
+    def __init__(self, lab: Lab, host: Namespace | None = None) -> None:
+        self.lab, self.host = lab, host
         self.wire: Namespace
-        self.wire, self.uplink = lab.wire()
+        self.wire, self.uplink = lab.wire(host=host)
         self.one, self.two = lab.namespace("one"), lab.namespace("two")
         self.adapters = [
             {"guest": self.one.name, "port_group": "lan", "mac": ADMIN},
             {"guest": self.two.name, "port_group": "lan"},
         ]
         self.config = host_config(self.uplink, self.adapters, LAN)
-        self.daemon: Daemon = lab.daemon(self.config)
+        self.daemon: Daemon = lab.daemon(self.config, host=host)
         self.one.address(1)
         self.two.address(2)
         self.wire.address(99, "w0")
@@ -41,6 +41,7 @@ class Scene:
         daemon = self.daemon
         given = {"state-dir": daemon.state_dir, "run-dir": daemon.run_dir, "bpffs": daemon.bpffs, **places}
         words = [word for key, path in given.items() for word in (f"--{key}", str(path))]
+        netns = netns or (self.host.name if self.host else "")
         inside = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
         command = [*inside, *daemon.program, name, *words, *options]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -67,6 +68,13 @@ def alone() -> Iterator[Scene]:
     """Of which nothing is needed afterwards."""
     with Lab("wa") as lab:
         yield Scene(lab)
+
+
+@pytest.fixture
+def apart() -> Iterator[Scene]:
+    """In what stands for a host of its own: devices whose daemon lost all are nobody's, and others of this host would find them."""
+    with Lab("wo") as lab:
+        yield Scene(lab, lab.namespace("host"))
 
 
 def mac_of(device: str) -> str:
@@ -222,45 +230,47 @@ def lose_everything(scene: Scene) -> None:
     scene.daemon.bpffs.rmdir()
 
 
-def test_state_and_pins_gone_a_start_is_refused_and_the_guests_are_kept_from_the_host(alone: Scene) -> None:
-    representor = alone.vf(alone.two)["representor"]
-    lose_everything(alone)
+def test_state_and_pins_gone_a_start_is_refused_and_the_guests_are_kept_from_the_host(apart: Scene) -> None:
+    representor = apart.vf(apart.two)["representor"]
+    lose_everything(apart)
     with pytest.raises(LabError, match="whose state and pins are gone; it is down; `sriov-xdp recover -f FILE`"):
-        alone.daemon.start()
-    assert 5 == alone.daemon.process.returncode
-    assert "UP" not in json.loads(run("ip", "-j", "link", "show", representor))[0]["flags"]
+        apart.daemon.start()
+    assert 5 == apart.daemon.process.returncode
+    assert apart.host
+    assert "UP" not in json.loads(apart.host.ip("-j", "link", "show", representor))[0]["flags"]
 
 
-def test_state_and_pins_gone_recover_gives_the_guests_back_what_the_file_says(alone: Scene) -> None:
-    before = {key: alone.vf(alone.one)[key] for key in ("address", "admin_mac", "port_group", "representor", "generation")}
-    lose_everything(alone)
-    done = alone.program("recover")
+def test_state_and_pins_gone_recover_gives_the_guests_back_what_the_file_says(apart: Scene) -> None:
+    before = {key: apart.vf(apart.one)[key] for key in ("address", "admin_mac", "port_group", "representor", "generation")}
+    lose_everything(apart)
+    done = apart.program("recover")
     assert (5, True) == (done.returncode, "name a configuration (-f)" in done.stderr), done.stderr
-    other = alone.lab.folder / "other.yaml"
-    other.write_text(json.dumps(host_config(alone.uplink, alone.adapters[:1], LAN)))
-    done = alone.program("recover", "-f", str(other))
+    other = apart.lab.folder / "other.yaml"
+    other.write_text(json.dumps(host_config(apart.uplink, apart.adapters[:1], LAN)))
+    done = apart.program("recover", "-f", str(other))
     assert (1, True) == (done.returncode, "the configuration does not have it" in done.stderr), done.stderr
-    done = alone.program("recover", "-f", str(alone.daemon.config_file))
+    done = apart.program("recover", "-f", str(apart.daemon.config_file))
     assert 0 == done.returncode, done.stderr
-    alone.daemon.start()
-    assert before == {key: alone.vf(alone.one)[key] for key in before}
-    assert alone.one.can_ping("10.77.0.2")
-    wait_until(lambda: alone.one.can_ping("10.77.0.99"), "the wire answers")
-    assert 0 == alone.daemon.command("diff", "-f", str(alone.daemon.config_file)).returncode
-    assert 0 == alone.daemon.command("doctor").returncode
+    apart.daemon.start()
+    assert before == {key: apart.vf(apart.one)[key] for key in before}
+    assert apart.one.can_ping("10.77.0.2")
+    wait_until(lambda: apart.one.can_ping("10.77.0.99"), "the wire answers")
+    assert 0 == apart.daemon.command("diff", "-f", str(apart.daemon.config_file)).returncode
+    assert 0 == apart.daemon.command("doctor").returncode
 
 
-def test_state_and_pins_gone_teardown_removes_devices_and_namespaces_that_were_made(alone: Scene) -> None:
-    made = alone.lab.adopt(alone.lab.name("made"))
-    alone.daemon.ask("vf", "attach", "--guest", made.name, "--port-group", "lan")
+def test_state_and_pins_gone_teardown_removes_devices_and_namespaces_that_were_made(apart: Scene) -> None:
+    made = apart.lab.adopt(apart.lab.name("made"))
+    apart.daemon.ask("vf", "attach", "--guest", made.name, "--port-group", "lan")
     made.ip("link", "set", "eth0", "up")
-    representors = [vf["representor"] for vf in alone.daemon.ask("vf", "list") if vf["guest"]]
-    lose_everything(alone)
-    done = alone.program("teardown")
+    representors = [vf["representor"] for vf in apart.daemon.ask("vf", "list") if vf["guest"]]
+    lose_everything(apart)
+    done = apart.program("teardown")
     assert 0 == done.returncode, done.stderr
-    assert [] == [name for name in representors if Path(f"/sys/class/net/{name}").exists()]
+    assert apart.host
+    assert [] == [name for name in representors if name in apart.host.ip("link")]
     assert f"namespace {made.name}" in done.stdout
-    assert (False, True) == ((NAMED / made.name).exists(), (NAMED / alone.one.name).exists())
+    assert (False, True) == ((NAMED / made.name).exists(), (NAMED / apart.one.name).exists())
 
 
 def test_what_was_made_for_a_guest_goes_with_it_after_a_recovery_too(alone: Scene) -> None:

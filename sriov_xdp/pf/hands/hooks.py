@@ -77,11 +77,21 @@ class Hooks:
         """Which of the programs that must run on a device do not, as the kernel says. Raises DataPathError, HostError."""
         found = []
         running = self._pins.program_on(f"{name}_tc", ifindex) or clsact.program_ids(ifindex).get(tc_program)
-        if running != self._pins.id_of(tc_program):
+        if running != self._pins.id_of(tc_program) and not self._pins.is_attached(tc_program, ifindex, AttachType.TCX_INGRESS):
             found.append(tc_program)
-        if xdp_program and not self._pins.runs(f"{name}_xdp", xdp_program, ifindex):
+        is_pinned = xdp_program is None or self._pins.runs(f"{name}_xdp", xdp_program, ifindex)
+        if xdp_program and not is_pinned and not self._pins.is_attached(xdp_program, ifindex, AttachType.XDP):
             found.append(xdp_program)
         return found
+
+    def pin_again(self, name: str, tc_program: str, xdp_program: str | None, ifindex: int) -> None:
+        """What runs on a device and lost its pin, as where bpffs was unmounted, gets one. Raises DataPathError, OSError."""
+        wanted = [(f"{name}_tc", tc_program, AttachType.TCX_INGRESS, 0)]
+        if xdp_program:
+            wanted.append((f"{name}_xdp", xdp_program, AttachType.XDP, XDP_FLAGS_DRV_MODE))
+        for pin, program, kind, flags in wanted:
+            if not self._pins.has_link(pin) and self._pins.is_attached(program, ifindex, kind):
+                self._pins.attach(pin, program, ifindex, kind, flags=flags)
 
     def is_held(self, name: str, tc_program: str, ifindex: int) -> bool:
         """Whether a program of ours, of whichever build and kind, holds what enters a device: then there is no gap until the right

@@ -217,16 +217,16 @@ def enforce(context: Context, pf: PhysicalFunction) -> None:
     """Puts back what somebody took off the uplink. Raises DataPathError, HostError, PfError."""
     assert pf.uplink is not None
     tc_program = programs(pf)[0]
-    missing = missing_hooks(context, pf)
-    if missing:
-        _log.error(
-            "uplink %s of %s: %s was not on it any more; attached again", pf.spec.uplink, pf.spec.name, " and ".join(missing)
-        )
-        link = context.links.find(pf.uplink.ifindex)
-        if link:
-            context.hooks.settle(link_name(pf), tc_program, link.ifindex, is_ours=False)
-            pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
-            publish_uplink(context, pf)
+    missing, xdp_program = missing_hooks(context, pf), programs(pf)[1] if pf.uplink.xdp_mode is XdpMode.NATIVE else None
+    link = context.links.find(pf.uplink.ifindex) if missing else None
+    if link:
+        context.hooks.settle(link_name(pf), tc_program, link.ifindex, is_ours=False)
+        pf.uplink.xdp_mode = _attach_xdp(context, pf, link)
+        publish_uplink(context, pf)
+        text = "uplink %s of %s: %s was not on it any more; attached again"
+        _log.error(text, pf.spec.uplink, pf.spec.name, " and ".join(missing))
+    elif not missing:
+        context.hooks.pin_again(link_name(pf), tc_program, xdp_program, pf.uplink.ifindex)
 
 
 def follow(context: Context, pf: PhysicalFunction, link: Link | None) -> None:

@@ -2,7 +2,7 @@
 nobody else. What their marks say is all that is known of them. For starts, recover and teardown.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 
 from sriov_xdp.host.links import Link, Links
@@ -34,15 +34,22 @@ def is_orphan(link: Link) -> bool:
     return True
 
 
-def require_none(links: Links) -> None:
-    """For a first start, which knows of no guest. What is there is put down, as its guest would reach the host. Raises Conflict."""
-    found = find(links)
+def require_none(links: Links, adapters: Container[tuple[str, str] | None]) -> None:
+    """For a first start, which knows of no guest. adapters: those that it is about to serve, by guest and interface. Their devices
+    are put down, as they lead to the host now; what others may be about is looked at later (adoption.close_strays()). Raises
+    Conflict."""
+    found = [link for link in find(links) if _adapter_of(link) in adapters]
     for link in found:
         links.change(link.ifindex, state="down")
     if found:
         names = ", ".join(link.name for link in found[:4])
         text = f"device {names}: leads to a guest of instance {instance_of(found[0])}, whose state and pins are gone; it is down"
         raise Conflict(f"{text}; `sriov-xdp recover -f FILE` gives it back to its guest, `sriov-xdp teardown` removes it")
+
+
+def _adapter_of(link: Link) -> tuple[str, str] | None:
+    mark = read_host_mark(instance_of(link) or "", link)
+    return (mark.guest, mark.interface) if mark else None
 
 
 def instance_of_all(found: list[Link]) -> str:

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import selectors
+from collections.abc import Container
 from concurrent.futures import Future
 from typing import Any
 
@@ -90,22 +91,23 @@ class PfService:
             links.close()
 
     @staticmethod
-    def _require_no_orphans() -> None:
+    def _require_no_orphans(adapters: Container[tuple[str, str] | None]) -> None:
         links = Links()
         try:
-            orphans.require_none(links)
+            orphans.require_none(links, adapters)
         finally:
             links.close()
 
-    def start(self) -> None:
-        """Loads and adopts, after own(). Raises PfError, DataPathError, HostError, StoreError."""
+    def start(self, adapters: Container[tuple[str, str] | None] = ()) -> None:
+        """Loads and adopts, after own(). adapters: that the configuration names, by guest and interface. Raises PfError, DataPathError,
+        HostError, StoreError."""
         marks = Marks(self._places.bpffs)
         require_state(self._places.state_dir, self._places.bpffs, marks)
         database = open_own_state(self._places.state_dir, self._places.bpffs, marks)
         stored = database.meta("instance")
         self.is_first_start = stored is None
         if self.is_first_start:
-            self._require_no_orphans()
+            self._require_no_orphans(adapters)
         instance = stored or secrets.token_hex(4)
         self._lock_fds.append(claim_instance(instance).detach())
         pins = Pins(self._places.bpffs, self._places.cache_dir)

@@ -219,6 +219,10 @@ def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
         vf.stage = Stage.CHANGING
     if missing or vf.stage is not Stage.IN_SERVICE:
         yield from live.put_in_service(context, vf, may_fall_back=True)
+    else:
+        xdp = VF_XDP if vf.active is Datapath.XDP else None
+        name, ifindex = str(vf.address), vf.attachment.ifindex
+        yield from live.beside(context, lambda _links: context.hooks.pin_again(name, VF_TC, xdp, ifindex))
 
 
 def missing_of_device(context: Context, links: Links, vf: AttachedVf) -> list[str]:

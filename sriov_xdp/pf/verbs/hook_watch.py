@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sriov_xdp.host import bpffs
 from sriov_xdp.host.links import Links
 from sriov_xdp.host.monitor import FolderMonitor
 from sriov_xdp.pf.hands import live, uplinks
@@ -84,6 +85,7 @@ class HookWatch:
     def _enforce_named(self, named: set[str] | None) -> Steps[None]:
         with self._trying_again(None, str(self._context.pins.root), "its marks could not be put back yet"):
             if self._context.marks.instance() is None:
+                bpffs.ensure(self._context.pins.root)
                 self._context.marks.write_instance(self._context.instance)
                 self._context.marks.write_revision(self._context.database.revision())
         in_service = [vf for vf in self._vfs_named(named) if vf.stage is Stage.IN_SERVICE]
@@ -111,21 +113,26 @@ class HookWatch:
         finally:
             self._is_checking = False
 
+    def _pins_of(self, vf: AttachedVf) -> set[str]:
+        has_tc = self._context.hooks.has_tcx and vf.is_settled
+        kinds = [*(["tc"] if has_tc else []), *(["xdp"] if vf.active is Datapath.XDP else [])]
+        return {f"{vf.address}_{kind}" for kind in kinds}
+
     def _wanted_pins(self) -> set[str]:
         in_service = [vf for vf in self._context.inventory.vfs.values() if vf.stage is Stage.IN_SERVICE]
-        wanted = {f"{vf.address}_xdp" for vf in in_service if vf.active is Datapath.XDP}
+        wanted = set().union(*map(self._pins_of, in_service))
         if self._context.hooks.has_tcx:
-            wanted |= {f"{vf.address}_tc" for vf in in_service if vf.is_settled}
             wanted |= {f"{uplinks.link_name(pf)}_tc" for pf in self._context.inventory.pfs.values() if pf.uplink}
         with_xdp = (pf for pf in self._context.inventory.pfs.values() if pf.uplink and pf.uplink.xdp_mode is XdpMode.NATIVE)
         return wanted | {f"{uplinks.link_name(pf)}_xdp" for pf in with_xdp}
 
     def _without_hooks(self, vfs: list[AttachedVf]) -> Steps[list[AttachedVf]]:
-        """Those that lack a program, or of which that cannot be told."""
+        """Those that lack a program or a pin, or of which that cannot be told."""
+        pins = set(self._context.pins.link_names())
 
         def lacks(links: Links, vf: AttachedVf) -> bool:
             try:
-                return bool(adoption.missing_of_device(self._context, links, vf))
+                return bool(adoption.missing_of_device(self._context, links, vf) or self._pins_of(vf) - pins)
             except Exception:  # noqa: BLE001  # then it is looked at by itself
                 return True
 
