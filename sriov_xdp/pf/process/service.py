@@ -99,8 +99,8 @@ class PfService:
             links.close()
 
     def start(self, adapters: Container[tuple[str, str] | None] = ()) -> None:
-        """Loads and adopts, after own(). adapters: that the configuration names, by guest and interface. Raises PfError, DataPathError,
-        HostError, StoreError."""
+        """Loads and adopts, after own(). adapters: that the configuration names, by guest and interface. Raises PfError,
+        DataPathError, HostError, StoreError."""
         marks = Marks(self._places.bpffs)
         require_state(self._places.state_dir, self._places.bpffs, marks)
         database = open_own_state(self._places.state_dir, self._places.bpffs, marks)
