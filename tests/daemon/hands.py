@@ -183,8 +183,6 @@ class Host:
             service.loop.close()
         for fd in service._lock_fds:
             os.close(fd)
-        if service._claim:
-            service._claim.close()
         self.hands.rest()
 
     def restart(self) -> PfService:
