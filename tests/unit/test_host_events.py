@@ -68,7 +68,7 @@ class Host:
             vf = attached(index)
             self.inventory.vfs[vf.address] = vf
             self.devices[vf.attachment.ifindex] = _link(vf)
-        hooks = SimpleNamespace(missing=lambda *_arguments: [])
+        hooks = SimpleNamespace(missing=lambda *_arguments: [], has_tcx=True)
         context = SimpleNamespace(
             inventory=self.inventory,
             tables=self,
@@ -76,7 +76,7 @@ class Host:
             hooks=hooks,
             start=self.verbs.append,
             beside=SimpleNamespace(submit=self.submit),
-            pins=SimpleNamespace(root="pins"),
+            pins=SimpleNamespace(root="pins", link_names=list),
             marks=SimpleNamespace(instance=lambda: "5c0ffee5"),
             jumbo_xdp=self.inventory.jumbo_xdp,
             leftovers={},

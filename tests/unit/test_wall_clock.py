@@ -36,10 +36,10 @@ def test_a_guests_records_are_as_many_whatever_it_says(tmp_path: Path, times: li
     with closing(Database(tmp_path)) as database:
         records = GuestRecords(database, lambda: now)
         for request in range(1000):
-            records.refused(replace(REFUSAL, time=times[request % len(times)]))
+            records.unchanged(replace(REFUSAL, time=times[request % len(times)]))
         now = 1.0
         for _request in range(1000):
-            records.refused(replace(REFUSAL, time=times[-1]))
+            records.unchanged(replace(REFUSAL, time=times[-1]))
         now = 3.0
         records.write_sums()
         rows = database.audit("pf0vf0", 1000)

@@ -19,7 +19,7 @@ class Beside:
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="beside")
-        self._links = Links()
+        self._links = self._executor.submit(Links).result()
 
     def submit(self, work: Callable[[Links], T]) -> "Future[T]":
         """Work runs in the other thread, with that thread's netlink socket."""
