@@ -1,24 +1,22 @@
-"""Network devices through rtnetlink (pyroute2): the veth pair behind a VF, the uplink, and dumps of what is there.
+"""Network devices through rtnetlink: the veth pair behind a VF, the uplink, and dumps of what is there.
 
 One Links object a thread. Methods raise HostError with subject, observation and remedy; errno stays in __cause__.
 """
 
 import contextlib
-import errno
 import os
-import socket
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError, LinkMissing
-from sriov_xdp.host.netlink import LastingNetlink
+from sriov_xdp.host.netlink import kept_netlink
+from sriov_xdp.host.rtnl import HEADER, IFINFOMSG, NUMBER, Flag, Kind, Rtnl, attribute, attributes, is_missing
 
 ADDRGENMODE_NONE = 1
 _IFF_UP = 1
@@ -27,11 +25,34 @@ _IFF_PROMISC = 0x100
 _VETH_MAX_MTU_BYTES = 65535
 _IFF_LOOPBACK = 1 << 3
 _IFF_LOWER_UP = 1 << 16
-# uapi/linux/netlink.h, rtnetlink.h, if_link.h: nlmsghdr, ifinfomsg, an attribute of 32 bits, nlmsgerr's number.
-_HEADER, _IFINFOMSG = struct.Struct("=IHHII"), struct.Struct("=BxHiII")
-_ATTRIBUTE, _ERROR = struct.Struct("=HHI"), struct.Struct("=i")
-_RTM_DELLINK, _IFLA_GROUP, _NLM_F_REQUEST, _NLM_F_ACK = 17, 27, 1, 4
 _VLAN_DEVICES = Path("/proc/thread-self/net/vlan/config")
+_XDP_ATTACHED_SKB = 2
+_AF_INET6 = 10
+# Attributes in others: of a kind of device, of its XDP program, of IPv6 on it, of a veth's other end.
+_INFO_KIND, _INFO_DATA, _XDP_ATTACHED, _XDP_PROG_ID, _INET6_ADDR_GEN_MODE, _VETH_INFO_PEER = 1, 2, 2, 4, 8, 1
+
+
+class Ifla(IntEnum):
+    """Attributes of a device (linux/if_link.h)."""
+
+    ADDRESS = 1
+    IFNAME = 3
+    MTU = 4
+    LINK = 5
+    MASTER = 10
+    LINKINFO = 18
+    IFALIAS = 20
+    AF_SPEC = 26
+    GROUP = 27
+    NET_NS_FD = 28
+    EXT_MASK = 29
+    LINK_NETNSID = 37
+    XDP = 43
+    CARRIER_UP_COUNT = 47
+    MAX_MTU = 51
+    PERM_ADDRESS = 54
+
+
 # Devices that the kernel makes by itself in each new namespace, where their modules are loaded (fb_tunnels_only_for_init_net), and
 # of which kind they are: somebody else's device may well have such a name.
 _MADE_BY_THE_KERNEL = {
@@ -108,76 +129,89 @@ def tells_of_peers_xdp(largest_mtu_bytes: int | None) -> bool:
     return largest_mtu_bytes is not None and largest_mtu_bytes != _VETH_MAX_MTU_BYTES
 
 
-def _own_xdp(message: Any, name: str) -> Any:
-    """Of this end's own XDP program: how it runs, in pyroute2's words for XDP_ATTACHED_* of linux/if_link.h, or its id."""
-    nested = message.get_attr("IFLA_XDP")
-    return nested.get_attr(name) if nested else None
+def _number(value: bytes | None) -> int:
+    return int(NUMBER.unpack_from(value)[0]) if value else 0
 
 
-def _address_mode(message: Any) -> int | None:
+def _text(value: bytes) -> str:
+    """A name or alias: any bytes may stand there."""
+    return os.fsdecode(value.rstrip(b"\0"))
+
+
+def _nested(values: dict[int, bytes], kind: int) -> dict[int, bytes]:
+    return dict(attributes(values.get(kind, b""), 0))
+
+
+def _address_mode(values: dict[int, bytes]) -> int | None:
     """How IPv6 makes addresses on a device, IN6_ADDR_GEN_MODE_* of linux/if_link.h; None where the device has no IPv6, as with an
     MTU below 1280."""
-    families = message.get_attr("IFLA_AF_SPEC")
-    ipv6 = families.get_attr("AF_INET6") if families else None
-    mode = ipv6.get_attr("IFLA_INET6_ADDR_GEN_MODE") if ipv6 else None
-    return None if mode is None else int(mode)
+    mode = _nested(_nested(values, Ifla.AF_SPEC), _AF_INET6).get(_INET6_ADDR_GEN_MODE)
+    return mode[0] if mode else None
 
 
-def _text(value: str | bytes | None) -> str:
-    """A name or alias: any bytes may stand there, and pyroute2 leaves them as they are where they are no UTF-8."""
-    return os.fsdecode(value) if isinstance(value, bytes) else value or ""
-
-
-def _parse(message: Any) -> Link:
-    flags = message["flags"]
-    info = message.get_attr("IFLA_LINKINFO")
+def _parse(message: bytes) -> Link:
+    _family, _type, ifindex, flags, _changed = IFINFOMSG.unpack_from(message, HEADER.size)
+    values = dict(attributes(message, HEADER.size + IFINFOMSG.size))
+    xdp = _nested(values, Ifla.XDP)
     return Link(
-        ifindex=message["index"],
-        name=_text(message.get_attr("IFLA_IFNAME")),
-        mac=message.get_attr("IFLA_ADDRESS") or "",
-        permanent_mac=message.get_attr("IFLA_PERM_ADDRESS") or "",
-        mtu_bytes=message.get_attr("IFLA_MTU") or 0,
+        ifindex=ifindex,
+        name=_text(values.get(Ifla.IFNAME, b"")),
+        mac=values.get(Ifla.ADDRESS, b"").hex(":"),
+        permanent_mac=values.get(Ifla.PERM_ADDRESS, b"").hex(":"),
+        mtu_bytes=_number(values.get(Ifla.MTU)),
         is_up=bool(flags & _IFF_UP),
         is_promiscuous=bool(flags & _IFF_PROMISC),
         is_loopback=bool(flags & _IFF_LOOPBACK),
         has_carrier=bool(flags & _IFF_LOWER_UP),
-        kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
-        alias=_text(message.get_attr("IFLA_IFALIAS")),
-        group=message.get_attr("IFLA_GROUP") or 0,
-        peer_ifindex=message.get_attr("IFLA_LINK") or 0,
-        master_ifindex=message.get_attr("IFLA_MASTER") or 0,
-        peer_runs_xdp=tells_of_peers_xdp(message.get_attr("IFLA_MAX_MTU")),
-        runs_generic_xdp=_own_xdp(message, "IFLA_XDP_ATTACHED") == "xdpgeneric",
-        xdp_program_id=_own_xdp(message, "IFLA_XDP_PROG_ID") or 0,
-        address_mode=_address_mode(message),
-        had_carrier=bool(message.get_attr("IFLA_CARRIER_UP_COUNT")),
+        kind=_text(_nested(values, Ifla.LINKINFO).get(_INFO_KIND, b"")),
+        alias=_text(values.get(Ifla.IFALIAS, b"")),
+        group=_number(values.get(Ifla.GROUP)),
+        peer_ifindex=_number(values.get(Ifla.LINK)),
+        master_ifindex=_number(values.get(Ifla.MASTER)),
+        peer_runs_xdp=tells_of_peers_xdp(_number(values[Ifla.MAX_MTU]) if Ifla.MAX_MTU in values else None),
+        runs_generic_xdp=xdp.get(_XDP_ATTACHED, b"\0")[0] == _XDP_ATTACHED_SKB,
+        xdp_program_id=_number(xdp.get(_XDP_PROG_ID)),
+        address_mode=_address_mode(values),
+        had_carrier=bool(_number(values.get(Ifla.CARRIER_UP_COUNT))),
     )
+
+
+def _named(kind: int, text: str) -> bytes:
+    return attribute(kind, os.fsencode(text) + b"\0")
+
+
+def _of(ifindex: int, *settings: bytes, flags: int = 0, changed: int = 0) -> bytes:
+    """A message about a device, 0 for one that its settings name."""
+    return IFINFOMSG.pack(0, 0, ifindex, flags, changed) + b"".join(settings)
+
+
+_SHORT = attribute(Ifla.EXT_MASK, NUMBER.pack(_WITHOUT_STATISTICS))
 
 
 class Links:
     """Devices of the namespace in which the object was made."""
 
     def __init__(self) -> None:
-        self._lasting = LastingNetlink()
+        self._rtnl = Rtnl()
 
     def close(self) -> None:
         """Ends the netlink socket."""
-        self._lasting.close()
-
-    @property
-    def _netlink(self) -> IPRoute:
-        return self._lasting.socket()
+        self._rtnl.close()
 
     def by_name(self, name: str) -> Link:
         """Raises LinkMissing."""
         try:
-            return _parse(self._netlink.link("get", ifname=name, ext_mask=_WITHOUT_STATISTICS)[0])
-        except NetlinkError as error:
+            return _parse(self._rtnl.get(_of(0, _named(Ifla.IFNAME, name), _SHORT)))
+        except (OSError, ValueError) as error:
             raise LinkMissing(f"device {name}: not found; `ip link` lists what is there") from error
 
     def exists(self, name: str) -> bool:
         """Whether there is a device of that name; cheaper than a dump on a host with many."""
-        return bool(self._netlink.link_lookup(ifname=name))
+        try:
+            self.by_name(name)
+        except LinkMissing:
+            return False
+        return True
 
     def find(self, ifindex: int) -> Link | None:
         """The device with this ifindex, None when there is none, as for the number of a device that is gone, 0. Raises HostError
@@ -185,20 +219,25 @@ class Links:
         if ifindex <= 0:
             return None
         try:
-            return _parse(self._netlink.link("get", index=ifindex, ext_mask=_WITHOUT_STATISTICS)[0])
-        except NetlinkError as error:
-            if error.code == errno.ENODEV:
+            return _parse(self._rtnl.get(_of(ifindex, _SHORT)))
+        except OSError as error:
+            if is_missing(error):
                 return None
-            raise HostError(f"device with ifindex {ifindex}: {error}") from error
+            raise HostError(f"device with ifindex {ifindex}: {error.strerror}") from error
 
     def dump(self) -> list[Link]:
-        """All devices."""
-        return [_parse(message) for message in self._netlink.get_links(ext_mask=_WITHOUT_STATISTICS)]
-
-    def has_address(self, ifindex: int) -> bool:
-        """Whether the host has an IP address on the device, IPv6 link-local ones aside; not on a device that is gone."""
+        """All devices. Raises HostError."""
         try:
-            return any(message["scope"] == 0 for message in self._netlink.get_addr(index=ifindex))
+            return [_parse(message) for message in self._rtnl.dump(_of(0, _SHORT))]
+        except OSError as error:
+            raise HostError(f"devices: could not be listed: {error.strerror}") from error
+
+    @staticmethod
+    def has_address(ifindex: int) -> bool:
+        """Whether the namespace that the thread is in has an IP address on the device, IPv6 link-local ones aside; not on a device
+        that is gone."""
+        try:
+            return any(message["scope"] == 0 for message in kept_netlink().get_addr(index=ifindex))
         except NetlinkError:
             return False
 
@@ -224,49 +263,71 @@ class Links:
             guest = namespaces.path_of(pair.guest_namespace).open("rb")
         except OSError as error:
             raise HostError(f"namespace {pair.guest_namespace}: {error}") from error
+        marked = [attribute(Ifla.MTU, NUMBER.pack(pair.mtu_bytes)), attribute(Ifla.GROUP, NUMBER.pack(pair.group))]
         with guest:
-            marked = {"mtu": pair.mtu_bytes, "group": pair.group}
-            peer = {"ifname": pair.guest_name, "net_ns_fd": guest.fileno(), "address": pair.guest_mac, **marked}
+            address = attribute(Ifla.ADDRESS, bytes.fromhex(pair.guest_mac.replace(":", "")))
+            place = attribute(Ifla.NET_NS_FD, NUMBER.pack(guest.fileno()))
+            peer = attribute(_VETH_INFO_PEER, _of(0, _named(Ifla.IFNAME, pair.guest_name), place, address, *marked))
+            info = attribute(Ifla.LINKINFO, _named(_INFO_KIND, "veth"), attribute(_INFO_DATA, peer))
+            body = _of(pair.host_ifindex, _named(Ifla.IFNAME, pair.host_name), *marked, info)
             try:
-                self._netlink.link("add", ifname=pair.host_name, kind="veth", index=pair.host_ifindex, peer=peer, **marked)
-            except NetlinkError as error:
-                cause = FileExistsError(errno.EEXIST, str(error)) if error.code == errno.EEXIST else error
-                raise HostError(f"veth {pair.host_name}/{pair.guest_name}: {error}") from cause
+                self._rtnl.change(Kind.NEWLINK, body, Flag.CREATE | Flag.EXCL)
+            except OSError as error:
+                raise HostError(f"veth {pair.host_name}/{pair.guest_name}: {error.strerror}") from error
 
-    def change(self, ifindex: int, **settings: Any) -> None:
+    def change(
+        self,
+        ifindex: int,
+        *,
+        state: Literal["up", "down"] | None = None,
+        mtu: int | None = None,
+        ifalias: str | None = None,
+        address: str | None = None,
+        group: int | None = None,
+        address_mode: int | None = None,
+    ) -> None:
         """One `ip link set`. Raises HostError."""
+        settings = [
+            *(attribute(kind, NUMBER.pack(value)) for kind, value in ((Ifla.MTU, mtu), (Ifla.GROUP, group)) if value is not None),
+            *([_named(Ifla.IFALIAS, ifalias)] if ifalias is not None else []),
+            *([attribute(Ifla.ADDRESS, bytes.fromhex(address.replace(":", "")))] if address is not None else []),
+        ]
+        if address_mode is not None:
+            mode = attribute(_INET6_ADDR_GEN_MODE, bytes([address_mode]))
+            settings.append(attribute(Ifla.AF_SPEC, attribute(_AF_INET6, mode)))
+        self._set(ifindex, *settings, flags=_IFF_UP if state == "up" else 0, changed=_IFF_UP if state else 0)
+
+    def _set(self, ifindex: int, *settings: bytes, flags: int = 0, changed: int = 0) -> None:
         try:
-            self._netlink.link("set", index=ifindex, **settings)
-        except NetlinkError as error:
-            raise HostError(f"device with ifindex {ifindex}: set {settings}: {error}") from error
+            self._rtnl.change(Kind.NEWLINK, _of(ifindex, *settings, flags=flags, changed=changed))
+        except OSError as error:
+            raise HostError(f"device with ifindex {ifindex}: could not be changed: {error.strerror}") from error
 
     def set_promiscuous(self, ifindex: int, *, is_on: bool) -> None:
         """Alone in its message: the kernel loses a state that comes with flags. Raises HostError."""
-        self.change(ifindex, flags=_IFF_PROMISC if is_on else 0, change=_IFF_PROMISC)
+        self._set(ifindex, flags=_IFF_PROMISC if is_on else 0, changed=_IFF_PROMISC)
 
     def delete(self, ifindex: int) -> None:
         """Removes a device, for a veth both ends: down first, so that no frame enters while its programs go with it. Absent is
         fine. Raises HostError."""
         try:
-            self._netlink.link("set", index=ifindex, state="down")
-            self._netlink.link("del", index=ifindex)
-        except NetlinkError as error:
-            if error.code != errno.ENODEV:
-                raise HostError(f"device with ifindex {ifindex}: could not be removed: {error}") from error
+            self._rtnl.change(Kind.NEWLINK, _of(ifindex, changed=_IFF_UP))
+            self._rtnl.change(Kind.DELLINK, _of(ifindex))
+        except OSError as error:
+            if not is_missing(error):
+                raise HostError(f"device with ifindex {ifindex}: could not be removed: {error.strerror}") from error
 
-    @staticmethod
-    def delete_group(group: int) -> None:
+    def delete_group(self, group: int) -> None:
         """Removes all devices of a group at once, for veths both ends, with their programs: the kernel closes them all before it
-        takes anything off (unregister_netdevice_many), and waits once for all. Written by hand, as pyroute2 only deletes what it
-        can look up. Raises HostError; ValueError for the group in which every other device is."""
+        takes anything off (unregister_netdevice_many), and waits once for all. Raises HostError; ValueError for the group in which
+        every other device is."""
         if group <= 0:
             raise ValueError(f"group {group}: is everybody's")
-        body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _ATTRIBUTE.pack(_ATTRIBUTE.size, _IFLA_GROUP, group)
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as netlink:
-            netlink.send(_HEADER.pack(_HEADER.size + len(body), _RTM_DELLINK, _NLM_F_REQUEST | _NLM_F_ACK, 1, 0) + body)
-            number = -_ERROR.unpack_from(netlink.recv(4096), _HEADER.size)[0]
-        if number not in (0, errno.ENODEV):
-            raise HostError(f"devices of group {group}: could not be removed: {os.strerror(number)}")
+        try:
+            self._rtnl.change(Kind.DELLINK, _of(0, attribute(Ifla.GROUP, NUMBER.pack(group))))
+        except OSError as error:
+            if not is_missing(error):
+                raise HostError(f"devices of group {group}: could not be removed: {error.strerror}") from error
 
     def silence(self, link_name: str, ifindex: int) -> None:
         """Takes a switch port out of the host's own networking: no IPv6 addresses, so nothing answers on it."""
@@ -279,9 +340,8 @@ class Links:
 
     def restore_ipv6(self, link_name: str, ifindex: int, state: Ipv6State) -> None:
         """Best effort: a kernel without IPv6 has neither setting."""
-        mode = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", state.address_mode)]})]}
         with contextlib.suppress(HostError):
-            self.change(ifindex, IFLA_AF_SPEC=mode)
+            self.change(ifindex, address_mode=state.address_mode)
         with contextlib.suppress(OSError):
             if state.is_disabled is not None:
                 _disable_ipv6(link_name).write_text(state.is_disabled)

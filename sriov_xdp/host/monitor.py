@@ -11,13 +11,13 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyroute2.inotify.inotify_fd import Inotify
 
-from sriov_xdp.host.links import tells_of_peers_xdp
+from sriov_xdp.host.links import Ifla, tells_of_peers_xdp
+from sriov_xdp.host.rtnl import HEADER, IFINFOMSG, NUMBER, attributes
 
 _INOTIFY_EVENT, _IN_Q_OVERFLOW = struct.Struct("=iIII"), 0x4000
 MOST_MESSAGES = 64  # of one drain()
@@ -30,16 +30,9 @@ _FILTER_REMOVALS = (37, 45)  # RTM_DELQDISC, RTM_DELTFILTER
 _RECEIVE_BYTES = 1 << 16
 _SOCKET_BUFFER_BYTES = 1 << 20
 _MOST_DISCARDED = 1 << 11  # more than the buffer holds
-# uapi/linux/netlink.h, rtnetlink.h, if_link.h, if_addr.h: nlmsghdr; then ifinfomsg (family, type, index, flags) or ifaddrmsg,
-# both with the device's index in their bytes 4 to 7; then attributes of length and type, each padded to four bytes.
-_HEADER = struct.Struct("=IHHII")
+# Behind the header come ifinfomsg, ifaddrmsg or tcmsg, all with the device's index in their bytes 4 to 7.
 _INDEX = struct.Struct("=i")
-_INDEX_AT = _HEADER.size + 4
-_LINK = struct.Struct("=BxHiII")
-_NUMBER = struct.Struct("=I")
-_ATTRIBUTE = struct.Struct("=HH")
-_ATTRIBUTE_TYPE = 0x3FFF
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_LINK_NETNSID, _IFLA_MAX_MTU = 1, 3, 4, 5, 37, 51
+_INDEX_AT = HEADER.size + 4
 _IFF_UP, _IFF_LOWER_UP = 1, 1 << 16
 
 
@@ -144,11 +137,11 @@ def latest(messages: list[bytes]) -> list[bytes]:
 
 def _is_of_a_bridge(message: bytes) -> bool:
     """What a bridge says of its port: a "deleted" one has left the bridge only."""
-    return _kind(message) in _LINK_MESSAGES and message[_HEADER.size] == socket.AF_BRIDGE
+    return _kind(message) in _LINK_MESSAGES and message[HEADER.size] == socket.AF_BRIDGE
 
 
 def _kind(message: bytes) -> int:
-    return int(_HEADER.unpack_from(message)[1])
+    return int(HEADER.unpack_from(message)[1])
 
 
 def _ifindex(message: bytes) -> int:
@@ -165,30 +158,21 @@ def parse(message: bytes) -> Change | None:
         return AddressChange(ifindex=_ifindex(message))
     if kind not in _LINK_MESSAGES:
         return None
-    _family, _type, ifindex, flags, _changed = _LINK.unpack_from(message, _HEADER.size)
-    attributes = dict(_attributes(message, _HEADER.size + _LINK.size))
-    largest, mtu = attributes.get(_IFLA_MAX_MTU), attributes.get(_IFLA_MTU)
-    lower = None if _IFLA_LINK_NETNSID in attributes else attributes.get(_IFLA_LINK)
+    _family, _type, ifindex, flags, _changed = IFINFOMSG.unpack_from(message, HEADER.size)
+    values = dict(attributes(message, HEADER.size + IFINFOMSG.size))
+    largest, mtu = values.get(Ifla.MAX_MTU), values.get(Ifla.MTU)
+    lower = None if Ifla.LINK_NETNSID in values else values.get(Ifla.LINK)
     return LinkChange(
         ifindex=ifindex,
-        name=attributes.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="surrogateescape"),
+        name=values.get(Ifla.IFNAME, b"").rstrip(b"\0").decode(errors="surrogateescape"),
         is_gone=kind == _RTM_DELLINK,
         is_up=bool(flags & _IFF_UP),
         has_carrier=bool(flags & _IFF_LOWER_UP),
-        mac=attributes.get(_IFLA_ADDRESS, b"").hex(":"),
-        mtu_bytes=_NUMBER.unpack(mtu)[0] if mtu else 0,
-        peer_runs_xdp=tells_of_peers_xdp(_NUMBER.unpack(largest)[0] if largest else None),
-        lower_ifindex=_NUMBER.unpack(lower)[0] if lower else 0,
+        mac=values.get(Ifla.ADDRESS, b"").hex(":"),
+        mtu_bytes=NUMBER.unpack(mtu)[0] if mtu else 0,
+        peer_runs_xdp=tells_of_peers_xdp(NUMBER.unpack(largest)[0] if largest else None),
+        lower_ifindex=NUMBER.unpack(lower)[0] if lower else 0,
     )
-
-
-def _attributes(message: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
-    while offset + _ATTRIBUTE.size <= len(message):
-        length, kind = _ATTRIBUTE.unpack_from(message, offset)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind & _ATTRIBUTE_TYPE, message[offset + _ATTRIBUTE.size : offset + length]
-        offset += (length + 3) & ~3
 
 
 def names_in(events: bytes) -> frozenset[str] | None:

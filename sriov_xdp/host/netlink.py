@@ -17,7 +17,6 @@ from sriov_xdp.host.namespaces import Identity, own_identity
 
 _KERNEL = (0, 0)  # port, groups
 _MOST_BYTES = 1 << 16
-MOST_QUESTIONS = 1000
 
 
 def open_netlink() -> IPRoute:
@@ -29,28 +28,6 @@ def open_netlink() -> IPRoute:
         netlink.close()
         raise
     return netlink
-
-
-class LastingNetlink:
-    """A socket for as long as a process lives. pyroute2 keeps an answer of each question about a link for good (the ACK behind it),
-    some 100 bytes; so the socket is another one now and then, in the namespace of the first."""
-
-    def __init__(self) -> None:
-        """Raises OSError."""
-        self._place, self._questions = own_identity(), 0
-        self._socket = open_netlink()
-
-    def socket(self) -> IPRoute:
-        """For one question. Raises OSError."""
-        self._questions += 1
-        if self._questions > MOST_QUESTIONS and own_identity() == self._place:
-            self._socket.close()
-            self._socket, self._questions = open_netlink(), 0
-        return self._socket
-
-    def close(self) -> None:
-        """Ends it."""
-        self._socket.close()
 
 
 class _Kept(threading.local):

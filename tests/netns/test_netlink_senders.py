@@ -1,7 +1,5 @@
 """A guest is root in its namespace, and may send netlink to whatever socket is there: ours hear the kernel only."""
 
-import asyncio
-import gc
 import os
 import socket
 from collections.abc import Iterator
@@ -9,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sriov_xdp.host.links import Links, links_of
-from sriov_xdp.host.netlink import MOST_QUESTIONS, hear_the_kernel_only
+from sriov_xdp.host.netlink import hear_the_kernel_only
 from sriov_xdp.lab.host import Lab, Namespace, entered
 
 FORGED = bytes(20)
@@ -22,7 +20,7 @@ def guest() -> Iterator[Namespace]:
 
 
 def port_of(links: Links) -> tuple[int, int]:
-    with socket.socket(fileno=os.dup(links._netlink.fileno())) as same:
+    with socket.socket(fileno=os.dup(links._rtnl.fileno())) as same:
         port, groups = same.getsockname()
         return port, groups
 
@@ -49,14 +47,3 @@ def test_what_it_sent_before_is_not_taken_for_an_answer(guest: Namespace) -> Non
             ours.recv(100, socket.MSG_DONTWAIT)
         with pytest.raises(ConnectionRefusedError):
             theirs.sendto(FORGED, ours.getsockname())
-
-
-def test_what_is_asked_again_and_again_leaves_nothing_behind() -> None:
-    """A daemon asks for as long as it lives."""
-    links = Links()
-    loopback = links.by_name("lo")
-    for _question in range(3 * MOST_QUESTIONS):
-        assert loopback == links.find(loopback.ifindex)
-    kept = [queue.qsize() for queue in gc.get_objects() if isinstance(queue, asyncio.Queue)]
-    links.close()
-    assert max(kept) <= MOST_QUESTIONS
