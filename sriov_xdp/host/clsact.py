@@ -2,6 +2,8 @@
 the program."""
 
 import contextlib
+import socket
+import struct
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -9,12 +11,19 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.tcmsg import sched_bpf
 
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.netlink import kept_netlink
+from sriov_xdp.host.netlink import Kept, kept_netlink
+from sriov_xdp.host.rtnl import NUMBER, Flag, Kind, Rtnl, attribute
 
 _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _ETH_P_ALL = 3
 _PRIORITY = 1
 _FILTER_HANDLE = 1
+_CLSACT, _QDISC_HANDLE = 0xFFFFFFF1, 0xFFFF0000
+# linux/pkt_sched.h, rtnetlink.h, pkt_cls.h: tcmsg, its attributes, and those of a bpf filter.
+_TCMSG = struct.Struct("=BxxxiIII")
+_KIND, _OPTIONS = 1, 2
+_BPF_CLASSID, _BPF_FD, _BPF_NAME, _BPF_FLAGS, _ACT_DIRECT = 3, 6, 7, 8, 1
+_kept = Kept(Rtnl)
 # The library reads a filter's attributes up to the flags; which program runs is said behind them (linux/pkt_cls.h).
 sched_bpf.options.nla_map += (("TCA_BPF_FLAGS_GEN", "uint32"), ("TCA_BPF_TAG", "hex"), ("TCA_BPF_ID", "uint32"))
 
@@ -22,32 +31,28 @@ sched_bpf.options.nla_map += (("TCA_BPF_FLAGS_GEN", "uint32"), ("TCA_BPF_TAG", "
 def attach(ifindex: int, program_fd: int, name: str, names: tuple[str, ...]) -> None:
     """Makes the program the ingress filter; replaces an earlier one atomically, if its name begins as one of names. Raises
     HostError, also where somebody else's filter has the first place."""
-    netlink = kept_netlink()
-    if not _is_new(netlink, ifindex):
-        _require_first_place(netlink, ifindex, names)
+    rtnl = _kept.get()
+    if not _is_new(rtnl, ifindex):
+        _require_first_place(kept_netlink(), ifindex, names)
+    options = (
+        attribute(_BPF_CLASSID, NUMBER.pack(1)),
+        attribute(_BPF_FD, NUMBER.pack(program_fd)),
+        attribute(_BPF_NAME, name.encode() + b"\0"),
+        attribute(_BPF_FLAGS, NUMBER.pack(_ACT_DIRECT)),
+    )
+    message = _TCMSG.pack(0, ifindex, _FILTER_HANDLE, _INGRESS, _PRIORITY << 16 | socket.htons(_ETH_P_ALL))
     try:
-        netlink.tc(
-            "replace-filter",
-            "bpf",
-            ifindex,
-            _FILTER_HANDLE,
-            fd=program_fd,
-            name=name,
-            parent=_INGRESS,
-            prio=_PRIORITY,
-            direct_action=True,
-            classid=1,
-            protocol=_ETH_P_ALL,
-        )
-    except NetlinkError as error:
-        raise HostError(f"ifindex {ifindex}: clsact filter {name}: {error}") from error
+        rtnl.change(Kind.NEWTFILTER, message + attribute(_KIND, b"bpf\0") + attribute(_OPTIONS, *options), Flag.CREATE)
+    except OSError as error:
+        raise HostError(f"ifindex {ifindex}: clsact filter {name}: {error.strerror}") from error
 
 
-def _is_new(netlink: IPRoute, ifindex: int) -> bool:
+def _is_new(rtnl: Rtnl, ifindex: int) -> bool:
     """Makes the qdisc. False where there is one, which may have somebody's filters."""
+    message = _TCMSG.pack(0, ifindex, _QDISC_HANDLE, _CLSACT, 0)
     try:
-        netlink.tc("add", "clsact", ifindex)
-    except NetlinkError:  # what else is in the way, the filter meets as well
+        rtnl.change(Kind.NEWQDISC, message + attribute(_KIND, b"clsact\0"), Flag.CREATE | Flag.EXCL)
+    except OSError:  # what else is in the way, the filter meets as well
         return False
     return True
 

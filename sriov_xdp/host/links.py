@@ -295,17 +295,19 @@ class Links:
         if address_mode is not None:
             mode = attribute(_INET6_ADDR_GEN_MODE, bytes([address_mode]))
             settings.append(attribute(Ifla.AF_SPEC, attribute(_AF_INET6, mode)))
-        self._set(ifindex, *settings, flags=_IFF_UP if state == "up" else 0, changed=_IFF_UP if state else 0)
+        said = {"state": state, "mtu": mtu, "alias": ifalias, "address": address, "group": group, "addrgenmode": address_mode}
+        words = ", ".join(f"{name} {value}" for name, value in said.items() if value is not None)
+        self._set(ifindex, words, *settings, flags=_IFF_UP if state == "up" else 0, changed=_IFF_UP if state else 0)
 
-    def _set(self, ifindex: int, *settings: bytes, flags: int = 0, changed: int = 0) -> None:
+    def _set(self, ifindex: int, words: str, *settings: bytes, flags: int = 0, changed: int = 0) -> None:
         try:
             self._rtnl.change(Kind.NEWLINK, _of(ifindex, *settings, flags=flags, changed=changed))
         except OSError as error:
-            raise HostError(f"device with ifindex {ifindex}: could not be changed: {error.strerror}") from error
+            raise HostError(f"device with ifindex {ifindex}: set {words}: {error.strerror}") from error
 
     def set_promiscuous(self, ifindex: int, *, is_on: bool) -> None:
         """Alone in its message: the kernel loses a state that comes with flags. Raises HostError."""
-        self._set(ifindex, flags=_IFF_PROMISC if is_on else 0, changed=_IFF_PROMISC)
+        self._set(ifindex, f"promisc {'on' if is_on else 'off'}", flags=_IFF_PROMISC if is_on else 0, changed=_IFF_PROMISC)
 
     def delete(self, ifindex: int) -> None:
         """Removes a device, for a veth both ends: down first, so that no frame enters while its programs go with it. Absent is

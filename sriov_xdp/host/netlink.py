@@ -10,6 +10,8 @@ import contextlib
 import os
 import socket
 import threading
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 from pyroute2 import IPRoute
 
@@ -30,30 +32,49 @@ def open_netlink() -> IPRoute:
     return netlink
 
 
-class _Kept(threading.local):
-    """A socket of each thread, and the namespace in which it was opened."""
-
-    netlink: IPRoute | None = None
-    place: Identity | None = None
+class _Closes(Protocol):
+    def close(self) -> None:
+        """Ends it."""
 
 
-_kept = _Kept()
+T = TypeVar("T", bound=_Closes)
+
+
+class Kept(threading.local, Generic[T]):
+    """A socket of each thread, in the namespace that it is in; another one when it is in another. Who uses it does not close it; a
+    thread that ends lets go of it."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._kept: T | None = None
+        self._place: Identity | None = None
+
+    def get(self) -> T:
+        """Raises what making it raises."""
+        place = own_identity()
+        if self._kept is None or self._place != place:
+            self.close()
+            self._kept, self._place = self._make(), place
+        return self._kept
+
+    def close(self) -> None:
+        """This thread's."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+
+_kept = Kept(open_netlink)
 
 
 def kept_netlink() -> IPRoute:
-    """As open_netlink(), which takes 2 ms: what this thread opened in this namespace before. Not to be closed. Raises OSError."""
-    place = own_identity()
-    if _kept.netlink is None or _kept.place != place:
-        close_kept()
-        _kept.netlink, _kept.place = open_netlink(), place
-    return _kept.netlink
+    """As open_netlink(), which takes 2 ms: what this thread opened in this namespace before. Raises OSError."""
+    return _kept.get()
 
 
 def close_kept() -> None:
-    """Of this thread, which lets go of the namespace. A thread that ends need not."""
-    if _kept.netlink is not None:
-        _kept.netlink.close()
-        _kept.netlink = None
+    """Of this thread, which lets go of the namespace."""
+    _kept.close()
 
 
 def hear_the_kernel_only(descriptor: int) -> None:
