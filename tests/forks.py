@@ -5,6 +5,7 @@ A suite starts thousands. Demonstration, benchmark, and tests that start a comma
 """
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -37,6 +38,8 @@ _MODULES = (
     "sriov_xdp.pf.process.service",
     "sriov_xdp.pf.process.teardown",
 )
+_NET = "--net="
+_CLONE_NEWNET = 0x40000000
 _MOST_BYTES = 1 << 17
 _DESCRIPTORS = 3
 
@@ -129,8 +132,14 @@ class Forks:
 
 
 def _is_own(command: Sequence[str]) -> bool:
-    """Whether it is one of this interpreter's own commands, and no other build's."""
-    return command[0] == str(Path(sys.executable).parent / _COMMAND)
+    """Whether it is one of this interpreter's own commands, or some lines that end in one, and no other build's."""
+    words = command[2:] if _is_elsewhere(command) else command
+    return words[0] == str(Path(sys.executable).parent / _COMMAND) or [*words[:2]] == [sys.executable, "-c"]
+
+
+def _is_elsewhere(command: Sequence[str]) -> bool:
+    """Whether it is to run in a network namespace."""
+    return command[0] == "nsenter" and command[1].startswith(_NET)
 
 
 def serve(number: int) -> NoReturn:
@@ -180,13 +189,23 @@ def _become(wanted: dict[str, Any], descriptors: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(wanted["environment"])
     sys.argv = wanted["command"]
+    if _is_elsewhere(sys.argv):
+        with Path(sys.argv[1].removeprefix(_NET)).open("rb") as namespace:
+            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET) < 0:
+                raise OSError(ctypes.get_errno(), sys.argv[1])
+        del sys.argv[:2]
 
 
 def _run() -> int:
     from sriov_xdp.cli.main import run
 
     try:
-        run()
+        if sys.argv[0] == sys.executable:
+            code = sys.argv[2]
+            sys.argv[:3] = ["-c"]
+            exec(code, {"__name__": "__main__"})  # noqa: S102  # a test's own lines
+        else:
+            run()
     except SystemExit as end:
         if isinstance(end.code, str):
             sys.stderr.write(f"{end.code}\n")
