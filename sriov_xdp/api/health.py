@@ -52,7 +52,8 @@ def host(context: Context) -> Steps[list[dict[str, Any]]]:
 def _uplink_problems(context: Context, name: str, pf: PhysicalFunction, links: Links) -> list[dict[str, Any]]:
     subject = f"uplink {pf.spec.uplink} of {name}"
     if pf.spec.uplink and pf.uplink is None:
-        return [_problem(subject, "is not taken", "the daemon's log says why; it is tried again when the device appears")]
+        why = f"is not taken: {pf.refusal}" if pf.refusal else "is not taken"
+        return [_problem(subject, why, "it is tried again each minute, and when the device appears")]
     if pf.uplink is None:
         return []
     found = []

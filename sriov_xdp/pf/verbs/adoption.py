@@ -130,9 +130,11 @@ def take_uplink(context: Context, name: str) -> None:
         if link.name != pf.spec.uplink:
             uplinks.take_up_name(context, pf, link.name)
         uplinks.connect(context, pf, link)
+        pf.refusal = ""
     except FAULTS as error:
-        _log.error("uplink %s of %s: %s", pf.spec.uplink, name, error)
-        pf.is_awaited = False
+        if pf.refusal != str(error):  # it is tried again, and told once
+            _log.error("uplink %s of %s: %s", pf.spec.uplink, name, error)
+        pf.refusal, pf.is_awaited = str(error), False
         publish_uplink(context, pf)
 
 

@@ -120,6 +120,7 @@ class HostEvents:
             is_whole = vf.stage is Stage.IN_SERVICE and self._context.mailboxes.is_open(vf.address) and not vf.lag and has_mode
             if not is_whole and not self._context.turns.is_taken:
                 self._context.start(self._resume(vf))
+        self._uplinks.try_again()
 
     def look_at_all(self) -> None:
         """Compares the inventory with the devices that are there, a few at a time: a dump of all is megabytes at once."""

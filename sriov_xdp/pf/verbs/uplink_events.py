@@ -10,6 +10,8 @@ from sriov_xdp.pf.hands import live, uplinks
 from sriov_xdp.pf.hands.context import Context, GoingOn, Steps
 from sriov_xdp.pf.verbs import adoption
 
+_MOST_TRIES = 10
+
 
 class UplinkEvents:
     """walk: starts steps of the writer's own, once however often it is asked to."""
@@ -18,7 +20,18 @@ class UplinkEvents:
         self._context = context
         self._walk = walk
         self._going_on = going_on
+        self._tries: dict[str, int] = {}
         self._news: dict[str, None] = {}  # PFs, in the order in which events named their uplinks
+
+    def try_again(self) -> None:
+        """Uplinks that are there and were not to be had: what is in the way may go by itself, as the programs of a bpffs that was
+        unmounted. Some times, and then with the look each minute, as each try may touch the device."""
+        for name, pf in self._context.inventory.pfs.items():
+            if pf.uplink or not pf.refusal:
+                self._tries.pop(name, None)
+            elif self._tries.get(name, 0) < _MOST_TRIES:
+                self._tries[name] = self._tries.get(name, 0) + 1
+                self.look_soon(name)
 
     def look_soon(self, name: str) -> None:
         """An event named the uplink of this PF. What is looked at already is looked at once more."""
