@@ -91,7 +91,11 @@ def devices() -> str:
     return run("ip", "-d", "link")
 
 
-def test_a_start_with_the_same_configuration(place: Host) -> None:
+@pytest.mark.parametrize("wire", ["up", "down"])
+def test_a_start_with_the_same_configuration(place: Host, wire: str) -> None:
+    """Without a wire ports are isolated: they must not open for a moment."""
+    run("ip", "-n", place.lab.name("w"), "link", "set", "w0", wire)
+    place.restart()
     before = running(place), devices()
     assert any("_xdp" in pin for pin in before[0])
     place.hands.begin("dies", 0)
@@ -101,6 +105,8 @@ def test_a_start_with_the_same_configuration(place: Host) -> None:
     place.do(apply.apply(context_of(place), intent(), SELF))
     assert set() == set(place.hands.names) & OF_MAPS_AND_DEVICES
     assert [] == place.breaches()
+    run("ip", "-n", place.lab.name("w"), "link", "set", "w0", "up")
+    place.restart()
 
 
 @pytest.mark.parametrize("step_seconds", [-DAY_SECONDS, DAY_SECONDS], ids=["back", "on"])

@@ -272,11 +272,13 @@ class Inventory:
         return switch.mtu_bytes if switch else DEFAULT_MTU_BYTES
 
     def has_lost_wire(self, name: str) -> bool:
-        """Whether a PF that shall have an uplink is without a carrier there, and its VFs shall know. One whose uplink was not
-        looked for yet goes on as the last run left it; one without an uplink has nothing to lose."""
+        """Whether a PF that shall have an uplink is without a carrier there, and its VFs shall know; also at a start, before the
+        uplink is taken. One without an uplink has nothing to lose."""
         pf = self.pf(name)
-        if pf.spec.uplink is None or pf.is_awaited or pf.spec.uplink_loss is UplinkLoss.KEEP_LOCAL:
+        if pf.spec.uplink is None or pf.spec.uplink_loss is UplinkLoss.KEEP_LOCAL:
             return False
+        if pf.is_awaited:
+            return pf.awaits_carrier
         return pf.uplink is None or not pf.uplink.has_carrier
 
     def is_open(self, vf: AttachedVf) -> bool:

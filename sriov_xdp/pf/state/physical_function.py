@@ -77,14 +77,15 @@ class PfEntry:
 @dataclass(slots=True)
 class PhysicalFunction:
     """A PF; number is its slot and its part of the forwarding domain, kept over restarts. found None: no uplink taken yet.
-    is_awaited: its uplink was not looked for since the start, and works on as the last run left it. refusal: why it was not to be
-    had, the last time."""
+    is_awaited: its uplink was not looked for since the start, and works on as the last run left it. awaits_carrier: and
+    has none now, as a look at all devices showed. refusal: why it was not to be had, the last time."""
 
     spec: PfSpec
     number: int
     found: FoundUplink | None = None
     uplink: UplinkState | None = None
     is_awaited: bool = True
+    awaits_carrier: bool = False
     refusal: str = ""
     owners: AddressOwners = field(default_factory=AddressOwners)
 

@@ -43,6 +43,7 @@ def adopt(context: Context) -> None:
         database.forget_granted()
     _read_state(context)
     found = context.links.dump()  # once, as a thousand take half a second
+    _know_carriers(context, found)
     devices = {} if is_after_boot else {link.ifindex: link for link in found}
     stale = [] if is_after_boot else _know_devices(context, devices)
     publish_all(context, damaged.slots(context))
@@ -118,6 +119,14 @@ def _know_devices(context: Context, devices: Mapping[int, Link]) -> list[Attache
         vf.active, vf.active_reason = live.mode_of(context, vf)
         lifecycle.take_up_name(context, vf, link.name)
     return stale
+
+
+def _know_carriers(context: Context, found: list[Link]) -> None:
+    """Whether the wire is there, before anything is published: ports that are isolated without it must not open for a moment."""
+    for pf in context.inventory.pfs.values():
+        numbers = {pf.found.ifindex} if pf.found and pf.found.boot_id == boot_id() else set[int]()
+        is_there = any(link.has_carrier for link in found if link.ifindex in numbers or link.name == pf.spec.uplink)
+        pf.awaits_carrier = not is_there
 
 
 def take_uplink(context: Context, name: str) -> None:
