@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh Debian 12, as root: `make demo` and `make test`. `make test-machines` tries under QEMU,
 # on stock kernels, what could end this host.
-CLANG := clang -target bpf -O2 -Wall -Wextra -Wno-unused-parameter -Wno-unused-function -Werror -fsyntax-only -include bpf/lint/bcc.h -Ibpf -I/usr/include/$(shell /usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))' 2>/dev/null)
+CLANGS := clang-14 clang-19
+CHECKED := -target bpf -O2 -Wall -Wextra -Wno-unused-parameter -Wno-unused-function -Werror -fsyntax-only -include bpf/lint/bcc.h -Ibpf -I/usr/include/$(shell /usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))' 2>/dev/null)
 PROGRAMS := $(wildcard bpf/*.c)
 # What speaks of a carrier stands behind either.
 BEHIND_A_CARRIER := $(patsubst %,bpf/switch/%.h,decide leave remember short)
@@ -32,15 +33,17 @@ test-machines:
 	.venv/bin/python -m pytest tests/machines --ignore tests/machines/test_stock_kernels.py
 
 lint: setup
+	@deploy/setup lint
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	@for header in $(HEADERS); do $(CLANG) -x c -include $$header /dev/null || exit 1; done
-	@for header in $(BEHIND_A_CARRIER); do for carrier in xdp tc; do \
-		$(CLANG) -x c -include bpf/carrier/$$carrier\_flood.h -include $$header /dev/null || exit 1; done; done
-	@for program in $(PROGRAMS); do $(CLANG) $$program || exit 1; done
-	@echo "bpf: $(words $(HEADERS)) headers compile alone, $(words $(BEHIND_A_CARRIER)) behind each carrier, $(words $(PROGRAMS)) programs without a warning"
+	@for clang in $(CLANGS); do \
+		for header in $(HEADERS); do $$clang $(CHECKED) -x c -include $$header /dev/null || exit 1; done; \
+		for header in $(BEHIND_A_CARRIER); do for carrier in xdp tc; do \
+			$$clang $(CHECKED) -x c -include bpf/carrier/$$carrier\_flood.h -include $$header /dev/null || exit 1; done; done; \
+		for program in $(PROGRAMS); do $$clang $(CHECKED) $$program || exit 1; done; done
+	@echo "bpf: $(words $(HEADERS)) headers compile alone, $(words $(BEHIND_A_CARRIER)) behind each carrier, $(words $(PROGRAMS)) programs without a warning, by $(CLANGS)"
 
 bench: setup
 	.venv/bin/sriov-xdp bench

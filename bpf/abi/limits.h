@@ -62,6 +62,6 @@ enum sxdp_place {
 	SXDP_PLACE_BITS = SXDP_PLACE_SLOT_BITS + SXDP_PLACE_GENERATION_BITS,
 };
 _Static_assert(1 << SXDP_PLACE_SLOT_BITS == SXDP_MAX_PORTS, "a slot fits");
-_Static_assert(SXDP_FDB_BUCKET_BITS == SXDP_PLACE_BITS, "a place fits into the bits that the bucket's number saves");
+_Static_assert((int)SXDP_FDB_BUCKET_BITS == (int)SXDP_PLACE_BITS, "a place fits into the bits that the bucket's number saves");
 
 #endif
