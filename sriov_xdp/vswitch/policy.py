@@ -79,6 +79,9 @@ class Setting:
 
 
 def _row(path: str, kind: Override, default: Value, text: str, *, most: int = 0) -> dict[str, Any]:
+    """Raises TypeError for what no configuration could say: a bool, which is a number to Python, or a number without a largest."""
+    if isinstance(default, bool) or (not isinstance(default, StrEnum) and most <= 0):
+        raise TypeError(f"{path}: its default is {default!r}; expected a member of a StrEnum, or a number and most=")
     return {"path": tuple(path.split(".")), "kind": kind, "default": default, "text": text, "most": most}
 
 

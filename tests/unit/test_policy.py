@@ -173,3 +173,9 @@ def test_a_switch_finds_its_groups_by_name(name: str, is_there: bool) -> None:
     web = PortGroup(name="web", vlan=VLAN_WEB)
     switch = Switch(name="vSwitch0", pf="pf0", mtu_bytes=1500, policy=NOTHING, port_groups=(web,))
     assert (web if is_there else None) == switch.group(name)
+
+
+@pytest.mark.parametrize(("default", "most"), [(True, 0), (False, 1), (5, 0)])
+def test_a_row_that_no_configuration_could_say_is_refused(default: int, most: int) -> None:
+    with pytest.raises(TypeError, match="expected a member of a StrEnum, or a number and most="):
+        policy._row("greet", Override.GUARDS, default, "whether it greets", most=most)
