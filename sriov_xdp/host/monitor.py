@@ -17,14 +17,13 @@ from pathlib import Path
 from pyroute2.inotify.inotify_fd import Inotify
 
 from sriov_xdp.host.links import Ifla, tells_of_peers_xdp
-from sriov_xdp.host.rtnl import HEADER, IFINFOMSG, NUMBER, attributes
+from sriov_xdp.host.rtnl import HEADER, IFINFOMSG, NUMBER, Kind, attributes
 
 _INOTIFY_EVENT, _IN_Q_OVERFLOW = struct.Struct("=iIII"), 0x4000
 MOST_MESSAGES = 64  # of one drain()
 MOST_DEVICES = 8
 _RTMGRP_LINK, _RTMGRP_TC, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x1, 0x8, 0x10, 0x100
-_RTM_DELLINK = 17
-_LINK_MESSAGES = (16, _RTM_DELLINK)
+_LINK_MESSAGES = (Kind.NEWLINK, Kind.DELLINK)
 _ADDRESS_MESSAGES = (20, 21)
 _FILTER_REMOVALS = (37, 45)  # RTM_DELQDISC, RTM_DELTFILTER
 _RECEIVE_BYTES = 1 << 16
@@ -126,7 +125,7 @@ def latest(messages: list[bytes]) -> list[bytes]:
     ends: dict[int, int] = {}
     for message in messages:
         ifindex, kind = _ifindex(message), _kind(message)
-        if kind == _RTM_DELLINK:
+        if kind == Kind.DELLINK:
             ends[ifindex] = ends.get(ifindex, 0) + 1
         family = next((kinds[0] for kinds in (_ADDRESS_MESSAGES, _FILTER_REMOVALS) if kind in kinds), kind)
         key = (ifindex, family, ends.get(ifindex, 0))
@@ -165,7 +164,7 @@ def parse(message: bytes) -> Change | None:
     return LinkChange(
         ifindex=ifindex,
         name=values.get(Ifla.IFNAME, b"").rstrip(b"\0").decode(errors="surrogateescape"),
-        is_gone=kind == _RTM_DELLINK,
+        is_gone=kind == Kind.DELLINK,
         is_up=bool(flags & _IFF_UP),
         has_carrier=bool(flags & _IFF_LOWER_UP),
         mac=values.get(Ifla.ADDRESS, b"").hex(":"),

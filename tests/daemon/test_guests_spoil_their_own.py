@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from neighbours import losing_nothing
 
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.libbpf import ProgramType
@@ -56,15 +57,8 @@ def scene() -> Iterator[Scene]:
 
 @pytest.fixture(autouse=True)
 def neighbours(scene: Scene) -> Iterator[None]:
-    streams = [frames.Stream(scene.one, scene.two, "10.77.0.3"), frames.Stream(scene.two, scene.one, "10.77.0.2")]
-    try:
-        wait_until(lambda: min(stream.sent for stream in streams) > 100, "the streams run")
+    with losing_nothing((scene.one, scene.two, "10.77.0.3"), (scene.two, scene.one, "10.77.0.2")):
         yield
-        at_end = streams[0].sent
-        wait_until(lambda: streams[0].sent > at_end + 100, "frames go on")
-    finally:
-        lost = [stream.stop() for stream in streams]
-    assert [[], []] == lost
 
 
 def batch(guest: Namespace, *lines: str) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from mailbox_wire import ADD_ETH, OK, RawMailbox
+from neighbours import losing_nothing
 
 from sriov_xdp.api.client import call
 from sriov_xdp.host.namespaces import NAMED
-from sriov_xdp.lab import traffic as frames
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 ROUNDS, VFS = 50, 8
@@ -77,15 +77,8 @@ def scene() -> Iterator[Scene]:
 @pytest.fixture
 def neighbours(scene: Scene) -> Iterator[None]:
     """Of whom nobody loses a frame."""
-    streams = [frames.Stream(scene.one, scene.two, "10.77.0.2"), frames.Stream(scene.two, scene.one, "10.77.0.1")]
-    try:
-        wait_until(lambda: min(stream.sent for stream in streams) > 100, "the streams run")
+    with losing_nothing((scene.one, scene.two, "10.77.0.2"), (scene.two, scene.one, "10.77.0.1")):
         yield
-        at_end = streams[0].sent
-        wait_until(lambda: streams[0].sent > at_end + 100, "frames go on")
-    finally:
-        lost = [stream.stop() for stream in streams]
-    assert [[], []] == lost
 
 
 def come_and_go(scene: Scene, rounds: int) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from mailbox_wire import ADD_ETH, EXTRA, OK, RawMailbox
+from neighbours import losing_nothing
 
 from sriov_xdp.datapath import compiled, libbpf
-from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run, wait_until
-from sriov_xdp.lab.traffic import Stream
+from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = [{"name": "lan", "policy": {"security": {"mac_changes": "accept"}}}]
@@ -78,15 +78,8 @@ def scene() -> Iterator[Scene]:
 @pytest.fixture(autouse=True)
 def traffic(scene: Scene) -> Iterator[None]:
     """Not a frame is lost, whatever is started."""
-    streams = [Stream(scene.one, scene.two, "10.77.0.2"), Stream(scene.two, scene.one, "10.77.0.1")]
-    wait_until(lambda: min(stream.sent for stream in streams) > 100, "the streams run")
-    try:
+    with losing_nothing((scene.one, scene.two, "10.77.0.2"), (scene.two, scene.one, "10.77.0.1")):
         yield
-        at_end = streams[0].sent
-        wait_until(lambda: streams[0].sent > at_end + 100, "frames go on")
-    finally:
-        lost = [stream.stop() for stream in streams]
-    assert [[], []] == lost
 
 
 def product(folder: Path) -> Path:

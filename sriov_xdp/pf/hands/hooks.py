@@ -79,8 +79,9 @@ class Hooks:
         running = self._pins.program_on(f"{name}_tc", ifindex) or clsact.program_ids(ifindex).get(tc_program)
         if running != self._pins.id_of(tc_program) and not self._pins.is_attached(tc_program, ifindex, AttachType.TCX_INGRESS):
             found.append(tc_program)
-        is_pinned = xdp_program is None or self._pins.runs(f"{name}_xdp", xdp_program, ifindex)
-        if xdp_program and not is_pinned and not self._pins.is_attached(xdp_program, ifindex, AttachType.XDP):
+        if xdp_program and not (
+            self._pins.runs(f"{name}_xdp", xdp_program, ifindex) or self._pins.is_attached(xdp_program, ifindex, AttachType.XDP)
+        ):
             found.append(xdp_program)
         return found
 
