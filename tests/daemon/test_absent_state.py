@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 from mailbox_wire import ADD_ETH, DEL_ETH, EXTRA, OK, RawMailbox
+from neighbours import losing_nothing
 
-from sriov_xdp.lab import traffic as frames
-from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run, wait_until
+from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run
 
 ADMIN, GRANTED = "02:00:00:00:04:02", "02:00:00:00:04:72"
 ACCEPTS = {"security": {"mac_changes": "accept"}}
@@ -90,12 +90,8 @@ def scene() -> Iterator[Scene]:
 def traffic(scene: Scene) -> Iterator[None]:
     """Goes on, whatever is done to the state; two sends with the address that it was granted."""
     assert scene.vfs == scene.vf_list()
-    streams = [frames.Stream(scene.one, scene.two, "10.77.0.2"), frames.Stream(scene.two, scene.one, "10.77.0.1")]
-    wait_until(lambda: streams[0].sent > 100, "the streams run")
-    yield
-    at_end = streams[0].sent
-    wait_until(lambda: streams[0].sent > at_end + 100, "frames go on")
-    assert [[], []] == [stream.stop() for stream in streams]
+    with losing_nothing((scene.one, scene.two, "10.77.0.2"), (scene.two, scene.one, "10.77.0.1")):
+        yield
 
 
 def _delete(scene: Scene) -> None:
