@@ -56,12 +56,12 @@ enum sxdp_guard_limit {
 
 /* Where an address is: the slot of its port, and the low bits of the port's generation, so that an entry left over from an
  * earlier owner of the slot leads nowhere. Never 0, as no uplink (slot 0) is in the forwarding database. */
-enum sxdp_place {
-	SXDP_PLACE_SLOT_BITS = 10,
-	SXDP_PLACE_GENERATION_BITS = 4,
-	SXDP_PLACE_BITS = SXDP_PLACE_SLOT_BITS + SXDP_PLACE_GENERATION_BITS,
+enum sxdp_ref {
+	SXDP_REF_SLOT_BITS = 10,
+	SXDP_REF_GENERATION_BITS = 4,
+	SXDP_REF_BITS = SXDP_REF_SLOT_BITS + SXDP_REF_GENERATION_BITS,
 };
-_Static_assert(1 << SXDP_PLACE_SLOT_BITS == SXDP_MAX_PORTS, "a slot fits");
-_Static_assert((int)SXDP_FDB_BUCKET_BITS == (int)SXDP_PLACE_BITS, "a place fits into the bits that the bucket's number saves");
+_Static_assert(1 << SXDP_REF_SLOT_BITS == SXDP_MAX_PORTS, "a slot fits");
+_Static_assert((int)SXDP_FDB_BUCKET_BITS == (int)SXDP_REF_BITS, "a ref fits into the bits that the bucket's number saves");
 
 #endif

@@ -15,7 +15,7 @@
 #define SXDP_MAPS(MAP)                                                            \
 	MAP(10, ports, VALUE, __u32, struct sxdp_ports, 1)                        \
 	MAP(11, fdb, VALUE, __u32, struct sxdp_fdb, 1)                            \
-	MAP(12, counters, MEMORY, __u32, struct sxdp_cpu, SXDP_EACH_CPU)          \
+	MAP(12, cpus, MEMORY, __u32, struct sxdp_cpu, SXDP_EACH_CPU)              \
 	MAP(13, fdb_overflow, HASH, __u64, __u32, SXDP_MAX_FDB_ENTRIES)           \
 	MAP(14, trunks, ARRAY, __u32, struct sxdp_trunk, SXDP_MAX_PORTS)          \
 	MAP(15, guards, ARRAY, __u32, struct sxdp_guard, SXDP_MAX_PORTS)          \

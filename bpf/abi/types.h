@@ -18,7 +18,7 @@ struct sxdp_port {
 	__u16 mtu_bytes;            /* payload after the Ethernet header and one tag */
 	__u16 pf;
 	__u16 device_mtu_bytes;     /* of its device, where that is less than mtu_bytes (SXDP_PORT_NARROW) */
-	__u32 place;                /* what entries of the forwarding database say that lead here (sxdp_place); 0 = none may */
+	__u32 ref;                  /* what entries of the forwarding database say that lead here (sxdp_ref); 0 = none may */
 	__u64 room[4];              /* a port is a cache line */
 };
 _Static_assert(sizeof(struct sxdp_port) == 64, "sxdp_port");
@@ -124,9 +124,9 @@ static __always_inline __u64 sxdp_fdb_key(__u64 domain, __u64 mac)
 	return domain << 48 | mac;
 }
 
-static __always_inline __u32 sxdp_place(__u32 slot, __u32 generation)
+static __always_inline __u32 sxdp_ref(__u32 slot, __u32 generation)
 {
-	return (generation & ((1 << SXDP_PLACE_GENERATION_BITS) - 1)) << SXDP_PLACE_SLOT_BITS | slot;
+	return (generation & ((1 << SXDP_REF_GENERATION_BITS) - 1)) << SXDP_REF_SLOT_BITS | slot;
 }
 
 #endif

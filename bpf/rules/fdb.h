@@ -22,22 +22,22 @@ static __always_inline __u64 fdb_bucket(__u64 scattered)
 	return scattered >> (64 - SXDP_FDB_BUCKET_BITS);
 }
 
-static __always_inline __u64 fdb_word(__u64 scattered, __u64 place)
+static __always_inline __u64 fdb_word(__u64 scattered, __u64 ref)
 {
-	return scattered << SXDP_PLACE_BITS | place;
+	return scattered << SXDP_REF_BITS | ref;
 }
 
-/* The place, or 0 when the word is of another address, or free. */
+/* The ref, or 0 when the word is of another address, or free. */
 static __always_inline __u64 fdb_match(__u64 word, __u64 scattered)
 {
-	__u64 rest = word ^ scattered << SXDP_PLACE_BITS;
+	__u64 rest = word ^ scattered << SXDP_REF_BITS;
 
-	return rest >> SXDP_PLACE_BITS ? 0 : rest;
+	return rest >> SXDP_REF_BITS ? 0 : rest;
 }
 
-static __always_inline __u64 fdb_slot(__u64 place)
+static __always_inline __u64 fdb_slot(__u64 ref)
 {
-	return place & (SXDP_MAX_PORTS - 1);
+	return ref & (SXDP_MAX_PORTS - 1);
 }
 
 #endif

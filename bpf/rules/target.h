@@ -46,10 +46,10 @@ static __always_inline int target_device_takes(const struct sxdp_port *target, _
 	return !(target->flags & SXDP_PORT_NARROW) || payload_bytes <= target->device_mtu_bytes;
 }
 
-/* An entry counts only for the attachment that it was made for. An empty port has place 0. */
-static __always_inline int target_is_current(const struct sxdp_port *target, __u64 place)
+/* An entry counts only for the attachment that it was made for. An empty port has ref 0. */
+static __always_inline int target_is_current(const struct sxdp_port *target, __u64 ref)
 {
-	return target->place == place;
+	return target->ref == ref;
 }
 
 #endif

@@ -14,7 +14,7 @@ static __always_inline struct sxdp_cpu *this_cpu(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 
-	return bpf_map_lookup_elem(counters_handle(), &cpu);
+	return bpf_map_lookup_elem(cpus_handle(), &cpu);
 }
 
 static __always_inline struct sxdp_counters *counters_of(struct sxdp_cpu *here, __u64 slot)

@@ -13,14 +13,14 @@
 #include "switch/lookup.h"
 #include "switch/transit.h"
 
-/* Whether a place speaks for an address: of a guest's frame always, as nobody may take it; of a frame from the wire only while the
+/* Whether a ref speaks for an address: of a guest's frame always, as nobody may take it; of a frame from the wire only while the
  * station is to be found on this side. */
-static __always_inline int speaks_for(const struct transit *transit, __u64 place)
+static __always_inline int speaks_for(const struct transit *transit, __u64 ref)
 {
-	return transit->is_from_wire ? is_found_at(place) : place != 0;
+	return transit->is_from_wire ? is_found_at(ref) : ref != 0;
 }
 
-/* The place of the frame's source address in its VLAN, or 0. */
+/* The ref of the frame's source address in its VLAN, or 0. */
 static __always_inline __u64 source_owner(const struct sxdp_port *port, const struct sxdp_port *uplink,
 					  const struct transit *transit)
 {

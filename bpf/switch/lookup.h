@@ -10,7 +10,7 @@
 #include "switch/helpers.h"
 
 enum fdb_answer {
-	FDB_BUCKET_IS_FULL = 1 << SXDP_PLACE_BITS,  /* above all places: what is not in the table may be in the overflow */
+	FDB_BUCKET_IS_FULL = 1 << SXDP_REF_BITS,  /* above all refs: what is not in the table may be in the overflow */
 };
 
 /* The empty asm keeps the compiler from computing the address anew at each access. */
@@ -43,7 +43,7 @@ static __always_inline struct sxdp_trunk *host_vlans_of(const struct sxdp_port *
 	return uplink->flags & SXDP_PORT_HOST_VLANS ? bpf_map_lookup_elem(trunks_handle(), &key) : 0;
 }
 
-/* The place of an address by the table alone: one cache line. 0 = nobody has it. */
+/* The ref of an address by the table alone: one cache line. 0 = nobody has it. */
 static __always_inline __u64 fdb_find_in_table(__u64 pf, __u64 vlan, __u64 mac)
 {
 	__u64 scattered = fdb_scatter(sxdp_fdb_key(sxdp_domain(pf, vlan), mac));
@@ -53,34 +53,34 @@ static __always_inline __u64 fdb_find_in_table(__u64 pf, __u64 vlan, __u64 mac)
 
 #pragma unroll
 	for (i = 0; i < SXDP_FDB_WAYS; i++) {
-		__u64 place = fdb_match(words[i], scattered);
+		__u64 ref = fdb_match(words[i], scattered);
 
-		if (place)
-			return place;
+		if (ref)
+			return ref;
 	}
 	return words[0] && words[1] && words[2] && words[3] ? FDB_BUCKET_IS_FULL : 0;
 }
 
-/* The place of an address, or 0. */
+/* The ref of an address, or 0. */
 static __always_inline __u64 fdb_find(__u64 pf, __u64 vlan, __u64 mac)
 {
 	__u64 key = sxdp_fdb_key(sxdp_domain(pf, vlan), mac);
-	__u64 place = fdb_find_in_table(pf, vlan, mac);
+	__u64 ref = fdb_find_in_table(pf, vlan, mac);
 	__u32 *overflow;
 
-	if (place != FDB_BUCKET_IS_FULL)
-		return place;
+	if (ref != FDB_BUCKET_IS_FULL)
+		return ref;
 	overflow = bpf_map_lookup_elem(fdb_overflow_handle(), &key);
 	return overflow ? *overflow : 0;
 }
 
-/* Whether a station is to be found at a place now: one whose guest has no carrier is looked for elsewhere, as its address may have
+/* Whether a station is to be found at a ref now: one whose guest has no carrier is looked for elsewhere, as its address may have
  * moved to the wire, with a bond. */
-static __always_inline int is_found_at(__u64 place)
+static __always_inline int is_found_at(__u64 ref)
 {
-	const struct sxdp_port *port = port_at(fdb_slot(place));
+	const struct sxdp_port *port = port_at(fdb_slot(ref));
 
-	return place && !(target_is_current(port, place) && port->flags & SXDP_PORT_AWAY);
+	return ref && !(target_is_current(port, ref) && port->flags & SXDP_PORT_AWAY);
 }
 
 #endif

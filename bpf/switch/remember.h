@@ -20,7 +20,7 @@ static __always_inline __u64 epoch_now(void)
 
 /* The frame's place in this CPU's flow cache, and its key but for the epoch. 0 when the header is cut off, or no type is what it
  * says. */
-static __always_inline struct sxdp_flow *flow_place(carrier *ctx, struct sxdp_cpu *here, struct sxdp_flow_key *key)
+static __always_inline struct sxdp_flow *flow_slot(carrier *ctx, struct sxdp_cpu *here, struct sxdp_flow_key *key)
 {
 	struct sxdp_flow *flow;
 
@@ -42,7 +42,7 @@ static __always_inline int recall(carrier *ctx, struct transit *transit)
 
 	if (!here)
 		return 0;
-	flow = flow_place(ctx, here, &key);
+	flow = flow_slot(ctx, here, &key);
 	transit->frame.length_bytes = carrier_first_bytes(ctx);
 	if (!flow || !flow_matches(flow, &key, transit->frame.length_bytes))
 		return 0;
@@ -63,7 +63,7 @@ static __always_inline void keep(carrier *ctx, const struct transit *transit, co
 
 	if (!here || !epoch)
 		return;
-	flow = flow_place(ctx, here, &key);
+	flow = flow_slot(ctx, here, &key);
 	if (flow)
 		flow_learn(flow, &key, SXDP_ETH_HEADER_BYTES + port->mtu_bytes, transit->target_slot);
 }

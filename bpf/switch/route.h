@@ -11,20 +11,20 @@
 #include "switch/transit.h"
 
 /* To a port that an entry of the forwarding database leads to. */
-static __always_inline sxdp_answer route_to(__u64 place, const struct transit *transit, struct route *route)
+static __always_inline sxdp_answer route_to(__u64 ref, const struct transit *transit, struct route *route)
 {
-	route->slot = fdb_slot(place);
+	route->slot = fdb_slot(ref);
 	if (route->slot == transit->slot)
 		return SXDP_HAIRPIN;
 	route->target = port_at(route->slot);
-	return target_is_current(route->target, place) ? SXDP_ADMITTED : SXDP_NO_TARGET;
+	return target_is_current(route->target, ref) ? SXDP_ADMITTED : SXDP_NO_TARGET;
 }
 
 /* No entry in the frame's VLAN: the host, a trunk port, the uplink, or nobody. */
 static __always_inline sxdp_answer route_unknown(const struct sxdp_port *port, const struct transit *transit, struct route *route)
 {
 	struct sxdp_port *uplink = port_at(port->pf);
-	__u64 place = 0;
+	__u64 ref = 0;
 
 	if (uplink->ifindex && transit->frame.destination == uplink->mac) {
 		if (!transit->is_from_wire)
@@ -32,9 +32,9 @@ static __always_inline sxdp_answer route_unknown(const struct sxdp_port *port, c
 		return vlan_is_hosts(host_vlans_of(uplink, port->pf), transit->vlan) ? SXDP_FOR_HOST : SXDP_NO_TARGET;
 	}
 	if (uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
-		place = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.destination);
-	if (is_found_at(place))
-		return route_to(place, transit, route);
+		ref = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.destination);
+	if (is_found_at(ref))
+		return route_to(ref, transit, route);
 	if (transit->is_from_wire || !uplink->ifindex)
 		return SXDP_NO_TARGET;
 	route->target = uplink;
@@ -44,9 +44,9 @@ static __always_inline sxdp_answer route_unknown(const struct sxdp_port *port, c
 
 static __always_inline sxdp_answer find_route(const struct sxdp_port *port, const struct transit *transit, struct route *route)
 {
-	__u64 place = fdb_find(port->pf, transit->vlan, transit->frame.destination);
+	__u64 ref = fdb_find(port->pf, transit->vlan, transit->frame.destination);
 
-	return is_found_at(place) ? route_to(place, transit, route) : route_unknown(port, transit, route);
+	return is_found_at(ref) ? route_to(ref, transit, route) : route_unknown(port, transit, route);
 }
 
 #endif

@@ -46,16 +46,16 @@ static __always_inline struct sxdp_port *plain_uplink(const struct sxdp_port *po
 
 static __always_inline struct sxdp_port *plain_target(const struct sxdp_port *port, struct transit *transit)
 {
-	__u64 place = fdb_find_in_table(port->pf, transit->vlan, transit->frame.destination);
+	__u64 ref = fdb_find_in_table(port->pf, transit->vlan, transit->frame.destination);
 	struct sxdp_port *target;
 
-	if (!place)
+	if (!ref)
 		return plain_uplink(port, transit);
-	if (place == FDB_BUCKET_IS_FULL)
+	if (ref == FDB_BUCKET_IS_FULL)
 		return 0;
-	transit->target_slot = fdb_slot(place);
+	transit->target_slot = fdb_slot(ref);
 	target = port_at(transit->target_slot);
-	return target_is_current(target, place) && transit->target_slot != transit->slot ? target : 0;
+	return target_is_current(target, ref) && transit->target_slot != transit->slot ? target : 0;
 }
 
 static __always_inline int take_short_way(carrier *ctx, struct transit *transit)

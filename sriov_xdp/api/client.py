@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sriov_xdp.faults import Fault
-from sriov_xdp.pf.process.places import ADMIN_SOCKET
+from sriov_xdp.pf.process.folders import ADMIN_SOCKET
 
 UNREACHABLE = 6
 CONNECT_SECONDS = 5.0

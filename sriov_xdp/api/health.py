@@ -108,6 +108,6 @@ def _problems(context: Context, vf: AttachedVf, links: Links) -> list[str]:
         found.append(f"tx checksum offload is on in XDP mode, so TCP and UDP arrive broken; `{enter} tx off`")
     if vf.active is Datapath.XDP and state.get(features.TX_VLAN):
         found.append(f"tx VLAN offload is on in XDP mode, so tags are lost; `{enter} txvlan off`")
-    if str(vf.device.effective_mac) != link.mac:
-        found.append(f"guest MAC {link.mac} is not the device's {vf.device.effective_mac}; `sriov-vf reset` in the guest")
+    if str(vf.state.effective_mac) != link.mac:
+        found.append(f"guest MAC {link.mac} is not the device's {vf.state.effective_mac}; `sriov-vf reset` in the guest")
     return found

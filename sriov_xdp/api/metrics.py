@@ -86,7 +86,7 @@ class PfCollector:
         for vf in vfs:
             spec = vf.attachment.spec
             vlan = str(self._service.context.inventory.vlan(vf))
-            details = {"mac": str(vf.device.effective_mac), "port_group": spec.port_group, "vlan": vlan}
+            details = {"mac": str(vf.state.effective_mac), "port_group": spec.port_group, "vlan": vlan}
             states[str(vf.address)] = (
                 vf.address.pf,
                 {**details, "guest": spec.guest, "netns": spec.netns, "datapath": vf.active.value},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sriov_xdp.api.server import Server
     from sriov_xdp.host.kernel import JumboXdp
-    from sriov_xdp.pf.process.places import Places
+    from sriov_xdp.pf.process.folders import Folders
     from sriov_xdp.pf.process.service import PfService
     from sriov_xdp.pf.state.intent import HostIntent
 
@@ -58,7 +58,7 @@ _cache_option = click.option(
 )
 
 
-def _with_places(command: Callable[..., None]) -> Callable[..., None]:
+def _with_folders(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_PLACES):
         command = option(command)
     return command
@@ -80,7 +80,7 @@ def _own_run_dir(run_dir: Path | None) -> Path:
 
 @click.command()
 @click.option("--config", "config_file", required=True, type=_PATH, help="Host configuration (YAML).")
-@_with_places
+@_with_folders
 @_cache_option
 @click.option("--metrics", default=DEFAULT_METRICS, show_default=True, callback=_metrics_endpoint, help="ADDRESS:PORT or none.")
 @click.option(
@@ -109,23 +109,23 @@ def daemon(
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS_AT_START)
     from sriov_xdp.api import config
     from sriov_xdp.host import descriptors
-    from sriov_xdp.pf.process.places import Places
+    from sriov_xdp.pf.process.folders import Folders
     from sriov_xdp.pf.process.service import PfService
 
     _require_root("daemon")
     configure_logging()
     descriptors.raise_limit()
     use_tcx = {"auto": None, "tcx": True, "clsact": False}[tc]
-    places = Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs, cache_dir=cache_dir)
+    folders = Folders(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs, cache_dir=cache_dir)
     with ending_with_faults():
         intent, fingerprint = config.load(config_file)
-        service = PfService(places, use_tcx=use_tcx, jumbo_xdp=_said_of_jumbo(jumbo_xdp))
+        service = PfService(folders, use_tcx=use_tcx, jumbo_xdp=_said_of_jumbo(jumbo_xdp))
         service.own()
         listeners = _listen(metrics)  # what is in the way is found before anything is done
         service.start({spec.key for spec in intent.adapters})
         service.context.started_with = str(config_file.resolve())
         _apply_file(service, intent, fingerprint, yes=yes)
-        server = _start_server(service, places, listeners)
+        server = _start_server(service, folders, listeners)
     _serve(service)
     service.loop.abandon()
     server.close()
@@ -207,12 +207,12 @@ def _listen(metrics: tuple[str, int] | None) -> "list[socket.socket]":
     return listen(*metrics) if metrics else []
 
 
-def _start_server(service: "PfService", places: "Places", listeners: "list[socket.socket]") -> "Server":
+def _start_server(service: "PfService", folders: "Folders", listeners: "list[socket.socket]") -> "Server":
     from sriov_xdp.api.exposition import Exposition
     from sriov_xdp.api.server import Endpoints, Server
-    from sriov_xdp.pf.process.places import ADMIN_SOCKET
+    from sriov_xdp.pf.process.folders import ADMIN_SOCKET
 
-    endpoints = Endpoints(admin_socket=places.run_dir / ADMIN_SOCKET, metrics=listeners)
+    endpoints = Endpoints(admin_socket=folders.run_dir / ADMIN_SOCKET, metrics=listeners)
     refused: Counter[tuple[str, str]] = Counter()
     server = Server(endpoints, service.context, service.loop.submit, Exposition(service, refused).steps, refused)
     server.start()
@@ -240,7 +240,7 @@ def _serve(service: "PfService") -> None:
 
 
 @click.command()
-@_with_places
+@_with_folders
 @click.option("-f", "--file", type=_PATH, help="Host configuration or an export: policy, uplinks, groups.")
 @click.option("--yes", is_flag=True, help="Also when the state is sound, which then goes aside.")
 def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | None, yes: bool) -> None:
@@ -250,13 +250,13 @@ def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | Non
     """
     _require_root("recover")
     from sriov_xdp.api import config
-    from sriov_xdp.pf.process.places import Places
+    from sriov_xdp.pf.process.folders import Folders
     from sriov_xdp.pf.process.recover import recover as rebuild
 
     with ending_with_faults():
         wanted, fingerprint = config.load(file) if file else (None, "")
-        places = Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs)
-        lines = rebuild(places, wanted, fingerprint, is_meant=yes)
+        folders = Folders(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs)
+        lines = rebuild(folders, wanted, fingerprint, is_meant=yes)
     for line in lines:
         click.echo(f"recovered {line}")
     if file is None:
@@ -266,20 +266,20 @@ def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | Non
 
 
 @click.command()
-@_with_places
+@_with_folders
 @_cache_option
 @click.option("--purge", is_flag=True, help="Also the state directory, with audit and history, and compiled programs.")
 @click.option("--yes", is_flag=True, help="Does not ask on a terminal.")
 def teardown(state_dir: Path, run_dir: Path | None, bpffs: Path, cache_dir: Path, purge: bool, yes: bool) -> None:
     """Removes all that a daemon made: programs, devices, namespaces it created, and pins. Guests lose their interfaces."""
-    from sriov_xdp.pf.process.places import Places
+    from sriov_xdp.pf.process.folders import Folders
     from sriov_xdp.pf.process.teardown import teardown as remove_all
 
     _require_root("teardown")
     if not yes and sys.stdin.isatty():
         click.confirm("teardown: all guests of this host lose their interfaces; go on?", abort=True)
     with ending_with_faults():
-        places = Places(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs, cache_dir=cache_dir)
-        removed = remove_all(places, purge=purge)
+        folders = Folders(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs, cache_dir=cache_dir)
+        removed = remove_all(folders, purge=purge)
     for line in removed:
         click.echo(f"removed {line}")

@@ -18,9 +18,9 @@ MAX_FDB_ENTRIES = 16384
 FDB_BUCKET_BITS = 14
 FDB_BUCKETS = 1 << FDB_BUCKET_BITS
 FDB_WAYS = 4
-PLACE_SLOT_BITS = 10
-PLACE_GENERATION_BITS = 4
-PLACE_BITS = PLACE_SLOT_BITS + PLACE_GENERATION_BITS
+REF_SLOT_BITS = 10
+REF_GENERATION_BITS = 4
+REF_BITS = REF_SLOT_BITS + REF_GENERATION_BITS
 FLOW_BITS = 11
 FLOWS = 1 << FLOW_BITS
 SLOT_MASK = MAX_PORTS - 1
@@ -48,7 +48,7 @@ LAYOUTS: dict[str, dict[str, str]] = {
         "mtu_bytes": "H",
         "pf": "H",
         "device_mtu_bytes": "H",
-        "place": "I",
+        "ref": "I",
         "room": "32x",
     },
     "sxdp_ports": {"at": f"{_PORT_BYTES * MAX_PORTS}x", "epoch": "Q", "last_epoch": "Q"},
@@ -104,7 +104,7 @@ EPOCH_AT_BYTES = offset_bytes("sxdp_ports", "epoch")
 FLOWS_AT_BYTES = offset_bytes("sxdp_cpu", "flows")
 CPU_BYTES = STRUCT_BYTES["sxdp_cpu"]
 FDB_KEY_LAYOUT = struct.Struct("<Q")
-PLACE_LAYOUT = struct.Struct("<I")
+REF_LAYOUT = struct.Struct("<I")
 SLOT_LAYOUT = struct.Struct("<I")
 
 
@@ -190,14 +190,14 @@ def mac_of_fdb_key(key: int) -> bytes:
     return (key & (1 << 48) - 1).to_bytes(6, "little")
 
 
-def place(slot: int, generation: int) -> int:
-    """Where an address is (sxdp_place)."""
-    return (generation & ((1 << PLACE_GENERATION_BITS) - 1)) << PLACE_SLOT_BITS | slot
+def ref(slot: int, generation: int) -> int:
+    """Where an address is (sxdp_ref)."""
+    return (generation & ((1 << REF_GENERATION_BITS) - 1)) << REF_SLOT_BITS | slot
 
 
-def slot_at(place: int) -> int:
-    """The port of a place (fdb_slot)."""
-    return place & SLOT_MASK
+def slot_at(ref: int) -> int:
+    """The port of a ref (fdb_slot)."""
+    return ref & SLOT_MASK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +215,7 @@ class PortValue:
 
     def pack(self) -> bytes:
         """The map value."""
-        reached_at = 0 if PortFlag.UPLINK in self.flags else place(self.ifindex & SLOT_MASK, self.generation)
+        reached_at = 0 if PortFlag.UPLINK in self.flags else ref(self.ifindex & SLOT_MASK, self.generation)
         words = (self.ifindex, self.generation, mac_word(self.mac), self.flags, self.vlan, self.mtu_bytes, self.pf)
         return PORT_LAYOUT.pack(*words, self.device_mtu_bytes, reached_at)
 

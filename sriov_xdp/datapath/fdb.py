@@ -7,12 +7,12 @@ and the overflow any mapping. For the datapath package only.
 
 from collections.abc import MutableMapping, MutableSequence
 
-from sriov_xdp.datapath.abi import FDB_BUCKET_BITS, FDB_WAYS, PLACE_BITS
+from sriov_xdp.datapath.abi import FDB_BUCKET_BITS, FDB_WAYS, REF_BITS
 
 FACTOR = 0x9E3779B97F4A7C15
 _INVERSE = pow(FACTOR, -1, 1 << 64)
 _WORD = (1 << 64) - 1
-_PLACE = (1 << PLACE_BITS) - 1
+_REF = (1 << REF_BITS) - 1
 
 
 def scatter(key: int) -> int:
@@ -25,78 +25,78 @@ def bucket(scattered: int) -> int:
     return scattered >> (64 - FDB_BUCKET_BITS)
 
 
-def word(scattered: int, place: int) -> int:
+def word(scattered: int, ref: int) -> int:
     """fdb_word."""
-    return scattered << PLACE_BITS & _WORD | place
+    return scattered << REF_BITS & _WORD | ref
 
 
 def key_of(bucket_number: int, entry: int) -> int:
     """The key of a word in a bucket: the product is whole again, and the factor has an inverse."""
-    return (bucket_number << (64 - FDB_BUCKET_BITS) | entry >> PLACE_BITS) * _INVERSE & _WORD
+    return (bucket_number << (64 - FDB_BUCKET_BITS) | entry >> REF_BITS) * _INVERSE & _WORD
 
 
 class ForwardingDatabase:
-    """Keys (abi.fdb_key) and places (abi.place) in a table and its overflow."""
+    """Keys (abi.fdb_key) and refs (abi.ref) in a table and its overflow."""
 
     def __init__(self, words: MutableSequence[int] | memoryview, overflow: MutableMapping[int, int]) -> None:
         self._words = words
         self._overflow = overflow
         self._waiting: dict[int, set[int]] = {}  # bucket → keys that overflowed
-        self._places: dict[int, int] = {}
+        self._refs: dict[int, int] = {}
 
     def adopt(self) -> None:
         """Reads what an earlier process left, and ends what it had begun."""
         for index, entry in enumerate(self._words):
             if entry:
-                self._places[key_of(index // FDB_WAYS, entry)] = entry & _PLACE
-        for key, place in list(self._overflow.items()):
+                self._refs[key_of(index // FDB_WAYS, entry)] = entry & _REF
+        for key, ref in list(self._overflow.items()):
             number = bucket(scatter(key))
             way = self._free_way(number)
-            if key not in self._places and way is None:
+            if key not in self._refs and way is None:
                 self._waiting.setdefault(number, set()).add(key)
             else:
-                if key not in self._places and way is not None:
-                    self._words[way] = word(scatter(key), place)
+                if key not in self._refs and way is not None:
+                    self._words[way] = word(scatter(key), ref)
                 del self._overflow[key]
-            self._places.setdefault(key, place)
+            self._refs.setdefault(key, ref)
 
     def items(self) -> list[tuple[int, int]]:
         """Every entry."""
-        return list(self._places.items())
+        return list(self._refs.items())
 
     def get(self, key: int) -> int | None:
-        """The place of a key."""
-        return self._places.get(key)
+        """The ref of a key."""
+        return self._refs.get(key)
 
     def __len__(self) -> int:
         """Entries in use."""
-        return len(self._places)
+        return len(self._refs)
 
-    def put(self, key: int, place: int) -> None:
-        """Makes an entry, or moves it to another place."""
+    def put(self, key: int, ref: int) -> None:
+        """Makes an entry, or moves it to another ref."""
         scattered = scatter(key)
         number = bucket(scattered)
         index = self._find(key, scattered)
         if index is None and key not in self._overflow:
             index = self._free_way(number)
         if index is None:
-            self._overflow[key] = place
+            self._overflow[key] = ref
             self._waiting.setdefault(number, set()).add(key)
         else:
-            self._words[index] = word(scattered, place)
-        self._places[key] = place
+            self._words[index] = word(scattered, ref)
+        self._refs[key] = ref
 
     def remove(self, key: int) -> None:
         """Ends an entry; one that waited for room in the bucket takes its way, so that a bucket with room has none waiting."""
         scattered = scatter(key)
         number = bucket(scattered)
         index = self._find(key, scattered)
-        del self._places[key]
+        del self._refs[key]
         if index is None:
             self._leave_overflow(number, key)
         elif number in self._waiting:
             heir = next(iter(self._waiting[number]))
-            self._words[index] = word(scatter(heir), self._places[heir])
+            self._words[index] = word(scatter(heir), self._refs[heir])
             self._leave_overflow(number, heir)
         else:
             self._words[index] = 0
@@ -109,12 +109,12 @@ class ForwardingDatabase:
 
     def _find(self, key: int, scattered: int) -> int | None:
         """The index of the key's word."""
-        if key not in self._places:
+        if key not in self._refs:
             return None
-        wanted = word(scattered, 0) >> PLACE_BITS
+        wanted = word(scattered, 0) >> REF_BITS
         start = bucket(scattered) * FDB_WAYS
         ways = range(start, start + FDB_WAYS)
-        return next((index for index in ways if self._words[index] and self._words[index] >> PLACE_BITS == wanted), None)
+        return next((index for index in ways if self._words[index] and self._words[index] >> REF_BITS == wanted), None)
 
     def _free_way(self, number: int) -> int | None:
         start = number * FDB_WAYS

@@ -11,10 +11,10 @@ from sriov_xdp.datapath.abi import Guard
 from sriov_xdp.datapath.fdb import key_of
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.pins import Pins
-from sriov_xdp.datapath.tables import PortImage, flood_place
+from sriov_xdp.datapath.tables import PortImage, flood_entry
 
 _KEY = struct.Struct("<I")
-_PLACE = (1 << abi.PLACE_BITS) - 1
+_REF = (1 << abi.REF_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +43,8 @@ class PortAsItIs:
 def read_ports(pins: Pins) -> dict[int, PortAsItIs]:
     """By slot, of slots with a port or an entry that leads there. Raises DataPathError."""
     fdb: dict[int, set[int]] = {}
-    for key, place in _entries(pins):
-        fdb.setdefault(abi.slot_at(place), set()).add(key)
+    for key, ref in _entries(pins):
+        fdb.setdefault(abi.slot_at(ref), set()).add(key)
     packed = pins.words("ports").tobytes()
     size = abi.PORT_LAYOUT.size
     values = {slot: packed[slot * size : (slot + 1) * size] for slot in range(abi.MAX_PORTS)}
@@ -55,12 +55,12 @@ def read_ports(pins: Pins) -> dict[int, PortAsItIs]:
 def _entries(pins: Pins) -> Iterator[tuple[int, int]]:
     for index, word in enumerate(pins.words("fdb").tolist()):
         if word:
-            yield key_of(index // abi.FDB_WAYS, word), word & _PLACE
+            yield key_of(index // abi.FDB_WAYS, word), word & _REF
     overflow = pins.map_fd("fdb_overflow")
     for key in list(libbpf.iterate_keys(overflow, abi.FDB_KEY_LAYOUT.size)):
-        value = libbpf.lookup_element(overflow, key, abi.PLACE_LAYOUT.size)
+        value = libbpf.lookup_element(overflow, key, abi.REF_LAYOUT.size)
         if value is not None:
-            yield abi.FDB_KEY_LAYOUT.unpack(key)[0], abi.PLACE_LAYOUT.unpack(value)[0]
+            yield abi.FDB_KEY_LAYOUT.unpack(key)[0], abi.REF_LAYOUT.unpack(value)[0]
 
 
 def _read_port(pins: Pins, slot: int, value: bytes, fdb: frozenset[int]) -> PortAsItIs:
@@ -94,6 +94,6 @@ def read_receivers(pins: Pins) -> dict[int, frozenset[int]]:
 def receivers_of(ports: dict[int, PortAsItIs]) -> dict[int, frozenset[int]]:
     """What they should be by the ports."""
     wanted: dict[int, set[int]] = {}
-    for domain, ifindex in filter(None, (flood_place(port.value) for port in ports.values())):
+    for domain, ifindex in filter(None, (flood_entry(port.value) for port in ports.values())):
         wanted.setdefault(domain, set()).add(ifindex)
     return {domain: frozenset(ifindexes) for domain, ifindexes in wanted.items()}

@@ -37,9 +37,9 @@ GROUP_WORDS = (4 + Verdict.STORM, 4 + abi.VERDICT_ROOM, 5 + abi.VERDICT_ROOM)
 _PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
 
 
-def flood_place(port: bytes) -> tuple[int, int] | None:
+def flood_entry(port: bytes) -> tuple[int, int] | None:
     """Domain and ifindex of a port that XDP's floods reach: an access port whose link is up, and which is not cut."""
-    ifindex, _generation, _mac, flags, vlan, _mtu, pf, _device_mtu, _place = abi.PORT_LAYOUT.unpack(port)
+    ifindex, _generation, _mac, flags, vlan, _mtu, pf, _device_mtu, _ref = abi.PORT_LAYOUT.unpack(port)
     is_reached = flags & PortFlag.LINK_UP and not flags & (PortFlag.TRUNK | PortFlag.UPLINK | PortFlag.LOOP)
     return (abi.domain(pf, vlan), ifindex) if ifindex and is_reached else None
 
@@ -49,22 +49,22 @@ def _slot_key(slot: int) -> bytes:
 
 
 class _Overflow(MutableMapping[int, int]):
-    """The hash map fdb_overflow as a mapping from keys to places."""
+    """The hash map fdb_overflow as a mapping from keys to refs."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._cache: dict[int, int] = {}
         for key in list(libbpf.iterate_keys(fd, abi.FDB_KEY_LAYOUT.size)):
-            value = libbpf.lookup_element(fd, key, abi.PLACE_LAYOUT.size)
+            value = libbpf.lookup_element(fd, key, abi.REF_LAYOUT.size)
             if value is not None:
-                self._cache[abi.FDB_KEY_LAYOUT.unpack(key)[0]] = abi.PLACE_LAYOUT.unpack(value)[0]
+                self._cache[abi.FDB_KEY_LAYOUT.unpack(key)[0]] = abi.REF_LAYOUT.unpack(value)[0]
 
     def __getitem__(self, key: int) -> int:
         return self._cache[key]
 
-    def __setitem__(self, key: int, place: int) -> None:
-        libbpf.update_element(self._fd, abi.FDB_KEY_LAYOUT.pack(key), abi.PLACE_LAYOUT.pack(place))
-        self._cache[key] = place
+    def __setitem__(self, key: int, ref: int) -> None:
+        libbpf.update_element(self._fd, abi.FDB_KEY_LAYOUT.pack(key), abi.REF_LAYOUT.pack(ref))
+        self._cache[key] = ref
 
     def __delitem__(self, key: int) -> None:
         libbpf.delete_element(self._fd, abi.FDB_KEY_LAYOUT.pack(key))
@@ -84,7 +84,7 @@ class Tables:
         self._pins = pins
         self._port_words = pins.words("ports")
         self._fdb = ForwardingDatabase(pins.words("fdb"), _Overflow(pins.map_fd("fdb_overflow")))
-        self._counters = pins.words("counters")
+        self._counters = pins.words("cpus")
         self._floods = Floods(pins.map_fd("floods"))
         self._ports: dict[int, bytes] = {}
         self._trunks: dict[int, bytes] = {}
@@ -126,8 +126,8 @@ class Tables:
             if value != abi.EMPTY_PORT:
                 self._ports[slot] = value
         self._fdb.adopt()
-        for key, place in self._fdb.items():
-            slot = abi.slot_at(place)
+        for key, ref in self._fdb.items():
+            slot = abi.slot_at(ref)
             self._fdb_of_slot[slot] = self._fdb_of_slot.get(slot, frozenset()) | {key}
         for domain, members in self._read_hash("members", 4, abi.MEMBERS_LAYOUT.size):
             self._members[struct.unpack("<I", domain)[0]] = members
@@ -140,7 +140,7 @@ class Tables:
             if device:
                 self._devices[slot] = struct.unpack("<I", device)[0]
         floods: dict[int, list[int]] = {}
-        for of_domain, ifindex in filter(None, map(flood_place, self._ports.values())):
+        for of_domain, ifindex in filter(None, map(flood_entry, self._ports.values())):
             floods.setdefault(of_domain, []).append(ifindex)
         self._floods.read()
         self._floods.mend(floods)
@@ -191,18 +191,18 @@ class Tables:
 
     def _says(self, slot: int, image: PortImage) -> bool:
         """Whether the maps say this already; then no flow needs to be forgotten."""
-        place, ifindex = abi.place(slot, image.value.generation), image.value.ifindex
+        ref, ifindex = abi.ref(slot, image.value.generation), image.value.ifindex
         return (
             self._ports.get(slot) == image.value.pack()
             and self._trunks.get(slot, _NO_TRUNK) == abi.pack_trunk(image.trunk)
             and self._guards.get(slot) == Guard.intervals_in(image.guard.pack())
             and self._devices.get(slot, 0) == ifindex
             and self._fdb_of_slot.get(slot, frozenset()) == image.fdb
-            and all(self._fdb.get(key) == place for key in image.fdb)
+            and all(self._fdb.get(key) == ref for key in image.fdb)
         )
 
     def _put_port(self, slot: int, image: PortImage) -> None:
-        place = abi.place(slot, image.value.generation)
+        ref = abi.ref(slot, image.value.generation)
         before = self._fdb_of_slot.get(slot, frozenset())
         for key in before - image.fdb:
             self._delete_fdb(key, slot)
@@ -211,8 +211,8 @@ class Tables:
         self._write_port(slot, image.value.pack())
         self._write_device(slot, image.value.ifindex)
         for key in image.fdb:
-            if self._fdb.get(key) != place:
-                self._fdb.put(key, place)
+            if self._fdb.get(key) != ref:
+                self._fdb.put(key, ref)
                 self.writes += 1
                 self._fdb_of_slot[slot] = self._fdb_of_slot.get(slot, frozenset()) | {key}
 
@@ -261,9 +261,9 @@ class Tables:
 
     def _join_floods(self, slot: int) -> None:
         """After the port is written. Done again each time, as it may have failed before."""
-        place = flood_place(self._ports.get(slot, abi.EMPTY_PORT))
-        if place:
-            self._floods.add(*place)
+        entry = flood_entry(self._ports.get(slot, abi.EMPTY_PORT))
+        if entry:
+            self._floods.add(*entry)
 
     def zero_counters(self, slot: int) -> None:
         """For a new owner of the slot."""
@@ -299,8 +299,8 @@ class Tables:
         """Unless another port took the entry over meanwhile."""
         if slot in self._fdb_of_slot:
             self._fdb_of_slot[slot] -= {key}
-        place = self._fdb.get(key)
-        if place is None or abi.slot_at(place) != slot:
+        ref = self._fdb.get(key)
+        if ref is None or abi.slot_at(ref) != slot:
             return
         self._fdb.remove(key)
         self.writes += 1
@@ -310,10 +310,10 @@ class Tables:
         before = self._ports.get(slot, abi.EMPTY_PORT)
         if before == packed:
             return
-        place = flood_place(before)
+        entry = flood_entry(before)
         try:
-            if place and place != flood_place(packed):
-                self._floods.remove(*place)
+            if entry and entry != flood_entry(packed):
+                self._floods.remove(*entry)
         finally:
             self._store_port(slot, packed)
 

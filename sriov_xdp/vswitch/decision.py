@@ -53,8 +53,8 @@ ConfigurationRequest = AddAddresses | RemoveAddresses | ResetDevice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """What a VF accepts now. admin_mac is the operator's and survives a reset; effective_mac is the device's."""
+class VfState:
+    """What a VF accepts now. admin_mac is the operator's and survives a reset; effective_mac is the VF's."""
 
     admin_mac: MacAddress
     effective_mac: MacAddress
@@ -62,7 +62,7 @@ class Device:
     legacy_added: tuple[MacAddress, float] | None = None
 
     @classmethod
-    def fresh(cls, admin_mac: MacAddress) -> "Device":
+    def fresh(cls, admin_mac: MacAddress) -> "VfState":
         """Before its guest was granted anything, and after a reset: effective := admin, guest-made filters gone."""
         return cls(admin_mac=admin_mac, effective_mac=admin_mac)
 
@@ -89,15 +89,15 @@ class PortView:
     name: str
     policy: Policy
     vlan: Vlan
-    device: Device
+    state: VfState
     owners: AddressOwners
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """The device as it shall be. device is the old one when nothing changes."""
+    """The VF as it shall be. state is the old one when nothing changes."""
 
-    device: Device
+    state: VfState
     rule: str
 
 
@@ -112,17 +112,17 @@ class Deny:
 Decision = Grant | Deny
 
 
-def refused_by(policy: Policy, device: Device) -> str | None:
+def refused_by(policy: Policy, state: VfState) -> str | None:
     """The setting by which a policy, which may be another than the one by which they were made, does not bear a device's grants
     any more; None when it does."""
-    return "mac_changes" if device.has_grants and policy.mac_changes is Security.REJECT else None
+    return "mac_changes" if state.has_grants and policy.mac_changes is Security.REJECT else None
 
 
 def decide(request: ConfigurationRequest, port: PortView, now_seconds: float) -> Decision:
     """Grants or denies one request. now_seconds: any clock that only moves forward."""
     match request:
         case ResetDevice():
-            return Grant(device=Device.fresh(port.device.admin_mac), rule="reset: always granted")
+            return Grant(state=VfState.fresh(port.state.admin_mac), rule="reset: always granted")
         case AddAddresses(addresses):
             return _decide_add(addresses, port, now_seconds)
         case RemoveAddresses(addresses):
@@ -131,15 +131,15 @@ def decide(request: ConfigurationRequest, port: PortView, now_seconds: float) ->
 
 @dataclass(slots=True)
 class _Change:
-    """A device while a request is carried out on it: each address costs the same, however many there are."""
+    """A VF while a request is carried out on it: each address costs the same, however many there are."""
 
     effective_mac: MacAddress
     filters: set[MacAddress]
     legacy_added: tuple[MacAddress, float] | None
 
     @classmethod
-    def of(cls, device: Device) -> "_Change":
-        return cls(device.effective_mac, set(device.filters), device.legacy_added)
+    def of(cls, state: VfState) -> "_Change":
+        return cls(state.effective_mac, set(state.filters), state.legacy_added)
 
     def add(self, address: MacAddress, role: AddressRole, now_seconds: float) -> None:
         """As if it were granted."""
@@ -166,18 +166,18 @@ class _Change:
         self.filters.discard(successor)
         return True
 
-    def on(self, device: Device) -> Device:
-        """The device after it."""
+    def on(self, state: VfState) -> VfState:
+        """The VF after it."""
         filters = frozenset(self.filters)
-        return replace(device, effective_mac=self.effective_mac, filters=filters, legacy_added=self.legacy_added)
+        return replace(state, effective_mac=self.effective_mac, filters=filters, legacy_added=self.legacy_added)
 
 
 def _decide_add(addresses: tuple[tuple[MacAddress, AddressRole], ...], port: PortView, now_seconds: float) -> Decision:
-    count = _filters_wanted(addresses, port.device, now_seconds)
+    count = _filters_wanted(addresses, port.state, now_seconds)
     if count > MAX_FILTERS:
         text = f"{count} addresses beside the effective MAC; a port holds {MAX_FILTERS}"
         return Deny(rule=f"filter limit: {MAX_FILTERS}", reason=text)
-    change, rule, accepted = _Change.of(port.device), "own address: no change", port.policy.rule("mac_changes")
+    change, rule, accepted = _Change.of(port.state), "own address: no change", port.policy.rule("mac_changes")
     for address, role in addresses:
         is_own = address == change.effective_mac
         if is_own and role is AddressRole.PRIMARY:
@@ -191,16 +191,16 @@ def _decide_add(addresses: tuple[tuple[MacAddress, AddressRole], ...], port: Por
         elif not needs_no_permission:
             rule = accepted
         change.add(address, role, now_seconds)
-    return Grant(device=change.on(port.device), rule=rule)
+    return Grant(state=change.on(port.state), rule=rule)
 
 
-def _filters_wanted(addresses: tuple[tuple[MacAddress, AddressRole], ...], device: Device, now_seconds: float) -> int:
+def _filters_wanted(addresses: tuple[tuple[MacAddress, AddressRole], ...], state: VfState, now_seconds: float) -> int:
     """How many filters the device would have. Where more addresses are new than could ever be granted, in whatever roles, that
     is their number, and nobody looks closer."""
-    others = {address for address, _role in addresses if address != device.effective_mac and not address.is_broadcast}
-    if len(others - device.filters) > MAX_FILTERS + 1:
-        return len(others | device.filters)
-    change = _Change.of(device)
+    others = {address for address, _role in addresses if address != state.effective_mac and not address.is_broadcast}
+    if len(others - state.filters) > MAX_FILTERS + 1:
+        return len(others | state.filters)
+    change = _Change.of(state)
     for address, role in addresses:
         change.add(address, role, now_seconds)
     return len(change.filters)
@@ -225,14 +225,14 @@ def _refusal(
 def _decide_remove(addresses: tuple[MacAddress, ...], port: PortView, now_seconds: float) -> Decision:
     """Absent addresses are no error (ice: ENOENT is skipped). The effective MAC stays, unless a legacy driver added its
     successor just before."""
-    change, rule = _Change.of(port.device), "own filter: always granted"
+    change, rule = _Change.of(port.state), "own filter: always granted"
     for address in addresses:
         if address == change.effective_mac:
             was_replaced = change.remove(address, now_seconds)
             rule = port.policy.rule("mac_changes") if was_replaced else "effective MAC: stays"
         else:
             change.remove(address, now_seconds)
-    return Grant(device=change.on(port.device), rule=rule)
+    return Grant(state=change.on(port.state), rule=rule)
 
 
 def address_form_problem(address: MacAddress) -> str | None:

@@ -45,7 +45,7 @@ def remembered(switch: Switch) -> dict[bytes, int]:
     flows = {}
     for cpu in range(libbpf.possible_cpus()):
         start = (cpu * abi.CPU_BYTES + abi.FLOWS_AT_BYTES) // WORD
-        found = switch.pins.words("counters")[start : start + abi.FLOW_LAYOUT.size * abi.FLOWS // WORD].tobytes()
+        found = switch.pins.words("cpus")[start : start + abi.FLOW_LAYOUT.size * abi.FLOWS // WORD].tobytes()
         for head, tail, of_epoch, _ingress, longest, target in abi.FLOW_LAYOUT.iter_unpack(found):
             if longest and of_epoch == epoch:
                 flows[head.to_bytes(WORD, "little")[:6] + tail.to_bytes(WORD, "little")] = target

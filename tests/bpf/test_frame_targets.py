@@ -206,7 +206,7 @@ def test_an_entry_of_a_port_that_is_gone_leads_nowhere(switch: Switch, judge: Ju
     switch.tables.clear_port(SLOT_VM2)
     key = abi.fdb_key(0, 0, MAC_VM2)
     left_over = ForwardingDatabase(switch.pins.words("fdb"), {})
-    left_over.put(key, abi.place(SLOT_VM2, 1))
+    left_over.put(key, abi.ref(SLOT_VM2, 1))
     verdict = judge(SLOT_VM1, ethernet(MAC_VM2, MAC_VM1))
     left_over.remove(key)
     assert dropped(Verdict.NO_TARGET) == verdict

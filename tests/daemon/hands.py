@@ -28,8 +28,8 @@ from sriov_xdp.host.namespaces import NewNamespace
 from sriov_xdp.lab.host import Lab, Namespace, run
 from sriov_xdp.pf.hands.context import Steps
 from sriov_xdp.pf.hands.turns import finish
+from sriov_xdp.pf.process.folders import Folders
 from sriov_xdp.pf.process.mailboxes import Mailboxes
-from sriov_xdp.pf.process.places import Places
 from sriov_xdp.pf.process.service import PfService
 from sriov_xdp.pf.verbs import invariants
 from sriov_xdp.store.database import Database
@@ -144,14 +144,14 @@ class Host:
         self.lab, self.hands = lab, hands
         self.descriptors = _descriptors()
         self.bpffs = bpffs.MOUNT_POINT / lab.name("h")
-        self.places = Places(state_dir=lab.folder / "state", run_dir=lab.folder / "run", bpffs=self.bpffs)
+        self.folders = Folders(state_dir=lab.folder / "state", run_dir=lab.folder / "run", bpffs=self.bpffs)
         run("ip", "link", "add", "u0", "type", "veth", "peer", "name", "w0", "netns", lab.namespace("w").name)
         run("ip", "link", "set", "u0", "up")
         self.service: PfService | None = None
 
     def start(self) -> PfService:
         assert self.service is None
-        service = PfService(self.places)
+        service = PfService(self.folders)
         self.service = service
         service.own()
         service.start()

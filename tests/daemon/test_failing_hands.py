@@ -153,7 +153,7 @@ def prepare(place: Host, before: HostIntent) -> None:
         place.start()
     place.do(apply.apply(context_of(place), before, SELF))
     vf = context_of(place).inventory.vfs.get(VF)
-    if vf and vf.device.unicast != {vf.device.admin_mac}:
+    if vf and vf.state.unicast != {vf.state.admin_mac}:
         operate.reset_vf(context_of(place), VF, SELF)
     assert [] == place.breaches()
 

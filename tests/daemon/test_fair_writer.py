@@ -19,7 +19,7 @@ from mailbox_wire import ADD_ETH, DEL_ETH, DESCRIPTOR, EXTRA, GET_STATS, OK, Raw
 from sriov_xdp.api.client import CommandFailed, call
 from sriov_xdp.host.monitor import MOST_MESSAGES
 from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, wait_until
-from sriov_xdp.pf.process.places import ADMIN_SOCKET
+from sriov_xdp.pf.process.folders import ADMIN_SOCKET
 
 FILES, ADAPTERS, OF_A_VF = 400, 48, 8
 GROUPS = [{"name": "lan", "vlan": "none", "policy": {"security": {"mac_changes": "accept"}}}]

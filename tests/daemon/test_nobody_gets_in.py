@@ -83,7 +83,7 @@ def host_hears_nothing(scene: Scene) -> Iterator[None]:
     assert 0 == scene.listener.heard()
 
 
-def test_the_host_would_hear_it_from_a_device_without_programs(scene: Scene) -> None:
+def test_the_host_would_hear_it_from_a_state_without_programs(scene: Scene) -> None:
     """Otherwise the other tests would show nothing."""
     run("ip", "-n", scene.host.name, "link", "add", "open0", "type", "veth", "peer", "name", "open1", "netns", scene.guest.name)
     scene.host.ip("link", "set", "open0", "up")

@@ -27,9 +27,9 @@ LIMITS = [
     "FDB_WAYS",
     "FLOW_BITS",
     "FLOWS",
-    "PLACE_SLOT_BITS",
-    "PLACE_GENERATION_BITS",
-    "PLACE_BITS",
+    "REF_SLOT_BITS",
+    "REF_GENERATION_BITS",
+    "REF_BITS",
     "GUARD_BURST_NS",
     "BUFFER_BYTES",
     "VLAN_NONE",
@@ -58,12 +58,12 @@ def structs(text: str) -> dict[str, list[str]]:
 KEY = "sxdp_fdb_key(sxdp_domain(3, 100), 0x060504030201ULL)"
 CALLS = {
     "fdb_key": KEY,
-    "place": "sxdp_place(77, 5)",
+    "ref": "sxdp_ref(77, 5)",
     "bucket": f"fdb_bucket(fdb_scatter({KEY}))",
     "word": f"fdb_word(fdb_scatter({KEY}), 77)",
     "match": f"fdb_match(fdb_word(fdb_scatter({KEY}), 77), fdb_scatter({KEY}))",
     "mismatch": f"fdb_match(fdb_word(fdb_scatter({KEY}), 77), fdb_scatter({KEY} + 1))",
-    "slot": "fdb_slot(sxdp_place(77, 5))",
+    "slot": "fdb_slot(sxdp_ref(77, 5))",
     "probe_group": "SXDP_PROBE_GROUP",
     "probe_type": "SXDP_ETH_LOOPBACK",
     "probe_magic": "SXDP_PROBE_MAGIC",
@@ -168,12 +168,12 @@ def test_port_value_puts_each_field_at_its_offset(compiled: dict[str, int]) -> N
     assert value[at["vlan"] :][:2] == b"\x44\x44"
     assert value[at["mtu_bytes"] :][:2] == b"\x55\x55"
     assert value[at["pf"] :][:2] == b"\x66\x00"
-    assert value[at["place"] :][:4] == abi.place(0x111, 0x22222222).to_bytes(4, "little")
+    assert value[at["ref"] :][:4] == abi.ref(0x111, 0x22222222).to_bytes(4, "little")
 
 
 def test_no_entry_of_the_forwarding_database_leads_to_an_uplink() -> None:
     uplink = abi.PortValue(ifindex=7, generation=1, mac=bytes(6), flags=abi.PortFlag.UPLINK, vlan=0, mtu_bytes=1500, pf=0)
-    at = abi.offset_bytes("sxdp_port", "place")
+    at = abi.offset_bytes("sxdp_port", "ref")
     assert bytes(4) == uplink.pack()[at : at + 4]
 
 
@@ -183,9 +183,9 @@ def test_fdb_key_is_built_the_same_way(compiled: dict[str, int]) -> None:
 
 def test_an_entry_of_the_forwarding_database_is_made_the_same_way(compiled: dict[str, int]) -> None:
     scattered = fdb.scatter(compiled["fdb_key"])
-    place = abi.place(77, 5)
-    assert compiled["place"] == place
-    assert compiled["slot"] == abi.slot_at(place)
+    ref = abi.ref(77, 5)
+    assert compiled["ref"] == ref
+    assert compiled["slot"] == abi.slot_at(ref)
     assert compiled["bucket"] == fdb.bucket(scattered)
     assert compiled["word"] == fdb.word(scattered, 77)
     assert compiled["fdb_key"] == fdb.key_of(compiled["bucket"], compiled["word"])
@@ -247,6 +247,6 @@ def test_what_tells_of_group_frames_is_at_its_place_in_the_counters(compiled: di
 def test_the_list_of_maps_is_read_whole() -> None:
     lines = re.findall(r"^\tMAP\(", (source_dir() / "abi" / "maps.h").read_text(), re.MULTILINE)
     assert len(lines) == len(all_maps())
-    assert {"ports", "fdb", "counters"} == {name for name, spec in all_maps().items() if spec.kind.is_memory}
-    assert (4, abi.CPU_BYTES) == all_maps()["counters"].shape[:2]
+    assert {"ports", "fdb", "cpus"} == {name for name, spec in all_maps().items() if spec.kind.is_memory}
+    assert (4, abi.CPU_BYTES) == all_maps()["cpus"].shape[:2]
     assert {"xdp_stages", "tc_stages"} == {name for name, spec in all_maps().items() if spec.kind is MapKind.STAGES}

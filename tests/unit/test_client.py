@@ -10,7 +10,7 @@ import pytest
 
 from sriov_xdp.api import client
 from sriov_xdp.api.client import CommandFailed, call
-from sriov_xdp.pf.process.places import ADMIN_SOCKET
+from sriov_xdp.pf.process.folders import ADMIN_SOCKET
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]"
 

@@ -23,7 +23,7 @@ from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import Device
+from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, Security, Switch
 from sriov_xdp.vswitch.vlan import Vlan
 
@@ -97,7 +97,7 @@ def context(tmp_path: Path) -> Iterator[Any]:
 def state(context: Any) -> tuple[Any, ...]:
     """All but the audit: documents, grants and memory."""
     inventory = context.inventory
-    kept = {vf: (attached.attachment, attached.device) for vf, attached in inventory.vfs.items()}
+    kept = {vf: (attached.attachment, attached.state) for vf, attached in inventory.vfs.items()}
     stored = [context.database.documents(kind) for kind in ("pf", "switch", "attachment")]
     return kept, dict(inventory.switches), stored, context.database.granted()
 
@@ -121,7 +121,7 @@ def test_a_grant_that_the_maps_refuse_is_nowhere_and_the_audit_says_so(context: 
     context.tables.refuses = True
     record = replace(COMMAND, vf=str(ONE), guest="vm0", request="add", rule="mac_changes: accept", before="one", after="new")
     with pytest.raises(DataPathError):
-        commit_grant(context, context.inventory.vfs[ONE], Device(admin_mac=MAC_ONE, effective_mac=MAC_NEW), record)
+        commit_grant(context, context.inventory.vfs[ONE], VfState(admin_mac=MAC_ONE, effective_mac=MAC_NEW), record)
     assert before == state(context)
     assert [("add", Outcome.GRANTED, "new"), ("add: undone", Outcome.FAILED, "one")] == audit(context)
 
@@ -137,7 +137,7 @@ def test_a_change_that_a_mistake_of_ours_cut_short_is_nowhere_either(context: An
 def test_a_grant_that_neither_maps_nor_store_take_back_is_not_in_memory_and_the_maps_are_told_again(
     context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = context.inventory.vfs[ONE].device
+    before = context.inventory.vfs[ONE].state
     context.tables.refuses, context.tables.put = True, 0
     records, told = context.records.granted, []
 
@@ -149,8 +149,8 @@ def test_a_grant_that_neither_maps_nor_store_take_back_is_not_in_memory_and_the_
 
     monkeypatch.setattr(context.records, "granted", granted_once)
     with pytest.raises(DataPathError):
-        commit_grant(context, context.inventory.vfs[ONE], Device(admin_mac=MAC_ONE, effective_mac=MAC_NEW), COMMAND)
-    assert (before, 2, True) == (context.inventory.vfs[ONE].device, context.tables.put, context.needs_publish)
+        commit_grant(context, context.inventory.vfs[ONE], VfState(admin_mac=MAC_ONE, effective_mac=MAC_NEW), COMMAND)
+    assert (before, 2, True) == (context.inventory.vfs[ONE].state, context.tables.put, context.needs_publish)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_grant_that_neither_maps_nor_store_take_back_is_not_in_memory_and_the_
 def test_an_address_of_a_neighbour_in_the_vlan_is_refused_before_anything_is_written(
     context: Any, mac: MacAddress, remedy: str
 ) -> None:
-    commit(context, Change(devices={ONE: Device(admin_mac=MAC_ONE, effective_mac=MAC_NEW)}), [])
+    commit(context, Change(states={ONE: VfState(admin_mac=MAC_ONE, effective_mac=MAC_NEW)}), [])
     before, revision = state(context), context.database.revision()
     with pytest.raises(Conflict) as refusal:
         commit(context, Change(attachments={TWO: attachment(TWO, mac, "web")}), [COMMAND])
@@ -172,16 +172,16 @@ def test_an_address_of_a_neighbour_in_the_vlan_is_refused_before_anything_is_wri
 @pytest.mark.parametrize(("mac", "group"), [(MAC_TWO, "web"), (MAC_ONE, "db")], ids=["another address", "another VLAN"])
 def test_an_address_that_is_free_in_the_vlan_is_taken(context: Any, mac: MacAddress, group: str) -> None:
     commit(context, Change(attachments={TWO: attachment(TWO, mac, group)}), [])
-    assert mac == context.inventory.vfs[TWO].device.effective_mac
+    assert mac == context.inventory.vfs[TWO].state.effective_mac
 
 
 def test_a_grant_that_a_tightened_policy_ends_has_a_record(context: Any) -> None:
     vf = context.inventory.vfs[ONE]
-    commit_grant(context, vf, Device(admin_mac=MAC_ONE, effective_mac=MAC_NEW, filters=frozenset({MAC_TWO})), COMMAND)
+    commit_grant(context, vf, VfState(admin_mac=MAC_ONE, effective_mac=MAC_NEW, filters=frozenset({MAC_TWO})), COMMAND)
     reject = PolicySettings(mac_changes=Security.REJECT)
     tight = replace(SWITCH, port_groups=tuple(replace(group, policy=reject) for group in GROUPS))
     commit(context, Change(switches={"s": tight}), [COMMAND])
-    assert MAC_ONE == context.inventory.vfs[ONE].device.effective_mac
+    assert MAC_ONE == context.inventory.vfs[ONE].state.effective_mac
     record = context.database.audit(str(ONE), 10)[-1]
     assert not record.is_guests  # its flood of requests must not push it out
     assert (

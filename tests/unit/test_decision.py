@@ -11,11 +11,11 @@ from sriov_xdp.vswitch.decision import (
     AddressRole,
     Decision,
     Deny,
-    Device,
     Grant,
     PortView,
     RemoveAddresses,
     ResetDevice,
+    VfState,
     decide,
 )
 from sriov_xdp.vswitch.owners import UPLINK_OWNER, AddressOwners
@@ -35,32 +35,32 @@ VLAN_WEB, VLAN_DB = Vlan.access(100), Vlan.access(200)
 ACCEPT_RULE = "mac_changes: accept (port group web)"
 REJECT_RULE = "mac_changes: reject (port group web)"
 NOW = 1000.0
-VM1 = Device(admin_mac=MAC_VM1, effective_mac=MAC_VM1)
+VM1 = VfState(admin_mac=MAC_VM1, effective_mac=MAC_VM1)
 
 every_role = pytest.mark.parametrize("role", AddressRole)
 every_policy = pytest.mark.parametrize("mac_changes", Security)
 
 
-def neighbour(device: Device, vlan: Vlan = VLAN_WEB) -> AddressOwners:
+def neighbour(state: VfState, vlan: Vlan = VLAN_WEB) -> AddressOwners:
     """A switch on which PORT_NEIGHBOUR owns what its device claims."""
     owners = AddressOwners()
-    owners.replace(PORT_NEIGHBOUR, device.claimed, vlan.domains)
+    owners.replace(PORT_NEIGHBOUR, state.claimed, vlan.domains)
     return owners
 
 
 def port(
     *,
     mac_changes: Security = Security.ACCEPT,
-    device: Device = VM1,
+    state: VfState = VM1,
     vlan: Vlan = VLAN_WEB,
     owners: AddressOwners | None = None,
 ) -> PortView:
     web = PortGroup(name="web", vlan=vlan, policy=PolicySettings(mac_changes=mac_changes))
     switch = Switch(name="vSwitch0", pf="pf0", mtu_bytes=1500, policy=PolicySettings(), port_groups=(web,))
     owners = owners or AddressOwners()
-    owners.replace(PORT_WEB, device.claimed, vlan.domains)
+    owners.replace(PORT_WEB, state.claimed, vlan.domains)
     policy = resolve(switch, web, PORT_WEB, PortOverrides())
-    return PortView(name=PORT_WEB, policy=policy, vlan=vlan, device=device, owners=owners)
+    return PortView(name=PORT_WEB, policy=policy, vlan=vlan, state=state, owners=owners)
 
 
 def add(view: PortView, *addresses: tuple[MacAddress, AddressRole], now_seconds: float = NOW) -> Decision:
@@ -71,9 +71,9 @@ def remove(view: PortView, *addresses: MacAddress, now_seconds: float = NOW) -> 
     return decide(RemoveAddresses(addresses), view, now_seconds)
 
 
-def device_of(decision: Decision) -> Device:
+def device_of(decision: Decision) -> VfState:
     assert isinstance(decision, Grant), decision
-    return decision.device
+    return decision.state
 
 
 def rule_of_denial(decision: Decision) -> str:
@@ -111,25 +111,25 @@ def test_accept_grants_an_address_that_is_free_and_names_its_rule(role: AddressR
 
 
 def test_a_primary_address_takes_the_place_of_the_effective_one() -> None:
-    device = device_of(add(port(), (MAC_NEW, AddressRole.PRIMARY)))
-    assert Device(admin_mac=MAC_VM1, effective_mac=MAC_NEW) == device
-    assert frozenset({MAC_NEW}) == device.unicast
+    state = device_of(add(port(), (MAC_NEW, AddressRole.PRIMARY)))
+    assert VfState(admin_mac=MAC_VM1, effective_mac=MAC_NEW) == state
+    assert frozenset({MAC_NEW}) == state.unicast
 
 
 @pytest.mark.parametrize("role", [AddressRole.EXTRA, AddressRole.LEGACY])
 def test_another_address_comes_beside_the_effective_one(role: AddressRole) -> None:
-    device = device_of(add(port(), (MAC_NEW, role)))
-    assert (MAC_VM1, {MAC_NEW}) == (device.effective_mac, device.filters)
+    state = device_of(add(port(), (MAC_NEW, role)))
+    assert (MAC_VM1, {MAC_NEW}) == (state.effective_mac, state.filters)
 
 
 def test_a_primary_address_that_was_a_filter_is_a_filter_no_more() -> None:
-    view = port(device=replace(VM1, filters=frozenset({MAC_NEW, MAC_OTHER})))
-    device = device_of(add(view, (MAC_NEW, AddressRole.PRIMARY)))
-    assert (MAC_NEW, {MAC_OTHER}) == (device.effective_mac, device.filters)
+    view = port(state=replace(VM1, filters=frozenset({MAC_NEW, MAC_OTHER})))
+    state = device_of(add(view, (MAC_NEW, AddressRole.PRIMARY)))
+    assert (MAC_NEW, {MAC_OTHER}) == (state.effective_mac, state.filters)
 
 
 def test_the_admin_address_is_granted_back_where_changes_are_accepted() -> None:
-    view = port(device=replace(VM1, effective_mac=MAC_NEW))
+    view = port(state=replace(VM1, effective_mac=MAC_NEW))
     assert VM1 == device_of(add(view, (MAC_VM1, AddressRole.PRIMARY)))
 
 
@@ -139,22 +139,22 @@ def test_the_admin_address_is_granted_back_where_changes_are_accepted() -> None:
 @every_policy
 @every_role
 def test_the_ports_own_address_is_granted_without_change(role: AddressRole, mac_changes: Security) -> None:
-    device = replace(VM1, filters=frozenset({MAC_NEW}), legacy_added=(MAC_NEW, NOW))
-    view = port(mac_changes=mac_changes, device=device)
-    assert Grant(device=device, rule="own address: no change") == add(view, (MAC_VM1, role))
+    state = replace(VM1, filters=frozenset({MAC_NEW}), legacy_added=(MAC_NEW, NOW))
+    view = port(mac_changes=mac_changes, state=state)
+    assert Grant(state=state, rule="own address: no change") == add(view, (MAC_VM1, role))
 
 
 @every_policy
 def test_a_filter_that_is_there_is_granted_again(mac_changes: Security) -> None:
-    device = replace(VM1, filters=frozenset({MAC_NEW}))
-    view = port(mac_changes=mac_changes, device=device)
-    assert Grant(device=device, rule="own address: no change") == add(view, (MAC_NEW, AddressRole.EXTRA))
+    state = replace(VM1, filters=frozenset({MAC_NEW}))
+    view = port(mac_changes=mac_changes, state=state)
+    assert Grant(state=state, rule="own address: no change") == add(view, (MAC_NEW, AddressRole.EXTRA))
 
 
 @every_policy
 @pytest.mark.parametrize("role", [AddressRole.EXTRA, AddressRole.LEGACY])
 def test_a_multicast_group_is_always_granted(role: AddressRole, mac_changes: Security) -> None:
-    wanted = Grant(device=replace(VM1, filters=frozenset({GROUP})), rule="multicast group: always granted")
+    wanted = Grant(state=replace(VM1, filters=frozenset({GROUP})), rule="multicast group: always granted")
     assert wanted == add(port(mac_changes=mac_changes), (GROUP, role))
 
 
@@ -185,20 +185,20 @@ def test_a_primary_address_is_unicast(address: MacAddress, mac_changes: Security
 
 @every_role
 def test_a_neighbours_address_is_refused_and_the_neighbour_named(role: AddressRole) -> None:
-    denial = add(port(owners=neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2))), (MAC_VM2, role))
+    denial = add(port(owners=neighbour(VfState(admin_mac=MAC_VM2, effective_mac=MAC_VM2))), (MAC_VM2, role))
     assert isinstance(denial, Deny)
     assert ("address in use", f"{MAC_VM2} belongs to {PORT_NEIGHBOUR} in this VLAN") == (denial.rule, denial.reason)
 
 
 @pytest.mark.parametrize("address", [MAC_VM2, MAC_NEW, MAC_OTHER], ids=["admin", "effective", "filter"])
 def test_all_that_a_neighbour_has_or_gets_back_by_a_reset_is_taken(address: MacAddress) -> None:
-    device = Device(admin_mac=MAC_VM2, effective_mac=MAC_NEW, filters=frozenset({MAC_OTHER, GROUP}))
-    assert "address in use" == rule_of_denial(add(port(owners=neighbour(device)), (address, AddressRole.PRIMARY)))
+    state = VfState(admin_mac=MAC_VM2, effective_mac=MAC_NEW, filters=frozenset({MAC_OTHER, GROUP}))
+    assert "address in use" == rule_of_denial(add(port(owners=neighbour(state)), (address, AddressRole.PRIMARY)))
 
 
 def test_two_ports_may_join_one_multicast_group() -> None:
-    device = Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2, filters=frozenset({GROUP}))
-    assert {GROUP} == device_of(add(port(owners=neighbour(device)), (GROUP, AddressRole.EXTRA))).filters
+    state = VfState(admin_mac=MAC_VM2, effective_mac=MAC_VM2, filters=frozenset({GROUP}))
+    assert {GROUP} == device_of(add(port(owners=neighbour(state)), (GROUP, AddressRole.EXTRA))).filters
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_two_ports_may_join_one_multicast_group() -> None:
     ids=str,
 )
 def test_the_same_address_is_free_in_a_vlan_that_does_not_meet(own: Vlan, other: Vlan) -> None:
-    owners = neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2), other)
+    owners = neighbour(VfState(admin_mac=MAC_VM2, effective_mac=MAC_VM2), other)
     assert MAC_VM2 == device_of(add(port(vlan=own, owners=owners), (MAC_VM2, AddressRole.PRIMARY))).effective_mac
 
 
@@ -230,7 +230,7 @@ def test_the_same_address_is_free_in_a_vlan_that_does_not_meet(own: Vlan, other:
     ids=str,
 )
 def test_the_same_address_is_taken_where_the_vlans_meet(own: Vlan, other: Vlan) -> None:
-    owners = neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2), other)
+    owners = neighbour(VfState(admin_mac=MAC_VM2, effective_mac=MAC_VM2), other)
     assert "address in use" == rule_of_denial(add(port(vlan=own, owners=owners), (MAC_VM2, AddressRole.PRIMARY)))
 
 
@@ -252,7 +252,7 @@ def test_the_uplinks_address_is_refused_in_every_vlan(role: AddressRole, vlan: V
 def test_one_bad_address_refuses_the_whole_batch(bad: MacAddress, rule: str, position: int) -> None:
     batch = [(address, AddressRole.EXTRA) for address in (MAC_NEW, MAC_OTHER)]
     batch.insert(position, (bad, AddressRole.EXTRA))
-    view = port(owners=neighbour(Device(admin_mac=MAC_VM2, effective_mac=MAC_VM2)))
+    view = port(owners=neighbour(VfState(admin_mac=MAC_VM2, effective_mac=MAC_VM2)))
     assert rule == rule_of_denial(add(view, *batch))
 
 
@@ -265,7 +265,7 @@ def test_a_harmless_address_does_not_carry_another_past_the_policy(harmless: Mac
 
 def test_a_granted_batch_is_granted_whole() -> None:
     batch = [(MAC_NEW, AddressRole.PRIMARY), (MAC_OTHER, AddressRole.EXTRA), (GROUP, AddressRole.EXTRA)]
-    wanted = Device(admin_mac=MAC_VM1, effective_mac=MAC_NEW, filters=frozenset({MAC_OTHER, GROUP}))
+    wanted = VfState(admin_mac=MAC_VM1, effective_mac=MAC_NEW, filters=frozenset({MAC_OTHER, GROUP}))
     assert wanted == device_of(add(port(), *batch))
 
 
@@ -273,7 +273,7 @@ def test_a_granted_batch_is_granted_whole() -> None:
 
 
 def test_the_sixteenth_filter_is_granted_and_the_seventeenth_refused() -> None:
-    fifteen, sixteen = (port(device=replace(VM1, filters=filters(count))) for count in (15, 16))
+    fifteen, sixteen = (port(state=replace(VM1, filters=filters(count))) for count in (15, 16))
     assert filters(15) | {MAC_NEW} == device_of(add(fifteen, (MAC_NEW, AddressRole.EXTRA))).filters
     assert "filter limit: 16" == rule_of_denial(add(sixteen, (MAC_NEW, AddressRole.EXTRA)))
 
@@ -285,7 +285,7 @@ def test_sixteen_filters_fit_into_one_batch_and_seventeen_do_not() -> None:
 
 @pytest.mark.parametrize("role", [AddressRole.EXTRA, AddressRole.LEGACY])
 def test_multicast_groups_count_as_filters(role: AddressRole) -> None:
-    view = port(mac_changes=Security.REJECT, device=replace(VM1, filters=filters(16)))
+    view = port(mac_changes=Security.REJECT, state=replace(VM1, filters=filters(16)))
     assert "filter limit: 16" == rule_of_denial(add(view, (GROUP, role)))
 
 
@@ -300,42 +300,42 @@ def test_multicast_groups_count_as_filters(role: AddressRole) -> None:
     ids=["own", "broadcast", "primary", "already a filter"],
 )
 def test_a_full_port_still_grants_what_needs_no_filter(address: MacAddress, role: AddressRole) -> None:
-    view = port(device=replace(VM1, filters=filters(16)))
+    view = port(state=replace(VM1, filters=filters(16)))
     assert filters(16) == device_of(add(view, (address, role))).filters
 
 
 # Legacy drivers change their address by an add and a delete.
 
 
-def legacy_change(view: PortView, *, after_seconds: float) -> Device:
+def legacy_change(view: PortView, *, after_seconds: float) -> VfState:
     added = device_of(add(view, (MAC_NEW, AddressRole.LEGACY)))
-    return device_of(remove(replace(view, device=added), MAC_VM1, now_seconds=NOW + after_seconds))
+    return device_of(remove(replace(view, state=added), MAC_VM1, now_seconds=NOW + after_seconds))
 
 
 @pytest.mark.parametrize("after_seconds", [0.0, 3.0])
 def test_a_legacy_add_and_delete_within_three_seconds_is_a_change_of_address(after_seconds: float) -> None:
-    assert Device(admin_mac=MAC_VM1, effective_mac=MAC_NEW) == legacy_change(port(), after_seconds=after_seconds)
+    assert VfState(admin_mac=MAC_VM1, effective_mac=MAC_NEW) == legacy_change(port(), after_seconds=after_seconds)
 
 
 def test_after_three_seconds_a_legacy_delete_leaves_the_effective_address() -> None:
-    device = legacy_change(port(), after_seconds=3.001)
-    assert (MAC_VM1, {MAC_NEW}) == (device.effective_mac, device.filters)
+    state = legacy_change(port(), after_seconds=3.001)
+    assert (MAC_VM1, {MAC_NEW}) == (state.effective_mac, state.filters)
 
 
 def test_a_legacy_change_names_the_rule_that_lets_it() -> None:
-    view = port(device=replace(VM1, filters=frozenset({MAC_NEW}), legacy_added=(MAC_NEW, NOW)))
+    view = port(state=replace(VM1, filters=frozenset({MAC_NEW}), legacy_added=(MAC_NEW, NOW)))
     assert ACCEPT_RULE == remove(view, MAC_VM1).rule
 
 
 def test_the_latest_legacy_address_is_the_successor() -> None:
     added = device_of(add(port(), (MAC_NEW, AddressRole.LEGACY), (MAC_OTHER, AddressRole.LEGACY)))
-    device = device_of(remove(port(device=added), MAC_VM1))
-    assert (MAC_OTHER, {MAC_NEW}) == (device.effective_mac, device.filters)
+    state = device_of(remove(port(state=added), MAC_VM1))
+    assert (MAC_OTHER, {MAC_NEW}) == (state.effective_mac, state.filters)
 
 
 def test_a_successor_that_was_removed_again_succeeds_nobody() -> None:
     added = device_of(add(port(), (MAC_NEW, AddressRole.LEGACY)))
-    assert MAC_VM1 == device_of(remove(port(device=added), MAC_NEW, MAC_VM1)).effective_mac
+    assert MAC_VM1 == device_of(remove(port(state=added), MAC_NEW, MAC_VM1)).effective_mac
 
 
 @pytest.mark.parametrize(
@@ -343,18 +343,18 @@ def test_a_successor_that_was_removed_again_succeeds_nobody() -> None:
 )
 def test_only_a_legacy_unicast_address_succeeds(address: MacAddress, role: AddressRole) -> None:
     added = device_of(add(port(), (address, role)))
-    assert MAC_VM1 == device_of(remove(port(device=added), MAC_VM1)).effective_mac
+    assert MAC_VM1 == device_of(remove(port(state=added), MAC_VM1)).effective_mac
 
 
 def test_a_legacy_change_happens_once() -> None:
-    device = legacy_change(port(), after_seconds=1.0)
-    assert device == device_of(remove(port(device=device), MAC_NEW, now_seconds=NOW + 1.0))
+    state = legacy_change(port(), after_seconds=1.0)
+    assert state == device_of(remove(port(state=state), MAC_NEW, now_seconds=NOW + 1.0))
 
 
 def test_a_primary_address_ends_a_legacy_change() -> None:
     batch = [(MAC_OTHER, AddressRole.LEGACY), (MAC_NEW, AddressRole.PRIMARY)]
-    device = device_of(add(port(), *batch))
-    assert MAC_NEW == device_of(remove(port(device=device), MAC_NEW)).effective_mac
+    state = device_of(add(port(), *batch))
+    assert MAC_NEW == device_of(remove(port(state=state), MAC_NEW)).effective_mac
 
 
 # Removing.
@@ -363,9 +363,9 @@ def test_a_primary_address_ends_a_legacy_change() -> None:
 @every_policy
 @pytest.mark.parametrize("address", [MAC_NEW, GROUP], ids=["unicast", "multicast"])
 def test_a_guest_gives_up_its_own_filters_whatever_the_policy(address: MacAddress, mac_changes: Security) -> None:
-    view = port(mac_changes=mac_changes, device=replace(VM1, filters=frozenset({MAC_NEW, GROUP})))
+    view = port(mac_changes=mac_changes, state=replace(VM1, filters=frozenset({MAC_NEW, GROUP})))
     wanted = replace(VM1, filters=frozenset({MAC_NEW, GROUP}) - {address})
-    assert Grant(device=wanted, rule="own filter: always granted") == remove(view, address)
+    assert Grant(state=wanted, rule="own filter: always granted") == remove(view, address)
 
 
 @pytest.mark.parametrize("address", [MAC_NEW, MAC_VM2, BROADCAST, ZERO])
@@ -375,12 +375,12 @@ def test_removing_what_is_not_there_changes_nothing(address: MacAddress) -> None
 
 @every_policy
 def test_the_effective_address_stays(mac_changes: Security) -> None:
-    wanted = Grant(device=VM1, rule="effective MAC: stays")
+    wanted = Grant(state=VM1, rule="effective MAC: stays")
     assert wanted == remove(port(mac_changes=mac_changes), MAC_VM1)
 
 
 def test_a_batch_removes_all_its_filters_and_keeps_the_rest() -> None:
-    view = port(device=replace(VM1, filters=frozenset({MAC_NEW, MAC_OTHER, GROUP})))
+    view = port(state=replace(VM1, filters=frozenset({MAC_NEW, MAC_OTHER, GROUP})))
     assert replace(VM1, filters=frozenset({MAC_OTHER})) == device_of(remove(view, MAC_NEW, MAC_VM1, GROUP))
 
 
@@ -389,9 +389,9 @@ def test_a_batch_removes_all_its_filters_and_keeps_the_rest() -> None:
 
 @every_policy
 def test_a_reset_is_always_granted_and_leaves_only_the_operators_address(mac_changes: Security) -> None:
-    used = Device(admin_mac=MAC_VM1, effective_mac=MAC_NEW, filters=filters(16), legacy_added=(MAC_OTHER, NOW))
-    decision = decide(ResetDevice(), port(mac_changes=mac_changes, device=used), NOW)
-    assert Grant(device=VM1, rule="reset: always granted") == decision
+    used = VfState(admin_mac=MAC_VM1, effective_mac=MAC_NEW, filters=filters(16), legacy_added=(MAC_OTHER, NOW))
+    decision = decide(ResetDevice(), port(mac_changes=mac_changes, state=used), NOW)
+    assert Grant(state=VM1, rule="reset: always granted") == decision
 
 
 # Requests that name hundreds of addresses.
@@ -427,19 +427,19 @@ def test_more_addresses_than_could_ever_be_granted_are_refused_before_any_is_loo
 
 
 def test_those_that_the_port_has_already_are_counted_once() -> None:
-    device = replace(VM1, filters=filters(10))
-    decision = add(port(device=device), *extras(10), *many(500, AddressRole.EXTRA))
+    state = replace(VM1, filters=filters(10))
+    decision = add(port(state=state), *extras(10), *many(500, AddressRole.EXTRA))
     assert "510 addresses" in getattr(decision, "reason", "")
 
 
 def test_a_primary_address_among_the_new_ones_is_no_filter() -> None:
     named = many(MAX_FILTERS + 1, AddressRole.EXTRA)
-    device = device_of(add(port(), *named, (named[3][0], AddressRole.PRIMARY)))
-    assert (named[3][0], MAX_FILTERS) == (device.effective_mac, len(device.filters))
+    state = device_of(add(port(), *named, (named[3][0], AddressRole.PRIMARY)))
+    assert (named[3][0], MAX_FILTERS) == (state.effective_mac, len(state.filters))
     assert f"filter limit: {MAX_FILTERS}" == rule_of_denial(add(port(), *named))
 
 
 def test_the_same_address_hundreds_of_times_is_one() -> None:
-    device = device_of(add(port(), *[(MAC_NEW, AddressRole.EXTRA)] * 510))
-    assert {MAC_NEW} == device.filters
-    assert frozenset() == device_of(remove(port(device=device), *[MAC_NEW] * 510)).filters
+    state = device_of(add(port(), *[(MAC_NEW, AddressRole.EXTRA)] * 510))
+    assert {MAC_NEW} == state.filters
+    assert frozenset() == device_of(remove(port(state=state), *[MAC_NEW] * 510)).filters

@@ -11,12 +11,12 @@ from sriov_xdp.datapath.abi import FDB_BUCKETS, FDB_WAYS
 from sriov_xdp.datapath.fdb import ForwardingDatabase
 
 BUCKET = 1234
-_PLACE_MASK = (1 << abi.PLACE_BITS) - 1
+_REF_MASK = (1 << abi.REF_BITS) - 1
 
 
 def key_in(bucket: int, number: int) -> int:
     """Different keys of one bucket."""
-    return fdb.key_of(bucket, (number + 1) << abi.PLACE_BITS)
+    return fdb.key_of(bucket, (number + 1) << abi.REF_BITS)
 
 
 def found(words: list[int], overflow: MutableMapping[int, int], key: int) -> int | None:
@@ -25,8 +25,8 @@ def found(words: list[int], overflow: MutableMapping[int, int], key: int) -> int
     start = fdb.bucket(scattered) * FDB_WAYS
     ways = words[start : start + FDB_WAYS]
     for entry in ways:
-        if entry and entry == fdb.word(scattered, entry & _PLACE_MASK):
-            return entry & _PLACE_MASK
+        if entry and entry == fdb.word(scattered, entry & _REF_MASK):
+            return entry & _REF_MASK
     return overflow.get(key) if all(ways) else None
 
 
@@ -43,10 +43,10 @@ class Crowded:
         if hasattr(self, "words"):
             assert self.stay == {key: found(self.words, self.overflow, key) for key in self.stay}
 
-    def put(self, key: int, place: int) -> None:
+    def put(self, key: int, ref: int) -> None:
         self.stay.pop(key, None)
-        self.database.put(key, place)
-        self.stay[key] = place
+        self.database.put(key, ref)
+        self.stay[key] = ref
         self.check()
 
     def remove(self, key: int) -> None:
@@ -71,8 +71,8 @@ class Watched(dict[int, int]):
         super().__init__()
         self.owner = owner
 
-    def __setitem__(self, key: int, place: int) -> None:
-        super().__setitem__(key, place)
+    def __setitem__(self, key: int, ref: int) -> None:
+        super().__setitem__(key, ref)
         self.owner.check()
 
     def __delitem__(self, key: int) -> None:
@@ -80,13 +80,13 @@ class Watched(dict[int, int]):
         self.owner.check()
 
 
-@given(st.integers(0, (1 << 64) - 1), st.integers(1, _PLACE_MASK))
-def test_a_word_and_its_bucket_tell_the_key(key: int, place: int) -> None:
+@given(st.integers(0, (1 << 64) - 1), st.integers(1, _REF_MASK))
+def test_a_word_and_its_bucket_tell_the_key(key: int, ref: int) -> None:
     scattered = fdb.scatter(key)
-    assert key == fdb.key_of(fdb.bucket(scattered), fdb.word(scattered, place))
+    assert key == fdb.key_of(fdb.bucket(scattered), fdb.word(scattered, ref))
 
 
-STEPS = st.lists(st.tuples(st.sampled_from(["put", "remove"]), st.integers(0, 11), st.integers(1, _PLACE_MASK)), max_size=40)
+STEPS = st.lists(st.tuples(st.sampled_from(["put", "remove"]), st.integers(0, 11), st.integers(1, _REF_MASK)), max_size=40)
 
 
 @settings(max_examples=60, deadline=None)
@@ -94,10 +94,10 @@ STEPS = st.lists(st.tuples(st.sampled_from(["put", "remove"]), st.integers(0, 11
 def test_every_entry_is_found_after_every_single_write(steps: list[tuple[str, int, int]]) -> None:
     """Twelve keys in two buckets of four ways."""
     crowded = Crowded()
-    for what, number, place in steps:
+    for what, number, ref in steps:
         key = key_in(BUCKET + number % 2, number)
         if what == "put":
-            crowded.put(key, place)
+            crowded.put(key, ref)
         elif key in crowded.stay:
             crowded.remove(key)
     assert len(crowded.stay) == len(crowded.database)
@@ -105,13 +105,13 @@ def test_every_entry_is_found_after_every_single_write(steps: list[tuple[str, in
 
 
 def overfull(count: int) -> tuple[list[int], dict[int, int], ForwardingDatabase, list[int]]:
-    """A database with so many keys in one bucket, at places from 1 on: its words, its overflow, itself, the keys."""
+    """A database with so many keys in one bucket, at refs from 1 on: its words, its overflow, itself, the keys."""
     words: list[int] = [0] * FDB_BUCKETS * FDB_WAYS
     overflow: dict[int, int] = {}
     database = ForwardingDatabase(words, overflow)
     keys = [key_in(BUCKET, number) for number in range(count)]
-    for place, key in enumerate(keys, 1):
-        database.put(key, place)
+    for ref, key in enumerate(keys, 1):
+        database.put(key, ref)
     return words, overflow, database, keys
 
 
@@ -129,8 +129,8 @@ def test_the_limit_fits_whatever_the_addresses(is_adopted: bool) -> None:
     words, overflow = [0] * FDB_BUCKETS * FDB_WAYS, {}
     database = ForwardingDatabase(words, overflow)
     wanted = {abi.fdb_key(0, number % 7, number.to_bytes(6, "big")): 1 + number % 1000 for number in range(abi.MAX_FDB_ENTRIES)}
-    for key, place in wanted.items():
-        database.put(key, place)
+    for key, ref in wanted.items():
+        database.put(key, ref)
     if is_adopted:
         database = ForwardingDatabase(words, overflow)
         database.adopt()

@@ -22,7 +22,7 @@ from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.pf.verbs import events
 from sriov_xdp.pf.verbs.events import HostEvents
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import Device
+from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN
 
@@ -42,8 +42,8 @@ def attached(index: int) -> AttachedVf:
         netns_is_ours=False,
         netns_id=(1, index),
     )
-    device = Device(admin_mac=MAC, effective_mac=MAC)
-    return AttachedVf(attachment=attachment, device=device, active=Datapath.TCX, active_reason="", stage=Stage.IN_SERVICE)
+    state = VfState(admin_mac=MAC, effective_mac=MAC)
+    return AttachedVf(attachment=attachment, state=state, active=Datapath.TCX, active_reason="", stage=Stage.IN_SERVICE)
 
 
 @dataclass

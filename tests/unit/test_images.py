@@ -12,7 +12,7 @@ from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkSta
 from sriov_xdp.pf.state.inventory import AttachedVf, Inventory
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import Device
+from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import Override, PolicySettings, PortGroup, PortOverrides, Security, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
@@ -59,7 +59,7 @@ def host(*, mtu_bytes: int = 1500, policy: PolicySettings | None = None, uplink:
     return inventory
 
 
-def connect(inventory: Inventory, index: int, group: str, *, pf: str = "pf0", device: Device | None = None) -> AttachedVf:
+def connect(inventory: Inventory, index: int, group: str, *, pf: str = "pf0", state: VfState | None = None) -> AttachedVf:
     """A VF in slot 16 + index."""
     vf = VfAddress(pf, index)
     mac = MacAddress(bytes([0x02, 0, 0, 0, 0x01, index]))
@@ -74,8 +74,8 @@ def connect(inventory: Inventory, index: int, group: str, *, pf: str = "pf0", de
         netns_is_ours=True,
         netns_id=(1, index),
     )
-    device = device or Device(admin_mac=mac, effective_mac=mac)
-    attached = AttachedVf(attachment=attachment, device=device, active=Datapath.XDP, active_reason="configured")
+    state = state or VfState(admin_mac=mac, effective_mac=mac)
+    attached = AttachedVf(attachment=attachment, state=state, active=Datapath.XDP, active_reason="configured")
     inventory.vfs[vf] = attached
     return attached
 
@@ -112,7 +112,7 @@ def test_a_port_says_who_and_where_it_is() -> None:
     wanted = PortValue(
         ifindex=IFINDEX_BASE + 21, generation=6, mac=MAC_NEW.octets, flags=ORDINARY, vlan=100, mtu_bytes=2000, pf=PF_NUMBER
     )
-    assert wanted == vf_value(inventory, connect(inventory, 5, "web", device=Device(admin_mac=MAC_VM1, effective_mac=MAC_NEW)))
+    assert wanted == vf_value(inventory, connect(inventory, 5, "web", state=VfState(admin_mac=MAC_VM1, effective_mac=MAC_NEW)))
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def test_a_port_is_reached_in_its_vlan_and_a_trunk_under_the_wildcard(group: str
 
 def test_a_port_is_reached_by_its_effective_and_extra_addresses_only() -> None:
     inventory = host()
-    device = Device(admin_mac=MAC_VM1, effective_mac=MAC_NEW, filters=frozenset({MAC_EXTRA, MULTICAST}))
-    assert {key(100, MAC_NEW), key(100, MAC_EXTRA)} == vf_image(inventory, connect(inventory, 1, "web", device=device)).fdb
+    state = VfState(admin_mac=MAC_VM1, effective_mac=MAC_NEW, filters=frozenset({MAC_EXTRA, MULTICAST}))
+    assert {key(100, MAC_NEW), key(100, MAC_EXTRA)} == vf_image(inventory, connect(inventory, 1, "web", state=state)).fdb
 
 
 def test_a_ports_own_vlan_takes_the_place_of_its_groups() -> None:

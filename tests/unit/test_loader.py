@@ -94,7 +94,7 @@ def test_marks_are_patched_independently() -> None:
     assert load(3) + load(216) == patched("any", code, references)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("ports", 2), ("fdb", 2), ("counters", 1), ("members", 1), ("xdp_stages", 1)])
+@pytest.mark.parametrize(("name", "kind"), [("ports", 2), ("fdb", 2), ("cpus", 1), ("members", 1), ("xdp_stages", 1)])
 def test_a_load_of_a_map_says_which_and_what_of_it(name: str, kind: int) -> None:
     spec = all_maps()[name]
     first, second, _third = AROUND

@@ -7,11 +7,11 @@ from sriov_xdp.pf.hands.request_metrics import DURATION_BUCKETS_SECONDS, Request
 from sriov_xdp.pf.state.intent import VfAddress
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import Deny, Device, Grant
+from sriov_xdp.vswitch.decision import Deny, Grant, VfState
 
 VF_WEB, VF_DB = VfAddress("pf0", 0), VfAddress("pf0", 1)
 MAC_VM1 = MacAddress.parse("02:00:00:00:01:01")
-VM1 = Device(admin_mac=MAC_VM1, effective_mac=MAC_VM1)
+VM1 = VfState(admin_mac=MAC_VM1, effective_mac=MAC_VM1)
 
 
 def test_requests_are_counted_by_vf_opcode_and_outcome() -> None:
@@ -67,7 +67,7 @@ def test_durations_are_kept_and_summed_by_opcode() -> None:
 def test_decisions_are_counted_by_rule_without_its_origin() -> None:
     counted = RequestMetrics()
     for decision in [
-        Grant(device=VM1, rule="mac_changes: accept (port group web)"),
+        Grant(state=VM1, rule="mac_changes: accept (port group web)"),
         Deny(rule="mac_changes: reject (port group db)", reason="no"),
         Deny(rule="mac_changes: reject (switch vSwitch0)", reason="no"),
         Deny(rule="filter limit: 16", reason="no"),

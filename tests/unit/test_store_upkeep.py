@@ -9,14 +9,14 @@ import pytest
 
 from sriov_xdp.pf.hands.beside import Beside
 from sriov_xdp.pf.hands.turns import finish
-from sriov_xdp.pf.process.places import Places
+from sriov_xdp.pf.process.folders import Folders
 from sriov_xdp.pf.process.service import PfService
 from sriov_xdp.store.database import Database
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[PfService]:
-    service = PfService(Places(state_dir=tmp_path, run_dir=tmp_path / "run", bpffs=tmp_path / "bpf"))
+    service = PfService(Folders(state_dir=tmp_path, run_dir=tmp_path / "run", bpffs=tmp_path / "bpf"))
     with closing(Database(tmp_path)) as database, closing(service.loop), closing(Beside()) as beside:
         service.context = SimpleNamespace(database=database, clock=lambda: 0.0, beside=beside)
         yield service

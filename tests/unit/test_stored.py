@@ -14,7 +14,7 @@ from sriov_xdp.pf.state.physical_function import PfEntry
 from sriov_xdp.pf.state.stored import TABLES, Table, all_documents, documents, read_all
 from sriov_xdp.vswitch.address import MacAddress
 
-OF_GUESTS = "devices"  # grants, which go another way
+OF_GUESTS = "states"  # grants, which go another way
 
 
 def inventory_of(host: HostIntent) -> tuple[Inventory, Change]:

@@ -22,7 +22,7 @@ from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.store.database import Grant
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import Device, refused_by
+from sriov_xdp.vswitch.decision import VfState, refused_by
 
 _log = logging.getLogger("sriov_xdp.pf")
 _NOT_TAKEN_BACK = "state: what could not be programmed could not be taken back either: %s"
@@ -48,7 +48,7 @@ def commit(context: Context, change: Change, records: Sequence[AuditRecord], met
         raise
     for record in withdrawn:
         _log.warning("%s: %s: %s goes back to %s", record.vf, record.rule, record.before, record.after)
-    for vf in change.devices:
+    for vf in change.states:
         if vf in former.vfs and former.vfs[vf] and vf in context.inventory.vfs:
             context.mailboxes.reset(vf)
 
@@ -60,9 +60,9 @@ def _require_no_new_objection(context: Context, former: Former, known: Container
         raise Conflict("\n".join(objections))
 
 
-def commit_grant(context: Context, vf: AttachedVf, device: Device, record: AuditRecord) -> None:
+def commit_grant(context: Context, vf: AttachedVf, state: VfState, record: AuditRecord) -> None:
     """What a guest was granted: survives this process, not the host. Raises StoreError, DataPathError; then nothing changed."""
-    former = context.inventory.install(Change(devices={vf.address: device}))
+    former = context.inventory.install(Change(states={vf.address: state}))
     generation = vf.attachment.generation
     try:
         context.records.granted(generation, _granted_text(vf), record)
@@ -97,23 +97,23 @@ def _with_withdrawals(context: Context, change: Change) -> tuple[Change, list[Au
     finally:
         context.inventory.restore(former)
     resets = {vf: None for vf, kept in former.vfs.items() if kept and _changes_admin_mac(change, vf, kept[1].admin_mac)}
-    return replace(change, devices={**resets, **ended, **change.devices}), records
+    return replace(change, states={**resets, **ended, **change.states}), records
 
 
 def _ends_grants(context: Context, vf: AttachedVf) -> str | None:
     """The rule by which a VF loses what its guest was granted: its policy bears it no longer, or it is the uplink's by now. None
     while it keeps it."""
     policy, uplink = context.inventory.policy(vf), context.inventory.pf(vf.address.pf).uplink
-    setting = refused_by(policy, vf.device)
+    setting = refused_by(policy, vf.state)
     if setting:
         return policy.rule(setting)
-    is_of_uplink = uplink is not None and uplink.mac in vf.device.unicast - {vf.device.admin_mac}
+    is_of_uplink = uplink is not None and uplink.mac in vf.state.unicast - {vf.state.admin_mac}
     return "address of the uplink" if is_of_uplink else None
 
 
 def _withdrawal(context: Context, vf: AttachedVf, rule: str) -> AuditRecord:
     guest = vf.attachment.spec.guest
-    before, after = f"{vf.device.effective_mac}, {len(vf.device.filters)} more", str(vf.device.admin_mac)
+    before, after = f"{vf.state.effective_mac}, {len(vf.state.filters)} more", str(vf.state.admin_mac)
     return record_of(
         context, str(vf.address), guest, SELF, "grants withdrawn", Outcome.GRANTED, rule=rule, before=before, after=after
     )
@@ -126,7 +126,7 @@ def _changes_admin_mac(change: Change, vf: VfAddress, before: MacAddress) -> boo
 
 def _write(context: Context, change: Change, records: Sequence[AuditRecord], meta: dict[str, str] | None = None) -> None:
     gone = [vf for vf, attachment in change.attachments.items() if attachment is None]
-    context.database.write_intent(documents(context.inventory, change), records, meta, _grants(context, [*gone, *change.devices]))
+    context.database.write_intent(documents(context.inventory, change), records, meta, _grants(context, [*gone, *change.states]))
     try:
         context.marks.write_revision(context.database.revision())
     except OSError as error:  # a mark that is behind accuses nobody; the next one catches up
@@ -159,18 +159,18 @@ def _grants(context: Context, vfs: Iterable[VfAddress]) -> dict[str, Grant | Non
 
 
 def _granted_text(vf: AttachedVf) -> str | None:
-    return None if vf.device == Device.fresh(vf.device.admin_mac) else device_to_text(vf.device)
+    return None if vf.state == VfState.fresh(vf.state.admin_mac) else vf_state_to_text(vf.state)
 
 
-def device_to_text(device: Device) -> str:
+def vf_state_to_text(state: VfState) -> str:
     """What a guest was granted, for the store."""
-    return json.dumps({"effective_mac": str(device.effective_mac), "filters": sorted(str(mac) for mac in device.filters)})
+    return json.dumps({"effective_mac": str(state.effective_mac), "filters": sorted(str(mac) for mac in state.filters)})
 
 
-def device_from_text(admin_mac: MacAddress, text: str) -> Device:
+def vf_state_from_text(admin_mac: MacAddress, text: str) -> VfState:
     """The reverse. Raises ValueError, KeyError."""
     document = json.loads(text)
-    return Device(
+    return VfState(
         admin_mac=admin_mac,
         effective_mac=MacAddress.parse(document["effective_mac"]),
         filters=frozenset(MacAddress.parse(mac) for mac in document["filters"]),

@@ -277,10 +277,10 @@ def _claim_address(context: Context, pf: PhysicalFunction) -> None:
     context.inventory.claim_uplink(pf)
     vfs = context.inventory.vfs_of_pf(pf.spec.name)
     for vf in vfs:
-        if pf.uplink.mac == vf.device.admin_mac:
+        if pf.uplink.mac == vf.state.admin_mac:
             text = "%s: its admin MAC %s is the address of uplink %s now, whose frames are the host's; give it another"
-            _log.error(text, vf.address, vf.device.admin_mac, pf.spec.uplink)
-    if any(pf.uplink.mac in vf.device.unicast - {vf.device.admin_mac} for vf in vfs):
+            _log.error(text, vf.address, vf.state.admin_mac, pf.spec.uplink)
+    if any(pf.uplink.mac in vf.state.unicast - {vf.state.admin_mac} for vf in vfs):
         commit(context, Change(pfs={pf.spec.name: pf.entry}), [])
     publish_ports(context, vfs)
 

@@ -9,8 +9,8 @@ from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.errors import Conflict, Invalid
 from sriov_xdp.pf.hands.hooks import Hooks
 from sriov_xdp.pf.hands.representors import generation_of
+from sriov_xdp.pf.process.folders import claim_instance
 from sriov_xdp.pf.process.guest_places import made_for, namespace_of
-from sriov_xdp.pf.process.places import claim_instance
 from sriov_xdp.pf.state.device_marks import HostMark, instance_of, pf_of_group, read_host_mark
 from sriov_xdp.pf.state.intent import Attachment, HostIntent
 from sriov_xdp.pf.verbs.lifecycle import default_mac

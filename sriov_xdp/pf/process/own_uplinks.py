@@ -9,20 +9,20 @@ from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.datapath.pins import LINKS
 from sriov_xdp.host import clsact
 from sriov_xdp.host.links import Link, Links
-from sriov_xdp.pf.process.places import Places
+from sriov_xdp.pf.process.folders import Folders
 from sriov_xdp.pf.state.device_marks import is_marked
 
 _LINK, _TC_PROGRAM = "uplink", "tc_uplink_"
 
 
-def find(places: Places, links: Links) -> dict[int, Link]:
+def find(folders: Folders, links: Links) -> dict[int, Link]:
     """PF number → the device that its programs run on, by pins of links or by filters. Raises HostError."""
     found = {}
-    for path in (places.bpffs / LINKS).glob(f"{_LINK}*_*"):
+    for path in (folders.bpffs / LINKS).glob(f"{_LINK}*_*"):
         link = links.find(_ifindex_of(path))
         if link:
             found[int(path.name.partition("_")[0].removeprefix(_LINK))] = link
-    own = _pinned_programs(places)
+    own = _pinned_programs(folders)
     for link in links.dump() if own else []:
         if is_marked(link):
             continue
@@ -39,10 +39,10 @@ def _ifindex_of(pin: Path) -> int:
     return 0
 
 
-def _pinned_programs(places: Places) -> dict[int, int]:
+def _pinned_programs(folders: Folders) -> dict[int, int]:
     """Id of a tc program of an uplink → its PF's number."""
     found = {}
-    for path in places.bpffs.glob(f"*/progs/{_TC_PROGRAM}*"):
+    for path in folders.bpffs.glob(f"*/progs/{_TC_PROGRAM}*"):
         with contextlib.suppress(DataPathError), libbpf.opened_pin(path) as fd:
             found[libbpf.program_id(fd)] = int(path.name.removeprefix(_TC_PROGRAM))
     return found

@@ -16,8 +16,8 @@ from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS
 from sriov_xdp.host.links import Links
 from sriov_xdp.pf.errors import Conflict
-from sriov_xdp.pf.hands.commit import device_from_text
-from sriov_xdp.pf.process.places import Places
+from sriov_xdp.pf.hands.commit import vf_state_from_text
+from sriov_xdp.pf.process.folders import Folders
 from sriov_xdp.pf.state.inventory import Change
 from sriov_xdp.pf.state.stored import merged, read_all
 from sriov_xdp.store.database import Database
@@ -86,19 +86,19 @@ def open_own_state(state_dir: Path, bpffs: Path, marks: Marks) -> Database:
     return database
 
 
-def is_sound(places: Places, vfs: set[str]) -> bool:
+def is_sound(folders: Folders, vfs: set[str]) -> bool:
     """Whether a start would take up the state whole. vfs: those that devices are marked with. Raises StoreError when that cannot be
     told: a full disk, a lock or a later version is no damage."""
-    marks = Marks(places.bpffs)
+    marks = Marks(folders.bpffs)
     try:
-        require_state(places.state_dir, places.bpffs, marks)
-        database = open_own_state(places.state_dir, places.bpffs, marks)
+        require_state(folders.state_dir, folders.bpffs, marks)
+        database = open_own_state(folders.state_dir, folders.bpffs, marks)
     except (Conflict, StateDamaged):
         return False
     try:
         stored = reduce(merged, read_all(database.documents), Change())
         for _generation, text in database.granted().values():
-            device_from_text(_ANY_MAC, text)
+            vf_state_from_text(_ANY_MAC, text)
     except (StateDamaged, ValueError, KeyError, TypeError):
         return False
     finally:

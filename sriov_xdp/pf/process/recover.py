@@ -22,10 +22,10 @@ from sriov_xdp.host.features import RX_VLAN, TX_VLAN
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.errors import Conflict, Invalid
-from sriov_xdp.pf.hands.commit import device_to_text
+from sriov_xdp.pf.hands.commit import vf_state_to_text
 from sriov_xdp.pf.process import orphans, own_uplinks
+from sriov_xdp.pf.process.folders import Folders, claim_instance, lock
 from sriov_xdp.pf.process.guest_places import made_for, namespace_of
-from sriov_xdp.pf.process.places import Places, claim_instance, lock
 from sriov_xdp.pf.process.presence import is_sound, stored_instance
 from sriov_xdp.pf.state.device_marks import read_host_mark
 from sriov_xdp.pf.state.in_force import MarkedPort, group_of, overrides_of
@@ -52,28 +52,28 @@ from sriov_xdp.vswitch.policy import Override, PolicySettings, PortOverrides, Sw
 _FILES = (STATE_FILE, f"{STATE_FILE}-wal", f"{STATE_FILE}-shm")
 
 
-def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_meant: bool) -> list[str]:
+def recover(folders: Folders, wanted: HostIntent | None, fingerprint: str, *, is_meant: bool) -> list[str]:
     """Lines of what was found and done. fingerprint: of the configuration. is_meant: also where the state is sound. Raises
     Conflict while a daemon runs, where nothing is left to recover from or nothing needs it, Invalid when the configuration has no
     place for a guest that is there."""
-    held = lock(places)
+    held = lock(folders)
     links, claimed = Links(), None
     try:
-        instance = Marks(places.bpffs).instance()
+        instance = Marks(folders.bpffs).instance()
         if instance is None:
-            return _from_marks_alone(places, links, wanted, fingerprint)
+            return _from_marks_alone(folders, links, wanted, fingerprint)
         claimed = claim_instance(instance)
-        found = _marked_devices(places, links, instance)
-        if not is_meant and is_sound(places, {str(entry.mark.vf) for entry in found}):
-            text = f"{places.state_dir}: the state is sound, a start needs no recovery"
+        found = _marked_devices(folders, links, instance)
+        if not is_meant and is_sound(folders, {str(entry.mark.vf) for entry in found}):
+            text = f"{folders.state_dir}: the state is sound, a start needs no recovery"
             raise Conflict(f"{text}; --yes rebuilds it all the same, without policies, overrides and audit")
-        on_uplinks = own_uplinks.find(places, links)
+        on_uplinks = own_uplinks.find(folders, links)
         uplinks = {number: link.name for number, link in on_uplinks.items()}
         intent = _with_pfs_in_force(wanted, found, uplinks) if wanted else _intent_of(found, uplinks)
         intent, attachments = _held_to_what_is_in_force(found, intent)
-        kept = _set_aside(places)
+        kept = _set_aside(folders)
         with _put_back(kept):
-            _write(places, instance, intent, found, attachments, _numbers(intent, found, uplinks), fingerprint, on_uplinks)
+            _write(folders, instance, intent, found, attachments, _numbers(intent, found, uplinks), fingerprint, on_uplinks)
         lines = [f"{path} is kept as {aside.name}" for path, aside in kept.items()]
         specs = [(attachment.vf, attachment.spec) for attachment in attachments]
         return [*lines, *(f"{vf}: guest {spec.guest}, {spec.interface} in {spec.netns}" for vf, spec in specs)]
@@ -85,26 +85,26 @@ def recover(places: Places, wanted: HostIntent | None, fingerprint: str, *, is_m
             os.close(fd)
 
 
-def _from_marks_alone(places: Places, links: Links, wanted: HostIntent | None, fingerprint: str) -> list[str]:
+def _from_marks_alone(folders: Folders, links: Links, wanted: HostIntent | None, fingerprint: str) -> list[str]:
     """Where the pins are gone too: guests are given back what the configuration says, with the next start."""
-    if stored_instance(places.state_dir) is not None:
-        raise Conflict(f"{places.bpffs}: no pins of a daemon are there, and a state is; start the daemon, which makes them anew")
+    if stored_instance(folders.state_dir) is not None:
+        raise Conflict(f"{folders.bpffs}: no pins of a daemon are there, and a state is; start the daemon, which makes them anew")
     found = orphans.find(links)
     instance = orphans.instance_of_all(found)
     if wanted is None:
-        text = f"{places.bpffs}: no pins are there, so nothing tells VLANs and policies of the guests of instance {instance}"
+        text = f"{folders.bpffs}: no pins are there, so nothing tells VLANs and policies of the guests of instance {instance}"
         raise Conflict(f"{text}; name a configuration (-f)")
     attachments = orphans.attachments(found, wanted)
-    kept = _set_aside(places)
+    kept = _set_aside(folders)
     with _put_back(kept):
-        _write(places, instance, wanted, [], attachments, orphans.numbers(found), fingerprint, {})
+        _write(folders, instance, wanted, [], attachments, orphans.numbers(found), fingerprint, {})
     lines = [f"{one.vf}: guest {one.spec.guest}, {one.spec.interface} in {one.spec.netns}" for one in attachments]
     return [*(f"{path} is kept as {aside.name}" for path, aside in kept.items()), *lines]
 
 
-def _marked_devices(places: Places, links: Links, instance: str) -> list[MarkedPort]:
+def _marked_devices(folders: Folders, links: Links, instance: str) -> list[MarkedPort]:
     """Every port of a guest that the data path has, by its device. Raises Conflict for one that would be left behind."""
-    pins = Pins(places.bpffs)
+    pins = Pins(folders.bpffs)
     pins.load()
     tables = Tables(pins)
     tables.adopt()
@@ -127,7 +127,7 @@ def _marked_devices(places: Places, links: Links, instance: str) -> list[MarkedP
         found.append(MarkedPort(link=link, mark=mark, port=port, trunk=trunk, storm_ns=tables.storm_ns(slot), addresses=macs))
     pins.close()
     if gone and not found:
-        text = f"{places.bpffs}: the data path has {gone} ports of guests, and none of their devices is here"
+        text = f"{folders.bpffs}: the data path has {gone} ports of guests, and none of their devices is here"
         raise Conflict(f"{text}; run this where the daemon runs, or remove what is left with `sriov-xdp teardown`")
     return sorted(found, key=lambda entry: entry.mark.vf)
 
@@ -242,12 +242,12 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
     return attachment, needed
 
 
-def _set_aside(places: Places) -> dict[Path, Path]:
+def _set_aside(folders: Folders) -> dict[Path, Path]:
     """The files that are there are kept, under other names."""
     stamp = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     moved = {}
     for name in _FILES:
-        path = places.state_dir / name
+        path = folders.state_dir / name
         if path.exists():
             moved[path] = path.rename(path.with_name(f"{name}.{stamp}"))
     return moved
@@ -265,7 +265,7 @@ def _put_back(kept: dict[Path, Path]) -> Iterator[None]:
 
 
 def _write(
-    places: Places,
+    folders: Folders,
     instance: str,
     intent: HostIntent,
     found: list[MarkedPort],
@@ -274,7 +274,7 @@ def _write(
     fingerprint: str,
     on_uplinks: Mapping[int, Link],
 ) -> None:
-    marks, database = Marks(places.bpffs), Database(places.state_dir)
+    marks, database = Marks(folders.bpffs), Database(folders.state_dir)
     free = iter(sorted(set(range(MAX_PFS)) - set(numbers.values())))
     with_numbers = [(spec, numbers[spec.name] if spec.name in numbers else next(free)) for spec in intent.pfs]
     inventory = Inventory(JumboXdp(is_allowed=False, because="nothing is served here"))
@@ -293,9 +293,9 @@ def _write(
         applied_files.APPLIED: fingerprint,
     }
     grants = {
-        str(entry.mark.vf): (entry.port.generation, device_to_text(entry.device))
+        str(entry.mark.vf): (entry.port.generation, vf_state_to_text(entry.state))
         for entry in found
-        if entry.device.unicast != {entry.mark.admin_mac}
+        if entry.state.unicast != {entry.mark.admin_mac}
     }
     database.write_intent(all_documents(inventory), [], meta, grants)
     if marks.instance():

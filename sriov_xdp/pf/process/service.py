@@ -31,8 +31,8 @@ from sriov_xdp.pf.hands.hooks import Hooks
 from sriov_xdp.pf.hands.log_budget import LogKind
 from sriov_xdp.pf.hands.request_metrics import RequestMetrics
 from sriov_xdp.pf.process import orphans
+from sriov_xdp.pf.process.folders import Folders, claim_instance, lock, require_own_pins, require_room_for_sockets
 from sriov_xdp.pf.process.mailboxes import Complain, Mailboxes, Serve
-from sriov_xdp.pf.process.places import Places, claim_instance, lock, require_own_pins, require_room_for_sockets
 from sriov_xdp.pf.process.presence import open_own_state, require_devices_here, require_state
 from sriov_xdp.pf.process.writer import Source, TurnKind, WriterLoop
 from sriov_xdp.pf.state.intent import VfAddress
@@ -59,8 +59,8 @@ _LOOK_SECONDS = 60.0  # a look at every device, in case an event was missed with
 class PfService:
     """One daemon's PF side. start, run and close in the writer thread; stop from anywhere."""
 
-    def __init__(self, places: Places, *, use_tcx: bool | None = None, jumbo_xdp: JumboXdp | None = None) -> None:
-        self._places = places
+    def __init__(self, folders: Folders, *, use_tcx: bool | None = None, jumbo_xdp: JumboXdp | None = None) -> None:
+        self._folders = folders
         self._use_tcx = use_tcx
         self._jumbo_xdp = jumbo_xdp or kernel.read()
         self._selector = selectors.DefaultSelector()
@@ -77,16 +77,16 @@ class PfService:
         self._lock_fds: list[int] = []
 
     def own(self) -> None:
-        """Makes its places this daemon's, and changes nothing else: for what is to be found wrong before anything is done. Raises
+        """Makes its folders this daemon's, and changes nothing else: for what is to be found wrong before anything is done. Raises
         PfError, HostError."""
-        bpffs.ensure(self._places.bpffs)
-        if Marks(self._places.bpffs).instance() is None:
-            require_own_pins(self._places.bpffs)
-        self._lock_fds = lock(self._places)
-        require_room_for_sockets(self._places.run_dir)
+        bpffs.ensure(self._folders.bpffs)
+        if Marks(self._folders.bpffs).instance() is None:
+            require_own_pins(self._folders.bpffs)
+        self._lock_fds = lock(self._folders)
+        require_room_for_sockets(self._folders.run_dir)
         links = Links()
         try:
-            require_devices_here(self._places.bpffs, links)
+            require_devices_here(self._folders.bpffs, links)
         finally:
             links.close()
 
@@ -101,16 +101,16 @@ class PfService:
     def start(self, adapters: Container[tuple[str, str] | None] = ()) -> None:
         """Loads and adopts, after own(). adapters: that the configuration names, by guest and interface. Raises PfError,
         DataPathError, HostError, StoreError."""
-        marks = Marks(self._places.bpffs)
-        require_state(self._places.state_dir, self._places.bpffs, marks)
-        database = open_own_state(self._places.state_dir, self._places.bpffs, marks)
+        marks = Marks(self._folders.bpffs)
+        require_state(self._folders.state_dir, self._folders.bpffs, marks)
+        database = open_own_state(self._folders.state_dir, self._folders.bpffs, marks)
         stored = database.meta("instance")
         self.is_first_start = stored is None
         if self.is_first_start:
             self._require_no_orphans(adapters)
         instance = stored or secrets.token_hex(4)
         self._lock_fds.append(claim_instance(instance).detach())
-        pins = Pins(self._places.bpffs, self._places.cache_dir)
+        pins = Pins(self._folders.bpffs, self._folders.cache_dir)
         self.was_compiled = pins.load()
         tables = Tables(pins)
         tables.adopt()
@@ -168,7 +168,7 @@ class PfService:
     def _watch_host(self) -> None:
         """Monitors come before adoption, so that nothing happens in between unseen."""
         link_monitor = LinkMonitor()
-        name_monitor, pin_monitor = FolderMonitor(NAMED), FolderMonitor(self._places.bpffs / LINKS)
+        name_monitor, pin_monitor = FolderMonitor(NAMED), FolderMonitor(self._folders.bpffs / LINKS)
         self.events = HostEvents(self.context, link_monitor, name_monitor, pin_monitor, self.loop.walk, self.metrics.log)
         for monitor, source in (
             (link_monitor, Source(TurnKind.LINK_EVENTS, self.events.on_links)),

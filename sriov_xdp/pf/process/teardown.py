@@ -20,8 +20,8 @@ from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.hands import found_uplinks, leaving
 from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
 from sriov_xdp.pf.process import orphans, own_uplinks
+from sriov_xdp.pf.process.folders import ADMIN_SOCKET, STATE_LOCK, Folders, claim_instance, lock, require_own_pins
 from sriov_xdp.pf.process.guest_places import made_for, remove_unused
-from sriov_xdp.pf.process.places import ADMIN_SOCKET, STATE_LOCK, Places, claim_instance, lock, require_own_pins
 from sriov_xdp.pf.process.presence import require_devices_here, stored_instance
 from sriov_xdp.pf.state.device_marks import instance_of, is_group_of, is_of, read_host_mark
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
@@ -34,35 +34,35 @@ from sriov_xdp.store.files import STATE_FILE
 _ROW_FAULTS = (ValueError, KeyError, TypeError)
 
 
-def teardown(places: Places, *, purge: bool) -> list[str]:
+def teardown(folders: Folders, *, purge: bool) -> list[str]:
     """What was removed, a line each. Raises Conflict while a daemon runs, and for a folder of pins that holds others'; StoreError,
     before anything is done, when the state cannot be read or written now."""
-    if not places.state_dir.exists() and not places.bpffs.exists() and not places.run_dir.exists():
+    if not folders.state_dir.exists() and not folders.bpffs.exists() and not folders.run_dir.exists():
         return _remove_orphans()
-    require_own_pins(places.bpffs)
-    made = [folder for folder in (places.run_dir, places.state_dir) if not folder.exists()]  # by the lock
-    held = lock(places)
+    require_own_pins(folders.bpffs)
+    made = [folder for folder in (folders.run_dir, folders.state_dir) if not folder.exists()]  # by the lock
+    held = lock(folders)
     links = Links()
     try:
-        require_devices_here(places.bpffs, links)
+        require_devices_here(folders.bpffs, links)
         with contextlib.ExitStack() as claims:
-            for instance in _instances(places):
+            for instance in _instances(folders):
                 claims.enter_context(claim_instance(instance))
-            done = _remove_devices(places, links, purge=purge)
+            done = _remove_devices(folders, links, purge=purge)
         for folder in made:
             shutil.rmtree(folder)
-        return [*done, *_remove_files(places, purge=purge)]
+        return [*done, *_remove_files(folders, purge=purge)]
     finally:
         links.close()
         for fd in held:
             os.close(fd)
 
 
-def _remove_devices(places: Places, links: Links, *, purge: bool) -> list[str]:
+def _remove_devices(folders: Folders, links: Links, *, purge: bool) -> list[str]:
     done: list[str] = []
-    attachments, pfs, has_state = _begin(places)
-    done += _give_uplinks_back(places, links, pfs)
-    instances = _instances(places)
+    attachments, pfs, has_state = _begin(folders)
+    done += _give_uplinks_back(folders, links, pfs)
+    instances = _instances(folders)
     if not instances:
         return [*done, *_remove_orphans()]
     made = dict(_made_for_guests(link for link in links.dump() if instance_of(link) in instances))
@@ -77,7 +77,7 @@ def _remove_devices(places: Places, links: Links, *, purge: bool) -> list[str]:
         done += _remove_namespace(attachment)
     done += filter(None, (remove_unused(netns, guest) for netns, guest in made.items()))
     if has_state and not purge:
-        done += _forget_intent(places)
+        done += _forget_intent(folders)
     return done
 
 
@@ -104,22 +104,22 @@ def _made_for_guests(devices: Iterable[Link]) -> Iterator[tuple[str, str]]:
             yield netns, mark.guest
 
 
-def _instances(places: Places) -> set[str]:
+def _instances(folders: Folders) -> set[str]:
     """Whose devices are to go: by the pins, and by the state."""
-    return {instance for instance in (Marks(places.bpffs).instance(), _instance_of_state(places)) if instance}
+    return {instance for instance in (Marks(folders.bpffs).instance(), _instance_of_state(folders)) if instance}
 
 
-def _instance_of_state(places: Places) -> str | None:
+def _instance_of_state(folders: Folders) -> str | None:
     """Raises StoreError when a state is there that cannot be asked now, as on a full disk."""
-    return stored_instance(places.state_dir)
+    return stored_instance(folders.state_dir)
 
 
-def _begin(places: Places) -> tuple[list[Attachment], list[PhysicalFunction], bool]:
+def _begin(folders: Folders) -> tuple[list[Attachment], list[PhysicalFunction], bool]:
     """What of the state can be read, in which no file counts any more: whatever dies half-way, the next start applies its own.
     Raises StoreError."""
-    if _instance_of_state(places) is None:
+    if _instance_of_state(folders) is None:
         return [], [], False
-    database = Database(places.state_dir)
+    database = Database(folders.state_dir)
     applied_files.forget(database)
     attachments, pfs = [], []
     for name, body in database.documents("attachment").items():
@@ -133,23 +133,23 @@ def _begin(places: Places) -> tuple[list[Attachment], list[PhysicalFunction], bo
     return attachments, pfs, True
 
 
-def _give_uplinks_back(places: Places, links: Links, pfs: list[PhysicalFunction]) -> list[str]:
+def _give_uplinks_back(folders: Folders, links: Links, pfs: list[PhysicalFunction]) -> list[str]:
     """Those of the state as they were found; those that only a pin knows, as devices are by default."""
-    done, known, marks = [], set(), Marks(places.bpffs)
-    held = {link.ifindex for link in own_uplinks.find(places, links).values()}
+    done, known, marks = [], set(), Marks(folders.bpffs)
+    held = {link.ifindex for link in own_uplinks.find(folders, links).values()}
     for pf in pfs:
         link = found_uplinks.resolve(links, pf, held.__contains__)
         if link and pf.found:
             known.add(link.ifindex)
-            _take_programs_off(places, pf.number, link.ifindex)
+            _take_programs_off(folders, pf.number, link.ifindex)
             with contextlib.suppress(HostError):
                 found_uplinks.restore(links, link, pf.found)
             how = "as it was before" if pf.found.boot_id else "as devices are by default: how it was is not known any more"
             done.append(f"uplink {link.name} of {pf.spec.name}, {how}")
-    for number, link in sorted(own_uplinks.find(places, links).items()):
+    for number, link in sorted(own_uplinks.find(folders, links).items()):
         if link.ifindex in known:
             continue
-        _take_programs_off(places, number, link.ifindex)
+        _take_programs_off(folders, number, link.ifindex)
         found = found_from_mark(marks.found(number), link, boot_id())
         with contextlib.suppress(HostError):
             found_uplinks.restore(links, link, found or FoundUplink.unknown({}))
@@ -158,9 +158,9 @@ def _give_uplinks_back(places: Places, links: Links, pfs: list[PhysicalFunction]
     return done
 
 
-def _take_programs_off(places: Places, number: int, ifindex: int) -> None:
+def _take_programs_off(folders: Folders, number: int, ifindex: int) -> None:
     for kind in ("tc", "xdp"):
-        detach_pinned(places.bpffs / LINKS / f"uplink{number}_{kind}")
+        detach_pinned(folders.bpffs / LINKS / f"uplink{number}_{kind}")
     clsact.detach(ifindex, TC_PROGRAMS)
 
 
@@ -171,9 +171,9 @@ def _remove_namespace(attachment: Attachment) -> list[str]:
     return [line] if line else []
 
 
-def _forget_intent(places: Places) -> list[str]:
+def _forget_intent(folders: Folders) -> list[str]:
     """Raises StoreError."""
-    database = Database(places.state_dir)
+    database = Database(folders.state_dir)
     try:
         database.forget_intent()
     finally:
@@ -181,16 +181,16 @@ def _forget_intent(places: Places) -> list[str]:
     return ["the intent from the state; audit and history stay (--purge removes them)"]
 
 
-def _remove_files(places: Places, *, purge: bool) -> list[str]:
+def _remove_files(folders: Folders, *, purge: bool) -> list[str]:
     done = []
-    if places.bpffs.exists():
-        remove_tree(places.bpffs)
-        done.append(f"pins under {places.bpffs}")
-    done += _remove_folder(places.run_dir, "run directory", (ADMIN_SOCKET,))
+    if folders.bpffs.exists():
+        remove_tree(folders.bpffs)
+        done.append(f"pins under {folders.bpffs}")
+    done += _remove_folder(folders.run_dir, "run directory", (ADMIN_SOCKET,))
     if purge:
-        done += _remove_folder(places.state_dir, "state directory", (STATE_LOCK, f"{STATE_FILE}*"))
-        if places.cache_dir:
-            done += _remove_folder(places.cache_dir, "compiled programs under", (f"*{compiled.SUFFIX}",))
+        done += _remove_folder(folders.state_dir, "state directory", (STATE_LOCK, f"{STATE_FILE}*"))
+        if folders.cache_dir:
+            done += _remove_folder(folders.cache_dir, "compiled programs under", (f"*{compiled.SUFFIX}",))
     return done
 
 

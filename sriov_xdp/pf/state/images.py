@@ -39,7 +39,7 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
     return PortValue(
         ifindex=vf.attachment.ifindex,
         generation=vf.attachment.generation,
-        mac=vf.device.effective_mac.octets,
+        mac=vf.state.effective_mac.octets,
         flags=_flags(conditions),
         vlan=vlan.access_vlan,
         mtu_bytes=mtu_bytes,
@@ -62,7 +62,7 @@ def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
     return PortImage(
         value=vf_value(inventory, vf),
         trunk=vlan.vlans if vlan.mode is VlanMode.TRUNK else frozenset(),
-        fdb=frozenset(abi.fdb_key(pf, key_vlan, address.octets) for address in vf.device.unicast - of_host),
+        fdb=frozenset(abi.fdb_key(pf, key_vlan, address.octets) for address in vf.state.unicast - of_host),
         guard=vf_guard(inventory, vf),
     )
 

@@ -13,7 +13,7 @@ from sriov_xdp.pf.state.device_marks import HostMark
 from sriov_xdp.pf.state.intent import Datapath, LinkState
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import Device
+from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch, Value, resolve
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
@@ -45,15 +45,15 @@ class MarkedPort:
         return Security.ACCEPT if self.port.flags & PortFlag.FORGED_ACCEPT else Security.REJECT
 
     @property
-    def device(self) -> Device:
+    def state(self) -> VfState:
         """What the guest was granted, multicast filters aside, which the data path does not know."""
         effective = MacAddress(self.port.mac)
-        return Device(admin_mac=self.mark.admin_mac, effective_mac=effective, filters=self.addresses - {effective})
+        return VfState(admin_mac=self.mark.admin_mac, effective_mac=effective, filters=self.addresses - {effective})
 
     @property
     def has_granted_mac(self) -> bool:
         """Whether the guest has other addresses than the operator's: its policy allowed it."""
-        return self.device.unicast != {self.mark.admin_mac}
+        return self.state.unicast != {self.mark.admin_mac}
 
     def link_state(self, said: LinkState) -> LinkState:
         """The port's, in the words of a configuration where they agree."""

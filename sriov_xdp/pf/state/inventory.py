@@ -15,7 +15,7 @@ from sriov_xdp.pf.errors import Conflict, NotFound
 from sriov_xdp.pf.state.intent import Attachment, Datapath, HostIntent, LinkState, UplinkLoss, VfAddress
 from sriov_xdp.pf.state.physical_function import PfEntry, PhysicalFunction
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import Device, PortView
+from sriov_xdp.vswitch.decision import PortView, VfState
 from sriov_xdp.vswitch.owners import UPLINK_OWNER
 from sriov_xdp.vswitch.policy import Policy, PortGroup, Switch, port_vlan, resolve
 from sriov_xdp.vswitch.vlan import Vlan
@@ -41,7 +41,7 @@ class AttachedVf:
     through the guest, because of which this one takes no part in floods."""
 
     attachment: Attachment
-    device: Device
+    state: VfState
     active: Datapath
     active_reason: str
     stage: Stage = Stage.PLANNED
@@ -63,12 +63,12 @@ class AttachedVf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What one verb makes different: whole values by name, None = gone. A device of None goes back to its admin settings."""
+    """What one verb makes different: whole values by name, None = gone. A state of None is that of a fresh VF."""
 
     pfs: Mapping[str, PfEntry | None] = field(default_factory=dict)
     switches: Mapping[str, Switch | None] = field(default_factory=dict)
     attachments: Mapping[VfAddress, Attachment | None] = field(default_factory=dict)
-    devices: Mapping[VfAddress, Device | None] = field(default_factory=dict)
+    states: Mapping[VfAddress, VfState | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class Former:
 
     pfs: dict[str, tuple[PhysicalFunction, PfEntry] | None]
     switches: dict[str, Switch | None]
-    vfs: dict[VfAddress, tuple[AttachedVf, Attachment, Device] | None]
+    vfs: dict[VfAddress, tuple[AttachedVf, Attachment, VfState] | None]
     ports: frozenset[VfAddress]  # whose settings may be others now: those named, and all on the switches named
 
 
@@ -92,7 +92,7 @@ class Inventory:
 
     def install(self, change: Change) -> Former:
         """Makes memory say what the change says; returns what restore() needs."""
-        named = {**change.attachments, **change.devices}
+        named = {**change.attachments, **change.states}
         former = Former(
             pfs={name: (self.pfs[name], self.pfs[name].entry) if name in self.pfs else None for name in change.pfs},
             switches={name: self.switches.get(name) for name in change.switches},
@@ -104,9 +104,9 @@ class Inventory:
         _put_all(self.switches, change.switches)
         for vf, attachment in change.attachments.items():
             self._put_attachment(vf, attachment)
-        for vf, device in change.devices.items():
+        for vf, state in change.states.items():
             attached = self.vfs[vf]
-            attached.device = device or Device.fresh(attached.attachment.admin_mac)
+            attached.state = state or VfState.fresh(attached.attachment.admin_mac)
         self._claim_all(former.ports)
         return former
 
@@ -123,14 +123,14 @@ class Inventory:
             if kept is None:
                 self._remove(vf)
             else:
-                attached, attachment, device = kept
-                attached.attachment, attached.device = attachment, device
+                attached, attachment, state = kept
+                attached.attachment, attached.state = attachment, state
                 self.vfs[vf] = attached
         self._claim_all(former.ports)
 
     def ports_of(self, change: Change) -> frozenset[VfAddress]:
         """Whose settings may be others after a change: those named, and all on the switches and PFs named."""
-        named = frozenset({**change.attachments, **change.devices})
+        named = frozenset({**change.attachments, **change.states})
         return named | self._ports_on(change.switches) | {vf for vf in self.vfs if vf.pf in change.pfs}
 
     def objections(self, ports: Iterable[VfAddress]) -> list[str]:
@@ -141,7 +141,7 @@ class Inventory:
             if vf is None:
                 continue
             owners, domains = self.pf(address.pf).owners, self.vlan(vf).domains
-            for mac in sorted(vf.device.claimed):
+            for mac in sorted(vf.state.claimed):
                 owner = owners.other_owner(str(address), mac, domains)
                 if owner is not None:
                     found.append(
@@ -152,12 +152,12 @@ class Inventory:
     def _release(self, owner: str, mac: MacAddress) -> str:
         """What frees an address. An operator's own is the operator's to change, a guest's grant ends with a reset."""
         vf = next((vf for vf in self.vfs.values() if str(vf.address) == owner), None)
-        is_granted = vf is not None and vf.device.admin_mac != mac
+        is_granted = vf is not None and vf.state.admin_mac != mac
         return f"take it back from its guest with `sriov-xdp vf reset {owner}`" if is_granted else "release it first"
 
-    def _kept(self, vf: VfAddress) -> tuple[AttachedVf, Attachment, Device] | None:
+    def _kept(self, vf: VfAddress) -> tuple[AttachedVf, Attachment, VfState] | None:
         attached = self.vfs.get(vf)
-        return (attached, attached.attachment, attached.device) if attached else None
+        return (attached, attached.attachment, attached.state) if attached else None
 
     def _ports_on(self, switches: Iterable[str]) -> frozenset[VfAddress]:
         pfs = {self.switches[name].pf for name in switches if name in self.switches}
@@ -179,14 +179,14 @@ class Inventory:
         if attached is None:
             self.vfs[vf] = AttachedVf(
                 attachment=attachment,
-                device=Device.fresh(attachment.admin_mac),
+                state=VfState.fresh(attachment.admin_mac),
                 active=Datapath.TCX,
                 active_reason="not in service yet",
             )
             return
         attached.attachment = attachment
-        if attached.device.admin_mac != attachment.admin_mac:
-            attached.device = Device.fresh(attachment.admin_mac)
+        if attached.state.admin_mac != attachment.admin_mac:
+            attached.state = VfState.fresh(attachment.admin_mac)
 
     def _remove(self, vf: VfAddress) -> None:
         self.vfs.pop(vf, None)
@@ -304,12 +304,12 @@ class Inventory:
     def port_view(self, vf: AttachedVf) -> PortView:
         """What decide() may see."""
         owners = self.pf(vf.address.pf).owners
-        return PortView(name=str(vf.address), policy=self.policy(vf), vlan=self.vlan(vf), device=vf.device, owners=owners)
+        return PortView(name=str(vf.address), policy=self.policy(vf), vlan=self.vlan(vf), state=vf.state, owners=owners)
 
     def claim(self, vf: AttachedVf) -> None:
         """Records the addresses that the VF has now."""
         owners = self.pf(vf.address.pf).owners
-        owners.replace(str(vf.address), vf.device.claimed, self.vlan(vf).domains)
+        owners.replace(str(vf.address), vf.state.claimed, self.vlan(vf).domains)
 
     def claim_uplink(self, pf: PhysicalFunction) -> None:
         """The uplink's own address is nobody else's, in any VLAN."""

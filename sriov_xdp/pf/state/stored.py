@@ -105,5 +105,5 @@ def merged(one: Change, other: Change) -> Change:
         pfs={**one.pfs, **other.pfs},
         switches={**one.switches, **other.switches},
         attachments={**one.attachments, **other.attachments},
-        devices={**one.devices, **other.devices},
+        states={**one.states, **other.states},
     )

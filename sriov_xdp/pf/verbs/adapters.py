@@ -76,10 +76,10 @@ def _shared_addresses(context: Context, wanted: HostIntent, steps: list[Step]) -
 def _claimed(context: Context, switch: Switch, group: PortGroup, spec: AdapterSpec) -> frozenset[MacAddress]:
     admin_mac = spec.mac or lifecycle.default_mac(spec)
     attached = context.inventory.adapter(*spec.key)
-    if attached is None or attached.device.admin_mac != admin_mac:
+    if attached is None or attached.state.admin_mac != admin_mac:
         return frozenset({admin_mac})
     policy = resolve(switch, group, str(attached.address), spec.overrides)
-    return frozenset({admin_mac}) if refused_by(policy, attached.device) else attached.device.claimed
+    return frozenset({admin_mac}) if refused_by(policy, attached.state) else attached.state.claimed
 
 
 def _guest_ends(context: Context, place: tuple[int, int] | None, going: set[tuple[str, str]]) -> set[int]:

@@ -18,7 +18,7 @@ from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.errors import FAULTS, Conflict
 from sriov_xdp.pf.hands import damaged, found_uplinks, leaving, live, representors, uplinks
-from sriov_xdp.pf.hands.commit import commit, device_from_text
+from sriov_xdp.pf.hands.commit import commit, vf_state_from_text
 from sriov_xdp.pf.hands.context import SELF, Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.publish import publish_all, publish_ports, publish_uplink
@@ -89,15 +89,15 @@ def _read_state(context: Context) -> None:
 
 def _take_up_row(context: Context, row: Change, granted: Mapping[str, Grant]) -> None:
     """With what its guest was granted, of an attachment. Raises what is among _ROW_FAULTS; then nothing of it counts."""
-    devices = {}
+    states = {}
     for vf, attachment in row.attachments.items():
         assert attachment is not None
         context.inventory.group(attachment.spec.port_group)
         context.inventory.pf(vf.pf)
         generation, text = granted.get(str(vf), (0, ""))
         if generation == attachment.generation:
-            devices[vf] = device_from_text(attachment.admin_mac, text)
-    context.inventory.install(replace(row, devices=devices))
+            states[vf] = vf_state_from_text(attachment.admin_mac, text)
+    context.inventory.install(replace(row, states=states))
 
 
 def _know_devices(context: Context, devices: Mapping[int, Link]) -> list[AttachedVf]:

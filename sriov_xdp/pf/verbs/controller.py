@@ -39,10 +39,10 @@ from sriov_xdp.vswitch.decision import (
     AddressRole,
     ConfigurationRequest,
     Deny,
-    Device,
     Grant,
     RemoveAddresses,
     ResetDevice,
+    VfState,
     decide,
 )
 from sriov_xdp.vswitch.policy import DenyReply
@@ -66,7 +66,7 @@ class Controller:
             case GetResources():
                 mtu_bytes = self._context.inventory.mtu_bytes(vf.address.pf)
                 answers = [
-                    session.activate(request, vf.device.effective_mac.octets, mtu_bytes),
+                    session.activate(request, vf.state.effective_mac.octets, mtu_bytes),
                     codec.encode_event(link_event(self._context, vf)),
                 ]
                 outcome = Outcome.GRANTED
@@ -99,7 +99,7 @@ class Controller:
             return Status.ERR_NO_MEMORY, Outcome.FAILED
 
     def _grant(self, vf: AttachedVf, asked: ConfigurationRequest, grant: Grant, actor: Actor) -> None:
-        before, after = vf.device, grant.device
+        before, after = vf.state, grant.state
         if before == after and not isinstance(asked, ResetDevice):
             return  # what the guest has already is no news, to nobody
         new_entries = len(after.unicast - before.unicast)
@@ -132,7 +132,7 @@ class Controller:
         """The device stays as it is. What the guest hears is policy too."""
         is_told = self._context.inventory.policy(vf).deny_reply is DenyReply.NACK
         outcome = Outcome.REFUSED if is_told else Outcome.PRETENDED
-        guest, unchanged = vf.attachment.spec.guest, _show(vf.device)
+        guest, unchanged = vf.attachment.spec.guest, _show(vf.state)
         record = record_of(
             self._context,
             str(vf.address),
@@ -148,13 +148,13 @@ class Controller:
         self._context.records.unchanged(record)
         text = "%s of guest %s: %s: refused by %s: %s; the device keeps %s, the guest was told %s"
         told = "so" if is_told else "that it worked; reset the interface in the guest to recover"
-        arguments = (vf.address, guest, _describe(asked), deny.rule, deny.reason, vf.device.effective_mac, told)
+        arguments = (vf.address, guest, _describe(asked), deny.rule, deny.reason, vf.state.effective_mac, told)
         self._metrics.log_refusal(vf.address, text, arguments)
         return Status.ERR_ADMIN_QUEUE if is_told else Status.SUCCESS, outcome
 
     def refuse_invalid(self, vf: AttachedVf, opcode: int, fault: str, actor: Actor) -> None:
         """A message that the session refused: counted, recorded within the guest's budget, nothing else happened."""
-        guest, unchanged = vf.attachment.spec.guest, _show(vf.device)
+        guest, unchanged = vf.attachment.spec.guest, _show(vf.state)
         request = f"opcode {opcode}: {fault}"
         record = record_of(
             self._context,
@@ -219,6 +219,6 @@ def _some(named: list[str], count: int) -> str:
     return ", ".join(named) + (f" and {count - len(named)} more" if count > len(named) else "")
 
 
-def _show(device: Device) -> str:
-    filters = f" +{len(device.filters)} filters" if device.filters else ""
-    return f"{device.effective_mac}{filters}"
+def _show(state: VfState) -> str:
+    filters = f" +{len(state.filters)} filters" if state.filters else ""
+    return f"{state.effective_mac}{filters}"

@@ -16,14 +16,14 @@ from sriov_xdp.datapath.readback import PortAsItIs
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.hands import damaged, live, uplinks
-from sriov_xdp.pf.hands.commit import device_to_text
+from sriov_xdp.pf.hands.commit import vf_state_to_text
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.state.device_marks import is_of
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_image
 from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.stored import TABLES, all_documents
 from sriov_xdp.pf.verbs import adoption
-from sriov_xdp.vswitch.decision import Device
+from sriov_xdp.vswitch.decision import VfState
 
 Breach = tuple[str, str]  # subject, observed
 _VFS_A_STEP = 16
@@ -67,9 +67,9 @@ def _of_state(context: Context) -> Iterator[Breach]:
     }
     yield from _differing("stored {0[0]} {0[1]}", wanted, stored)
     granted = {
-        str(vf.address): (vf.attachment.generation, device_to_text(vf.device))
+        str(vf.address): (vf.attachment.generation, vf_state_to_text(vf.state))
         for vf in inventory.vfs.values()
-        if vf.device != Device.fresh(vf.attachment.admin_mac)
+        if vf.state != VfState.fresh(vf.attachment.admin_mac)
     }
     yield from _differing("stored grant of {0}", granted, context.database.granted())
 

@@ -18,7 +18,7 @@ from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.pf.verbs import lifecycle
 from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import Device
+from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Switch
 from sriov_xdp.vswitch.vlan import Vlan
 
@@ -148,11 +148,11 @@ def set_vf(context: Context, vf: VfAddress, asked: VfSettings, actor: Actor) -> 
 def change_adapter(context: Context, attached: AttachedVf, spec: AdapterSpec, actor: Actor, request: str) -> Steps[None]:
     """One adapter in place. Raises NotFound, Refused, Conflict, DataPathError, StoreError, then nothing changed; PfError when its
     device could not follow, which says whether it is as it was."""
-    attachment, device = attached.attachment, attached.device
+    attachment, state = attached.attachment, attached.state
     changed = changed_attachment(context, attached, spec)
     record = adapter_record(context, attachment, changed, actor, request)
     commit(context, Change(attachments={attached.address: changed}), [record])
-    before = Before(attachment=attachment, device=device, installed=attached.device)
+    before = Before(attachment=attachment, state=state, installed=attached.state)
     yield from carry_out_change(context, attached, before, actor, request)
 
 
@@ -162,16 +162,16 @@ class Before:
     which is told what its guest was granted since."""
 
     attachment: Attachment
-    device: Device
-    installed: Device
+    state: VfState
+    installed: VfState
 
-    def device_with(self, now: Device) -> Device:
+    def state_with(self, now: VfState) -> VfState:
         """The device as it was, with what its guest was granted meanwhile."""
         has_new_mac = now.effective_mac != self.installed.effective_mac
         return replace(
-            self.device,
-            effective_mac=now.effective_mac if has_new_mac else self.device.effective_mac,
-            filters=now.filters if now.filters != self.installed.filters else self.device.filters,
+            self.state,
+            effective_mac=now.effective_mac if has_new_mac else self.state.effective_mac,
+            filters=now.filters if now.filters != self.installed.filters else self.state.filters,
         )
 
 
@@ -186,8 +186,8 @@ def carry_out_change(context: Context, attached: AttachedVf, before: Before, act
             raise
         undone = adapter_record(context, changed, former, actor, f"{request}: undone, its device could not follow")
         try:
-            vf, device = attached.address, before.device_with(attached.device)
-            commit(context, Change(attachments={vf: former}, devices={vf: device}), [undone])
+            vf, state = attached.address, before.state_with(attached.state)
+            commit(context, Change(attachments={vf: former}, states={vf: state}), [undone])
         except FAULTS as second:
             raise PfError(f"{error}; it keeps the change, as it could not be put back: {second}") from error
         with contextlib.suppress(*FAULTS):
@@ -216,8 +216,8 @@ def changed_attachment(context: Context, attached: AttachedVf, spec: AdapterSpec
 def reset_vf(context: Context, vf: VfAddress, actor: Actor) -> None:
     """The operator's reset. Raises NotFound."""
     attached = context.inventory.attached(vf)
-    before, after = str(attached.device.effective_mac), str(attached.device.admin_mac)
+    before, after = str(attached.state.effective_mac), str(attached.state.admin_mac)
     record = record_of(
         context, str(vf), attached.attachment.spec.guest, actor, "reset", Outcome.GRANTED, before=before, after=after
     )
-    commit(context, Change(devices={vf: None}), [record])
+    commit(context, Change(states={vf: None}), [record])

@@ -16,7 +16,7 @@ ADMIN_SOCKET, STATE_LOCK = "admin.sock", "lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class Folders:
     """Where a daemon keeps things. cache_dir: compiled programs, which are kept nowhere when it is None."""
 
     state_dir: Path
@@ -25,17 +25,17 @@ class Places:
     cache_dir: Path | None = None
 
 
-def lock(places: Places) -> list[int]:
+def lock(folders: Folders) -> list[int]:
     """One daemon a run directory (its commands would go to another), a state directory, and a folder of pins (two writers of the
     same maps would undo each other). Returns what holds the locks. Raises Conflict."""
     held: list[int] = []
     try:
-        places.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        _hold(held, places.run_dir, os.O_DIRECTORY, f"run directory {places.run_dir}")
-        places.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _hold(held, places.state_dir / STATE_LOCK, os.O_CREAT | os.O_NOFOLLOW, f"state directory {places.state_dir}")
-        if places.bpffs.is_dir():
-            _hold(held, places.bpffs, os.O_DIRECTORY, f"bpffs folder {places.bpffs}")
+        folders.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        _hold(held, folders.run_dir, os.O_DIRECTORY, f"run directory {folders.run_dir}")
+        folders.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _hold(held, folders.state_dir / STATE_LOCK, os.O_CREAT | os.O_NOFOLLOW, f"state directory {folders.state_dir}")
+        if folders.bpffs.is_dir():
+            _hold(held, folders.bpffs, os.O_DIRECTORY, f"bpffs folder {folders.bpffs}")
     except Conflict:
         for fd in held:
             os.close(fd)
