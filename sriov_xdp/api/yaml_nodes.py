@@ -22,7 +22,11 @@ _NULL, _BOOL, _INT = (f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "
 _VALUES: dict[str, Callable[[str], Any]] = {_NULL: lambda _text: None, _BOOL: lambda text: text == "true", _INT: int}
 
 _SECOND_DOCUMENT = "a second document (---) begins; expected one; remove it or give it a file of its own"
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels; expected less; take out what is nested too deep"
 _PLAIN = (None, "")  # libyaml's and PyYAML's word for a scalar without quotes
+
+# Said by libyaml from 0.2.6 on, which looks ahead: before there is an event of the level that is too deep for us.
+_BEYOND_LIBYAML = "exceeded maximum nesting depth"
 
 # libyaml's words for what it could not read, and ours.
 _SYNTAX = {
@@ -138,8 +142,7 @@ def _check_limits(event: Any, values: int, depth: int) -> None:
         text = f"more than {MAX_VALUES} values, aliases written out; expected at most that; remove what is not needed"
         raise Unreadable(_line(event), text)
     if depth > MAX_DEPTH:
-        text = f"nested deeper than {MAX_DEPTH} levels; expected less; take out what is nested too deep"
-        raise Unreadable(_line(event), text)
+        raise Unreadable(_line(event), _TOO_DEEP)
 
 
 @dataclass(slots=True)
@@ -289,11 +292,13 @@ def _syntax_fault(error: yaml.YAMLError, text: str, brackets: list[int]) -> Unre
     problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
     if problem is None or mark is None:
         return Unreadable(None, "not YAML; expected YAML 1.1; compare it with the examples")
-    said = _SYNTAX.get(problem, f"{problem}; correct it, or put the text in quotes")
     last_line = text.rstrip("\n").count("\n") + 1
+    line = min(mark.line + 1, last_line)
+    if problem == _BEYOND_LIBYAML:
+        return Unreadable(line, _TOO_DEEP)
+    said = _SYNTAX.get(problem, f"{problem}; correct it, or put the text in quotes")
     place = f"at column {mark.column + 1}" if mark.line < last_line else "at the end"
     context = getattr(error, "context_mark", None)
-    line = min(mark.line + 1, last_line)
     begun = brackets[0] if brackets else context.line + 1 if context else line
     since = f" (begun on line {begun})" if begun != line else ""
     return Unreadable(line, f"not YAML {place}: {said}{since}")
