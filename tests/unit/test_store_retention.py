@@ -118,12 +118,13 @@ def test_pushing_out_is_a_search_in_an_index_and_not_a_scan(database: Database) 
     plans = {}
     for index in ("audit_of_vf", "audit_of_operator"):
         (statement,) = (text for text in statements if text.startswith("DELETE") and index in text)
-        plans[index] = [step[3] for step in database._operator.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        plan = database._operator.execute(f"EXPLAIN QUERY PLAN {statement}")
+        plans[index] = [step[3].replace(" COVERING", "") for step in plan]  # said of which differs between SQLites
     assert {
         "audit_of_vf": [
             "SEARCH audit USING INTEGER PRIMARY KEY (rowid=?)",
             "LIST SUBQUERY 1",
-            "SEARCH audit USING COVERING INDEX audit_of_vf (vf=? AND by_guest=?)",
+            "SEARCH audit USING INDEX audit_of_vf (vf=? AND by_guest=?)",
         ],
         "audit_of_operator": [
             "SEARCH audit USING INTEGER PRIMARY KEY (rowid=?)",
