@@ -1,6 +1,6 @@
-# Two commands do everything on a fresh Debian 12, as root: `make demo` and `make test`. `make test-machines` tries under QEMU,
+# Two commands do everything on a fresh Debian 12 or 13, as root: `make demo` and `make test`. `make test-machines` tries under QEMU,
 # on stock kernels, what could end this host.
-CLANGS := clang-14 clang-19
+CLANGS = $(shell . /etc/os-release && cat deploy/packages-lint-$$VERSION_ID.txt)
 CHECKED := -target bpf -O2 -Wall -Wextra -Wno-unused-parameter -Wno-unused-function -Werror -fsyntax-only -include bpf/lint/bcc.h -Ibpf -I/usr/include/$(shell /usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))' 2>/dev/null)
 PROGRAMS := $(wildcard bpf/*.c)
 # What speaks of a carrier stands behind either.
