@@ -7,7 +7,7 @@ PROGRAMS := $(wildcard bpf/*.c)
 BEHIND_A_CARRIER := $(patsubst %,bpf/switch/%.h,decide leave remember short)
 HEADERS := $(filter-out $(BEHIND_A_CARRIER),$(wildcard bpf/abi/*.h bpf/rules/*.h bpf/switch/*.h bpf/carrier/*.h))
 
-.PHONY: demo test test-long test-smoke test-kernels test-machines lint bench setup clean
+.PHONY: demo test test-long test-smoke test-kernels test-machines test-debian13 lint bench setup clean
 
 demo: setup
 	.venv/bin/sriov-xdp demo
@@ -31,6 +31,11 @@ test-kernels: setup
 test-machines:
 	@deploy/setup machines
 	.venv/bin/python -m pytest tests/machines --ignore tests/machines/test_stock_kernels.py
+
+# Debian 13's user space, by debootstrap into a temporary folder, over this host's kernel.
+test-debian13:
+	@deploy/setup debian13
+	tests/debian13/trial
 
 lint: setup
 	@deploy/setup lint
