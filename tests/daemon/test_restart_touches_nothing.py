@@ -127,4 +127,4 @@ def test_a_clock_on_the_wall_that_jumps_a_day_each_time(place: Host, step_second
         context.wall_clock = former
     place.restart()
     assert [] == place.breaches()
-    assert MacAddress(GRANTED) in context_of(place).inventory.vfs[VF].device.unicast
+    assert MacAddress(GRANTED) in context_of(place).inventory.vfs[VF].state.unicast
