@@ -77,7 +77,7 @@ def test_an_access_vlan_gets_it_without_the_tag(wired: Switch) -> None:
 def test_copies_and_the_frame_are_counted(wired: Switch, destination: bytes) -> None:
     frame = ethernet(destination, MAC_ON_THE_WIRE, tags=(dot1q(WEB),))
     before = wired.counters([SLOT_UPLINK, SLOT_WEB1, SLOT_WEB2])
-    wired.observe_live(SLOT_UPLINK, frame)
+    wired.observe_sent(SLOT_UPLINK, frame)
     after = wired.counters([SLOT_UPLINK, SLOT_WEB1, SLOT_WEB2])
     is_broadcast = destination == BROADCAST
     groups = (1, 0) if is_broadcast else (0, 1)
@@ -140,18 +140,18 @@ MOVED = {
 def test_a_port_that_left_gets_no_copy_before_the_list_says_so(wired: Switch, moved: Port) -> None:
     """Port and list are written one after the other; a writer may die in between."""
     put(wired, SLOT_WEB2, moved)
-    seen = wired.observe_live(SLOT_UPLINK, tagged(WEB))
+    seen = wired.observe_sent(SLOT_UPLINK, tagged(WEB))
     assert ({SLOT_WEB1: [UNTAGGED]}, {SLOT_WEB1: 1}, {}) == (seen.arrived, seen.egress, seen.errors)
 
 
 def test_a_port_that_is_cleared_gets_no_copy_before_the_list_says_so(wired: Switch) -> None:
     wired.tables.clear_port(SLOT_WEB2)
-    assert {SLOT_WEB1: [UNTAGGED]} == wired.observe_live(SLOT_UPLINK, tagged(WEB)).arrived
+    assert {SLOT_WEB1: [UNTAGGED]} == wired.observe_sent(SLOT_UPLINK, tagged(WEB)).arrived
 
 
 def test_a_copy_that_a_device_does_not_take_is_counted_there(wired: Switch) -> None:
     with wired.far_end_down(SLOT_VM2):
-        seen = wired.observe_live(SLOT_UPLINK, UNTAGGED)
+        seen = wired.observe_sent(SLOT_UPLINK, UNTAGGED)
     assert {SLOT_VM1, SLOT_FORGER} == seen.arrived.keys()
     assert {SLOT_VM2: 1} == seen.errors
     assert dict.fromkeys([SLOT_VM1, SLOT_VM2, SLOT_FORGER], 1) == seen.egress

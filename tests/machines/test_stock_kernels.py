@@ -65,7 +65,7 @@ def test_a_guests_bond_over_two_pfs_fails_over_and_back(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize(
-    "paths", [("tests/netns",), ("tests/daemon/test_mac_story.py", "tests/daemon/test_lifecycle.py")], ids=" ".join
+    "paths", [("tests/bpf",), ("tests/netns",), ("tests/daemon/test_mac_story.py", "tests/daemon/test_lifecycle.py")], ids=" ".join
 )
 def test_suites_hold(kernel: Kernel, paths: tuple[str, ...]) -> None:
     ended = machine.run(kernel, Path(__file__).with_name("suite.py"), *paths, limit_seconds=3600)
