@@ -71,9 +71,9 @@ def uplinks(draw: st.DrawFn) -> Port:
 
 
 @st.composite
-def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]]) -> Port:
+def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], *, may_be_trunk: bool) -> Port:
     """taken: who has which address in which VLAN; no two ports of a switch share one."""
-    trunk = draw(st.frozensets(st.sampled_from(VLANS))) if draw(st.booleans()) else frozenset()
+    trunk = draw(st.frozensets(st.sampled_from(VLANS))) if may_be_trunk and draw(st.booleans()) else frozenset()
     vlan = 0 if trunk else draw(st.sampled_from([0, 0, *VLANS]))
     domain = VLAN_TRUNKS if trunk else vlan
     macs = [mac for mac in draw(st.permutations(SHARED_MACS))[: draw(st.integers(0, 2))] if (domain, mac) not in taken]
@@ -94,11 +94,13 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]]) -> Port:
 
 @st.composite
 def networks(draw: st.DrawFn) -> dict[int, Port]:
+    """Half of them have no trunk ports: to those alone what nobody has goes by a fast way."""
     taken: set[tuple[int, bytes]] = set()
+    may_have_trunks = draw(st.booleans())
     ports = {0: draw(uplinks()), 1: uplink(1, UPLINK_MACS[1]), SLOT_TENANT: vf(SLOT_TENANT, mac_of(SLOT_TENANT), pf=1)}
     for slot in VFS:
         if draw(MOSTLY):
-            ports[slot] = draw(vfs(slot, taken))
+            ports[slot] = draw(vfs(slot, taken, may_be_trunk=may_have_trunks))
     return ports
 
 
@@ -128,7 +130,9 @@ def taggings(draw: st.DrawFn, sender: Port | None) -> tuple[tuple[int, int], ...
 @st.composite
 def destinations(draw: st.DrawFn, ports: dict[int, Port]) -> bytes:
     """Those that lead somewhere first."""
-    kind = draw(st.sampled_from(["port", "port", "port", "group", "group", "odd"]))
+    kind = draw(st.sampled_from(["port", "port", "port", "group", "group", "stranger", "odd"]))
+    if kind == "stranger":
+        return STRANGER
     if kind == "odd":
         return draw(ODD_DESTINATIONS)
     known = [mac for port in ports.values() for mac in (port.value.mac, *sorted(port.more_macs))]
