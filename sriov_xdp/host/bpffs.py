@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from sriov_xdp.host.errors import HostError
@@ -13,6 +14,15 @@ def is_mounted() -> bool:
     """Whether bpffs is mounted where everybody expects it."""
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     return any(line.split()[1:3] == [str(MOUNT_POINT), "bpf"] for line in mounts)
+
+
+def folders() -> Iterator[Path]:
+    """All folders of all mounts of it that are seen here, down to the second below a mount's root. Raises OSError."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _source, point, kind = line.split()[:3]
+        if kind == "bpf":
+            root = Path(point)
+            yield from (root, *(path for pattern in ("*", "*/*") for path in root.glob(pattern) if path.is_dir()))
 
 
 def ensure(folder: Path) -> None:

@@ -86,7 +86,7 @@ def pair() -> Iterator[int]:
 def test_a_program_is_off_its_device_when_its_link_is_removed(switch: Switch, pair: int) -> None:
     """Although somebody has the link open still, as the kernel itself does for a while: whoever raises the MTU for which XDP had to
     go, or comes with the next program, counts on it."""
-    links, hooks = Links(), Hooks(switch.pins, has_tcx=True)
+    links, hooks = Links(), Hooks(switch.pins, "of a test", has_tcx=True)
     hooks.attach_xdp("test", "xdp_vf", pair)
     hooks.settle("test", "tc_vf", pair, is_ours=True)
     with contextlib.ExitStack() as open_links:

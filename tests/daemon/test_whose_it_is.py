@@ -22,7 +22,7 @@ ADMIN = "02:00:00:00:0c:01"
 class Scene:
     """one has an admin MAC of the operator's, two the host's choice."""
 
-    def __init__(self, lab: Lab, host: Namespace | None = None) -> None:
+    def __init__(self, lab: Lab, host: Namespace | None = None, *options: str) -> None:
         self.lab, self.host = lab, host
         self.wire: Namespace
         self.wire, self.uplink = lab.wire(host=host)
@@ -32,7 +32,7 @@ class Scene:
             {"guest": self.two.name, "port_group": "lan"},
         ]
         self.config = host_config(self.uplink, self.adapters, LAN)
-        self.daemon: Daemon = lab.daemon(self.config, host=host)
+        self.daemon: Daemon = lab.daemon(self.config, *options, host=host)
         self.one.address(1)
         self.two.address(2)
         self.wire.address(99, "w0")
@@ -70,11 +70,12 @@ def alone() -> Iterator[Scene]:
         yield Scene(lab)
 
 
-@pytest.fixture
-def apart() -> Iterator[Scene]:
-    """In what stands for a host of its own: devices whose daemon lost all are nobody's, and others of this host would find them."""
+@pytest.fixture(params=["tcx", "clsact"])
+def apart(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """In what stands for a host of its own: devices whose daemon lost all are nobody's, and others of this host would find them.
+    Links end with their pins, filters of the clsact qdisc stay."""
     with Lab("wo") as lab:
-        yield Scene(lab, lab.namespace("host"))
+        yield Scene(lab, lab.namespace("host"), "--tc", request.param)
 
 
 def mac_of(device: str) -> str:
@@ -222,9 +223,13 @@ def test_recover_leaves_no_guest_behind(alone: Scene) -> None:
 
 def lose_everything(scene: Scene) -> None:
     """State and pins, as by an rm that went too far."""
+    lose_pins(scene)
+    shutil.rmtree(scene.daemon.state_dir)
+
+
+def lose_pins(scene: Scene) -> None:
     scene.daemon.settle()
     scene.daemon.kill()
-    shutil.rmtree(scene.daemon.state_dir)
     for path in sorted(scene.daemon.bpffs.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     scene.daemon.bpffs.rmdir()
@@ -269,8 +274,28 @@ def test_state_and_pins_gone_teardown_removes_devices_and_namespaces_that_were_m
     assert 0 == done.returncode, done.stderr
     assert apart.host
     assert [] == [name for name in representors if name in apart.host.ip("link")]
+    assert "" == apart.host.run("tc", "filter", "show", "dev", apart.uplink, "ingress").strip()
     assert f"namespace {made.name}" in done.stdout
     assert (False, True) == ((NAMED / made.name).exists(), (NAMED / apart.one.name).exists())
+
+
+def test_pins_gone_all_is_made_anew_from_the_state(apart: Scene) -> None:
+    """Devices of guests too, where they went with the pins: nobody unplugged them."""
+    apart.daemon.ask("vf", "set", apart.vf(apart.one)["address"], "--link-state", "enable")
+    export = apart.daemon.ask("export")
+    for are_devices_lost in (False, True):
+        representors = [apart.vf(guest)["representor"] for guest in (apart.one, apart.two)]
+        lose_pins(apart)
+        assert apart.host
+        for representor in representors if are_devices_lost else ():
+            apart.host.ip("link", "del", representor)
+        apart.daemon.start()
+        assert export == apart.daemon.ask("export")
+        for number, guest in enumerate((apart.one, apart.two) if are_devices_lost else (), 1):
+            guest.address(number)
+        wait_until(lambda: apart.one.can_ping("10.77.0.99"), "the wire is reached")
+        assert apart.one.can_ping("10.77.0.2")
+        assert 0 == apart.daemon.command("doctor").returncode
 
 
 def test_what_was_made_for_a_guest_goes_with_it_after_a_recovery_too(alone: Scene) -> None:

@@ -13,7 +13,7 @@ from sriov_xdp.datapath import model
 from sriov_xdp.datapath.abi import PortFlag, Verdict
 from sriov_xdp.datapath.model import Ethernet, Fate, Group, Port, Rule
 
-MODERATELY = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+MODERATELY = settings(deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
 THOROUGHLY = settings(deadline=None, max_examples=5000, phases=[Phase.generate], derandomize=True, database=None)
 TO_TC = {Verdict.FLOODED, Verdict.TO_HOST}
 GUARDED = {Verdict.STORM, Verdict.LOOP}

@@ -6,10 +6,13 @@ once, where a tcx link waits for a grace period of RCU with every other change o
 here is believed for having been done once: missing() asks the kernel. For the pf package.
 """
 
+from dataclasses import dataclass
+
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.libbpf import XDP_FLAGS_DRV_MODE, AttachType
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.host import clsact
+from sriov_xdp.pf.hands.instances import is_served
 
 VF_TC, VF_XDP = "tc_vf", "xdp_vf"
 _UPLINK_PROGRAMS = ("tc_uplink", "xdp_uplink")
@@ -17,10 +20,12 @@ TC_PROGRAMS = ("tc_vf", "tc_uplink")  # by which a filter is known as ours
 
 
 class Hooks:
-    """Of one folder of pins. has_tcx: how tc programs are attached in the end."""
+    """Of one folder of pins. instance: named by each filter, as a filter outlives its program's pins, and even its daemon's state.
+    has_tcx: how tc programs are attached in the end."""
 
-    def __init__(self, pins: Pins, *, has_tcx: bool) -> None:
+    def __init__(self, pins: Pins, instance: str, *, has_tcx: bool) -> None:
         self._pins = pins
+        self._instance = instance
         self.has_tcx = has_tcx
 
     def hold(self, name: str, program: str, ifindex: int) -> None:
@@ -29,7 +34,10 @@ class Hooks:
         if self._pins.is_on(f"{name}_tc", ifindex):
             self._pins.attach(f"{name}_tc", program, ifindex, AttachType.TCX_INGRESS)
         else:
-            clsact.attach(ifindex, self._pins.program_fd(program), program, TC_PROGRAMS)
+            self._attach_filter(program, ifindex)
+
+    def _attach_filter(self, program: str, ifindex: int) -> None:
+        clsact.attach(ifindex, self._pins.program_fd(program), f"{program} {self._instance}", TC_PROGRAMS)
 
     def settle(self, name: str, program: str, ifindex: int, *, is_ours: bool) -> None:
         """The tc program by the kind that is meant, and by no other. Makes the kernel wait. is_ours: the device, with whose end its
@@ -39,7 +47,7 @@ class Hooks:
             remove = clsact.remove_filter if is_ours else clsact.detach
             remove(ifindex, TC_PROGRAMS)
         else:
-            clsact.attach(ifindex, self._pins.program_fd(program), program, TC_PROGRAMS)
+            self._attach_filter(program, ifindex)
             self._pins.detach(f"{name}_tc")
 
     def is_settled(self, name: str, ifindex: int) -> bool:
@@ -76,7 +84,7 @@ class Hooks:
     def missing(self, name: str, tc_program: str, xdp_program: str | None, ifindex: int) -> list[str]:
         """Which of the programs that must run on a device do not, as the kernel says. Raises DataPathError, HostError."""
         found = []
-        running = self._pins.program_on(f"{name}_tc", ifindex) or clsact.program_ids(ifindex).get(tc_program)
+        running = self._pins.program_on(f"{name}_tc", ifindex) or _filter_ids(ifindex).get(tc_program)
         if running != self._pins.id_of(tc_program) and not self._pins.is_attached(tc_program, ifindex, AttachType.TCX_INGRESS):
             found.append(tc_program)
         if xdp_program and not (
@@ -97,15 +105,17 @@ class Hooks:
     def is_held(self, name: str, tc_program: str, ifindex: int) -> bool:
         """Whether a program of ours, of whichever build and kind, holds what enters a device: then there is no gap until the right
         one replaces it. Raises DataPathError, HostError."""
-        return self._pins.is_on(f"{name}_tc", ifindex) or tc_program in clsact.program_ids(ifindex)
+        return self._pins.is_on(f"{name}_tc", ifindex) or tc_program in _filter_ids(ifindex)
 
     @staticmethod
     def is_held_by_anybody(ifindex: int) -> bool:
-        """Whether any tc program, whoever's, judges what enters a device. Raises HostError, DataPathError."""
-        return bool(libbpf.attached_programs_if_any(ifindex, AttachType.TCX_INGRESS) or clsact.program_ids(ifindex))
+        """Whether any tc program, whoever's, judges what enters a device, but for filters that are left of a daemon whose pins are
+        gone. Raises HostError, DataPathError, OSError."""
+        return bool(libbpf.attached_programs_if_any(ifindex, AttachType.TCX_INGRESS) or filters_in_service(ifindex))
 
     def foreign_owner(self, name: str, ifindex: int, xdp_program_id: int) -> str | None:
-        """What shows that another daemon of this product serves a device: its program there; None when there is none."""
+        """What shows that another daemon of this product serves a device: its program there; None when there is none. A filter of
+        this instance is ours also when its pins are gone."""
         found = {program: number for program, number in self._on_device(ifindex, xdp_program_id) if number}
         ours = self._pins.own_program_ids() | {self._pins.program_of(f"{name}_tc"), self._pins.program_of(f"{name}_xdp")}
         for program, number in sorted(found.items()):
@@ -120,7 +130,31 @@ class Hooks:
             return None
         return f"XDP program {libbpf.program_name(xdp_program_id) or 'without a name'} (id {xdp_program_id})"
 
-    @staticmethod
-    def _on_device(ifindex: int, xdp_program_id: int) -> list[tuple[str, int]]:
+    def _on_device(self, ifindex: int, xdp_program_id: int) -> list[tuple[str, int]]:
         numbers = [xdp_program_id, *libbpf.attached_programs_if_any(ifindex, AttachType.TCX_INGRESS)]
-        return [*((libbpf.program_name(number) or "", number) for number in numbers), *clsact.program_ids(ifindex).items()]
+        others = [one for one in filters_in_service(ifindex) if one.instance != self._instance]
+        return [*((libbpf.program_name(number) or "", number) for number in numbers), *((one.program, one.id) for one in others)]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A tc filter as its name tells it. instance: empty of somebody else's, and of earlier versions'."""
+
+    program: str
+    instance: str
+    id: int
+
+
+def filters_on(ifindex: int) -> list[Filter]:
+    """All on a device; empty of one that has none, or is gone."""
+    return [Filter(*name.partition(" ")[::2], number) for name, number in clsact.program_ids(ifindex).items()]
+
+
+def filters_in_service(ifindex: int) -> list[Filter]:
+    """Without those whose daemon does not run, and whose pins are nowhere. Raises OSError."""
+    return [one for one in filters_on(ifindex) if not one.instance or is_served(one.instance)]
+
+
+def _filter_ids(ifindex: int) -> dict[str, int]:
+    """By programs."""
+    return {one.program: one.id for one in filters_on(ifindex)}

@@ -3,13 +3,11 @@ the run directory alone."""
 
 import fcntl
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from sriov_xdp.datapath.marks import MARK_PREFIXES
 from sriov_xdp.datapath.pins import LINKS
-from sriov_xdp.host.claim import Claimed, claim
 from sriov_xdp.pf.errors import Conflict
 
 ADMIN_SOCKET, STATE_LOCK = "admin.sock", "lock"
@@ -50,16 +48,6 @@ def _hold(held: list[int], path: Path, flags: int, what: str) -> None:
         fcntl.flock(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise Conflict(f"another daemon runs with this {what}; stop it first or use another") from error
-
-
-def claim_instance(instance: str) -> socket.socket:
-    """One daemon an instance in a network namespace, where its devices are: one that has a copy of the state, with folders of its
-    own, would take them over. Raises Conflict."""
-    try:
-        return claim(f"sriov-xdp/instance/{instance}")
-    except Claimed as error:
-        text = f"instance {instance}: another daemon serves it, so this state is a copy of its state ({error})"
-        raise Conflict(f"{text}; stop that one first, or start this one with an empty state directory") from error
 
 
 def require_room_for_sockets(run_dir: Path) -> None:

@@ -1,5 +1,6 @@
 """Representors of a daemon whose state and pins are both gone: they have no program, so their guests reach the host's own stack and
-nobody else. What their marks say is all that is known of them. For starts, recover and teardown.
+nobody else, or a filter that goes by the last maps for good. What their marks say is all that is known of them. For starts, recover
+and teardown.
 """
 
 from collections.abc import Container, Iterator
@@ -8,8 +9,8 @@ from dataclasses import replace
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.errors import Conflict, Invalid
 from sriov_xdp.pf.hands.hooks import Hooks
+from sriov_xdp.pf.hands.instances import is_served
 from sriov_xdp.pf.hands.representors import generation_of
-from sriov_xdp.pf.process.folders import claim_instance
 from sriov_xdp.pf.process.guest_places import made_for, namespace_of
 from sriov_xdp.pf.state.device_marks import HostMark, instance_of, pf_of_group, read_host_mark
 from sriov_xdp.pf.state.intent import Attachment, HostIntent
@@ -27,11 +28,7 @@ def is_orphan(link: Link) -> bool:
     instance = instance_of(link)
     if instance is None or not link.had_carrier or link.xdp_program_id or Hooks.is_held_by_anybody(link.ifindex):
         return False
-    try:
-        claim_instance(instance).close()
-    except Conflict:  # a daemon is at work on it
-        return False
-    return True
+    return not is_served(instance)
 
 
 def require_none(links: Links, adapters: Container[tuple[str, str] | None]) -> None:

@@ -23,8 +23,9 @@ from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.errors import Conflict, Invalid
 from sriov_xdp.pf.hands.commit import vf_state_to_text
+from sriov_xdp.pf.hands.instances import claim_instance
 from sriov_xdp.pf.process import orphans, own_uplinks
-from sriov_xdp.pf.process.folders import Folders, claim_instance, lock
+from sriov_xdp.pf.process.folders import Folders, lock
 from sriov_xdp.pf.process.guest_places import made_for, namespace_of
 from sriov_xdp.pf.process.presence import is_sound, stored_instance
 from sriov_xdp.pf.state.device_marks import read_host_mark

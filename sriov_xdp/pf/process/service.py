@@ -28,10 +28,11 @@ from sriov_xdp.pf.hands.beside import Beside
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
 from sriov_xdp.pf.hands.guest_records import GuestRecords
 from sriov_xdp.pf.hands.hooks import Hooks
+from sriov_xdp.pf.hands.instances import claim_instance
 from sriov_xdp.pf.hands.log_budget import LogKind
 from sriov_xdp.pf.hands.request_metrics import RequestMetrics
 from sriov_xdp.pf.process import orphans
-from sriov_xdp.pf.process.folders import Folders, claim_instance, lock, require_own_pins, require_room_for_sockets
+from sriov_xdp.pf.process.folders import Folders, lock, require_own_pins, require_room_for_sockets
 from sriov_xdp.pf.process.mailboxes import Complain, Mailboxes, Serve
 from sriov_xdp.pf.process.presence import open_own_state, require_devices_here, require_state
 from sriov_xdp.pf.process.writer import Source, TurnKind, WriterLoop
@@ -125,7 +126,7 @@ class PfService:
             database=database,
             records=GuestRecords(database),
             mailboxes=self.mailboxes,
-            hooks=Hooks(pins, has_tcx=pins.supports_tcx() if self._use_tcx is None else self._use_tcx),
+            hooks=Hooks(pins, instance, has_tcx=pins.supports_tcx() if self._use_tcx is None else self._use_tcx),
             instance=instance,
             jumbo_xdp=self._jumbo_xdp,
         )

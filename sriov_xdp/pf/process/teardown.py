@@ -17,13 +17,14 @@ from sriov_xdp.datapath.pins import LINKS, detach_pinned, remove_tree
 from sriov_xdp.host import clsact
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links, boot_id
-from sriov_xdp.pf.hands import found_uplinks, leaving
+from sriov_xdp.pf.hands import found_uplinks, hooks, leaving
 from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
+from sriov_xdp.pf.hands.instances import claim_instance, is_served
 from sriov_xdp.pf.process import orphans, own_uplinks
-from sriov_xdp.pf.process.folders import ADMIN_SOCKET, STATE_LOCK, Folders, claim_instance, lock, require_own_pins
+from sriov_xdp.pf.process.folders import ADMIN_SOCKET, STATE_LOCK, Folders, lock, require_own_pins
 from sriov_xdp.pf.process.guest_places import made_for, remove_unused
 from sriov_xdp.pf.process.presence import require_devices_here, stored_instance
-from sriov_xdp.pf.state.device_marks import instance_of, is_group_of, is_of, read_host_mark
+from sriov_xdp.pf.state.device_marks import instance_of, is_group_of, is_marked, is_of, read_host_mark
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
 from sriov_xdp.pf.state.physical_function import FoundUplink, PhysicalFunction
 from sriov_xdp.pf.state.uplink_text import found_from_mark, pf_from_text
@@ -90,9 +91,21 @@ def _remove_orphans() -> list[str]:
         for link in found:
             links.delete(link.ifindex)
             done.append(f"representor {link.name}, of a daemon whose state and pins are gone")
+        done += _give_lost_uplinks_back(links)
     finally:
         links.close()
     return [*done, *filter(None, (remove_unused(netns, guest) for netns, guest in made.items()))]
+
+
+def _give_lost_uplinks_back(links: Links) -> Iterator[str]:
+    """Those that filters are left on, of a daemon whose state and pins are gone."""
+    for link in links.dump():
+        lost = [one for one in hooks.filters_on(link.ifindex) if one.program.startswith(TC_PROGRAMS) and one.instance]
+        if not is_marked(link) and any(not is_served(one.instance) for one in lost):
+            clsact.detach(link.ifindex, TC_PROGRAMS)
+            with contextlib.suppress(HostError):
+                found_uplinks.restore(links, link, FoundUplink.unknown({}))
+            yield f"uplink {link.name}, known by its filter only: promiscuous off, IPv6 on, offloads as they are"
 
 
 def _made_for_guests(devices: Iterable[Link]) -> Iterator[tuple[str, str]]:

@@ -46,6 +46,8 @@ def adopt(context: Context) -> None:
     _know_carriers(context, found)
     devices = {} if is_after_boot else {link.ifindex: link for link in found}
     stale = [] if is_after_boot else _know_devices(context, devices)
+    if context.marks.instance() is None:  # as after a boot: what went with the pins was not unplugged
+        stale = [vf for vf in stale if _has_device(context, vf, devices)]
     publish_all(context, damaged.slots(context))
     context.pins.attach_tracepoints()
     for pf in context.inventory.pfs.values():
@@ -107,7 +109,7 @@ def _know_devices(context: Context, devices: Mapping[int, Link]) -> list[Attache
     is_elsewhere = context.database.meta(_NAMES) not in (None, namespaces.names_folder())
     for vf in context.inventory.vfs.values():
         link = devices.get(vf.attachment.ifindex)
-        is_there = link is not None and lifecycle.is_own(context, link, vf.attachment)
+        is_there = _has_device(context, vf, devices)
         if link is None or not is_there or not lifecycle.take_up_namespace(context, vf):
             stale.append(vf)
             if is_there and is_elsewhere and namespaces.is_named(vf.attachment.spec.netns):
@@ -119,6 +121,11 @@ def _know_devices(context: Context, devices: Mapping[int, Link]) -> list[Attache
         vf.active, vf.active_reason = live.mode_of(context, vf)
         lifecycle.take_up_name(context, vf, link.name)
     return stale
+
+
+def _has_device(context: Context, vf: AttachedVf, devices: Mapping[int, Link]) -> bool:
+    link = devices.get(vf.attachment.ifindex)
+    return link is not None and lifecycle.is_own(context, link, vf.attachment)
 
 
 def _know_carriers(context: Context, found: list[Link]) -> None:
@@ -293,7 +300,8 @@ def close_strays(context: Context, found: list[Link]) -> None:
                 )
                 _log.error(text, device.name, device.name)
         except FAULTS as error:
-            _log.error("device %s: is marked as a representor, and could not be looked at: %s", device.name, error)
+            if context.links.find(device.ifindex):  # one that went meanwhile is no news
+                _log.error("device %s: is marked as a representor, and could not be looked at: %s", device.name, error)
 
 
 def _finish_leaving(context: Context) -> None:

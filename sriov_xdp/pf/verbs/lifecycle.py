@@ -332,7 +332,7 @@ def restore(context: Context, attachment: Attachment) -> Steps[AttachedVf]:
     validate_namespace(spec.netns)
     with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
         fresh = restored(attachment, _plan_attachment(context, spec, vf, new_namespace))
-        commit(context, Change(attachments={vf: fresh}), [], {"generation": str(fresh.generation)})
+        commit(context, Change(attachments={vf: fresh}, states={vf: None}), [], {"generation": str(fresh.generation)})
         attached = context.inventory.attached(vf)
         yield from _plug_in(context, attached, new_namespace, undo)
         undo.pop_all()
