@@ -31,7 +31,7 @@ class Scene:
     """A daemon with its state on a small file system of its own; guest one may change its MAC, guest two may not."""
 
     def __init__(self, lab: Lab, disk: Path) -> None:
-        self.disk = disk
+        self.lab, self.disk = lab, disk
         self.one: Namespace = lab.namespace("one")
         self.two: Namespace = lab.namespace("two")
         guests = [
@@ -188,6 +188,29 @@ def test_a_stop_and_a_start_on_a_full_disk_keep_what_was_granted(scene: Scene) -
     scene.daemon.kill()
     scene.daemon.start()
     assert NEW_MACS[0] == scene.daemon.vf_of(scene.one.name)["effective_mac"]
+
+
+def test_a_guest_that_went_and_a_port_that_was_renamed_meanwhile_keep_no_daemon_from_its_start(scene: Scene) -> None:
+    """Both are written down when there is space again."""
+    representor, renamed = scene.daemon.vf_of(scene.two.name)["representor"], scene.lab.device("renamed")
+    scene.daemon.stop()  # no WAL stays, in which there would be room
+    scene.daemon.start()
+    scene.fill()
+    scene.daemon.kill()
+    run("ip", "link", "set", representor, "down")
+    run("ip", "link", "set", representor, "name", renamed)
+    scene.one.ip("link", "del", "eth0")
+    scene.daemon.start()
+    with RawMailbox(scene.two, "pf0vf1") as two:
+        assert ADMIN_QUEUE == two.addresses(ADD_ETH, NEW_MACS[1])
+    assert (
+        "unplugged while the daemon was away; not written down yet"
+        in scene.daemon.ask("vf", "show", "pf0vf0")["datapath"]["reason"]
+    )
+    scene.make_room()
+    wait_until(lambda: scene.one.name not in [vf["guest"] for vf in scene.daemon.ask("vf", "list")], "its VF is free")
+    run("ip", "link", "set", renamed, "txqueuelen", "999")
+    wait_until(lambda: renamed == scene.daemon.vf_of(scene.two.name)["representor"], "the name is followed")
 
 
 def test_a_state_removed_under_the_daemon_stops_changes_and_nothing_else(scene: Scene) -> None:

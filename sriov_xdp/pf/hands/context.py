@@ -81,6 +81,7 @@ class Context:
     turns: Turns = field(default_factory=Turns)
     is_applying: bool = False
     needs_publish: bool = False
+    is_start_noted: bool = False
     leftovers: dict[int, Attachment] = field(default_factory=dict)  # pairs of former VFs that could not be removed yet
     started_with: str = ""  # where the configuration file of starts is
     unapplied: str = ""  # why the configuration file of the start does not hold

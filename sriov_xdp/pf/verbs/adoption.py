@@ -10,8 +10,9 @@ guest is cut or let in.
 For the pf package, before the writer runs.
 """
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sriov_xdp.host import namespaces
@@ -29,6 +30,7 @@ from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
 from sriov_xdp.pf.state.stored import TABLES
 from sriov_xdp.pf.verbs import lifecycle
 from sriov_xdp.store.database import Grant
+from sriov_xdp.store.errors import StoreError
 
 _log = logging.getLogger("sriov_xdp.pf")
 _NAMES = "names"  # which folder of names was seen
@@ -57,25 +59,45 @@ def adopt(context: Context) -> None:
         if vf not in stale:
             serve(context, vf, devices.get(vf.attachment.ifindex))
     for vf in stale:
-        finish(lifecycle.detach(context, vf.address, SELF, "unplugged while the daemon was away"))
+        _let_go(context, vf)
     _withdraw_grants(context)
     _mark_group(context, sweep(context, found))
     close_strays(context, found)
     if not is_after_boot:
         _finish_leaving(context)
     context.pins.remove_other_builds()
+    note_start(context)
+    context.marks.write_instance(context.instance)
+    context.marks.write_revision(database.revision())
+    if context.inventory.vfs:
+        _log.info("adopted %d VFs of %d PFs", len(context.inventory.vfs), len(context.inventory.pfs))
+
+
+def note_start(context: Context) -> None:
+    """Writes down where the daemon runs now. A disk that is full keeps nobody from its start: it is tried again then."""
     known = {
         "boot_id": boot_id(),
         "instance": context.instance,
         leaving.LEAVING: leaving.NOBODY,
         _NAMES: namespaces.names_folder(),
     }
-    if known != {key: database.meta(key) for key in known}:  # a restart says nothing new, and needs no space then
-        database.write_intent([], [], known)
-    context.marks.write_instance(context.instance)
-    context.marks.write_revision(database.revision())
-    if context.inventory.vfs:
-        _log.info("adopted %d VFs of %d PFs", len(context.inventory.vfs), len(context.inventory.pfs))
+    try:
+        if known != {key: context.database.meta(key) for key in known}:  # a restart says nothing new, and needs no space then
+            context.database.write_intent([], [], known)
+        context.is_start_noted = True
+    except StoreError as error:
+        if context.database.meta("instance") is None:
+            raise
+        _log.error("this start could not be written down yet: %s", error)
+
+
+def _let_go(context: Context, vf: AttachedVf) -> None:
+    """Of a VF whose guest is gone. Where that cannot be written down, the next look at its device finds it again."""
+    try:
+        finish(lifecycle.detach(context, vf.address, SELF, "unplugged while the daemon was away"))
+    except StoreError as error:
+        vf.stage, vf.active_reason = Stage.CHANGING, f"unplugged while the daemon was away; not written down yet: {error}"
+        _log.error("%s: %s", vf.address, vf.active_reason)
 
 
 def _read_state(context: Context) -> None:
@@ -110,7 +132,7 @@ def _know_devices(context: Context, devices: Mapping[int, Link]) -> list[Attache
     for vf in context.inventory.vfs.values():
         link = devices.get(vf.attachment.ifindex)
         is_there = _has_device(context, vf, devices)
-        if link is None or not is_there or not lifecycle.take_up_namespace(context, vf):
+        if link is None or not is_there or not _has_namespace(context, vf):
             stale.append(vf)
             if is_there and is_elsewhere and namespaces.is_named(vf.attachment.spec.netns):
                 text = f"namespace {vf.attachment.spec.netns} of {vf.address}: {namespaces.NAMED} is another folder here"
@@ -119,8 +141,24 @@ def _know_devices(context: Context, devices: Mapping[int, Link]) -> list[Attache
         vf.stage = Stage.CHANGING
         vf.has_carrier, vf.guest_runs_xdp = link.has_carrier, link.peer_runs_xdp
         vf.active, vf.active_reason = live.mode_of(context, vf)
-        lifecycle.take_up_name(context, vf, link.name)
+        with _or_later():
+            lifecycle.take_up_name(context, vf, link.name)
     return stale
+
+
+def _has_namespace(context: Context, vf: AttachedVf) -> bool:
+    with _or_later():
+        return lifecycle.take_up_namespace(context, vf)
+    return True
+
+
+@contextlib.contextmanager
+def _or_later() -> Iterator[None]:
+    """What cannot be written down now is met again by the next look at the device."""
+    try:
+        yield
+    except StoreError as error:
+        _log.error("%s", error)
 
 
 def _has_device(context: Context, vf: AttachedVf, devices: Mapping[int, Link]) -> bool:
@@ -170,6 +208,9 @@ def resume(context: Context, vf: AttachedVf) -> Steps[None]:
     """The second half of adoption, once maps and uplinks are there. May be tried again."""
     ifindex = vf.attachment.ifindex
     link = yield from live.beside(context, lambda links: links.find(ifindex))
+    if link is None and vf.stage is not Stage.PLANNED:
+        yield from lifecycle.unplugged(context, vf, "interface deleted")
+        return
     yield from _resume(context, vf, link)
 
 

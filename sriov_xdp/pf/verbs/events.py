@@ -121,6 +121,8 @@ class HostEvents:
             if not is_whole and not self._context.turns.is_taken:
                 self._context.start(self._resume(vf))
         self._uplinks.try_again()
+        if not self._context.is_start_noted:
+            adoption.note_start(self._context)
 
     def look_at_all(self) -> None:
         """Compares the inventory with the devices that are there, a few at a time: a dump of all is megabytes at once."""
