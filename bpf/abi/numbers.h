@@ -27,6 +27,7 @@ enum sxdp_verdict {
 	SXDP_LOOP = 17,
 	SXDP_MISSED_STAGE = 18,     /* the next program of its way was not there */
 	SXDP_UNTAGGED = 19,         /* of a trunk port's guest, which has no VLAN for it */
+	SXDP_BLOCKED = 20,          /* one of its two ports is blocked by the operator */
 };
 
 enum sxdp_verdict_room {
@@ -50,6 +51,7 @@ enum sxdp_port_flag {
 	SXDP_PORT_AWAY = 1 << 13,          /* its guest has no carrier: its addresses are looked for elsewhere */
 	SXDP_PORT_HOST_VLANS = 1 << 14,    /* uplink with VLANs of the host's own; the trunk bitmap lists them */
 	SXDP_PORT_NARROW = 1 << 15,        /* its device takes only shorter frames than the switch: device_mtu_bytes */
+	SXDP_PORT_BLOCKED = 1 << 16,       /* block: nothing enters or leaves, with the link up */
 };
 
 /* The fast ways are for ports that have no other flags than these, and whose link is up: a flag that is new is not in here, so a

@@ -14,7 +14,9 @@ static __always_inline sxdp_answer admit_port(const struct sxdp_port *port, __u6
 {
 	if (port->ifindex != ifindex)
 		return SXDP_UNKNOWN_PORT;
-	return port->flags & SXDP_PORT_LINK_UP ? SXDP_ADMITTED : SXDP_LINK_DOWN;
+	if (!(port->flags & SXDP_PORT_LINK_UP))
+		return SXDP_LINK_DOWN;
+	return port->flags & SXDP_PORT_BLOCKED ? SXDP_BLOCKED : SXDP_ADMITTED;
 }
 
 static __always_inline int admit_length_fits(const struct sxdp_port *port, const struct sxdp_frame *frame)

@@ -12,7 +12,7 @@ static __always_inline sxdp_answer target_judge(const struct sxdp_port *target, 
 {
 	if (!(target->flags & SXDP_PORT_LINK_UP) || !vlan_is_member(target, trunk, vlan))
 		return SXDP_TARGET_DENIED;
-	return SXDP_ADMITTED;
+	return target->flags & SXDP_PORT_BLOCKED ? SXDP_BLOCKED : SXDP_ADMITTED;
 }
 
 /* Whether a fast way may end there with a frame of this VLAN: no rule objects, and no tag changes. An uplink is in VLAN 0 here. */

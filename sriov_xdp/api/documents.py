@@ -24,6 +24,7 @@ from sriov_xdp.pf.state.intent import (
 )
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Setting, Switch
+from sriov_xdp.vswitch.values import Choice, Number, Truth
 from sriov_xdp.vswitch.vlan import FIRST_VLAN, LAST_VLAN, Vlan
 
 _NAME_FORM = Form("a name: a letter or digit, then at most 62 letters, digits, dots, dashes or underscores")
@@ -160,20 +161,31 @@ def said_in(document: BaseModel) -> dict[str, Any]:
 
 def written_as(setting: Setting) -> Any:
     """The type of a setting's values, as configurations write them."""
-    return setting.type if setting.choices else Annotated[int, Field(strict=True, ge=0, le=setting.most)]
+    match setting.values:
+        case Choice(of):
+            return of
+        case Number(most, least):
+            return Annotated[int, Field(strict=True, ge=least, le=most)]
+        case Truth():
+            return Annotated[bool, Field(strict=True)]
+        case other:
+            return Annotated[Any, BeforeValidator(_parse_with(setting)), Form(other.words)]
+
+
+def _parse_with(setting: Setting) -> Callable[[Any], Any]:
+    def parse(value: Any) -> Any:
+        try:
+            return value if setting.values.has(value) else setting.parse(value)
+        except TypeError as error:  # pydantic takes a ValueError for a finding
+            raise ValueError(str(error)) from error
+
+    return parse
 
 
 def written_or_inherited(setting: Setting) -> Any:
     """As written_as(), or `inherit`, for commands."""
-
-    def parse(value: Any) -> Any:
-        try:
-            return setting.parse(value)
-        except TypeError as error:  # pydantic takes a ValueError for a finding
-            raise ValueError(str(error)) from error
-
-    words = one_of([*(setting.choices or [f"a number from 0 to {setting.most}"]), INHERIT])
-    return Annotated[Any, _or_inherit(parse), Form(words)]
+    words = one_of([*(setting.values.choices or [setting.values.words]), INHERIT])
+    return Annotated[Any, _or_inherit(_parse_with(setting)), Form(words)]
 
 
 class _PolicyBase(_Document):

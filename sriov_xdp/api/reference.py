@@ -1,5 +1,6 @@
 """Pages of the reference, each made from rows alone: `python -m sriov_xdp.api.reference` writes them into docs/."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,9 +42,10 @@ def policy_page() -> str:
 
 
 def _setting_line(setting: Setting) -> str:
-    values = " or ".join(f"`{choice}`" for choice in setting.choices) or f"0 to {setting.most:,}"
-    default = setting.default if setting.choices else f"{setting.default:,}"
-    return f"| `{'.'.join(setting.path)}` | `{setting.option}` | {values} | `{default}` | `{setting.kind}` | {setting.text} |\n"
+    values = " or ".join(f"`{choice}`" for choice in setting.values.choices) or setting.values.words
+    default = json.dumps(setting.values.plain(setting.default)).strip('"')
+    override = f"`{setting.kind}`" if setting.kind else "none needed"
+    return f"| `{'.'.join(setting.path)}` | `{setting.option}` | {values} | `{default}` | {override} | {setting.text} |\n"
 
 
 def verdicts_page() -> str:

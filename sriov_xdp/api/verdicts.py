@@ -84,4 +84,7 @@ EXPLANATIONS: dict[Verdict, Explanation] = {
         "a trunk port's guest sent it without a tag, or with a priority tag only, and the port has no VLAN for that",
         "tag it in the guest, or give the port an access VLAN: `--vlan access:N`",
     ),
+    Verdict.BLOCKED: Explanation(
+        "its port is blocked, or that of its destination", "`port show` says who blocks it; `--block false` or `inherit` ends that"
+    ),
 }

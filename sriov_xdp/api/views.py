@@ -222,7 +222,10 @@ def port_show(context: Context, vf: VfAddress) -> Document:
         "port_group": group.name,
         "vlan": vlan_to_json(context.inventory.vlan(attached)),
         "link_state": attached.attachment.spec.link_state.value,
-        "policy": {name: {"value": getattr(policy, name), "set_by": policy.origins[name]} for name in SETTINGS},
+        "policy": {
+            name: {"value": setting.values.plain(getattr(policy, name)), "set_by": policy.origins[name]}
+            for name, setting in SETTINGS.items()
+        },
         "overrides": settings_to_json(attached.attachment.spec.overrides.policy),
         "overrides_allowed": sorted(group.overrides_allowed),
     }

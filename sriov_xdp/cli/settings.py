@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from sriov_xdp.api.numerals import NUMBER
-from sriov_xdp.cli.numbers import Number
-from sriov_xdp.vswitch.policy import SETTINGS, nested
+from sriov_xdp.api.sentences import one_of
+from sriov_xdp.vswitch.policy import SETTINGS, Setting, nested
 
 INHERIT = "inherit"
 vlan_option = click.option("--vlan", help="none, access:N or trunk:N,A-B,...; inherit: as the group says (ports).")
@@ -16,9 +17,37 @@ vlan_option = click.option("--vlan", help="none, access:N or trunk:N,A-B,...; in
 def policy_options(command: Callable[..., None]) -> Callable[..., None]:
     """One option a setting."""
     for setting in reversed(SETTINGS.values()):
-        form = click.Choice([*setting.choices, INHERIT]) if setting.choices else Number(least=0, most=setting.most, word=INHERIT)
-        command = click.option(setting.option, type=form, help=f"{setting.text[0].upper()}{setting.text[1:]}.")(command)
+        help_text = f"{setting.text[0].upper()}{setting.text[1:]}."
+        command = click.option(setting.option, setting.name, type=SettingValue(setting), help=help_text)(command)
     return command
+
+
+class SettingValue(click.ParamType):  # type: ignore[type-arg]  # no class at run time takes one
+    """As configurations say it, from the text of an option; or `inherit`."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._values = setting.values
+        self._words = [*setting.values.choices, INHERIT] if setting.values.choices else []
+        self.name = "|".join(self._words) or "value"
+
+    def get_metavar(self, *_arguments: Any, **_options: Any) -> str | None:
+        """What the help shows."""
+        return f"[{self.name}]" if self._words else None
+
+    def shell_complete(self, _context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The words that are taken."""
+        return [CompletionItem(word) for word in self._words or [INHERIT] if word.startswith(incomplete)]
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """What is not a text was converted already."""
+        if value == INHERIT or not isinstance(value, str):
+            return value
+        try:
+            return self._values.read(value)
+        except ValueError as error:
+            expected = one_of([*(self._values.choices or [self._values.words]), INHERIT])
+            text = str(error) if "expected" in str(error) and not self._words else f"{value!r}: expected {expected}"
+            self.fail(text, parameter, context)
 
 
 def policy_of(**said: Any) -> dict[str, Any]:

@@ -131,6 +131,7 @@ class Verdict(IntEnum):
     LOOP = 17
     MISSED_STAGE = 18
     UNTAGGED = 19
+    BLOCKED = 20
 
     @property
     def label(self) -> str:
@@ -161,6 +162,7 @@ class PortFlag(IntFlag):
     AWAY = 1 << 13
     HOST_VLANS = 1 << 14
     NARROW = 1 << 15
+    BLOCKED = 1 << 16
 
 
 class Stage(IntEnum):

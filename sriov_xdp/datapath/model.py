@@ -9,15 +9,10 @@ For tests and for people who read; nothing of the running product may import it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, PortValue, Verdict
+from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, Verdict
+from sriov_xdp.datapath.model_ports import ETH_HEADER_BYTES, TAG_BYTES, TAG_TYPES, TPID_8021Q, Ethernet, Group, Port, Ports
 
-ETH_HEADER_BYTES = 14
-TAG_BYTES = 4
-XDP_BUFFER_BYTES = 3520
-TPID_8021Q = 0x8100
-TAG_TYPES = frozenset({TPID_8021Q, 0x88A8, 0x9100})
 RESERVED_VLAN = 4095
 
 # Spoken between a station and its switch: no switch passes them on. LACP, EAPOL, LLDP, PTP; and PAUSE and PFC, which nobody hears.
@@ -27,120 +22,8 @@ LINK_LOCAL_TYPES = frozenset({PAUSE_TYPE, 0x8809, 0x888E, 0x88CC, 0x88F7})
 LINK_LOCAL_GROUPS = frozenset(
     bytes.fromhex(group) for group in ("01000ccccccc", "01000ccccccd", *(f"0180c200000{last:x}" for last in range(16)))
 )
-BROADCAST = b"\xff" * 6
 # Configuration Testing Protocol, loopback assistance: what the switch's owner sends into guests to find loops.
 PROBE = (bytes.fromhex("cf0000000000"), 0x9000)
-
-
-class Group(StrEnum):
-    """Frames for many, as storm guards tell them apart."""
-
-    BROADCAST = "broadcast"
-    MULTICAST = "multicast"
-
-    @classmethod
-    def of(cls, destination: bytes) -> "Group":
-        """Of a frame whose destination is a group."""
-        return cls.BROADCAST if destination == BROADCAST else cls.MULTICAST
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
-    """A port as the maps describe it. trunk: the tags of a trunk port, or the VLANs that the host has on an
-    uplink; more_macs: addresses beside value.mac by which it
-    is reached; storms: of what it has sent so much that its guard lets nothing more in."""
-
-    value: PortValue
-    trunk: frozenset[int] = frozenset()
-    more_macs: frozenset[bytes] = frozenset()
-    storms: frozenset[Group] = frozenset()
-
-    def has(self, flag: PortFlag) -> bool:
-        """Whether a flag is set."""
-        return flag in self.value.flags
-
-    @property
-    def is_uplink(self) -> bool:
-        """Whether it leads to the wire."""
-        return self.has(PortFlag.UPLINK)
-
-    @property
-    def host_vlans(self) -> frozenset[int]:
-        """Of an uplink, VLANs in which the host hears it."""
-        return self.trunk if self.has(PortFlag.HOST_VLANS) else frozenset()
-
-    @property
-    def is_access(self) -> bool:
-        """A VF in one VLAN, or in none, whose guest sees no tags."""
-        return not self.is_uplink and not self.has(PortFlag.TRUNK)
-
-    def is_reached_by(self, mac: bytes) -> bool:
-        """Whether a VF's port has this unicast address."""
-        return not self.is_uplink and (mac == self.value.mac or mac in self.more_macs)
-
-    def takes(self, vlan: int) -> bool:
-        """Whether frames of this VLAN may leave here."""
-        is_member = vlan == self.value.vlan if self.is_access else self.is_uplink or vlan in self.trunk
-        return self.has(PortFlag.LINK_UP) and is_member
-
-    def takes_copies(self, vlan: int) -> bool:
-        """Whether floods of this VLAN may leave here."""
-        return self.takes(vlan) and not self.has(PortFlag.LOOP)
-
-    def takes_length(self, frame_bytes: int) -> bool:
-        """Whether a frame may be given to the guest: one that runs XDP on a kernel that several buffers can panic gets what
-        fits into one, a tag that may come on included."""
-        return not self.has(PortFlag.ONE_BUFFER) or frame_bytes + TAG_BYTES <= XDP_BUFFER_BYTES
-
-    def device_takes(self, payload_bytes: int) -> bool:
-        """Whether the device behind it takes a frame with so much behind its Ethernet header and tag."""
-        return not self.has(PortFlag.NARROW) or payload_bytes <= self.value.device_mtu_bytes
-
-    def wants_tag(self, vlan: int) -> bool:
-        """Whether frames of this VLAN leave with a tag."""
-        return vlan != VLAN_NONE and not self.is_access
-
-
-Ports = Mapping[int, Port]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ethernet:
-    """A frame taken apart. tci and tpid are of the outer tag, None without one; type is what stands behind it."""
-
-    destination: bytes
-    source: bytes
-    tpid: int | None
-    tci: int | None
-    type: int
-    payload: bytes
-
-    @classmethod
-    def parse(cls, frame: bytes) -> "Ethernet | None":
-        """None when a header that is needed is cut off."""
-        is_tagged = int.from_bytes(frame[12:14], "big") in TAG_TYPES
-        body = ETH_HEADER_BYTES + (TAG_BYTES if is_tagged else 0)
-        if len(frame) < body:
-            return None
-        return cls(
-            destination=frame[:6],
-            source=frame[6:12],
-            tpid=int.from_bytes(frame[12:14], "big") if is_tagged else None,
-            tci=int.from_bytes(frame[14:16], "big") if is_tagged else None,
-            type=int.from_bytes(frame[body - 2 : body], "big"),
-            payload=frame[body:],
-        )
-
-    @property
-    def vid(self) -> int:
-        """VLAN number in the tag; a frame without a tag, like one with a priority tag, says none."""
-        return (self.tci or 0) & 0x0FFF
-
-    def leaves(self, vlan: int, *, with_tag: bool) -> bytes:
-        """The bytes at the exit. A tag that the frame came with keeps its priority bits."""
-        tci = vlan if self.vid == VLAN_NONE else self.tci or 0
-        tag = TPID_8021Q.to_bytes(2, "big") + tci.to_bytes(2, "big") if with_tag else b""
-        return self.destination + self.source + tag + self.type.to_bytes(2, "big") + self.payload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +111,11 @@ def link_is_up(passage: Passage) -> Verdict | None:
     return None if passage.port.has(PortFlag.LINK_UP) else Verdict.LINK_DOWN
 
 
+def port_is_not_blocked(passage: Passage) -> Verdict | None:
+    """By the operator, in both directions at once; what leaves is judged where it leaves."""
+    return Verdict.BLOCKED if passage.port.has(PortFlag.BLOCKED) else None
+
+
 def headers_are_whole(passage: Passage) -> Verdict | None:
     """Addresses, the type, and behind a tag's type the tag."""
     return Verdict.MALFORMED if passage.ethernet is None else None
@@ -312,6 +200,7 @@ def guest_makes_no_storm(passage: Passage) -> Verdict | None:
 # Entry, in the order of the design; the first objection counts.
 RULES: tuple[Rule, ...] = (
     link_is_up,
+    port_is_not_blocked,
     headers_are_whole,
     source_is_a_station,
     length_fits,
@@ -371,11 +260,18 @@ def forward(passage: Passage) -> Fate:
         return Fate(verdict=Verdict.NO_TARGET)
     if slot == passage.slot:
         return Fate(verdict=Verdict.HAIRPIN)
-    if not passage.ports[slot].takes(passage.vlan):
-        return Fate(verdict=Verdict.TARGET_DENIED)
-    if not passage.ports[slot].takes_length(len(passage.frame)) or not passage.ports[slot].device_takes(passage.payload_bytes):
-        return Fate(verdict=Verdict.OVERSIZE)
-    return Fate(verdict=Verdict.FORWARDED, left=leaving(passage, [slot]))
+    objection = refusal_of(passage, passage.ports[slot])
+    return Fate(verdict=objection) if objection else Fate(verdict=Verdict.FORWARDED, left=leaving(passage, [slot]))
+
+
+def refusal_of(passage: Passage, target: Port) -> Verdict | None:
+    """Why a frame may not leave by the port that has its destination."""
+    if not target.takes(passage.vlan):
+        return Verdict.TARGET_DENIED
+    if target.has(PortFlag.BLOCKED):
+        return Verdict.BLOCKED
+    fits = target.takes_length(len(passage.frame)) and target.device_takes(passage.payload_bytes)
+    return None if fits else Verdict.OVERSIZE
 
 
 def fate(ports: Ports, slot: int, ifindex: int, frame: bytes, *, rules: tuple[Rule, ...] = RULES) -> Fate:

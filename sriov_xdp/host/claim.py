@@ -22,19 +22,34 @@ def claim(name: str) -> socket.socket:
     try:
         held.bind(f"\0{name}")
     except OSError as error:
-        holder = _holder(f"@{name}")
-        if holder is None or holder.stat().st_uid == _ROOT:
+        holder = _holder(_sockets_named(name))
+        if _is_root(holder):
             held.close()
             raise Claimed(f"{name}: is the name of {f'process {holder.name}' if holder else 'another process'}") from error
     return held
 
 
-def _holder(shown: str) -> Path | None:
-    """The process below /proc that has a socket of a name, None for one that cannot be seen from here."""
+def is_claimed(name: str) -> bool:
+    """Whether claim() would be refused, without a moment in which whoever asks holds the name. Raises OSError."""
+    sockets = _sockets_named(name)
+    return bool(sockets) and _is_root(_holder(sockets))
+
+
+def _is_root(holder: Path | None) -> bool:
+    """Of a process; one that cannot be seen from here is taken for root's."""
+    return holder is None or holder.stat().st_uid == _ROOT
+
+
+def _sockets_named(name: str) -> set[str]:
+    """As descriptors show them below /proc."""
     columns = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
-    wanted = {f"socket:[{column[6]}]" for column in columns if column[-1] == shown}
+    return {f"socket:[{column[6]}]" for column in columns if column[-1] == f"@{name}"}
+
+
+def _holder(sockets: set[str]) -> Path | None:
+    """The process below /proc that has one of these, None for one that cannot be seen from here."""
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if process.name.isdigit() and any(str(fd.readlink()) in wanted for fd in (process / "fd").iterdir()):
+            if process.name.isdigit() and any(str(fd.readlink()) in sockets for fd in (process / "fd").iterdir()):
                 return process
     return None

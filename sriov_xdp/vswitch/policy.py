@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from sriov_xdp.vswitch.values import Choice, Kind, Number, Truth
 from sriov_xdp.vswitch.vlan import Vlan
 
 MAX_STORM_PPS = 10_000_000
@@ -29,7 +30,7 @@ class DenyReply(StrEnum):
 
 
 class Override(StrEnum):
-    """Settings that a port group may let its ports override."""
+    """Settings that a port group may let its ports override; what is in none of these needs no permission."""
 
     SECURITY = "security"
     DENY_REPLY = "deny_reply"
@@ -37,19 +38,16 @@ class Override(StrEnum):
     GUARDS = "guards"
 
 
-Value = StrEnum | int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One row: all that is known of a setting, its effect aside. path: where configurations say it; kind: which override it is;
-    most: of a number, which begins with 0; text: what it does, for people."""
+    """One row: all that is known of a setting, its effect aside. path: where configurations say it; values: what it may be; kind:
+    which override it is, None = a port needs no permission; text: what it does, for people."""
 
     name: str
     path: tuple[str, ...]
-    kind: Override
-    default: Value
-    most: int
+    values: Kind
+    kind: Override | None
+    default: Any
     text: str
 
     @property
@@ -57,32 +55,24 @@ class Setting:
         """As commands name it."""
         return f"--{self.name.replace('_', '-')}"
 
-    @property
-    def type(self) -> type[Value]:
-        """Of its values."""
-        return type(self.default)
-
-    @property
-    def choices(self) -> list[str]:
-        """In words; none of a number."""
-        return [member.value for member in self.type] if issubclass(self.type, StrEnum) else []
-
-    def parse(self, value: Any) -> Value:
+    def parse(self, plain: Any) -> Any:
         """As it is stored, or as a person wrote it. Raises ValueError, TypeError."""
-        if issubclass(self.type, StrEnum):
-            return self.type(value)
-        if type(value) is not int:
-            raise TypeError(f"{self.name}: {value!r}: expected a number")
-        if not 0 <= value <= self.most:
-            raise ValueError(f"{self.name}: {value}: expected 0 to {self.most}")
-        return value
+        try:
+            return self.values.parse(plain)
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
 
 
-def _row(path: str, kind: Override, default: Value, text: str, *, most: int = 0) -> dict[str, Any]:
-    """Raises TypeError for what no configuration could say: a bool, which is a number to Python, or a number without a largest."""
-    if isinstance(default, bool) or (not isinstance(default, StrEnum) and most <= 0):
-        raise TypeError(f"{path}: its default is {default!r}; expected a member of a StrEnum, or a number and most=")
-    return {"path": tuple(path.split(".")), "kind": kind, "default": default, "text": text, "most": most}
+def _row(path: str, kind: Override | None, values: Kind, default: Any, text: str) -> dict[str, Any]:
+    """Raises TypeError for a default that is no such value."""
+    if not values.has(default):
+        raise TypeError(f"{path}: its default is {default!r}; expected {values.words}")
+    return {"path": tuple(path.split(".")), "kind": kind, "values": values, "default": default, "text": text}
+
+
+_SECURITY, _STORM_PPS = Choice(Security), Number(most=MAX_STORM_PPS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +81,15 @@ class Policy:
     row here: its name and type are the field's, and YAML, store, commands, inheritance and reference follow from the rest."""
 
     promiscuous: Security = field(
-        metadata=_row("security.promiscuous", Override.SECURITY, Security.REJECT, "whether a port may receive frames for others")
+        metadata=_row(
+            "security.promiscuous", Override.SECURITY, _SECURITY, Security.REJECT, "whether a port may receive frames for others"
+        )
     )
     mac_changes: Security = field(
         metadata=_row(
             "security.mac_changes",
             Override.SECURITY,
+            _SECURITY,
             Security.REJECT,
             "whether a guest may receive for another address than the admin MAC",
         )
@@ -105,6 +98,7 @@ class Policy:
         metadata=_row(
             "security.forged_transmits",
             Override.SECURITY,
+            _SECURITY,
             Security.REJECT,
             "whether a guest may send from an address that is not its own",
         )
@@ -113,6 +107,7 @@ class Policy:
         metadata=_row(
             "deny_reply",
             Override.DENY_REPLY,
+            Choice(DenyReply),
             DenyReply.SILENT,
             "what a guest hears when its request is refused: success, or an error",
         )
@@ -121,32 +116,33 @@ class Policy:
         metadata=_row(
             "guards.storm.broadcast_pps",
             Override.GUARDS,
+            _STORM_PPS,
             10_000,
             "broadcast frames of a guest in a second; 0 = any number",
-            most=MAX_STORM_PPS,
         )
     )
     storm_multicast_pps: int = field(
         metadata=_row(
             "guards.storm.multicast_pps",
             Override.GUARDS,
+            _STORM_PPS,
             100_000,
             "multicast frames of a guest in a second; 0 = any number",
-            most=MAX_STORM_PPS,
         )
     )
+    block: bool = field(metadata=_row("block", None, Truth(), False, "whether nothing enters or leaves, with the link up"))
     origins: dict[str, str]
 
     def rule(self, setting: str) -> str:
         """One setting as an audit record names it."""
-        return f"{setting}: {getattr(self, setting)} ({self.origins[setting]})"
+        return f"{setting}: {SETTINGS[setting].values.plain(getattr(self, setting))} ({self.origins[setting]})"
 
 
 SETTINGS: dict[str, Setting] = {item.name: Setting(name=item.name, **item.metadata) for item in fields(Policy) if item.metadata}
 
 
 def nested(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by setting → in the shape of configuration files."""
+    """Plain values by setting → in the shape of configuration files."""
     document: dict[str, Any] = {}
     for name, value in said.items():
         *outer, last = SETTINGS[name].path
@@ -161,14 +157,14 @@ def nested(said: Mapping[str, Any]) -> dict[str, Any]:
 class PolicySettings:
     """What one level says, by setting; what it does not say is inherited."""
 
-    said: tuple[tuple[str, Value], ...]
+    said: tuple[tuple[str, Any], ...]
 
-    def __init__(self, **values: Value | None) -> None:
+    def __init__(self, **values: Any) -> None:
         """None is not said. Raises KeyError for what is no setting, TypeError for a value of another type."""
         said = {name: value for name, value in values.items() if value is not None}
         for name, value in said.items():
-            if type(value) is not SETTINGS[name].type:
-                raise TypeError(f"{name}: {value!r}: expected {SETTINGS[name].type.__name__}")
+            if not SETTINGS[name].values.has(value):
+                raise TypeError(f"{name}: {value!r}: expected {SETTINGS[name].values.words}")
         object.__setattr__(self, "said", tuple((name, said[name]) for name in SETTINGS if name in said))
 
     def merged(self, change: "PolicySettings", inherited: frozenset[str] = frozenset()) -> "PolicySettings":
@@ -177,12 +173,13 @@ class PolicySettings:
         return PolicySettings(**{**kept, **dict(change.said)})
 
     def only(self, kinds: frozenset[Override]) -> "PolicySettings":
-        """This level without the settings of other kinds."""
-        return PolicySettings(**{name: value for name, value in self.said if SETTINGS[name].kind in kinds})
+        """This level without the settings of other kinds, but for those that need no permission."""
+        return PolicySettings(**{name: value for name, value in self.said if SETTINGS[name].kind in {*kinds, None}})
 
     def overrides(self) -> frozenset[Override]:
-        """Which kinds of override the settings of this level are."""
-        return frozenset(SETTINGS[name].kind for name, _value in self.said)
+        """Which kinds of override the settings of this level are, as far as those need a permission."""
+        kinds = {SETTINGS[name].kind for name, _value in self.said}
+        return frozenset(kind for kind in kinds if kind is not None)
 
 
 DEFAULTS = PolicySettings(**{name: setting.default for name, setting in SETTINGS.items()})

@@ -28,11 +28,12 @@ from programs import BROADCAST, Switch, dot1q, ethernet, vf, with_flags
 
 from sriov_xdp.datapath import abi, libbpf
 from sriov_xdp.datapath.abi import VERDICT_ROOM, Counters, PortFlag, Verdict
-from sriov_xdp.datapath.model import Group
+from sriov_xdp.datapath.model_ports import Group
 from sriov_xdp.host import namespaces
 
 FRAME_BYTES = 300
 SLOT_NOISY, MAC_NOISY = 27, mac(0x1B)
+SLOT_BLOCKED, MAC_BLOCKED = 28, mac(0x1C)
 BY_VERDICT = {
     Verdict.FORWARDED: (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1)),
     Verdict.FLOODED: (SLOT_VM1, ethernet(BROADCAST, MAC_VM1)),
@@ -53,6 +54,7 @@ BY_VERDICT = {
     Verdict.STORM: (SLOT_NOISY, ethernet(BROADCAST, MAC_NOISY)),
     Verdict.LOOP: (SLOT_UPLINK, ethernet(MAC_VM2, MAC_VM1)),
     Verdict.UNTAGGED: (SLOT_ROUTER, ethernet(MAC_VM2, MAC_ROUTER)),
+    Verdict.BLOCKED: (SLOT_BLOCKED, ethernet(MAC_VM2, MAC_BLOCKED)),
 }
 MISSED = {Verdict.MISSED_STAGE}  # in test_stages
 LEFT_TO_TC = {Verdict.FLOODED, Verdict.TO_HOST, Verdict.STORM}
@@ -87,7 +89,8 @@ def test_every_verdict_has_its_frame_here() -> None:
 @pytest.mark.parametrize("verdict", BY_VERDICT, ids=lambda verdict: verdict.label)
 def test_every_verdict_is_counted_once_by_the_program_that_finishes_the_frame(switch: Switch, verdict: Verdict, kind: str) -> None:
     slot, frame = BY_VERDICT[verdict]
-    switch.install({**NETWORK, SLOT_NOISY: vf(SLOT_NOISY, MAC_NOISY, storms=Group)})
+    blocked = vf(SLOT_BLOCKED, MAC_BLOCKED, flags=PortFlag.BLOCKED)
+    switch.install({**NETWORK, SLOT_NOISY: vf(SLOT_NOISY, MAC_NOISY, storms=Group), SLOT_BLOCKED: blocked})
     if verdict is not Verdict.REDIRECT_ERROR:
         seen = switch.observe_xdp(slot, frame) if kind == "xdp" else switch.observe_tc(slot, frame)
     else:

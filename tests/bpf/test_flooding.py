@@ -31,7 +31,7 @@ from cast import (
 from programs import BROADCAST, TC_PASS, VF_SLOTS, Switch, dot1q, ethernet, no_uplink, uplink, vf
 
 from sriov_xdp.datapath.abi import MAX_MEMBERS, PortFlag, Verdict
-from sriov_xdp.datapath.model import Port
+from sriov_xdp.datapath.model_ports import Port
 
 GROUPS = [BROADCAST, GROUP, bytes.fromhex("333300000001")]
 

@@ -31,7 +31,8 @@ from programs import MTU_BYTES, Switch, dot1q, ethernet, image, uplink, vf
 
 from sriov_xdp.datapath import abi, fdb, libbpf
 from sriov_xdp.datapath.abi import PortFlag, Verdict
-from sriov_xdp.datapath.model import Fate, Port
+from sriov_xdp.datapath.model import Fate
+from sriov_xdp.datapath.model_ports import Port
 from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import namespaces
 

@@ -38,7 +38,8 @@ from cast import (
 from programs import BROADCAST, DEVICES, MTU_BYTES, Switch, dot1q, ethernet, vf
 
 from sriov_xdp.datapath.abi import PortFlag, Verdict
-from sriov_xdp.datapath.model import Fate, Port
+from sriov_xdp.datapath.model import Fate
+from sriov_xdp.datapath.model_ports import Port
 from sriov_xdp.pf.state.images import LARGEST_SINGLE_BUFFER_MTU_BYTES
 
 Judge = Callable[[int, bytes], Fate | None]

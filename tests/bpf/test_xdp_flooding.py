@@ -32,7 +32,7 @@ from programs import BROADCAST, DEVICES, MTU_BYTES, VF_SLOTS, Switch, dot1q, eth
 from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import MAX_MEMBERS, PortFlag, Verdict
 from sriov_xdp.datapath.floods import Floods
-from sriov_xdp.datapath.model import Port
+from sriov_xdp.datapath.model_ports import Port
 from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import namespaces
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov_xdp.host.claim import Claimed, claim
+from sriov_xdp.host.claim import Claimed, claim, is_claimed
 
 NOBODY = 65534
 HOLDER = """
@@ -40,13 +40,16 @@ def holder(request: pytest.FixtureRequest, name: str) -> Iterator[subprocess.Pop
 def test_a_name_that_a_process_of_root_has(holder: subprocess.Popen[str], name: str) -> None:
     with pytest.raises(Claimed, match=f"is the name of process {holder.pid}$"):
         claim(name)
+    assert is_claimed(name)
     holder.communicate()
+    assert not is_claimed(name)
     claim(name).close()
 
 
 @pytest.mark.parametrize("holder", [NOBODY], indirect=True)
 @pytest.mark.usefixtures("holder")
 def test_a_name_that_somebody_else_took_is_in_nobodys_way(name: str) -> None:
+    assert not is_claimed(name)
     claim(name).close()
 
 

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from programs import BROADCAST, DEVICES, SHORTEST_FRAME_BYTES, UPLINKS, dot1q, ethernet, no_uplink, uplink, vf
 
 from sriov_xdp.datapath import model
-from sriov_xdp.datapath.abi import VLAN_TRUNKS, PortFlag
-from sriov_xdp.datapath.model import PROBE, Fate, Group, Port, Rule
+from sriov_xdp.datapath.abi import VLAN_TRUNKS, PortFlag, Verdict
+from sriov_xdp.datapath.model import PROBE, Fate, Rule
+from sriov_xdp.datapath.model_ports import Ethernet, Group, Port
 
+COMPARED = settings(deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])  # by XDP, and by tc
 VFS = range(16, 22)
 SLOT_TENANT = 22  # of PF 1
 VLANS = (10, 20, 30)
@@ -45,6 +48,7 @@ FLAGS = st.sets(st.sampled_from([PortFlag.FORGED_ACCEPT, PortFlag.PEER, PortFlag
 )
 AWAY = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.AWAY])
 ONE_BUFFER = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.ONE_BUFFER])
+BLOCKED = st.sampled_from([PortFlag(0)] * 7 + [PortFlag.BLOCKED])
 LOOPS = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag(0), PortFlag.LOOP])
 STORMS = st.sampled_from([(), (), (), (), (), (Group.BROADCAST,), (Group.MULTICAST,), tuple(Group)])
 MTUS = st.sampled_from([1500, 1500, 1500, SMALL_MTU_BYTES])
@@ -86,7 +90,7 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], *, may_be_tru
         trunk=trunk,
         more_macs=macs,
         storms=draw(STORMS),
-        flags=draw(FLAGS) | draw(LOOPS) | draw(ONE_BUFFER) | draw(AWAY),
+        flags=draw(FLAGS) | draw(LOOPS) | draw(ONE_BUFFER) | draw(AWAY) | draw(BLOCKED),
         is_up=draw(MOSTLY),
         mtu_bytes=draw(MTUS),
     )
@@ -166,3 +170,13 @@ def cases(draw: st.DrawFn) -> Case:
     ports = draw(networks())
     slot = draw(st.sampled_from([0, 0, *VFS]))
     return Case(ports=ports, slot=slot, frame=draw(frames(ports, slot).filter(is_runnable)))
+
+
+def is_flooded_by_xdp(case: Case) -> bool:
+    """From a native uplink, not for the host, in a VLAN of access ports only."""
+    wanted, sender = case.fate(), case.ports.get(case.slot)
+    if wanted.verdict is not Verdict.FLOODED or wanted.reaches_host or sender is None or not sender.has(PortFlag.NATIVE_XDP):
+        return False
+    ethernet = Ethernet.parse(case.frame)
+    siblings = [port for port in case.ports.values() if port.value.pf == sender.value.pf and not port.is_uplink]
+    return ethernet is not None and not any(ethernet.vid in port.trunk for port in siblings)

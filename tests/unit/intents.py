@@ -1,9 +1,9 @@
 """Strategies for what an operator can want: any values, and whole hosts that make sense."""
 
 from dataclasses import replace
-from enum import StrEnum
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from sriov_xdp.pf.state.intent import (
@@ -28,6 +28,7 @@ from sriov_xdp.vswitch.policy import (
     Setting,
     Switch,
 )
+from sriov_xdp.vswitch.values import Choice, Number, Truth
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
@@ -41,7 +42,14 @@ vlans = st.one_of(
 
 
 def values_of(setting: Setting) -> st.SearchStrategy[Any]:
-    return st.sampled_from(setting.type) if issubclass(setting.type, StrEnum) else st.integers(0, setting.most)
+    match setting.values:
+        case Choice(of):
+            return st.sampled_from(of)
+        case Number(most, least):
+            return st.integers(least, most)
+        case Truth():
+            return st.booleans()
+    pytest.fail(f"no values of {setting.name} are drawn")
 
 
 policies = st.builds(PolicySettings, **{name: st.none() | values_of(setting) for name, setting in SETTINGS.items()})

@@ -145,7 +145,7 @@ def test_a_changed_header_is_noticed(tmp_path: Path, found: str, changed: str) -
 def test_each_flag_is_plain_or_looked_at(compiled: dict[str, int]) -> None:
     """The fast ways list what they may pass by, so a flag that is new is not plain until somebody decided so."""
     everything = abi.PortFlag(sum(abi.PortFlag))
-    looked_at = abi.PortFlag.LINK_UP | abi.PortFlag.TRUNK
+    looked_at = abi.PortFlag.LINK_UP | abi.PortFlag.TRUNK | abi.PortFlag.BLOCKED
     assert looked_at | abi.PortFlag.JUMBO == everything & ~compiled[f"{PLAIN}INGRESS"]
     assert looked_at | abi.PortFlag.AWAY | abi.PortFlag.NARROW == everything & ~compiled[f"{PLAIN}TARGET"]
 

@@ -28,6 +28,7 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
     conditions = {
         PortFlag.LINK_UP: inventory.is_open(vf),
         PortFlag.TRUNK: vlan.mode is VlanMode.TRUNK,
+        PortFlag.BLOCKED: inventory.policy(vf).block,
         PortFlag.FORGED_ACCEPT: inventory.policy(vf).forged_transmits is Security.ACCEPT,
         # redirect_peer enters the guest's stack behind its XDP program, which would never see the frame.
         PortFlag.PEER: not vf.guest_runs_xdp,

@@ -14,7 +14,7 @@ from sriov_xdp.pf.state.intent import Datapath, LinkState
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
-from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch, Value, resolve
+from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch, resolve
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 _ALL_OVERRIDES = frozenset(Override)
@@ -43,6 +43,11 @@ class MarkedPort:
     def forged_transmits(self) -> Security:
         """The port's."""
         return Security.ACCEPT if self.port.flags & PortFlag.FORGED_ACCEPT else Security.REJECT
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the port is."""
+        return PortFlag.BLOCKED in self.port.flags
 
     @property
     def state(self) -> VfState:
@@ -92,6 +97,8 @@ def overrides_of(
     own = PolicySettings()
     if policy.forged_transmits is not entry.forged_transmits:
         own = own.merged(PolicySettings(forged_transmits=entry.forged_transmits))
+    if policy.block is not entry.is_blocked:
+        own = own.merged(PolicySettings(block=entry.is_blocked))
     if entry.has_granted_mac and policy.mac_changes is Security.REJECT:
         own = own.merged(PolicySettings(mac_changes=Security.ACCEPT))
     if _storm_ns(policy.storm_broadcast_pps, policy.storm_multicast_pps) != entry.storm_ns:
@@ -101,8 +108,8 @@ def overrides_of(
     return overrides, own.overrides() | (frozenset() if has_vlan else {Override.VLAN})
 
 
-def _storm_ns(broadcast_pps: Value, multicast_pps: Value) -> tuple[int, int]:
-    guard = Guard(broadcast_pps=int(broadcast_pps), multicast_pps=int(multicast_pps))
+def _storm_ns(broadcast_pps: int, multicast_pps: int) -> tuple[int, int]:
+    guard = Guard(broadcast_pps=broadcast_pps, multicast_pps=multicast_pps)
     return Guard.intervals_in(guard.pack())
 
 

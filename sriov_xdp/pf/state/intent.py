@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from enum import Enum, StrEnum
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
@@ -198,7 +198,7 @@ def vlan_range(part: Any) -> int:
 
 def settings_to_json(settings: PolicySettings) -> dict[str, Any]:
     """Only what is set, in the shape of configuration files."""
-    return nested({name: value.value if isinstance(value, Enum) else value for name, value in settings.said})
+    return nested({name: SETTINGS[name].values.plain(value) for name, value in settings.said})
 
 
 def settings_from_json(document: dict[str, Any]) -> PolicySettings:
@@ -208,7 +208,7 @@ def settings_from_json(document: dict[str, Any]) -> PolicySettings:
 
 def _leaves(document: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in document.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (*path, key) not in SETTING_AT:
             yield from _leaves(value, (*path, key))
         else:
             yield (*path, key), value

@@ -1,0 +1,127 @@
+"""The ports and frames of the reference model (model.py): what a port is told to be, and a frame taken apart. For it and for tests.
+Pure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, PortValue
+
+ETH_HEADER_BYTES = 14
+TAG_BYTES = 4
+XDP_BUFFER_BYTES = 3520
+TPID_8021Q = 0x8100
+TAG_TYPES = frozenset({TPID_8021Q, 0x88A8, 0x9100})
+BROADCAST = b"\xff" * 6
+
+
+class Group(StrEnum):
+    """Frames for many, as storm guards tell them apart."""
+
+    BROADCAST = "broadcast"
+    MULTICAST = "multicast"
+
+    @classmethod
+    def of(cls, destination: bytes) -> "Group":
+        """Of a frame whose destination is a group."""
+        return cls.BROADCAST if destination == BROADCAST else cls.MULTICAST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A port as the maps describe it. trunk: the tags of a trunk port, or the VLANs that the host has on an
+    uplink; more_macs: addresses beside value.mac by which it
+    is reached; storms: of what it has sent so much that its guard lets nothing more in."""
+
+    value: PortValue
+    trunk: frozenset[int] = frozenset()
+    more_macs: frozenset[bytes] = frozenset()
+    storms: frozenset[Group] = frozenset()
+
+    def has(self, flag: PortFlag) -> bool:
+        """Whether a flag is set."""
+        return flag in self.value.flags
+
+    @property
+    def is_uplink(self) -> bool:
+        """Whether it leads to the wire."""
+        return self.has(PortFlag.UPLINK)
+
+    @property
+    def host_vlans(self) -> frozenset[int]:
+        """Of an uplink, VLANs in which the host hears it."""
+        return self.trunk if self.has(PortFlag.HOST_VLANS) else frozenset()
+
+    @property
+    def is_access(self) -> bool:
+        """A VF in one VLAN, or in none, whose guest sees no tags."""
+        return not self.is_uplink and not self.has(PortFlag.TRUNK)
+
+    def is_reached_by(self, mac: bytes) -> bool:
+        """Whether a VF's port has this unicast address."""
+        return not self.is_uplink and (mac == self.value.mac or mac in self.more_macs)
+
+    def takes(self, vlan: int) -> bool:
+        """Whether frames of this VLAN may leave here."""
+        is_member = vlan == self.value.vlan if self.is_access else self.is_uplink or vlan in self.trunk
+        return self.has(PortFlag.LINK_UP) and is_member
+
+    def takes_copies(self, vlan: int) -> bool:
+        """Whether floods of this VLAN may leave here."""
+        return self.takes(vlan) and not self.has(PortFlag.LOOP) and not self.has(PortFlag.BLOCKED)
+
+    def takes_length(self, frame_bytes: int) -> bool:
+        """Whether a frame may be given to the guest: one that runs XDP on a kernel that several buffers can panic gets what
+        fits into one, a tag that may come on included."""
+        return not self.has(PortFlag.ONE_BUFFER) or frame_bytes + TAG_BYTES <= XDP_BUFFER_BYTES
+
+    def device_takes(self, payload_bytes: int) -> bool:
+        """Whether the device behind it takes a frame with so much behind its Ethernet header and tag."""
+        return not self.has(PortFlag.NARROW) or payload_bytes <= self.value.device_mtu_bytes
+
+    def wants_tag(self, vlan: int) -> bool:
+        """Whether frames of this VLAN leave with a tag."""
+        return vlan != VLAN_NONE and not self.is_access
+
+
+Ports = Mapping[int, Port]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ethernet:
+    """A frame taken apart. tci and tpid are of the outer tag, None without one; type is what stands behind it."""
+
+    destination: bytes
+    source: bytes
+    tpid: int | None
+    tci: int | None
+    type: int
+    payload: bytes
+
+    @classmethod
+    def parse(cls, frame: bytes) -> "Ethernet | None":
+        """None when a header that is needed is cut off."""
+        is_tagged = int.from_bytes(frame[12:14], "big") in TAG_TYPES
+        body = ETH_HEADER_BYTES + (TAG_BYTES if is_tagged else 0)
+        if len(frame) < body:
+            return None
+        return cls(
+            destination=frame[:6],
+            source=frame[6:12],
+            tpid=int.from_bytes(frame[12:14], "big") if is_tagged else None,
+            tci=int.from_bytes(frame[14:16], "big") if is_tagged else None,
+            type=int.from_bytes(frame[body - 2 : body], "big"),
+            payload=frame[body:],
+        )
+
+    @property
+    def vid(self) -> int:
+        """VLAN number in the tag; a frame without a tag, like one with a priority tag, says none."""
+        return (self.tci or 0) & 0x0FFF
+
+    def leaves(self, vlan: int, *, with_tag: bool) -> bytes:
+        """The bytes at the exit. A tag that the frame came with keeps its priority bits."""
+        tci = vlan if self.vid == VLAN_NONE else self.tci or 0
+        tag = TPID_8021Q.to_bytes(2, "big") + tci.to_bytes(2, "big") if with_tag else b""
+        return self.destination + self.source + tag + self.type.to_bytes(2, "big") + self.payload

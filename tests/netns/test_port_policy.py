@@ -1,0 +1,84 @@
+"""What the operator sets for a port holds on the next frame, on both ways into the switch, is counted by its own verdict, shown
+with the level that said so, and written down; what it does not concern goes on."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from neighbours import losing_nothing
+
+from sriov_xdp.lab import traffic as frames
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
+
+ALL = ["security", "deny_reply", "vlan", "guards"]
+FIRST, SECOND, WIRE = "10.77.0.1", "10.77.0.2", "10.77.0.99"
+
+
+class Scene:
+    """first and second are guests in one port group, and two who must notice nothing in another; the wire is beyond the uplink."""
+
+    def __init__(self, lab: Lab, mode: str) -> None:
+        self.wire, uplink = lab.wire()
+        self.first, self.second = lab.namespace("1"), lab.namespace("2")
+        self.bystanders = lab.namespace("3"), lab.namespace("4")
+        places = {self.first: "lan", self.second: "lan", **dict.fromkeys(self.bystanders, "quiet")}
+        guests = [{"guest": place.name, "port_group": group, "datapath": mode} for place, group in places.items()]
+        groups = [{"name": "lan", "overrides_allowed": ALL}, {"name": "quiet", "vlan": {"access": 7}}]
+        self.daemon: Daemon = lab.daemon(host_config(uplink, guests, groups))
+        for number, place in enumerate(places, 1):
+            place.address(number)
+        self.wire.address(99, "w0")
+        self.daemon.settle()
+
+    def port_of(self, guest: Namespace) -> str:
+        return str(self.daemon.vf_of(guest.name)["address"])
+
+    def drops(self, guest: Namespace, verdict: str) -> int:
+        return int(self.daemon.vf_of(guest.name)["drops"].get(verdict, 0))
+
+    @contextlib.contextmanager
+    def holding(self, guest: Namespace, option: str, value: str) -> Iterator[None]:
+        """A setting of a guest's port, taken back at the end; nobody else loses a frame by either."""
+        neighbours = (self.bystanders[0], self.bystanders[1], "10.77.0.4")
+        with losing_nothing(neighbours):
+            self.daemon.ask("port", "set", self.port_of(guest), option, value)
+        try:
+            yield
+        finally:
+            with losing_nothing(neighbours):
+                self.daemon.ask("port", "set", self.port_of(guest), option, "inherit")
+
+
+@pytest.fixture(scope="module", params=["xdp", "tcx"])
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    with Lab("pp") as lab:
+        yield Scene(lab, request.param)
+
+
+def heard_by(scene: Scene, sender: Namespace, destination: str, payload: bytes) -> set[str]:
+    """Who gets a frame of the sender's: first, second, wire."""
+    places = {"first": (scene.first, "eth0"), "second": (scene.second, "eth0"), "wire": (scene.wire, "w0")}
+    others = {name: place for name, place in places.items() if place[0] is not sender}
+    with frames.tapped((sender, "eth0"), *others.values()) as (own, *taps):
+        own.send(frames.frame(destination, sender.mac(), payload))
+        return {name for name, tap in zip(others, taps, strict=True) if tap.seen(payload=payload, seconds=0.2)}
+
+
+def test_a_blocked_port_neither_sends_nor_hears_and_keeps_its_carrier(scene: Scene) -> None:
+    assert scene.first.can_ping(SECOND)
+    mac, verdict = scene.second.mac(), "blocked"
+    before = {guest: scene.drops(guest, verdict) for guest in (scene.first, scene.second)}
+    with scene.holding(scene.second, "--block", "true"):
+        assert set() == heard_by(scene, scene.first, mac, b"to it")
+        assert {"wire"} == heard_by(scene, scene.first, frames.BROADCAST, b"to all")
+        assert set() == heard_by(scene, scene.second, scene.first.mac(), b"from it")
+        assert set() == heard_by(scene, scene.second, frames.BROADCAST, b"from it to all")
+        assert scene.drops(scene.first, verdict) > before[scene.first]
+        assert scene.drops(scene.second, verdict) > before[scene.second]
+        assert "LOWER_UP" in scene.second.ip("link", "show", "eth0")
+        shown = scene.daemon.ask("port", "show", scene.port_of(scene.second))["policy"]["block"]
+        assert {"value": True, "set_by": f"port {scene.port_of(scene.second)}"} == shown
+        assert 'reason="blocked"' in scene.daemon.metrics()
+    assert scene.first.can_ping(SECOND)
+    set_it, took_it_back = scene.daemon.ask("audit", "list", "--vf", scene.port_of(scene.second))[-2:]
+    assert (True, True) == ('"block": true' in set_it["after"], '"block": true' in took_it_back["before"])
