@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, Verdict
+from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, Prefix, Verdict
 from sriov_xdp.datapath.libbpf import ProgramRun
 from sriov_xdp.datapath.model import Fate
 from sriov_xdp.datapath.model_ports import Group, Port
@@ -93,14 +93,22 @@ def vf(
     trunk: Iterable[int] = (),
     more_macs: Iterable[bytes] = (),
     storms: Iterable[Group] = (),
+    allowed: Iterable[Prefix] = (),
     flags: PortFlag = _NO_FLAGS,
     is_up: bool = True,
     mtu_bytes: int = MTU_BYTES,
     pf: int = 0,
 ) -> Port:
-    kind = (PortFlag.TRUNK if trunk else PortFlag(0)) | (PortFlag.LINK_UP if is_up else PortFlag(0))
+    conditions = {PortFlag.TRUNK: trunk, PortFlag.LINK_UP: is_up, PortFlag.ALLOWS: allowed}
+    kind = PortFlag(sum(flag for flag, holds in conditions.items() if holds))
     value = PortValue(ifindex=DEVICES[slot], generation=1, mac=mac, flags=flags | kind, vlan=vlan, mtu_bytes=mtu_bytes, pf=pf)
-    return Port(value=value, trunk=frozenset(trunk), more_macs=frozenset(more_macs), storms=frozenset(storms))
+    return Port(
+        value=value,
+        trunk=frozenset(trunk),
+        more_macs=frozenset(more_macs),
+        storms=frozenset(storms),
+        allowed=frozenset(allowed),
+    )
 
 
 def uplink(
@@ -159,7 +167,7 @@ def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
         return PortImage(value=value, trunk=port.trunk, fdb=frozenset())
     vlan = abi.VLAN_TRUNKS if _is_trunk(port) else port.value.vlan
     keys = frozenset(abi.fdb_key(port.value.pf, vlan, mac) for mac in {port.value.mac, *port.more_macs})
-    return PortImage(value=port.value, trunk=port.trunk, fdb=keys)
+    return PortImage(value=port.value, trunk=port.trunk, fdb=keys, allowed=port.allowed)
 
 
 def exhausted_guard(port: Port) -> bytes:

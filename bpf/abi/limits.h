@@ -17,6 +17,7 @@ enum sxdp_limit {
 	SXDP_FLOOD_CHUNK = 32,      /* receivers a run of tc_flood serves */
 	SXDP_MAX_VLANS = 1024,      /* member lists on one host */
 	SXDP_MAX_FDB_ENTRIES = 16384,
+	SXDP_MAX_ALLOWED = 16,      /* addresses and prefixes of one port */
 };
 
 /* Geometry of the flow cache (flow.h), one a CPU: 64 KB, of which a flow touches one line. */

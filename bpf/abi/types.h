@@ -36,6 +36,17 @@ struct sxdp_trunk {
 };
 _Static_assert(sizeof(struct sxdp_trunk) == 512, "sxdp_trunk");
 
+/* Addresses that a port may send from beside its own: those whose bits under the mask are these. A mask of 0 is no pattern. */
+struct sxdp_pattern {
+	__u64 address;
+	__u64 mask;
+};
+
+struct sxdp_allowed {
+	struct sxdp_pattern patterns[SXDP_MAX_ALLOWED];
+};
+_Static_assert(sizeof(struct sxdp_allowed) == 256, "sxdp_allowed");
+
 /* At most so many group frames of a port enter in a second (guard.h). Of each kind of them. */
 struct sxdp_meter {
 	__u64 interval_ns;          /* a frame's share of a second; 0 = no limit */

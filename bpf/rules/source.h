@@ -17,17 +17,32 @@ static __always_inline int source_is_foreign(const struct sxdp_port *port, const
 	return frame->source != port->mac;
 }
 
-/* owner: the place of the source in this VLAN, or 0; uplink: the PF's own port. */
+/* Whether the operator named it for the port. */
+static __always_inline int source_is_allowed(const struct sxdp_allowed *list, __u64 source)
+{
+	__u32 i;
+
+	for (i = 0; list && i < SXDP_MAX_ALLOWED; i++) {
+		if (list->patterns[i].mask && (source & list->patterns[i].mask) == list->patterns[i].address)
+			return 1;
+	}
+	return 0;
+}
+
+/* owner: the place of the source in this VLAN, or 0; uplink: the PF's own port; list: of the port's allowed addresses, or 0. */
 static __always_inline sxdp_answer source_judge(const struct sxdp_port *port, __u64 slot,
 						      const struct sxdp_frame *frame,
 						      __u64 owner,
-						      const struct sxdp_port *uplink)
+						      const struct sxdp_port *uplink,
+						      const struct sxdp_allowed *list)
 {
 	if (owner && fdb_slot(owner) != slot)
 		return SXDP_SPOOF_MAC;
 	if (uplink->mac == frame->source)
 		return SXDP_SPOOF_MAC;
-	return port->flags & SXDP_PORT_FORGED_ACCEPT ? SXDP_ADMITTED : SXDP_FORGED_SOURCE;
+	if (port->flags & SXDP_PORT_FORGED_ACCEPT || source_is_allowed(list, frame->source))
+		return SXDP_ADMITTED;
+	return SXDP_FORGED_SOURCE;
 }
 
 /* Whether the source of a frame from the wire matters. */

@@ -46,7 +46,8 @@ static __always_inline sxdp_answer enter_from_guest(const struct sxdp_port *port
 		return SXDP_PROBE;
 	if (!source_is_foreign(port, &transit->frame))
 		return SXDP_ADMITTED;
-	return source_judge(port, transit->slot, &transit->frame, source_owner(port, uplink, transit), uplink);
+	return source_judge(port, transit->slot, &transit->frame, source_owner(port, uplink, transit), uplink,
+			    allowed_of(port, transit->slot));
 }
 
 /* Sets the frame's VLAN. length_fits: the carrier's answer. */

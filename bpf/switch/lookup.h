@@ -35,6 +35,13 @@ static __always_inline struct sxdp_trunk *trunk_of(const struct sxdp_port *port,
 	return port->flags & SXDP_PORT_TRUNK ? bpf_map_lookup_elem(trunks_handle(), &key) : 0;
 }
 
+static __always_inline struct sxdp_allowed *allowed_of(const struct sxdp_port *port, __u64 slot)
+{
+	__u32 key = (__u32)slot;
+
+	return port->flags & SXDP_PORT_ALLOWS ? bpf_map_lookup_elem(allowed_handle(), &key) : 0;
+}
+
 /* VLANs that the host has on an uplink. */
 static __always_inline struct sxdp_trunk *host_vlans_of(const struct sxdp_port *uplink, __u64 pf)
 {

@@ -4,7 +4,8 @@ when something does not fit is in sentences.py. Pure. For config.py and the admi
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model
 
@@ -24,7 +25,7 @@ from sriov_xdp.pf.state.intent import (
 )
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Setting, Switch
-from sriov_xdp.vswitch.values import Choice, Number, Truth
+from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
 from sriov_xdp.vswitch.vlan import FIRST_VLAN, LAST_VLAN, Vlan
 
 _NAME_FORM = Form("a name: a letter or digit, then at most 62 letters, digits, dots, dashes or underscores")
@@ -161,15 +162,44 @@ def said_in(document: BaseModel) -> dict[str, Any]:
 
 def written_as(setting: Setting) -> Any:
     """The type of a setting's values, as configurations write them."""
-    match setting.values:
+    return _type_of(setting.values, setting.name)
+
+
+def _type_of(kind: Kind, name: str) -> Any:
+    """name: of a model that is made for it."""
+    match kind:
         case Choice(of):
             return of
         case Number(most, least):
             return Annotated[int, Field(strict=True, ge=least, le=most)]
         case Truth():
             return Annotated[bool, Field(strict=True)]
+        case Patterns(most):
+            return Annotated[list[_Pattern], Field(max_length=most), AfterValidator(lambda found: tuple(sorted(set(found))))]
+        case Structure(of, kinds):
+            members = {item.name: (_type_of(kinds[item.name], item.name), _default_of(item)) for item in fields(of)}
+            model = create_model(name, __base__=_Document, __doc__=" ".join(name.split("_")), **cast("Any", members))
+            return Annotated[model, AfterValidator(lambda said: of(**{key: getattr(said, key) for key in kinds}))]
         case other:
-            return Annotated[Any, BeforeValidator(_parse_with(setting)), Form(other.words)]
+            raise TypeError(f"{name}: no document says {other.words}")
+
+
+def _default_of(member: Any) -> Any:
+    """Of a field of a dataclass, as pydantic says that there is none."""
+    return ... if member.default is MISSING else member.default
+
+
+def _parse_pattern(value: Any) -> MacPattern:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return MacPattern.parse(value)
+
+
+_Pattern = Annotated[
+    MacPattern,
+    BeforeValidator(_parse_pattern),
+    Form("a unicast address, or the first bits of one and zeros, as in 02:00:00:00:01:01 or 02:00:5e:00:01:00/40"),
+]
 
 
 def _parse_with(setting: Setting) -> Callable[[Any], Any]:

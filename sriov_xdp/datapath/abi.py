@@ -15,6 +15,7 @@ MAX_MEMBERS = 256
 FLOOD_CHUNK = 32
 MAX_VLANS = 1024
 MAX_FDB_ENTRIES = 16384
+MAX_ALLOWED = 16
 FDB_BUCKET_BITS = 14
 FDB_BUCKETS = 1 << FDB_BUCKET_BITS
 FDB_WAYS = 4
@@ -53,6 +54,8 @@ LAYOUTS: dict[str, dict[str, str]] = {
     },
     "sxdp_ports": {"at": f"{_PORT_BYTES * MAX_PORTS}x", "epoch": "Q", "last_epoch": "Q"},
     "sxdp_trunk": {"vlans": "64Q"},
+    "sxdp_pattern": {"address": "Q", "mask": "Q"},
+    "sxdp_allowed": {"patterns": f"{2 * MAX_ALLOWED}Q"},
     "sxdp_meter": {"interval_ns": "Q", "due_ns": "Q"},
     "sxdp_guard": {"broadcast": "QQ", "multicast": "QQ"},
     "sxdp_probe": {"magic": "Q", "nonce": "Q", "sender": "I", "vlan": "I"},
@@ -94,6 +97,7 @@ def offset_bytes(name: str, member: str) -> int:
 STRUCT_BYTES = {name: _layout(name).size for name in LAYOUTS}
 PORT_LAYOUT = _layout("sxdp_port")
 TRUNK_LAYOUT = _layout("sxdp_trunk")
+ALLOWED_LAYOUT = _layout("sxdp_allowed")
 GUARD_LAYOUT = _layout("sxdp_guard")
 PROBE_LAYOUT = _layout("sxdp_probe")
 RETURN_LAYOUT = _layout("sxdp_return")
@@ -163,6 +167,7 @@ class PortFlag(IntFlag):
     HOST_VLANS = 1 << 14
     NARROW = 1 << 15
     BLOCKED = 1 << 16
+    ALLOWS = 1 << 17
 
 
 class Stage(IntEnum):
@@ -252,6 +257,27 @@ def unpack_trunk(packed: bytes) -> frozenset[int]:
     """The reverse of pack_trunk()."""
     words = TRUNK_LAYOUT.unpack(packed)
     return frozenset(vlan for vlan in range(4096) if words[vlan >> 6] >> (vlan & 63) & 1)
+
+
+Prefix = tuple[bytes, int]  # a MAC address, and how many of its first bits count
+
+
+def pack_allowed(prefixes: frozenset[Prefix]) -> bytes:
+    """Struct sxdp_allowed. Raises ValueError above MAX_ALLOWED."""
+    if len(prefixes) > MAX_ALLOWED:
+        raise ValueError(f"a port is allowed {len(prefixes)} addresses; the list holds {MAX_ALLOWED}")
+    words = []
+    for octets, bits in sorted(prefixes):
+        mask = (((1 << bits) - 1) << (48 - bits)).to_bytes(6)
+        words += [int.from_bytes(octets, "little"), int.from_bytes(mask, "little")]
+    return ALLOWED_LAYOUT.pack(*words, *[0] * (2 * MAX_ALLOWED - len(words)))
+
+
+def unpack_allowed(packed: bytes) -> frozenset[Prefix]:
+    """The reverse of pack_allowed()."""
+    words = ALLOWED_LAYOUT.unpack(packed)
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return frozenset((address.to_bytes(6, "little"), mask.bit_count()) for address, mask in pairs if mask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,9 +179,9 @@ def source_is_not_taken(passage: Passage) -> Verdict | None:
 
 
 def source_is_own(passage: Passage) -> Verdict | None:
-    """Any address but the effective MAC is forged, which the policy may accept."""
+    """Any address but the effective MAC is forged, which the policy may accept, of all or of some."""
     is_own = passage.port.is_uplink or passage.read.source == passage.port.value.mac
-    return None if is_own or passage.port.has(PortFlag.FORGED_ACCEPT) else Verdict.FORGED_SOURCE
+    return None if is_own or passage.port.may_send_from(passage.read.source) else Verdict.FORGED_SOURCE
 
 
 def guest_has_no_loop(passage: Passage) -> Verdict | None:

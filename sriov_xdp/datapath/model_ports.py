@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, PortValue
+from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, PortValue, Prefix
 
 ETH_HEADER_BYTES = 14
 TAG_BYTES = 4
@@ -32,12 +32,14 @@ class Group(StrEnum):
 class Port:
     """A port as the maps describe it. trunk: the tags of a trunk port, or the VLANs that the host has on an
     uplink; more_macs: addresses beside value.mac by which it
-    is reached; storms: of what it has sent so much that its guard lets nothing more in."""
+    is reached; storms: of what it has sent so much that its guard lets nothing more in; allowed:
+    what its guest may send from beside its own."""
 
     value: PortValue
     trunk: frozenset[int] = frozenset()
     more_macs: frozenset[bytes] = frozenset()
     storms: frozenset[Group] = frozenset()
+    allowed: frozenset[Prefix] = frozenset()
 
     def has(self, flag: PortFlag) -> bool:
         """Whether a flag is set."""
@@ -61,6 +63,12 @@ class Port:
     def is_reached_by(self, mac: bytes) -> bool:
         """Whether a VF's port has this unicast address."""
         return not self.is_uplink and (mac == self.value.mac or mac in self.more_macs)
+
+    def may_send_from(self, mac: bytes) -> bool:
+        """Whether the policy lets its guest send from an address that is not its own."""
+        bits = f"{int.from_bytes(mac):048b}"
+        names_it = any(bits.startswith(f"{int.from_bytes(octets):048b}"[:count]) for octets, count in self.allowed)
+        return self.has(PortFlag.FORGED_ACCEPT) or (self.has(PortFlag.ALLOWS) and names_it)
 
     def takes(self, vlan: int) -> bool:
         """Whether frames of this VLAN may leave here."""

@@ -27,6 +27,7 @@ class PortAsItIs:
     fdb: frozenset[int]
     storm_ns: tuple[int, int]
     device: int
+    allowed: frozenset[abi.Prefix]
 
     @classmethod
     def of(cls, image: PortImage) -> "PortAsItIs":
@@ -37,6 +38,7 @@ class PortAsItIs:
             fdb=image.fdb,
             storm_ns=Guard.intervals_in(image.guard.pack()),
             device=image.value.ifindex,
+            allowed=image.allowed,
         )
 
 
@@ -66,6 +68,7 @@ def _entries(pins: Pins) -> Iterator[tuple[int, int]]:
 def _read_port(pins: Pins, slot: int, value: bytes, fdb: frozenset[int]) -> PortAsItIs:
     key = abi.SLOT_LAYOUT.pack(slot)
     trunk = libbpf.lookup_element(pins.map_fd("trunks"), key, abi.TRUNK_LAYOUT.size)
+    allowed = libbpf.lookup_element(pins.map_fd("allowed"), key, abi.ALLOWED_LAYOUT.size)
     guard = libbpf.lookup_element(pins.map_fd("guards"), key, abi.GUARD_LAYOUT.size)
     device = libbpf.lookup_element(pins.map_fd("devices"), key, _KEY.size)
     return PortAsItIs(
@@ -74,6 +77,7 @@ def _read_port(pins: Pins, slot: int, value: bytes, fdb: frozenset[int]) -> Port
         fdb=fdb,
         storm_ns=Guard.intervals_in(guard) if guard else (0, 0),
         device=_KEY.unpack(device)[0] if device else 0,
+        allowed=abi.unpack_allowed(allowed) if allowed else frozenset(),
     )
 
 

@@ -15,20 +15,22 @@ from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue
 from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.pins import Pins
+from sriov_xdp.datapath.slot_array import SlotArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortImage:
-    """All that the maps say of one port. fdb: keys (abi.fdb_key) under which it is reached."""
+    """All that the maps say of one port. fdb: keys (abi.fdb_key) under which it is reached; allowed: addresses that its guest may
+    send from beside its own, by the first bits of each."""
 
     value: PortValue
     trunk: frozenset[int]
     fdb: frozenset[int]
     guard: Guard = abi.NO_GUARD
+    allowed: frozenset[abi.Prefix] = frozenset()
 
 
 _NO_BYTES = bytes(abi.COUNTERS_LAYOUT.size)
-_NO_TRUNK = bytes(abi.TRUNK_LAYOUT.size)
 _NO_COUNTERS = memoryview(_NO_BYTES).cast("Q")
 _EPOCH_WORD, _LAST_EPOCH_WORD = abi.EPOCH_AT_BYTES // 8, abi.EPOCH_AT_BYTES // 8 + 1
 _STORES_KEEP_ORDER = os.uname().machine == "x86_64"  # on others no flow is remembered, as an epoch might overtake a table
@@ -88,7 +90,8 @@ class Tables:
         self._counters = pins.words("cpus")
         self._floods = Floods(pins.map_fd("floods"))
         self._ports: dict[int, bytes] = {}
-        self._trunks: dict[int, bytes] = {}
+        self._trunks = SlotArray(pins.map_fd("trunks"), bytes(abi.TRUNK_LAYOUT.size))
+        self._allowed = SlotArray(pins.map_fd("allowed"), bytes(abi.ALLOWED_LAYOUT.size))
         self._guards: dict[int, tuple[int, int]] = {}
         self._fdb_of_slot: dict[int, frozenset[int]] = {}
         self._members: dict[int, bytes] = {}
@@ -133,8 +136,8 @@ class Tables:
         for domain, members in self._read_hash("members", 4, abi.MEMBERS_LAYOUT.size):
             self._members[struct.unpack("<I", domain)[0]] = members
         for slot in self._ports:
-            trunk = libbpf.lookup_element(self._pins.map_fd("trunks"), _slot_key(slot), abi.TRUNK_LAYOUT.size)
-            self._trunks[slot] = trunk or _NO_TRUNK
+            self._trunks.adopt(slot)
+            self._allowed.adopt(slot)
             guard = libbpf.lookup_element(self._pins.map_fd("guards"), _slot_key(slot), abi.GUARD_LAYOUT.size)
             self._guards[slot] = Guard.intervals_in(guard) if guard else (0, 0)
             device = libbpf.lookup_element(self._pins.map_fd("devices"), _slot_key(slot), 4)
@@ -156,7 +159,7 @@ class Tables:
         packed = self._ports.get(slot)
         if packed is None:
             return None
-        return PortValue.unpack(packed), abi.unpack_trunk(self._trunks.get(slot, _NO_TRUNK))
+        return PortValue.unpack(packed), abi.unpack_trunk(self._trunks.get(slot))
 
     def addresses_of(self, slot: int) -> frozenset[bytes]:
         """The addresses under which a port is reached, in whichever VLAN."""
@@ -165,6 +168,10 @@ class Tables:
     def storm_ns(self, slot: int) -> tuple[int, int]:
         """The intervals of a port's guard: of broadcast and of multicast; 0 = no limit."""
         return self._guards.get(slot, (0, 0))
+
+    def allowed_of(self, slot: int) -> frozenset[abi.Prefix]:
+        """What a port's guest may send from beside its own address."""
+        return abi.unpack_allowed(self._allowed.get(slot))
 
     def slots(self) -> frozenset[int]:
         """Slots with a port, or with entries that lead to one which is gone: what a clear_port() that did not end leaves."""
@@ -195,7 +202,8 @@ class Tables:
         ref, ifindex = abi.ref(slot, image.value.generation), image.value.ifindex
         return (
             self._ports.get(slot) == image.value.pack()
-            and self._trunks.get(slot, _NO_TRUNK) == abi.pack_trunk(image.trunk)
+            and self._trunks.get(slot) == abi.pack_trunk(image.trunk)
+            and self._allowed.get(slot) == abi.pack_allowed(image.allowed)
             and self._guards.get(slot) == Guard.intervals_in(image.guard.pack())
             and self._devices.get(slot, 0) == ifindex
             and self._fdb_of_slot.get(slot, frozenset()) == image.fdb
@@ -207,7 +215,8 @@ class Tables:
         before = self._fdb_of_slot.get(slot, frozenset())
         for key in before - image.fdb:
             self._delete_fdb(key, slot)
-        self._write_trunk(slot, image.trunk)
+        self.writes += self._trunks.put(slot, abi.pack_trunk(image.trunk))
+        self.writes += self._allowed.put(slot, abi.pack_allowed(image.allowed))
         self._write_guard(slot, image.guard)
         self._write_port(slot, image.value.pack())
         self._write_device(slot, image.value.ifindex)
@@ -326,13 +335,6 @@ class Tables:
             self._port_words[slot * len(words) + number] = words[number]
         self.writes += 1
         self._ports[slot] = packed
-
-    def _write_trunk(self, slot: int, vlans: frozenset[int]) -> None:
-        packed = abi.pack_trunk(vlans)
-        if self._trunks.get(slot, _NO_TRUNK) != packed:
-            libbpf.update_element(self._pins.map_fd("trunks"), _slot_key(slot), packed)
-            self.writes += 1
-            self._trunks[slot] = packed
 
     def _write_guard(self, slot: int, guard: Guard) -> None:
         """Only when it changes, as it starts from rest then: the time words in the value are the programs'."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 _TEXT = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _LOCAL_UNICAST = 0x02
+_LINK_LOCAL, _LAST_LINK_LOCAL = bytes.fromhex("0180c20000"), 0x0F
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,6 +36,11 @@ class MacAddress:
     def is_multicast(self) -> bool:
         """Group bit set, broadcast included."""
         return bool(self.octets[0] & 1)
+
+    @property
+    def is_link_local_group(self) -> bool:
+        """01:80:c2:00:00:00 to 0f, where LLDP and the like are spoken (IEEE 802.1Q, table 8-1)."""
+        return self.octets[:5] == _LINK_LOCAL and self.octets[5] <= _LAST_LINK_LOCAL
 
     @property
     def is_zero(self) -> bool:

@@ -1,12 +1,14 @@
 """decide(): whether a guest's configuration request is granted, by the policy of its port. Step 4 of the seed's workflow.
 
 Rules, in order; one refused address refuses the whole request (as i40e does):
-1. a port holds at most MAX_FILTERS granted addresses beside its effective MAC (ice and i40e: 18 with own and broadcast). This
-   comes first, so that a message that names hundreds of addresses costs no more than counting them;
+1. a port holds at most as many granted addresses beside its effective MAC as its quota says (by default 16: ice and i40e have 18
+   with own and broadcast), or, trusted, MOST_MACS. This comes first, so that a message that names hundreds of addresses costs no
+   more than counting them;
 then for each address:
 2. it must be usable: not zero, and a primary address neither broadcast nor multicast;
-3. the port's own effective or granted address, and multicast groups, need no permission (floods reach every member);
-4. mac_changes must accept any other address: the guest asks to receive frames for it;
+3. the port's own effective or granted address, and multicast groups, need no permission (floods reach every member), but for the
+   groups of LLDP and the like, which only a trusted port is granted (as ice does);
+4. mac_changes must accept any other address, or allowed_macs name it: the guest asks to receive frames for it;
 5. no other port of the VLAN, nor the uplink, owns the address.
 """
 
@@ -18,7 +20,6 @@ from sriov_xdp.vswitch.owners import AddressOwners
 from sriov_xdp.vswitch.policy import Policy, Security
 from sriov_xdp.vswitch.vlan import Vlan
 
-MAX_FILTERS = 16
 LEGACY_REPLACE_SECONDS = 3.0  # ice: an add and a delete of the old address within this time are a change of address
 
 
@@ -113,9 +114,14 @@ Decision = Grant | Deny
 
 
 def refused_by(policy: Policy, state: VfState) -> str | None:
-    """The setting by which a policy, which may be another than the one by which they were made, does not bear a device's grants
-    any more; None when it does."""
-    return "mac_changes" if state.has_grants and policy.mac_changes is Security.REJECT else None
+    """The setting by which a policy, which may be another than the one by which they were made, does not bear a VF's grants any
+    more; None when it does."""
+    others = state.unicast - {state.admin_mac}
+    if policy.mac_changes is Security.REJECT and not all(policy.allows(address) for address in others):
+        return "mac_changes"
+    if len(state.filters) > policy.most_macs:
+        return "quotas"
+    return "trust" if not policy.trust and any(address.is_link_local_group for address in state.filters) else None
 
 
 def decide(request: ConfigurationRequest, port: PortView, now_seconds: float) -> Decision:
@@ -173,11 +179,12 @@ class _Change:
 
 
 def _decide_add(addresses: tuple[tuple[MacAddress, AddressRole], ...], port: PortView, now_seconds: float) -> Decision:
-    count = _filters_wanted(addresses, port.state, now_seconds)
-    if count > MAX_FILTERS:
-        text = f"{count} addresses beside the effective MAC; a port holds {MAX_FILTERS}"
-        return Deny(rule=f"filter limit: {MAX_FILTERS}", reason=text)
-    change, rule, accepted = _Change.of(port.state), "own address: no change", port.policy.rule("mac_changes")
+    most = port.policy.most_macs
+    count = _filters_wanted(addresses, port.state, most, now_seconds)
+    if count > most:
+        text = f"{count} addresses beside the effective MAC; the port may have {most}"
+        return Deny(rule=port.policy.rule("quotas"), reason=text)
+    change, rule = _Change.of(port.state), "own address: no change"
     for address, role in addresses:
         is_own = address == change.effective_mac
         if is_own and role is AddressRole.PRIMARY:
@@ -189,16 +196,20 @@ def _decide_add(addresses: tuple[tuple[MacAddress, AddressRole], ...], port: Por
         if address.is_multicast:
             rule = "multicast group: always granted"
         elif not needs_no_permission:
-            rule = accepted
+            rule = port.policy.rule(_accepted_by(port.policy))
         change.add(address, role, now_seconds)
     return Grant(state=change.on(port.state), rule=rule)
 
 
-def _filters_wanted(addresses: tuple[tuple[MacAddress, AddressRole], ...], state: VfState, now_seconds: float) -> int:
+def _accepted_by(policy: Policy) -> str:
+    return "mac_changes" if policy.mac_changes is Security.ACCEPT else "allowed_macs"
+
+
+def _filters_wanted(addresses: tuple[tuple[MacAddress, AddressRole], ...], state: VfState, most: int, now_seconds: float) -> int:
     """How many filters the device would have. Where more addresses are new than could ever be granted, in whatever roles, that
     is their number, and nobody looks closer."""
     others = {address for address, _role in addresses if address != state.effective_mac and not address.is_broadcast}
-    if len(others - state.filters) > MAX_FILTERS + 1:
+    if len(others - state.filters) > most + 1:
         return len(others | state.filters)
     change = _Change.of(state)
     for address, role in addresses:
@@ -211,9 +222,12 @@ def _refusal(
 ) -> Deny | None:
     if address.is_zero or (role is AddressRole.PRIMARY and address.is_multicast):
         return Deny(rule="address form", reason=f"{address} cannot be the address of an interface")
+    if address.is_link_local_group and not port.policy.trust and address not in port.state.filters:
+        text = f"{address}: is a group of LLDP and the like, which end at the port; only a trusted one is granted it"
+        return Deny(rule=port.policy.rule("trust"), reason=text)
     if needs_no_permission:
         return None
-    if port.policy.mac_changes is Security.REJECT:
+    if port.policy.mac_changes is Security.REJECT and not port.policy.allows(address):
         text = f"{address}: the port's policy does not accept other addresses than {effective_mac}"
         return Deny(rule=port.policy.rule("mac_changes"), reason=text)
     owner = port.owners.other_owner(port.name, address, port.vlan.domains)

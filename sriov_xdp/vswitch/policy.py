@@ -9,10 +9,13 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from sriov_xdp.vswitch.values import Choice, Kind, Number, Truth
+from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
 from sriov_xdp.vswitch.vlan import Vlan
 
 MAX_STORM_PPS = 10_000_000
+MOST_MACS, MOST_VLANS = 256, 4094  # of one port, whatever its quotas
+MOST_ALLOWED = 16  # the data path compares a source with each
 
 
 class Security(StrEnum):
@@ -36,6 +39,9 @@ class Override(StrEnum):
     DENY_REPLY = "deny_reply"
     VLAN = "vlan"
     GUARDS = "guards"
+    TRUST = "trust"
+    ALLOWED_MACS = "allowed_macs"
+    QUOTAS = "quotas"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,15 @@ def _row(path: str, kind: Override | None, values: Kind, default: Any, text: str
     return {"path": tuple(path.split(".")), "kind": kind, "values": values, "default": default, "text": text}
 
 
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """What a guest may be granted by its mailbox, beside the effective MAC."""
+
+    macs: int = 16
+    vlans: int = 8
+
+
+_QUOTAS = Structure(Quotas, {"macs": Number(most=MOST_MACS), "vlans": Number(most=MOST_VLANS)})
 _SECURITY, _STORM_PPS = Choice(Security), Number(most=MAX_STORM_PPS)
 
 
@@ -130,12 +145,36 @@ class Policy:
             "multicast frames of a guest in a second; 0 = any number",
         )
     )
+    trust: bool = field(
+        metadata=_row("trust", Override.TRUST, Truth(), False, "whether quotas are lifted, and LLDP's groups granted; never more")
+    )
+    allowed_macs: tuple[MacPattern, ...] = field(
+        metadata=_row(
+            "allowed_macs",
+            Override.ALLOWED_MACS,
+            Patterns(most=MOST_ALLOWED),
+            (),
+            "addresses, and prefixes of them, that a guest may receive for and send from beside its own",
+        )
+    )
+    quotas: Quotas = field(
+        metadata=_row("quotas", Override.QUOTAS, _QUOTAS, Quotas(), "how many addresses and VLANs a guest may be granted")
+    )
     block: bool = field(metadata=_row("block", None, Truth(), False, "whether nothing enters or leaves, with the link up"))
     origins: dict[str, str]
 
+    def allows(self, address: MacAddress) -> bool:
+        """Whether the operator named the address."""
+        return any(pattern.matches(address) for pattern in self.allowed_macs)
+
+    @property
+    def most_macs(self) -> int:
+        """How many addresses a guest may have beside the effective MAC."""
+        return MOST_MACS if self.trust else self.quotas.macs
+
     def rule(self, setting: str) -> str:
         """One setting as an audit record names it."""
-        return f"{setting}: {SETTINGS[setting].values.plain(getattr(self, setting))} ({self.origins[setting]})"
+        return f"{setting}: {SETTINGS[setting].values.text(getattr(self, setting))} ({self.origins[setting]})"
 
 
 SETTINGS: dict[str, Setting] = {item.name: Setting(name=item.name, **item.metadata) for item in fields(Policy) if item.metadata}

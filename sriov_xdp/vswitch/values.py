@@ -38,6 +38,9 @@ class Kind(Protocol):
     def read(self, text: str) -> Any:
         """A command's option → the plain form. Raises ValueError."""
 
+    def text(self, value: Any) -> str:
+        """As a command's option says it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -64,6 +67,9 @@ class Choice:
 
     def read(self, text: str) -> str:
         return self.of(text).value
+
+    def text(self, value: StrEnum) -> str:
+        return value.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,9 @@ class Number:
             raise ValueError(f"{text!r}: expected {self.words}")
         return self.parse(int(text))
 
+    def text(self, value: int) -> str:
+        return str(value)
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
@@ -127,6 +136,9 @@ class Truth:
         if text not in self.choices:
             raise ValueError(f"{text!r}: expected {self.words}")
         return text == "true"
+
+    def text(self, value: bool) -> str:
+        return "true" if value else "false"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -197,6 +209,9 @@ class Patterns:
     def read(self, text: str) -> list[str]:
         return self.plain(self.parse(text.split(",") if text not in ("", "none") else []))
 
+    def text(self, value: tuple[MacPattern, ...]) -> str:
+        return ",".join(self.plain(value)) or "none"
+
 
 @dataclass(frozen=True, slots=True)
 class Structure:
@@ -236,3 +251,6 @@ class Structure:
         plain = {name: self.kinds[name].read(value) for name, value in parts.items()}
         self.parse(plain)
         return plain
+
+    def text(self, value: Any) -> str:
+        return ",".join(f"{name}={kind.text(getattr(value, name))}" for name, kind in self.kinds.items())

@@ -106,5 +106,5 @@ def test_unmounted_by_force_under_the_daemon_frames_go_on_and_pins_come_back_wit
     scene.assert_all_reach_all()
     scene.daemon.stop()
     scene.daemon.start()
-    assert pins == scene.pins()
+    wait_until(lambda: pins == scene.pins(), "programs of the former mount let go of the uplink")
     scene.assert_all_reach_all()

@@ -5,12 +5,13 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
+from mailbox_wire import ADD_ETH, ADMIN_QUEUE, DEL_ETH, EXTRA, OK, RawMailbox
 from neighbours import losing_nothing
 
 from sriov_xdp.lab import traffic as frames
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
 
-ALL = ["security", "deny_reply", "vlan", "guards"]
+ALL = ["security", "deny_reply", "vlan", "guards", "trust", "allowed_macs", "quotas"]
 FIRST, SECOND, WIRE = "10.77.0.1", "10.77.0.2", "10.77.0.99"
 
 
@@ -82,3 +83,55 @@ def test_a_blocked_port_neither_sends_nor_hears_and_keeps_its_carrier(scene: Sce
     assert scene.first.can_ping(SECOND)
     set_it, took_it_back = scene.daemon.ask("audit", "list", "--vf", scene.port_of(scene.second))[-2:]
     assert (True, True) == ('"block": true' in set_it["after"], '"block": true' in took_it_back["before"])
+
+
+VIRTUAL, OF_PREFIX, OTHER = "00:00:5e:00:01:0a", "02:00:5e:00:01:77", "02:00:5e:00:02:77"
+
+
+def test_allowed_addresses_are_granted_and_sent_from_whatever_the_rest_of_the_policy(scene: Scene) -> None:
+    """As VRRP needs it, by address; and a prefix of them."""
+
+    def sent_from(mac: str) -> set[str]:
+        with frames.tapped((scene.first, "eth0"), (scene.second, "eth0")) as (own, tap):
+            own.send(frames.frame(scene.second.mac(), mac, mac.encode()))
+            return {mac} if tap.seen(payload=mac.encode(), seconds=0.2) else set()
+
+    before = scene.drops(scene.first, "forged_source")
+    with (
+        scene.holding(scene.second, "--deny-reply", "nack"),
+        scene.holding(scene.first, "--deny-reply", "nack"),
+        scene.holding(scene.first, "--allowed-macs", f"{VIRTUAL},02:00:5e:00:01:00/40"),
+        RawMailbox(scene.first, scene.port_of(scene.first)) as mailbox,
+    ):
+        for mac in (VIRTUAL, OF_PREFIX):
+            assert OK == mailbox.addresses(ADD_ETH, mac, kind=EXTRA)
+            assert {mac} == sent_from(mac)
+            with frames.tapped((scene.second, "eth0"), (scene.first, "eth0")) as (second, tap):
+                second.send(frames.frame(mac, scene.second.mac(), b"back"))
+                assert 1 == len(tap.seen(payload=b"back"))
+        assert ADMIN_QUEUE == mailbox.addresses(ADD_ETH, OTHER, kind=EXTRA)
+        assert set() == sent_from(OTHER)
+        assert before + 1 == scene.drops(scene.first, "forged_source")
+        shown = scene.daemon.ask("port", "show", scene.port_of(scene.first))["policy"]["allowed_macs"]
+        assert [VIRTUAL, "02:00:5e:00:01:00/40"] == shown["value"]
+    assert [] == scene.daemon.vf_of(scene.first.name)["filters"], "what the policy bears no longer is taken back"
+    assert set() == sent_from(VIRTUAL)
+
+
+def test_a_quota_is_how_many_addresses_a_guest_is_granted_and_trust_lifts_it(scene: Scene) -> None:
+    def granted(count: int) -> int:
+        macs = [f"02:00:00:00:77:{number:02x}" for number in range(count)]
+        with RawMailbox(scene.first, scene.port_of(scene.first)) as mailbox:
+            answers = [mailbox.addresses(ADD_ETH, mac, kind=EXTRA) for mac in macs]
+            assert OK == mailbox.addresses(DEL_ETH, *macs, kind=EXTRA)
+        assert [OK] * answers.count(OK) == answers[: answers.count(OK)], "the first ones"
+        return answers.count(OK)
+
+    with scene.holding(scene.first, "--mac-changes", "accept"), scene.holding(scene.first, "--deny-reply", "nack"):
+        assert 16 == granted(20)
+        with scene.holding(scene.first, "--quotas", "macs=3"):
+            assert 3 == granted(5)
+            rules = [record["rule"] for record in scene.daemon.ask("audit", "list", "--vf", scene.port_of(scene.first))]
+            assert f"quotas: macs=3,vlans=8 (port {scene.port_of(scene.first)})" in rules
+            with scene.holding(scene.first, "--trust", "true"):
+                assert 20 == granted(20)

@@ -46,6 +46,18 @@ class Case:
 FLAGS = st.sets(st.sampled_from([PortFlag.FORGED_ACCEPT, PortFlag.PEER, PortFlag.NO_CARRIER])).map(
     lambda flags: PortFlag(sum(flags))
 )
+# Of strangers and of others' addresses: one alone, and prefixes that cover some of both.
+ALLOWED = st.sampled_from(
+    [
+        (),
+        (),
+        (),
+        ((STRANGER, 48),),
+        ((SHARED_MACS[1], 48), (mac_of(16), 48)),
+        ((STRANGER[:5] + bytes(1), 40),),
+        ((STRANGER[:1] + bytes(5), 9),),
+    ]
+)
 AWAY = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.AWAY])
 ONE_BUFFER = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.ONE_BUFFER])
 BLOCKED = st.sampled_from([PortFlag(0)] * 7 + [PortFlag.BLOCKED])
@@ -90,6 +102,7 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], *, may_be_tru
         trunk=trunk,
         more_macs=macs,
         storms=draw(STORMS),
+        allowed=draw(ALLOWED),
         flags=draw(FLAGS) | draw(LOOPS) | draw(ONE_BUFFER) | draw(AWAY) | draw(BLOCKED),
         is_up=draw(MOSTLY),
         mtu_bytes=draw(MTUS),

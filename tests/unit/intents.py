@@ -28,7 +28,7 @@ from sriov_xdp.vswitch.policy import (
     Setting,
     Switch,
 )
-from sriov_xdp.vswitch.values import Choice, Number, Truth
+from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
@@ -42,16 +42,33 @@ vlans = st.one_of(
 
 
 def values_of(setting: Setting) -> st.SearchStrategy[Any]:
-    match setting.values:
+    return _values(setting.values)
+
+
+def _values(kind: Kind) -> st.SearchStrategy[Any]:
+    match kind:
         case Choice(of):
             return st.sampled_from(of)
         case Number(most, least):
             return st.integers(least, most)
         case Truth():
             return st.booleans()
-    pytest.fail(f"no values of {setting.name} are drawn")
+        case Patterns(most):
+            return st.frozensets(patterns, max_size=most).map(lambda found: tuple(sorted(found)))
+        case Structure(of, kinds):
+            return st.builds(of, **{name: _values(kind) for name, kind in kinds.items()})
+    pytest.fail(f"no values of {kind} are drawn")
 
 
+def _pattern(octets: bytes, bits: int) -> MacPattern:
+    """Unicast, and nothing behind the prefix."""
+    number = int.from_bytes(bytes([octets[0] & 0xFE]) + octets[1:]) >> (48 - bits) << (48 - bits)
+    return MacPattern(MacAddress(number.to_bytes(6)), bits)
+
+
+patterns = st.builds(_pattern, st.binary(min_size=6, max_size=6), st.integers(1, 48)).filter(
+    lambda pattern: pattern.bits < 48 or not pattern.address.is_zero
+)
 policies = st.builds(PolicySettings, **{name: st.none() | values_of(setting) for name, setting in SETTINGS.items()})
 groups = st.builds(PortGroup, name=names, vlan=vlans, policy=policies, overrides_allowed=st.frozensets(st.sampled_from(Override)))
 switches = st.builds(

@@ -20,6 +20,7 @@ LIMITS = [
     "FLOOD_CHUNK",
     "MAX_VLANS",
     "MAX_FDB_ENTRIES",
+    "MAX_ALLOWED",
     "SLOT_MASK",
     "FIRST_VF_SLOT",
     "FDB_BUCKET_BITS",

@@ -1,12 +1,12 @@
 """decide(): whether a guest's request is granted by the policy of its port, and what the device then is."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import (
-    MAX_FILTERS,
     AddAddresses,
     AddressRole,
     Decision,
@@ -17,9 +17,11 @@ from sriov_xdp.vswitch.decision import (
     ResetDevice,
     VfState,
     decide,
+    refused_by,
 )
 from sriov_xdp.vswitch.owners import UPLINK_OWNER, AddressOwners
-from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Security, Switch, resolve
+from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Quotas, Security, Switch, resolve
+from sriov_xdp.vswitch.values import MacPattern
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 MAC_VM1 = MacAddress.parse("02:00:00:00:01:01")
@@ -33,6 +35,7 @@ ZERO = MacAddress.parse("00:00:00:00:00:00")
 PORT_WEB, PORT_NEIGHBOUR = "pf0vf0", "pf0vf1"
 VLAN_WEB, VLAN_DB = Vlan.access(100), Vlan.access(200)
 ACCEPT_RULE = "mac_changes: accept (port group web)"
+LIMIT_RULE = "quotas: macs=16,vlans=8 (default)"
 REJECT_RULE = "mac_changes: reject (port group web)"
 NOW = 1000.0
 VM1 = VfState(admin_mac=MAC_VM1, effective_mac=MAC_VM1)
@@ -54,8 +57,9 @@ def port(
     state: VfState = VM1,
     vlan: Vlan = VLAN_WEB,
     owners: AddressOwners | None = None,
+    **settings: Any,
 ) -> PortView:
-    web = PortGroup(name="web", vlan=vlan, policy=PolicySettings(mac_changes=mac_changes))
+    web = PortGroup(name="web", vlan=vlan, policy=PolicySettings(mac_changes=mac_changes, **settings))
     switch = Switch(name="vSwitch0", pf="pf0", mtu_bytes=1500, policy=PolicySettings(), port_groups=(web,))
     owners = owners or AddressOwners()
     owners.replace(PORT_WEB, state.claimed, vlan.domains)
@@ -269,24 +273,79 @@ def test_a_granted_batch_is_granted_whole() -> None:
     assert wanted == device_of(add(port(), *batch))
 
 
-# The filter limit.
+# What the operator named, and the trusted.
+
+
+@every_role
+@pytest.mark.parametrize("pattern", ["02:00:00:00:09:01", "02:00:00:00:09:00/40"])
+def test_an_address_that_is_allowed_is_granted_where_others_are_not(role: AddressRole, pattern: str) -> None:
+    allowed = (MacPattern.parse(pattern),)
+    decision = add(port(mac_changes=Security.REJECT, allowed_macs=allowed), (MAC_NEW, role))
+    assert f"allowed_macs: {pattern} (port group web)" == decision.rule
+    assert MAC_NEW in device_of(decision).unicast
+    assert REJECT_RULE == rule_of_denial(add(port(mac_changes=Security.REJECT, allowed_macs=allowed), (MAC_WIRE, role)))
+
+
+def test_an_address_that_is_allowed_and_anothers_is_refused() -> None:
+    allowed = (MacPattern.parse(str(MAC_VM2)),)
+    owners = neighbour(VfState.fresh(MAC_VM2))
+    assert "address in use" == rule_of_denial(add(port(owners=owners, allowed_macs=allowed), (MAC_VM2, AddressRole.EXTRA)))
+
+
+LLDP = MacAddress.parse("01:80:c2:00:00:0e")
+
+
+def test_lldp_is_granted_to_the_trusted_alone() -> None:
+    assert "trust: false (default)" == rule_of_denial(add(port(), (LLDP, AddressRole.EXTRA)))
+    assert {LLDP} == device_of(add(port(trust=True), (LLDP, AddressRole.EXTRA))).filters
+
+
+def test_quotas_are_lifted_for_the_trusted_and_no_policy_is() -> None:
+    sixteen, small = replace(VM1, filters=filters(16)), Quotas(macs=2)
+    assert filters(16) | {MAC_NEW} == device_of(add(port(state=sixteen, trust=True), (MAC_NEW, AddressRole.EXTRA))).filters
+    assert "quotas: macs=2,vlans=8 (port group web)" == rule_of_denial(add(port(quotas=small), *extras(3)))
+    view = port(mac_changes=Security.REJECT, trust=True)
+    assert REJECT_RULE == rule_of_denial(add(view, (MAC_NEW, AddressRole.EXTRA)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "state", "setting"),
+    [
+        ({"mac_changes": Security.REJECT}, replace(VM1, filters=frozenset({MAC_NEW})), "mac_changes"),
+        ({"mac_changes": Security.REJECT}, replace(VM1, effective_mac=MAC_NEW), "mac_changes"),
+        (
+            {"mac_changes": Security.REJECT, "allowed_macs": (MacPattern.parse(str(MAC_NEW)),)},
+            replace(VM1, filters=frozenset({MAC_NEW})),
+            None,
+        ),
+        ({"quotas": Quotas(macs=3)}, replace(VM1, filters=filters(4)), "quotas"),
+        ({"quotas": Quotas(macs=3), "trust": True}, replace(VM1, filters=filters(4)), None),
+        ({}, replace(VM1, filters=frozenset({LLDP})), "trust"),
+        ({"mac_changes": Security.REJECT}, replace(VM1, filters=frozenset({GROUP})), None),
+    ],
+)
+def test_what_a_policy_bears_no_longer(settings: dict[str, Any], state: VfState, setting: str | None) -> None:
+    assert setting == refused_by(port(**settings).policy, state)
+
+
+# The quota.
 
 
 def test_the_sixteenth_filter_is_granted_and_the_seventeenth_refused() -> None:
     fifteen, sixteen = (port(state=replace(VM1, filters=filters(count))) for count in (15, 16))
     assert filters(15) | {MAC_NEW} == device_of(add(fifteen, (MAC_NEW, AddressRole.EXTRA))).filters
-    assert "filter limit: 16" == rule_of_denial(add(sixteen, (MAC_NEW, AddressRole.EXTRA)))
+    assert LIMIT_RULE == rule_of_denial(add(sixteen, (MAC_NEW, AddressRole.EXTRA)))
 
 
 def test_sixteen_filters_fit_into_one_batch_and_seventeen_do_not() -> None:
     assert filters(16) == device_of(add(port(), *extras(16))).filters
-    assert "filter limit: 16" == rule_of_denial(add(port(), *extras(17)))
+    assert LIMIT_RULE == rule_of_denial(add(port(), *extras(17)))
 
 
 @pytest.mark.parametrize("role", [AddressRole.EXTRA, AddressRole.LEGACY])
 def test_multicast_groups_count_as_filters(role: AddressRole) -> None:
     view = port(mac_changes=Security.REJECT, state=replace(VM1, filters=filters(16)))
-    assert "filter limit: 16" == rule_of_denial(add(view, (GROUP, role)))
+    assert LIMIT_RULE == rule_of_denial(add(view, (GROUP, role)))
 
 
 @pytest.mark.parametrize(
@@ -421,8 +480,8 @@ def test_more_addresses_than_could_ever_be_granted_are_refused_before_any_is_loo
 ) -> None:
     owners = Owners()
     decision = add(port(owners=owners, mac_changes=mac_changes), *many(510, role, first))
-    reason = "510 addresses beside the effective MAC; a port holds 16"
-    assert Deny(rule=f"filter limit: {MAX_FILTERS}", reason=reason) == decision
+    reason = "510 addresses beside the effective MAC; the port may have 16"
+    assert Deny(rule=LIMIT_RULE, reason=reason) == decision
     assert 0 == owners.questions
 
 
@@ -433,10 +492,10 @@ def test_those_that_the_port_has_already_are_counted_once() -> None:
 
 
 def test_a_primary_address_among_the_new_ones_is_no_filter() -> None:
-    named = many(MAX_FILTERS + 1, AddressRole.EXTRA)
+    named = many(16 + 1, AddressRole.EXTRA)
     state = device_of(add(port(), *named, (named[3][0], AddressRole.PRIMARY)))
-    assert (named[3][0], MAX_FILTERS) == (state.effective_mac, len(state.filters))
-    assert f"filter limit: {MAX_FILTERS}" == rule_of_denial(add(port(), *named))
+    assert (named[3][0], 16) == (state.effective_mac, len(state.filters))
+    assert LIMIT_RULE == rule_of_denial(add(port(), *named))
 
 
 def test_the_same_address_hundreds_of_times_is_one() -> None:

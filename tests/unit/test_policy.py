@@ -12,12 +12,13 @@ from sriov_xdp.vswitch.policy import (
     PolicySettings,
     PortGroup,
     PortOverrides,
+    Quotas,
     Security,
     Switch,
     port_vlan,
     resolve,
 )
-from sriov_xdp.vswitch.values import Choice, Kind, Number, Truth
+from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Truth
 from sriov_xdp.vswitch.vlan import Vlan
 
 PORT_WEB = "pf0vf0"
@@ -31,6 +32,9 @@ SETTINGS = {
     "deny_reply": (DenyReply.SILENT, DenyReply.NACK, Override.DENY_REPLY),
     "storm_broadcast_pps": (10_000, 0, Override.GUARDS),
     "storm_multicast_pps": (100_000, 0, Override.GUARDS),
+    "trust": (False, True, Override.TRUST),
+    "allowed_macs": ((), (MacPattern.parse("02:00:5e:00:01:00/40"),), Override.ALLOWED_MACS),
+    "quotas": (Quotas(macs=16, vlans=8), Quotas(macs=0, vlans=8), Override.QUOTAS),
     "block": (False, True, None),
 }
 every_setting = pytest.mark.parametrize("setting", SETTINGS)

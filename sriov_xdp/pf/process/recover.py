@@ -49,6 +49,7 @@ from sriov_xdp.store.database import Database
 from sriov_xdp.store.files import STATE_FILE
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import Override, PolicySettings, PortOverrides, Switch
+from sriov_xdp.vswitch.values import MacPattern
 
 _FILES = (STATE_FILE, f"{STATE_FILE}-wal", f"{STATE_FILE}-shm")
 
@@ -125,7 +126,9 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> list[Marke
             text = f"device {link.name}: leads to a guest, and its alias, which said to whom, was changed to {link.alias!r}"
             raise Conflict(f"{text}; put it back, or remove the device, with which that guest loses its VF")
         macs = frozenset(MacAddress(mac) for mac in tables.addresses_of(slot))
-        found.append(MarkedPort(link=link, mark=mark, port=port, trunk=trunk, storm_ns=tables.storm_ns(slot), addresses=macs))
+        allowed = tuple(sorted(MacPattern(MacAddress(octets), bits) for octets, bits in tables.allowed_of(slot)))
+        storm_ns = tables.storm_ns(slot)
+        found.append(MarkedPort(link=link, mark=mark, port=port, trunk=trunk, storm_ns=storm_ns, addresses=macs, allowed=allowed))
     pins.close()
     if gone and not found:
         text = f"{folders.bpffs}: the data path has {gone} ports of guests, and none of their devices is here"

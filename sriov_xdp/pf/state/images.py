@@ -29,6 +29,7 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         PortFlag.LINK_UP: inventory.is_open(vf),
         PortFlag.TRUNK: vlan.mode is VlanMode.TRUNK,
         PortFlag.BLOCKED: inventory.policy(vf).block,
+        PortFlag.ALLOWS: bool(inventory.policy(vf).allowed_macs),
         PortFlag.FORGED_ACCEPT: inventory.policy(vf).forged_transmits is Security.ACCEPT,
         # redirect_peer enters the guest's stack behind its XDP program, which would never see the frame.
         PortFlag.PEER: not vf.guest_runs_xdp,
@@ -65,6 +66,7 @@ def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
         trunk=vlan.vlans if vlan.mode is VlanMode.TRUNK else frozenset(),
         fdb=frozenset(abi.fdb_key(pf, key_vlan, address.octets) for address in vf.state.unicast - of_host),
         guard=vf_guard(inventory, vf),
+        allowed=frozenset((pattern.address.octets, pattern.bits) for pattern in inventory.policy(vf).allowed_macs),
     )
 
 

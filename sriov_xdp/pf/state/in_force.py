@@ -15,6 +15,7 @@ from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch, resolve
+from sriov_xdp.vswitch.values import MacPattern
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 _ALL_OVERRIDES = frozenset(Override)
@@ -23,7 +24,7 @@ _ALL_OVERRIDES = frozenset(Override)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkedPort:
     """What one representor and its port say. storm_ns: the intervals of its guard, of broadcast and multicast; addresses: under
-    which it is reached."""
+    which it is reached; allowed: which its guest may send from beside its own."""
 
     link: Link
     mark: HostMark
@@ -31,6 +32,7 @@ class MarkedPort:
     trunk: frozenset[int]
     storm_ns: tuple[int, int]
     addresses: frozenset[MacAddress]
+    allowed: tuple[MacPattern, ...]
 
     @property
     def vlan(self) -> Vlan:
@@ -99,7 +101,11 @@ def overrides_of(
         own = own.merged(PolicySettings(forged_transmits=entry.forged_transmits))
     if policy.block is not entry.is_blocked:
         own = own.merged(PolicySettings(block=entry.is_blocked))
-    if entry.has_granted_mac and policy.mac_changes is Security.REJECT:
+    if policy.allowed_macs != entry.allowed:
+        own = own.merged(PolicySettings(allowed_macs=entry.allowed))
+    others = entry.state.unicast - {entry.mark.admin_mac}
+    is_allowed = all(any(pattern.matches(address) for pattern in entry.allowed) for address in others)
+    if entry.has_granted_mac and policy.mac_changes is Security.REJECT and not is_allowed:
         own = own.merged(PolicySettings(mac_changes=Security.ACCEPT))
     if _storm_ns(policy.storm_broadcast_pps, policy.storm_multicast_pps) != entry.storm_ns:
         own = own.merged(_storms(*entry.storm_ns))
