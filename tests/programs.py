@@ -98,10 +98,22 @@ def vf(
     is_up: bool = True,
     mtu_bytes: int = MTU_BYTES,
     pf: int = 0,
+    segment: int = 0,
+    priority: int = 0,
 ) -> Port:
-    conditions = {PortFlag.TRUNK: trunk, PortFlag.LINK_UP: is_up, PortFlag.ALLOWS: allowed}
+    conditions = {PortFlag.TRUNK: trunk, PortFlag.LINK_UP: is_up, PortFlag.ALLOWS: allowed, PortFlag.PRIVATE: segment}
     kind = PortFlag(sum(flag for flag, holds in conditions.items() if holds))
-    value = PortValue(ifindex=DEVICES[slot], generation=1, mac=mac, flags=flags | kind, vlan=vlan, mtu_bytes=mtu_bytes, pf=pf)
+    value = PortValue(
+        ifindex=DEVICES[slot],
+        generation=1,
+        mac=mac,
+        flags=flags | kind,
+        vlan=vlan,
+        mtu_bytes=mtu_bytes,
+        pf=pf,
+        segment=segment,
+        priority=priority,
+    )
     return Port(
         value=value,
         trunk=frozenset(trunk),

@@ -49,6 +49,7 @@ enum sxdp_vlan {
 	SXDP_VLAN_NONE = 0,
 	SXDP_VLAN_TRUNKS = 4095,
 	SXDP_VLAN_MASK = 0x0fff,
+	SXDP_PRIORITY_SHIFT = 13,
 };
 
 enum sxdp_guard_limit {

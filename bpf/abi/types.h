@@ -14,12 +14,15 @@ struct sxdp_port {
 	__u32 generation;
 	__u64 mac;                  /* effective MAC of a VF; the device's own MAC of an uplink */
 	__u32 flags;                /* enum sxdp_port_flag */
-	__u16 vlan;                 /* access VLAN, SXDP_VLAN_NONE = untagged */
+	__u16 vlan;                 /* of frames without a tag: the access VLAN, a trunk's native one; SXDP_VLAN_NONE */
 	__u16 mtu_bytes;            /* payload after the Ethernet header and one tag */
 	__u16 pf;
 	__u16 device_mtu_bytes;     /* of its device, where that is less than mtu_bytes (SXDP_PORT_NARROW) */
 	__u32 ref;                  /* what entries of the forwarding database say that lead here (sxdp_ref); 0 = none may */
-	__u64 room[4];              /* a port is a cache line */
+	__u16 segment;              /* of its VLAN (sxdp_segment); its flag is SXDP_PORT_PRIVATE */
+	__u16 priority;             /* PCP of the tag that the switch gives, as bits of its TCI */
+	__u16 spare[2];
+	__u64 room[3];              /* a port is a cache line */
 };
 _Static_assert(sizeof(struct sxdp_port) == 64, "sxdp_port");
 

@@ -124,7 +124,7 @@ static __always_inline int carrier_retag(carrier *ctx, const struct transit *tra
 		return -1;
 	if (!tagged)
 		return 0;
-	return bpf_skb_vlan_push(ctx, __builtin_bswap16(SXDP_TPID_8021Q), (__u16)transit->vlan);
+	return bpf_skb_vlan_push(ctx, __builtin_bswap16(SXDP_TPID_8021Q), tci_given(transit));
 }
 
 static __always_inline int carrier_reaches(const struct sxdp_port *target)

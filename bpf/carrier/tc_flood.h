@@ -87,7 +87,7 @@ static __always_inline void copy_to(carrier *ctx, __u64 slot)
 
 	if (!target->ifindex || slot == ctx->cb[FLOOD_SLOT])
 		return;
-	if (target_judge_copy(target, trunk_of(target, slot), vlan) != SXDP_ADMITTED ||
+	if (target_judge_copy(port_at(ctx->cb[FLOOD_SLOT]), target, trunk_of(target, slot), vlan) != SXDP_ADMITTED ||
 	    !target_takes(target, carrier_longest_bytes(ctx, 0)) || !target_device_takes(target, copy_payload_bytes(ctx, progress)))
 		return;
 	if (vlan_leaves_tagged(target, vlan) != ((progress & FLOOD_IS_TAGGED) != 0)) {

@@ -12,6 +12,7 @@
 #include "switch/count.h"
 #include "switch/handles.h"
 #include "switch/helpers.h"
+#include "switch/lookup.h"
 #include "switch/transit.h"
 
 typedef struct xdp_md carrier;
@@ -71,10 +72,10 @@ static __always_inline int carrier_retag(carrier *ctx, const struct transit *tra
 	if (frame_names_vlan(&transit->frame))
 		return 0;
 	if (transit->frame.tpid)
-		return frame_write_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, (__u16)transit->vlan);
+		return frame_write_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, tci_given(transit));
 	if (bpf_xdp_adjust_head(ctx, -SXDP_TAG_BYTES))
 		return -1;
-	return frame_open_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, (__u16)transit->vlan);
+	return frame_open_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, tci_given(transit));
 }
 
 /* An uplink whose driver runs no XDP takes no redirects. */

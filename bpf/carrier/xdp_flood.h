@@ -22,7 +22,7 @@ static __always_inline __u32 count_copies(struct sxdp_cpu *here, const struct sx
 	for (i = 0; i < SXDP_MAX_MEMBERS && i < list->count; i++) {
 		struct sxdp_port *target = port_at(list->slots[i]);
 
-		if (target_judge_copy(target, 0, transit->vlan) != SXDP_ADMITTED)
+		if (target_judge_copy(port_at(transit->slot), target, 0, transit->vlan) != SXDP_ADMITTED)
 			continue;
 		count_copy(count_egress(here, list->slots[i], 1, transit->frame.length_bytes), 1, is_broadcast);
 		taken |= target->flags;

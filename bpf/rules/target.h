@@ -5,14 +5,18 @@
 
 #include "abi/types.h"
 #include "rules/answer.h"
+#include "rules/isolation.h"
 #include "rules/vlan.h"
 
-static __always_inline sxdp_answer target_judge(const struct sxdp_port *target, const struct sxdp_trunk *trunk,
-						      __u64 vlan)
+/* from: the port where the frame entered. */
+static __always_inline sxdp_answer target_judge(const struct sxdp_port *from, const struct sxdp_port *target,
+						      const struct sxdp_trunk *trunk, __u64 vlan)
 {
 	if (!(target->flags & SXDP_PORT_LINK_UP) || !vlan_is_member(target, trunk, vlan))
 		return SXDP_TARGET_DENIED;
-	return target->flags & SXDP_PORT_BLOCKED ? SXDP_BLOCKED : SXDP_ADMITTED;
+	if (target->flags & SXDP_PORT_BLOCKED)
+		return SXDP_BLOCKED;
+	return isolation_parts(from, target) ? SXDP_PRIVATE_VLAN : SXDP_ADMITTED;
 }
 
 /* Whether a fast way may end there with a frame of this VLAN: no rule objects, and no tag changes. An uplink is in VLAN 0 here. */
@@ -22,10 +26,10 @@ static __always_inline int target_is_plain(const struct sxdp_port *target, __u64
 }
 
 /* A copy of a flood: a port that was cut because of a loop gets none. */
-static __always_inline sxdp_answer target_judge_copy(const struct sxdp_port *target, const struct sxdp_trunk *trunk,
-							   __u64 vlan)
+static __always_inline sxdp_answer target_judge_copy(const struct sxdp_port *from, const struct sxdp_port *target,
+							   const struct sxdp_trunk *trunk, __u64 vlan)
 {
-	return target->flags & SXDP_PORT_LOOP ? SXDP_TARGET_DENIED : target_judge(target, trunk, vlan);
+	return target->flags & SXDP_PORT_LOOP ? SXDP_TARGET_DENIED : target_judge(from, target, trunk, vlan);
 }
 
 /* Whether it fits into an XDP buffer, also with a tag that it does not have yet. */

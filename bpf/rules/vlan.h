@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* VLAN rules: which VLAN a frame enters, who is a member, and what tag it leaves with. External tagging (none) = domain
- * of VLAN 0; VST (access) = the port's VLAN, untagged to the guest; VGT (trunk) = listed tags only; an uplink carries
+ * of VLAN 0; VST (access) = the port's VLAN, untagged to the guest; VGT (trunk) = listed tags, and none in the native VLAN; an uplink carries
  * every VLAN tagged, and VLAN 0 untagged. A priority tag (VLAN 0) is no tag: it says how urgent the frame is, not where it belongs
  * (IEEE 802.1Q, 6.9). */
 #ifndef SXDP_VLAN_H
@@ -18,7 +18,7 @@ static __always_inline int vlan_is_listed(const struct sxdp_trunk *trunk, __u64 
 /* Of a frame without a VLAN of its own. */
 static __always_inline sxdp_answer vlan_admit_untagged(const struct sxdp_port *port)
 {
-	return port->flags & SXDP_PORT_TRUNK ? SXDP_UNTAGGED : SXDP_ADMITTED;
+	return port->flags & SXDP_PORT_TRUNK && port->vlan == SXDP_VLAN_NONE ? SXDP_UNTAGGED : SXDP_ADMITTED;
 }
 
 /* Of a frame with a tag. Sets *vlan unless the tag is a priority tag. */
@@ -36,7 +36,7 @@ static __always_inline sxdp_answer vlan_admit_tagged(const struct sxdp_port *por
 	*vlan = tag;
 	if (port->flags & SXDP_PORT_UPLINK)
 		return tag == SXDP_VLAN_TRUNKS ? SXDP_VLAN_DENIED : SXDP_ADMITTED;
-	return port->flags & SXDP_PORT_TRUNK && vlan_is_listed(trunk, tag) ? SXDP_ADMITTED : SXDP_VLAN_DENIED;
+	return port->flags & SXDP_PORT_TRUNK && vlan_is_listed(trunk, tag) ? SXDP_ADMITTED : SXDP_SPOOF_VLAN;
 }
 
 /* Sets *vlan, or objects. */
@@ -70,7 +70,9 @@ static __always_inline int vlan_is_member(const struct sxdp_port *target, const 
 
 static __always_inline int vlan_leaves_tagged(const struct sxdp_port *target, __u64 vlan)
 {
-	return vlan != SXDP_VLAN_NONE && (target->flags & (SXDP_PORT_UPLINK | SXDP_PORT_TRUNK)) != 0;
+	if (vlan == SXDP_VLAN_NONE)
+		return 0;
+	return target->flags & SXDP_PORT_UPLINK || (target->flags & SXDP_PORT_TRUNK && target->vlan != vlan);
 }
 
 #endif

@@ -12,7 +12,8 @@
 
 static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, const struct route *route)
 {
-	sxdp_answer answer = target_judge(route->target, trunk_of(route->target, route->slot), transit->vlan);
+	struct sxdp_trunk *trunk = trunk_of(route->target, route->slot);
+	sxdp_answer answer = target_judge(port_at(transit->slot), route->target, trunk, transit->vlan);
 
 	if (answer != SXDP_ADMITTED)
 		return answer;

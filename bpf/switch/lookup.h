@@ -8,6 +8,7 @@
 #include "rules/target.h"
 #include "switch/handles.h"
 #include "switch/helpers.h"
+#include "switch/transit.h"
 
 enum fdb_answer {
 	FDB_BUCKET_IS_FULL = 1 << SXDP_REF_BITS,  /* above all refs: what is not in the table may be in the overflow */
@@ -40,6 +41,12 @@ static __always_inline struct sxdp_allowed *allowed_of(const struct sxdp_port *p
 	__u32 key = (__u32)slot;
 
 	return port->flags & SXDP_PORT_ALLOWS ? bpf_map_lookup_elem(allowed_handle(), &key) : 0;
+}
+
+/* Of the tag that a frame gets which has none, or names no VLAN. */
+static __always_inline __u16 tci_given(const struct transit *transit)
+{
+	return (__u16)(transit->vlan | port_at(transit->slot)->priority);
 }
 
 /* VLANs that the host has on an uplink. */

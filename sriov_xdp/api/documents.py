@@ -26,7 +26,7 @@ from sriov_xdp.pf.state.intent import (
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Setting, Switch
 from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
-from sriov_xdp.vswitch.vlan import FIRST_VLAN, LAST_VLAN, Vlan
+from sriov_xdp.vswitch.vlan import FIRST_VLAN, LAST_PRIORITY, LAST_VLAN, Vlan
 
 _NAME_FORM = Form("a name: a letter or digit, then at most 62 letters, digits, dots, dashes or underscores")
 _NETNS_FORM = Form("a namespace's name (a letter, digit or underscore, then at most 62 of these, dots or dashes) or absolute path")
@@ -108,14 +108,18 @@ TrunkPart = Annotated[
 
 
 class VlanDocument(_Document):
-    """vlan, where it is not none: one of both"""
+    """vlan, where it is not none: access or trunk, and what belongs to it"""
 
     access: Annotated[int, Field(strict=True, ge=FIRST_VLAN, le=LAST_VLAN)] | None = None
     trunk: Annotated[list[TrunkPart], Field(min_length=1), Form('a list of VLANs and ranges, as in [10, "20-29"]')] | None = None
+    qos: Annotated[int, Field(strict=True, ge=0, le=LAST_PRIORITY)] | None = None
+    native: Annotated[int, Field(strict=True, ge=FIRST_VLAN, le=LAST_VLAN)] | None = None
+    proto: Literal["802.1Q"] | None = None
 
 
 MacSetting = Annotated[MacAddress, BeforeValidator(_parse_mac), Form("six hexadecimal bytes, as in 02:00:00:00:01:01")]
-VlanSetting = Annotated[Vlan, BeforeValidator(_parse_vlan), Form('none, {access: N} or {trunk: [N, "A-B"]}', keys=VlanDocument)]
+_VLAN_WORDS = 'none, {access: N, qos: P} or {trunk: [N, "A-B"], native: N}'
+VlanSetting = Annotated[Vlan, BeforeValidator(_parse_vlan), Form(_VLAN_WORDS, keys=VlanDocument)]
 
 INHERIT = "inherit"  # in commands: what a level says no more
 
@@ -125,9 +129,7 @@ def _or_inherit(parse: Callable[[Any], Any]) -> BeforeValidator:
 
 
 MacOrInherit = Annotated[Any, _or_inherit(_parse_mac), Form("six hexadecimal bytes, as in 02:00:00:00:01:01, or inherit")]
-VlanOrInherit = Annotated[
-    Any, _or_inherit(_parse_vlan), Form('none, {access: N}, {trunk: [N, "A-B"]} or inherit', keys=VlanDocument)
-]
+VlanOrInherit = Annotated[Any, _or_inherit(_parse_vlan), Form(f"{_VLAN_WORDS}, or inherit", keys=VlanDocument)]
 
 
 def of_settings(name: str, base: type[BaseModel], type_of: Callable[[Setting], Any]) -> Any:

@@ -40,8 +40,8 @@ EXPLANATIONS: dict[Verdict, Explanation] = {
         "nothing: end the protocol in the guest if its tries disturb",
     ),
     Verdict.VLAN_DENIED: Explanation(
-        "its tag is none that the port may send: any at a port without trunk, one that is not listed at a trunk, or no 802.1Q tag",
-        "untag it in the guest, or give the port or its group a trunk with that VLAN: `--vlan trunk:N`",
+        "its tag is of no kind that is carried (802.1ad, or the older 9100), or names the reserved VLAN 4095",
+        "tag with 802.1Q where the frame comes from",
     ),
     Verdict.DOUBLE_TAG: Explanation(
         "a tag behind a tag, by which it could get into another VLAN", "send one tag; QinQ is not let in"
@@ -86,5 +86,13 @@ EXPLANATIONS: dict[Verdict, Explanation] = {
     ),
     Verdict.BLOCKED: Explanation(
         "its port is blocked, or that of its destination", "`port show` says who blocks it; `--block false` or `inherit` ends that"
+    ),
+    Verdict.SPOOF_VLAN: Explanation(
+        "a guest tagged it with a VLAN that its port may not send: any at a port without trunk, one that is not listed at a trunk",
+        "give the port the VLAN (`--vlan trunk:...`), or end the tagging in the guest",
+    ),
+    Verdict.PRIVATE_VLAN: Explanation(
+        "its two ports do not meet within their VLAN: one is isolated, or they are of different communities",
+        "`port show` of both tells `private_vlan`; nothing, where that is meant",
     ),
 }

@@ -11,7 +11,9 @@ from sriov_xdp.api.sentences import one_of
 from sriov_xdp.vswitch.policy import SETTINGS, Setting, nested
 
 INHERIT = "inherit"
-vlan_option = click.option("--vlan", help="none, access:N or trunk:N,A-B,...; inherit: as the group says (ports).")
+_WITH = {"access": {"access", "qos", "proto"}, "trunk": {"trunk", "native", "proto"}}
+_VLAN_FORMS = "none, access:N[;qos:P] or trunk:N,A-B,...[;native:N]"
+vlan_option = click.option("--vlan", help=f"{_VLAN_FORMS}; inherit: as the group says (ports).")
 
 
 def policy_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -62,11 +64,16 @@ def says_nothing(settings: dict[str, Any]) -> bool:
 
 def vlan_of(text: str | None) -> Any:
     """As a configuration file says it. Raises click.BadParameter."""
-    if text in (None, "none", "inherit"):
+    if text is None or text in ("none", INHERIT):
         return text
-    mode, _, setting = text.partition(":")
-    if mode == "access" and NUMBER.fullmatch(setting):
-        return {"access": int(setting)}
-    if mode == "trunk" and setting:
-        return {"trunk": [int(part) if NUMBER.fullmatch(part) else part for part in setting.split(",")]}
-    raise click.BadParameter(f"{text!r}: expected none, access:N or trunk:N,A-B,...", param_hint="--vlan")
+    said = dict(part.partition(":")[::2] for part in text.split(";"))
+    mode = next(iter(said))
+    if said.keys() <= _WITH.get(mode, set()) and all(said.values()):
+        return {key: _vlan_part(key, value) for key, value in said.items()}
+    raise click.BadParameter(f"{text!r}: expected {_VLAN_FORMS}", param_hint="--vlan")
+
+
+def _vlan_part(key: str, value: str) -> Any:
+    if key == "trunk":
+        return [int(part) if NUMBER.fullmatch(part) else part for part in value.split(",")]
+    return int(value) if NUMBER.fullmatch(value) else value

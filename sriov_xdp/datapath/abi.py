@@ -16,6 +16,8 @@ FLOOD_CHUNK = 32
 MAX_VLANS = 1024
 MAX_FDB_ENTRIES = 16384
 MAX_ALLOWED = 16
+PRIORITY_SHIFT = 13
+SEGMENT_PROMISCUOUS, SEGMENT_ISOLATED = 0, 1
 FDB_BUCKET_BITS = 14
 FDB_BUCKETS = 1 << FDB_BUCKET_BITS
 FDB_WAYS = 4
@@ -50,7 +52,10 @@ LAYOUTS: dict[str, dict[str, str]] = {
         "pf": "H",
         "device_mtu_bytes": "H",
         "ref": "I",
-        "room": "32x",
+        "segment": "H",
+        "priority": "H",
+        "spare": "4x",
+        "room": "24x",
     },
     "sxdp_ports": {"at": f"{_PORT_BYTES * MAX_PORTS}x", "epoch": "Q", "last_epoch": "Q"},
     "sxdp_trunk": {"vlans": "64Q"},
@@ -136,6 +141,8 @@ class Verdict(IntEnum):
     MISSED_STAGE = 18
     UNTAGGED = 19
     BLOCKED = 20
+    SPOOF_VLAN = 21
+    PRIVATE_VLAN = 22
 
     @property
     def label(self) -> str:
@@ -168,6 +175,7 @@ class PortFlag(IntFlag):
     NARROW = 1 << 15
     BLOCKED = 1 << 16
     ALLOWS = 1 << 17
+    PRIVATE = 1 << 18
 
 
 class Stage(IntEnum):
@@ -209,7 +217,8 @@ def slot_at(ref: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortValue:
-    """struct sxdp_port. mac is six bytes; vlan is the access VLAN, 0 = untagged; device_mtu_bytes: with the flag NARROW only."""
+    """struct sxdp_port. mac is six bytes; vlan: of frames without a tag of their own, 0 = none; device_mtu_bytes: with the flag
+    NARROW only; segment: with PRIVATE only; priority: of the tag that the switch gives."""
 
     ifindex: int
     generation: int
@@ -219,17 +228,19 @@ class PortValue:
     mtu_bytes: int
     pf: int
     device_mtu_bytes: int = 0
+    segment: int = 0
+    priority: int = 0
 
     def pack(self) -> bytes:
         """The map value."""
         reached_at = 0 if PortFlag.UPLINK in self.flags else ref(self.ifindex & SLOT_MASK, self.generation)
         words = (self.ifindex, self.generation, mac_word(self.mac), self.flags, self.vlan, self.mtu_bytes, self.pf)
-        return PORT_LAYOUT.pack(*words, self.device_mtu_bytes, reached_at)
+        return PORT_LAYOUT.pack(*words, self.device_mtu_bytes, reached_at, self.segment, self.priority << PRIORITY_SHIFT)
 
     @classmethod
     def unpack(cls, packed: bytes) -> "PortValue":
         """The reverse of pack()."""
-        ifindex, generation, mac, flags, vlan, mtu_bytes, pf, device_mtu_bytes, _place = PORT_LAYOUT.unpack(packed)
+        ifindex, generation, mac, flags, vlan, mtu_bytes, pf, device_mtu_bytes, _ref, segment, tci = PORT_LAYOUT.unpack(packed)
         return cls(
             ifindex=ifindex,
             generation=generation,
@@ -239,6 +250,8 @@ class PortValue:
             mtu_bytes=mtu_bytes,
             pf=pf,
             device_mtu_bytes=device_mtu_bytes,
+            segment=segment,
+            priority=tci >> PRIORITY_SHIFT,
         )
 
 

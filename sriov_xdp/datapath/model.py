@@ -57,8 +57,8 @@ class Passage:
 
     @property
     def vlan(self) -> int:
-        """The VLAN that it is in: an access port gives its own, else the tag says."""
-        return self.port.value.vlan if self.port.is_access else self.read.vid
+        """The VLAN that it is in: an access port gives its own, else the tag says; without one it is a trunk's native VLAN."""
+        return self.port.value.vlan if self.port.is_access else self.read.vid or self.port.value.vlan
 
     @property
     def payload_bytes(self) -> int:
@@ -150,9 +150,10 @@ def vlan_is_allowed(passage: Passage) -> Verdict | None:
     if tpid not in (None, TPID_8021Q):
         return Verdict.VLAN_DENIED
     if vid == VLAN_NONE:
-        return None if port.is_access or port.is_uplink else Verdict.UNTAGGED
-    is_listed = port.is_uplink or (not port.is_access and vid in port.trunk)
-    return None if vid != RESERVED_VLAN and is_listed else Verdict.VLAN_DENIED
+        return None if port.is_access or port.is_uplink or port.value.vlan else Verdict.UNTAGGED
+    if port.is_uplink:
+        return Verdict.VLAN_DENIED if vid == RESERVED_VLAN else None
+    return None if not port.is_access and vid in port.trunk else Verdict.SPOOF_VLAN
 
 
 def is_no_probe(passage: Passage) -> Verdict | None:
@@ -219,7 +220,9 @@ RULES: tuple[Rule, ...] = (
 def leaving(passage: Passage, slots: list[int]) -> dict[int, bytes]:
     """What leaves at each of these ports."""
     vlan = passage.vlan
-    return {slot: passage.read.leaves(vlan, with_tag=passage.ports[slot].wants_tag(vlan)) for slot in slots}
+    priority = passage.port.value.priority
+    tagged = {slot: passage.ports[slot].wants_tag(vlan) for slot in slots}
+    return {slot: passage.read.leaves(vlan, with_tag=with_tag, priority=priority) for slot, with_tag in tagged.items()}
 
 
 def flood(passage: Passage) -> Fate:
@@ -235,7 +238,7 @@ def takes_copy(passage: Passage, port: Port) -> bool:
     """A tag that the port does not want is off before its copy is made."""
     loses_tag = passage.read.tpid is not None and not port.wants_tag(passage.vlan)
     fits = port.takes_length(len(passage.frame) - (TAG_BYTES if loses_tag else 0)) and port.device_takes(passage.payload_bytes)
-    return port.takes_copies(passage.vlan) and fits
+    return port.takes_copies(passage.vlan) and port.meets(passage.port) and fits
 
 
 def send_to_host(passage: Passage) -> Fate:
@@ -270,6 +273,8 @@ def refusal_of(passage: Passage, target: Port) -> Verdict | None:
         return Verdict.TARGET_DENIED
     if target.has(PortFlag.BLOCKED):
         return Verdict.BLOCKED
+    if not target.meets(passage.port):
+        return Verdict.PRIVATE_VLAN
     fits = target.takes_length(len(passage.frame)) and target.device_takes(passage.payload_bytes)
     return None if fits else Verdict.OVERSIZE
 

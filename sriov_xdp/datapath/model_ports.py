@@ -13,6 +13,7 @@ TAG_BYTES = 4
 XDP_BUFFER_BYTES = 3520
 TPID_8021Q = 0x8100
 TAG_TYPES = frozenset({TPID_8021Q, 0x88A8, 0x9100})
+PROMISCUOUS, ISOLATED = 0, 1  # segments of a private VLAN; any other is a community
 BROADCAST = b"\xff" * 6
 
 
@@ -90,7 +91,12 @@ class Port:
 
     def wants_tag(self, vlan: int) -> bool:
         """Whether frames of this VLAN leave with a tag."""
-        return vlan != VLAN_NONE and not self.is_access
+        return vlan != VLAN_NONE and not self.is_access and (self.is_uplink or vlan != self.value.vlan)
+
+    def meets(self, other: "Port") -> bool:
+        """Whether their segments of a private VLAN let them talk: promiscuous ones with all, a community with itself."""
+        segments = {port.value.segment if port.has(PortFlag.PRIVATE) else PROMISCUOUS for port in (self, other)}
+        return PROMISCUOUS in segments or (len(segments) == 1 and ISOLATED not in segments)
 
 
 Ports = Mapping[int, Port]
@@ -128,8 +134,8 @@ class Ethernet:
         """VLAN number in the tag; a frame without a tag, like one with a priority tag, says none."""
         return (self.tci or 0) & 0x0FFF
 
-    def leaves(self, vlan: int, *, with_tag: bool) -> bytes:
-        """The bytes at the exit. A tag that the frame came with keeps its priority bits."""
-        tci = vlan if self.vid == VLAN_NONE else self.tci or 0
+    def leaves(self, vlan: int, *, with_tag: bool, priority: int) -> bytes:
+        """The bytes at the exit. A tag that the frame came with keeps its priority bits; one that it gets has the port's."""
+        tci = priority << 13 | vlan if self.vid == VLAN_NONE else self.tci or 0
         tag = TPID_8021Q.to_bytes(2, "big") + tci.to_bytes(2, "big") if with_tag else b""
         return self.destination + self.source + tag + self.type.to_bytes(2, "big") + self.payload

@@ -42,7 +42,7 @@ _PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
 def flood_entry(port: bytes) -> tuple[int, int] | None:
     """Domain and ifindex of a port that XDP's floods reach: an access port whose link is up, and which is neither cut nor
     blocked."""
-    ifindex, _generation, _mac, flags, vlan, _mtu, pf, _device_mtu, _ref = abi.PORT_LAYOUT.unpack(port)
+    ifindex, _generation, _mac, flags, vlan, _mtu, pf, *_rest = abi.PORT_LAYOUT.unpack(port)
     is_reached = flags & PortFlag.LINK_UP and not flags & (PortFlag.TRUNK | PortFlag.UPLINK | PortFlag.LOOP | PortFlag.BLOCKED)
     return (abi.domain(pf, vlan), ifindex) if ifindex and is_reached else None
 

@@ -15,6 +15,7 @@ from sriov_xdp.vswitch.vlan import Vlan
 
 MAX_STORM_PPS = 10_000_000
 MOST_MACS, MOST_VLANS = 256, 4094  # of one port, whatever its quotas
+MOST_COMMUNITIES = 4094
 MOST_ALLOWED = 16  # the data path compares a source with each
 
 
@@ -42,6 +43,7 @@ class Override(StrEnum):
     TRUST = "trust"
     ALLOWED_MACS = "allowed_macs"
     QUOTAS = "quotas"
+    PRIVATE_VLAN = "private_vlan"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,44 @@ class Quotas:
     vlans: int = 8
 
 
+class SegmentKind(StrEnum):
+    """Of a port in its private VLAN (RFC 5517)."""
+
+    PROMISCUOUS = "promiscuous"
+    ISOLATED = "isolated"
+    COMMUNITY = "community"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateVlan:
+    """Whom a port meets in its VLAN. community: its number, of a community's port only."""
+
+    kind: SegmentKind = SegmentKind.PROMISCUOUS
+    community: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.kind is SegmentKind.COMMUNITY) is not (self.community > 0):
+            raise ValueError(
+                f"{self.kind}, community {self.community}: expected a number from 1 with kind community, and with no other"
+            )
+
+
+class _Segment(Structure):
+    """A command says isolated, promiscuous or community:7."""
+
+    def plain(self, value: PrivateVlan) -> dict[str, Any]:
+        return {"kind": value.kind.value, **({"community": value.community} if value.community else {})}
+
+    def read(self, text: str) -> dict[str, Any]:
+        kind, colon, number = text.partition(":")
+        plain = {"kind": kind, **({"community": self.kinds["community"].read(number)} if colon else {})}
+        return self.plain(self.parse(plain))
+
+    def text(self, value: PrivateVlan) -> str:
+        return f"{value.kind}:{value.community}" if value.community else value.kind.value
+
+
+_PRIVATE_VLAN = _Segment(PrivateVlan, {"kind": Choice(SegmentKind), "community": Number(most=MOST_COMMUNITIES)})
 _QUOTAS = Structure(Quotas, {"macs": Number(most=MOST_MACS), "vlans": Number(most=MOST_VLANS)})
 _SECURITY, _STORM_PPS = Choice(Security), Number(most=MAX_STORM_PPS)
 
@@ -159,6 +199,15 @@ class Policy:
     )
     quotas: Quotas = field(
         metadata=_row("quotas", Override.QUOTAS, _QUOTAS, Quotas(), "how many addresses and VLANs a guest may be granted")
+    )
+    private_vlan: PrivateVlan = field(
+        metadata=_row(
+            "private_vlan",
+            Override.PRIVATE_VLAN,
+            _PRIVATE_VLAN,
+            PrivateVlan(),
+            "whom a port meets in its VLAN: all, promiscuous ports alone, or these and its community",
+        )
     )
     block: bool = field(metadata=_row("block", None, Truth(), False, "whether nothing enters or leaves, with the link up"))
     origins: dict[str, str]

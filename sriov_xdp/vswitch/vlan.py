@@ -5,6 +5,7 @@ from enum import StrEnum
 
 FIRST_VLAN = 1
 LAST_VLAN = 4094
+LAST_PRIORITY = 7
 
 
 class VlanMode(StrEnum):
@@ -17,10 +18,13 @@ class VlanMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vlan:
-    """vlans: empty for none, one for access, one or more for trunk; each 1..4094."""
+    """vlans: empty for none, one for access, one or more for trunk; each 1..4094. qos: priority (PCP, 0..7) of the tag that an
+    access port's frames get; native: of a trunk, the VLAN of frames without a tag, one of vlans, 0 = such frames are dropped."""
 
     mode: VlanMode
     vlans: frozenset[int] = frozenset()
+    qos: int = 0
+    native: int = 0
 
     def __post_init__(self) -> None:
         wanted = {VlanMode.NONE: range(1), VlanMode.ACCESS: range(1, 2), VlanMode.TRUNK: range(1, LAST_VLAN + 1)}[self.mode]
@@ -28,21 +32,25 @@ class Vlan:
             raise ValueError(f"VLAN mode {self.mode}: {len(self.vlans)} VLANs")
         if any(not FIRST_VLAN <= vlan <= LAST_VLAN for vlan in self.vlans):
             raise ValueError(f"VLAN: {sorted(self.vlans)}: expected {FIRST_VLAN}..{LAST_VLAN}")
+        if not 0 <= self.qos <= LAST_PRIORITY or (self.qos and self.mode is not VlanMode.ACCESS):
+            raise ValueError(f"VLAN mode {self.mode}: qos {self.qos}: expected 0..{LAST_PRIORITY}, of access only")
+        if self.native and (self.mode is not VlanMode.TRUNK or self.native not in self.vlans):
+            raise ValueError(f"VLAN mode {self.mode}: native {self.native}: expected one of a trunk's VLANs")
 
     @classmethod
-    def access(cls, vlan: int) -> "Vlan":
+    def access(cls, vlan: int, qos: int = 0) -> "Vlan":
         """The switch tags; the guest sees untagged frames."""
-        return cls(VlanMode.ACCESS, frozenset({vlan}))
+        return cls(VlanMode.ACCESS, frozenset({vlan}), qos=qos)
 
     @classmethod
-    def trunk(cls, vlans: frozenset[int]) -> "Vlan":
-        """The guest tags, with these only."""
-        return cls(VlanMode.TRUNK, vlans)
+    def trunk(cls, vlans: frozenset[int], native: int = 0) -> "Vlan":
+        """The guest tags, with these only; what it does not tag is in the native VLAN, which is one of its VLANs."""
+        return cls(VlanMode.TRUNK, vlans | {native} if native else vlans, native=native)
 
     @property
-    def access_vlan(self) -> int:
-        """The VLAN of untagged frames of the guest; 0 for none (and for a trunk, which takes no untagged frame)."""
-        return next(iter(self.vlans)) if self.mode is VlanMode.ACCESS else 0
+    def untagged_vlan(self) -> int:
+        """The VLAN of untagged frames of the guest; 0 for none, and for a trunk without a native VLAN, which takes none."""
+        return next(iter(self.vlans)) if self.mode is VlanMode.ACCESS else self.native
 
     @property
     def domains(self) -> frozenset[int]:
@@ -62,7 +70,8 @@ class Vlan:
     def __str__(self) -> str:
         if self.mode is VlanMode.NONE:
             return "none"
-        return f"{self.mode} {','.join(str(part) for part in self.ranges())}"
+        more = f" qos {self.qos}" if self.qos else f" native {self.native}" if self.native else ""
+        return f"{self.mode} {','.join(str(part) for part in self.ranges())}{more}"
 
 
 NO_VLAN = Vlan(VlanMode.NONE)

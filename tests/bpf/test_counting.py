@@ -34,6 +34,7 @@ from sriov_xdp.host import namespaces
 FRAME_BYTES = 300
 SLOT_NOISY, MAC_NOISY = 27, mac(0x1B)
 SLOT_BLOCKED, MAC_BLOCKED = 28, mac(0x1C)
+SLOT_LONELY, MAC_LONELY, SLOT_COY, MAC_COY = 29, mac(0x1D), 30, mac(0x1E)
 BY_VERDICT = {
     Verdict.FORWARDED: (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1)),
     Verdict.FLOODED: (SLOT_VM1, ethernet(BROADCAST, MAC_VM1)),
@@ -43,7 +44,9 @@ BY_VERDICT = {
     Verdict.MALFORMED: (SLOT_VM1, ethernet(MAC_VM2, BROADCAST)),
     Verdict.OVERSIZE: (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1, bytes(1501))),
     Verdict.CONTROL_FRAME: (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1, ether_type=0x8808)),
-    Verdict.VLAN_DENIED: (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1, tags=(dot1q(1),))),
+    Verdict.VLAN_DENIED: (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1, tags=((0x88A8, 1),))),
+    Verdict.SPOOF_VLAN: (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1, tags=(dot1q(1),))),
+    Verdict.PRIVATE_VLAN: (SLOT_LONELY, ethernet(MAC_COY, MAC_LONELY)),
     Verdict.DOUBLE_TAG: (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1, tags=(dot1q(1), dot1q(1)))),
     Verdict.SPOOF_MAC: (SLOT_FORGER, ethernet(MAC_VM2, MAC_VM1)),
     Verdict.FORGED_SOURCE: (SLOT_VM1, ethernet(MAC_VM2, MAC_INVENTED)),
@@ -89,8 +92,13 @@ def test_every_verdict_has_its_frame_here() -> None:
 @pytest.mark.parametrize("verdict", BY_VERDICT, ids=lambda verdict: verdict.label)
 def test_every_verdict_is_counted_once_by_the_program_that_finishes_the_frame(switch: Switch, verdict: Verdict, kind: str) -> None:
     slot, frame = BY_VERDICT[verdict]
-    blocked = vf(SLOT_BLOCKED, MAC_BLOCKED, flags=PortFlag.BLOCKED)
-    switch.install({**NETWORK, SLOT_NOISY: vf(SLOT_NOISY, MAC_NOISY, storms=Group), SLOT_BLOCKED: blocked})
+    others = {
+        SLOT_NOISY: vf(SLOT_NOISY, MAC_NOISY, storms=Group),
+        SLOT_BLOCKED: vf(SLOT_BLOCKED, MAC_BLOCKED, flags=PortFlag.BLOCKED),
+        SLOT_LONELY: vf(SLOT_LONELY, MAC_LONELY, segment=abi.SEGMENT_ISOLATED),
+        SLOT_COY: vf(SLOT_COY, MAC_COY, segment=abi.SEGMENT_ISOLATED),
+    }
+    switch.install({**NETWORK, **others})
     if verdict is not Verdict.REDIRECT_ERROR:
         seen = switch.observe_xdp(slot, frame) if kind == "xdp" else switch.observe_tc(slot, frame)
     else:

@@ -159,7 +159,7 @@ OTHERS: dict[str, tuple[int, bytes, Callable[[bytes], Fate]]] = {
     "of another type": (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1, ether_type=0x88CC), lambda _frame: dropped(Verdict.CONTROL_FRAME)),
     "longer, and still allowed": (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1, bytes(MTU_BYTES)), lambda frame: forwarded(SLOT_VM2, frame)),
     "too long": (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1, bytes(MTU_BYTES + 1)), lambda _frame: dropped(Verdict.OVERSIZE)),
-    "with a tag": (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1, tags=(dot1q(WEB),)), lambda _frame: dropped(Verdict.VLAN_DENIED)),
+    "with a tag": (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1, tags=(dot1q(WEB),)), lambda _frame: dropped(Verdict.SPOOF_VLAN)),
 }
 
 

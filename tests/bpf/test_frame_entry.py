@@ -266,7 +266,7 @@ def test_g1_a_trunk_may_not_speak_as_the_access_ports_of_its_vlans(judge: Judge)
 
 
 def test_g3_the_own_address_does_not_open_a_foreign_vlan(judge: Judge) -> None:
-    assert dropped(Verdict.VLAN_DENIED) == judge(SLOT_ROUTER, ethernet(MAC_WEB1, MAC_ROUTER, tags=(dot1q(UNUSED),)))
+    assert dropped(Verdict.SPOOF_VLAN) == judge(SLOT_ROUTER, ethernet(MAC_WEB1, MAC_ROUTER, tags=(dot1q(UNUSED),)))
 
 
 def test_from_the_wire_any_station_may_speak(judge: Judge) -> None:
@@ -291,7 +291,7 @@ def test_a_port_whose_link_is_down_says_so_whatever_comes(judge: Judge) -> None:
         (ethernet(RESERVED_GROUPS[0], MAC_INVENTED, bytes(1600), tags=(dot1q(UNUSED), dot1q(WEB))), Verdict.OVERSIZE),
         (ethernet(RESERVED_GROUPS[0], MAC_INVENTED, tags=(dot1q(UNUSED), dot1q(WEB))), Verdict.CONTROL_FRAME),
         (ethernet(MAC_FIREWALL, MAC_INVENTED, tags=(dot1q(UNUSED), dot1q(WEB))), Verdict.DOUBLE_TAG),
-        (ethernet(MAC_FIREWALL, MAC_INVENTED, tags=(dot1q(UNUSED),)), Verdict.VLAN_DENIED),
+        (ethernet(MAC_FIREWALL, MAC_INVENTED, tags=(dot1q(UNUSED),)), Verdict.SPOOF_VLAN),
         (ethernet(MAC_ROUTER, MAC_WEB1, tags=(dot1q(WEB),)), Verdict.SPOOF_MAC),
         (ethernet(MAC_ROUTER, MAC_INVENTED, tags=(dot1q(WEB),)), Verdict.FORGED_SOURCE),
     ],

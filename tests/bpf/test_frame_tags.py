@@ -73,7 +73,8 @@ def test_from_the_wire_to_an_access_port_the_tag_is_popped(judge: Judge, priorit
 @pytest.mark.parametrize("tag", [*((0x8100, vlan) for vlan in SOME_VLANS), (0x88A8, 0), (0x88A8, WEB), (0x9100, 0), (0x9100, WEB)])
 @pytest.mark.parametrize(("slot", "source"), [(SLOT_VM1, MAC_VM1), (SLOT_WEB1, MAC_WEB1)])
 def test_g4_an_access_port_sends_no_tag_of_any_vlan(judge: Judge, slot: int, source: bytes, tag: tuple[int, int]) -> None:
-    assert dropped(Verdict.VLAN_DENIED) == judge(slot, ethernet(MAC_WEB2, source, DATA, tags=(tag,)))
+    wanted = Verdict.SPOOF_VLAN if tag[0] == 0x8100 else Verdict.VLAN_DENIED
+    assert dropped(wanted) == judge(slot, ethernet(MAC_WEB2, source, DATA, tags=(tag,)))
 
 
 @pytest.mark.parametrize(
@@ -141,9 +142,47 @@ def test_from_an_access_port_to_a_trunk_a_tag_is_pushed(judge: Judge) -> None:
     assert forwarded(SLOT_ROUTER, tagged) == judge(SLOT_WEB1, ethernet(MAC_ROUTER, MAC_WEB1, DATA))
 
 
+# ---- the native VLAN of a trunk, and the priority of an access port ----
+
+
+@pytest.fixture
+def native(switch: Switch) -> None:
+    """The router's frames without a tag are in WEB."""
+    switch.install({**NETWORK, SLOT_ROUTER: vf(SLOT_ROUTER, MAC_ROUTER, trunk=[WEB, DB, LAB], vlan=WEB)})
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("tags", [(), (dot1q(0, priority=5),)], ids=["no tag", "priority tag"])
+def test_a_trunks_frame_without_a_vlan_is_in_the_native_one(judge: Judge, tags: tuple[tuple[int, int], ...]) -> None:
+    plain = ethernet(MAC_WEB1, MAC_ROUTER, DATA)
+    assert forwarded(SLOT_WEB1, plain) == judge(SLOT_ROUTER, ethernet(MAC_WEB1, MAC_ROUTER, DATA, tags=tags))
+    wired = ethernet(MAC_INVENTED, MAC_ROUTER, DATA, tags=(dot1q(WEB),))
+    assert forwarded(SLOT_UPLINK, wired) == judge(SLOT_ROUTER, ethernet(MAC_INVENTED, MAC_ROUTER, DATA, tags=tags))
+
+
+@pytest.mark.usefixtures("native")
+def test_a_trunk_gets_its_native_vlan_without_a_tag_and_the_others_with(judge: Judge) -> None:
+    assert forwarded(SLOT_ROUTER, ethernet(MAC_ROUTER, MAC_WEB1, DATA)) == judge(SLOT_WEB1, ethernet(MAC_ROUTER, MAC_WEB1, DATA))
+    tagged = ethernet(MAC_ROUTER, MAC_DB1, DATA, tags=(dot1q(DB),))
+    assert forwarded(SLOT_ROUTER, tagged) == judge(SLOT_DB1, ethernet(MAC_ROUTER, MAC_DB1, DATA))
+    from_wire = ethernet(MAC_ROUTER, MAC_ON_THE_WIRE, DATA, tags=(dot1q(WEB, priority=3),))
+    assert forwarded(SLOT_ROUTER, ethernet(MAC_ROUTER, MAC_ON_THE_WIRE, DATA)) == judge(SLOT_UPLINK, from_wire)
+
+
+@pytest.mark.parametrize("tags", [(), (dot1q(0, priority=2),)], ids=["no tag", "priority tag"])
+def test_an_access_ports_frames_get_the_priority_of_the_port(
+    switch: Switch, judge: Judge, tags: tuple[tuple[int, int], ...]
+) -> None:
+    switch.install({**NETWORK, SLOT_WEB1: vf(SLOT_WEB1, MAC_WEB1, vlan=WEB, priority=5)})
+    sent = ethernet(MAC_INVENTED, MAC_WEB1, DATA, tags=tags)
+    assert forwarded(SLOT_UPLINK, ethernet(MAC_INVENTED, MAC_WEB1, DATA, tags=(dot1q(WEB, priority=5),))) == judge(SLOT_WEB1, sent)
+    local = ethernet(MAC_WEB2, MAC_WEB1, DATA, tags=tags)
+    assert forwarded(SLOT_WEB2, ethernet(MAC_WEB2, MAC_WEB1, DATA)) == judge(SLOT_WEB1, local)
+
+
 @pytest.mark.parametrize("vlan", [1, UNUSED, 4094, 4095])
 def test_g6_a_trunk_sends_no_tag_that_is_not_listed(judge: Judge, vlan: int) -> None:
-    assert dropped(Verdict.VLAN_DENIED) == judge(SLOT_ROUTER, ethernet(MAC_WEB1, MAC_ROUTER, DATA, tags=(dot1q(vlan),)))
+    assert dropped(Verdict.SPOOF_VLAN) == judge(SLOT_ROUTER, ethernet(MAC_WEB1, MAC_ROUTER, DATA, tags=(dot1q(vlan),)))
 
 
 @pytest.mark.parametrize("tags", [(), (dot1q(0, priority=5),)], ids=["no tag", "priority tag"])
@@ -158,13 +197,13 @@ def test_each_bit_of_the_trunk_list_is_its_vlan(switch: Switch, judge: Judge, vl
     assert forwarded(SLOT_UPLINK, listed) == judge(SLOT_ROUTER, listed)
     for beside in {vlan - 1, vlan + 1, (vlan + 64) & 0xFFF, vlan ^ 1}:
         frame = ethernet(MAC_INVENTED, MAC_ROUTER, DATA, tags=(dot1q(beside),))
-        assert dropped(Verdict.VLAN_DENIED if beside else Verdict.UNTAGGED) == judge(SLOT_ROUTER, frame)
+        assert dropped(Verdict.SPOOF_VLAN if beside else Verdict.UNTAGGED) == judge(SLOT_ROUTER, frame)
 
 
 def test_a_list_that_a_port_had_as_a_trunk_opens_nothing_as_an_access_port(switch: Switch, judge: Judge) -> None:
     was_trunk = replace(vf(SLOT_WEB1, MAC_WEB1, vlan=WEB), trunk=frozenset({WEB, DB}))
     switch.install({**NETWORK, SLOT_WEB1: was_trunk})
-    assert dropped(Verdict.VLAN_DENIED) == judge(SLOT_WEB1, ethernet(MAC_DB1, MAC_WEB1, DATA, tags=(dot1q(DB),)))
+    assert dropped(Verdict.SPOOF_VLAN) == judge(SLOT_WEB1, ethernet(MAC_DB1, MAC_WEB1, DATA, tags=(dot1q(DB),)))
 
 
 @pytest.mark.parametrize("tpid", [0x88A8, 0x9100])

@@ -92,8 +92,8 @@ def test_a_tag_that_the_port_allows_comes_along(watched: Switch) -> None:
     ("slot", "is_tagged", "verdict"),
     [
         (SLOT_ROUTER, False, Verdict.UNTAGGED),
-        (SLOT_WEB1, True, Verdict.VLAN_DENIED),
-        (SLOT_FIREWALL, True, Verdict.VLAN_DENIED),
+        (SLOT_WEB1, True, Verdict.SPOOF_VLAN),
+        (SLOT_FIREWALL, True, Verdict.SPOOF_VLAN),
     ],
 )
 def test_a_probe_in_no_vlan_of_the_port_shows_no_loop(watched: Switch, slot: int, is_tagged: bool, verdict: Verdict) -> None:
@@ -185,7 +185,7 @@ def test_unicast_goes_on(cut: Switch) -> None:
 
 def test_a_faulty_frame_is_called_by_its_fault_on_a_cut_port_too(cut: Switch) -> None:
     assert dropped(Verdict.FORGED_SOURCE) == cut.tc(SLOT_VM2, ethernet(BROADCAST, MAC_INVENTED))
-    assert dropped(Verdict.VLAN_DENIED) == cut.tc(SLOT_VM2, ethernet(BROADCAST, MAC_VM2, tags=(dot1q(UNUSED),)))
+    assert dropped(Verdict.SPOOF_VLAN) == cut.tc(SLOT_VM2, ethernet(BROADCAST, MAC_VM2, tags=(dot1q(UNUSED),)))
 
 
 def test_probes_are_noted_on_a_cut_port_too(cut: Switch) -> None:

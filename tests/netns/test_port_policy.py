@@ -11,7 +11,7 @@ from neighbours import losing_nothing
 from sriov_xdp.lab import traffic as frames
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
 
-ALL = ["security", "deny_reply", "vlan", "guards", "trust", "allowed_macs", "quotas"]
+ALL = ["security", "deny_reply", "vlan", "guards", "trust", "allowed_macs", "quotas", "private_vlan"]
 FIRST, SECOND, WIRE = "10.77.0.1", "10.77.0.2", "10.77.0.99"
 
 
@@ -60,8 +60,9 @@ def heard_by(scene: Scene, sender: Namespace, destination: str, payload: bytes) 
     """Who gets a frame of the sender's: first, second, wire."""
     places = {"first": (scene.first, "eth0"), "second": (scene.second, "eth0"), "wire": (scene.wire, "w0")}
     others = {name: place for name, place in places.items() if place[0] is not sender}
-    with frames.tapped((sender, "eth0"), *others.values()) as (own, *taps):
-        own.send(frames.frame(destination, sender.mac(), payload))
+    (own_place,) = (place for place in places.values() if place[0] is sender)
+    with frames.tapped(own_place, *others.values()) as (own, *taps):
+        own.send(frames.frame(destination, sender.mac(own_place[1]), payload))
         return {name for name, tap in zip(others, taps, strict=True) if tap.seen(payload=payload, seconds=0.2)}
 
 
@@ -135,3 +136,40 @@ def test_a_quota_is_how_many_addresses_a_guest_is_granted_and_trust_lifts_it(sce
             assert f"quotas: macs=3,vlans=8 (port {scene.port_of(scene.first)})" in rules
             with scene.holding(scene.first, "--trust", "true"):
                 assert 20 == granted(20)
+
+
+def test_ports_of_a_private_vlan_meet_whom_their_segments_let_them(scene: Scene) -> None:
+    """Unicast, broadcast and multicast alike; the wire meets everybody."""
+    second, multicast = scene.second.mac(), "01:00:5e:00:00:05"
+    meetings = {
+        ("isolated", "isolated"): False,
+        ("isolated", "community:7"): False,
+        ("community:7", "community:8"): False,
+        ("community:7", "community:7"): True,
+        ("isolated", "promiscuous"): True,
+        ("promiscuous", "community:8"): True,
+    }
+    for (one, two), meet in meetings.items():
+        with scene.holding(scene.first, "--private-vlan", one), scene.holding(scene.second, "--private-vlan", two):
+            before = scene.drops(scene.first, "private_vlan")
+            for destination in (frames.BROADCAST, multicast):
+                wanted = {"wire", *(["second"] if meet else [])}
+                assert wanted == heard_by(scene, scene.first, destination, f"{one} {two}".encode()), (one, two)
+            assert ({"second"} if meet else set()) == heard_by(scene, scene.first, second, b"to it"), (one, two)
+            assert (0 if meet else 1) == scene.drops(scene.first, "private_vlan") - before
+            assert {"second", "first"} == heard_by(scene, scene.wire, frames.BROADCAST, b"from the wire")
+
+
+def test_an_access_port_gives_its_priority_and_a_trunk_has_a_native_vlan(scene: Scene) -> None:
+    with scene.holding(scene.first, "--vlan", "access:30;qos:5"), frames.tapped((scene.first, "eth0"), (scene.wire, "w0")) as taps:
+        own, wire = taps
+        own.send(frames.frame(frames.BROADCAST, scene.first.mac(), b"urgent"))
+        (heard,) = wire.seen(payload=b"urgent")
+        assert bytes.fromhex("8100a01e") == heard[12:16]
+        with scene.holding(scene.second, "--vlan", "trunk:10,20-21;native:30"), frames.tapped((scene.second, "eth0")) as (second,):
+            own.send(frames.frame(frames.BROADCAST, scene.first.mac(), b"native"))
+            assert [frames.frame(frames.BROADCAST, scene.first.mac(), b"native")] == second.seen(payload=b"native")
+            second.send(frames.frame(scene.first.mac(), scene.second.mac(), b"answer"))
+            assert [frames.frame(scene.first.mac(), scene.second.mac(), b"answer")] == own.seen(payload=b"answer")
+            shown = scene.daemon.ask("port", "show", scene.port_of(scene.second))["vlan"]
+            assert {"trunk": [10, "20-21", 30], "native": 30} == shown

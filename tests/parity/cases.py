@@ -60,6 +60,8 @@ ALLOWED = st.sampled_from(
 )
 AWAY = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.AWAY])
 ONE_BUFFER = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.ONE_BUFFER])
+SEGMENTS = st.sampled_from([0, 0, 0, 0, 1, 2, 3])  # promiscuous, isolated, two communities
+PRIORITIES_GIVEN = st.sampled_from([0, 0, 5, 7])
 BLOCKED = st.sampled_from([PortFlag(0)] * 7 + [PortFlag.BLOCKED])
 LOOPS = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag(0), PortFlag.LOOP])
 STORMS = st.sampled_from([(), (), (), (), (), (Group.BROADCAST,), (Group.MULTICAST,), tuple(Group)])
@@ -90,7 +92,7 @@ def uplinks(draw: st.DrawFn) -> Port:
 def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], *, may_be_trunk: bool) -> Port:
     """taken: who has which address in which VLAN; no two ports of a switch share one."""
     trunk = draw(st.frozensets(st.sampled_from(VLANS))) if may_be_trunk and draw(st.booleans()) else frozenset()
-    vlan = 0 if trunk else draw(st.sampled_from([0, 0, *VLANS]))
+    vlan = draw(st.sampled_from([0, *sorted(trunk)])) if trunk else draw(st.sampled_from([0, 0, *VLANS]))
     domain = VLAN_TRUNKS if trunk else vlan
     macs = [mac for mac in draw(st.permutations(SHARED_MACS))[: draw(st.integers(0, 2))] if (domain, mac) not in taken]
     taken.update((domain, mac) for mac in macs)
@@ -103,6 +105,8 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], *, may_be_tru
         more_macs=macs,
         storms=draw(STORMS),
         allowed=draw(ALLOWED),
+        segment=draw(SEGMENTS),
+        priority=0 if trunk else draw(PRIORITIES_GIVEN),
         flags=draw(FLAGS) | draw(LOOPS) | draw(ONE_BUFFER) | draw(AWAY) | draw(BLOCKED),
         is_up=draw(MOSTLY),
         mtu_bytes=draw(MTUS),

@@ -10,9 +10,9 @@ from hypothesis.errors import NoSuchExample
 from programs import Switch, without_flags
 
 from sriov_xdp.datapath import model
-from sriov_xdp.datapath.abi import PortFlag, Verdict
+from sriov_xdp.datapath.abi import FIRST_VF_SLOT, PortFlag, Verdict
 from sriov_xdp.datapath.model import Fate, Rule
-from sriov_xdp.datapath.model_ports import Group, Port
+from sriov_xdp.datapath.model_ports import ISOLATED, PROMISCUOUS, Group, Port
 
 THOROUGHLY = settings(deadline=None, max_examples=5000, phases=[Phase.generate], derandomize=True, database=None)
 OUT_OF_REACH = {Verdict.REDIRECT_ERROR, Verdict.MISSED_STAGE}  # devices take what they are given, and no program is missing
@@ -91,6 +91,34 @@ def lets_frames_into_blocked_ports(case: Case) -> Fate:
     return with_ports(case, opened).fate()
 
 
+def with_values(case: Case, slots: Callable[[int], bool], **values: int) -> Case:
+    """The same network, where ports say something else."""
+    changed = {
+        slot: replace(port, value=replace(port.value, **values)) if slots(slot) else port for slot, port in case.ports.items()
+    }
+    return with_ports(case, changed)
+
+
+def lets_segments_meet(case: Case) -> Fate:
+    return with_values(case, lambda slot: slot >= FIRST_VF_SLOT, segment=PROMISCUOUS).fate()
+
+
+def lets_isolated_ports_be_a_community(case: Case) -> Fate:
+    joined = {
+        slot: replace(port, value=replace(port.value, segment=9)) if port.value.segment == ISOLATED else port
+        for slot, port in case.ports.items()
+    }
+    return with_ports(case, joined).fate()
+
+
+def knows_no_native_vlan(case: Case) -> Fate:
+    return with_values(case, lambda slot: case.ports[slot].has(PortFlag.TRUNK), vlan=0).fate()
+
+
+def gives_no_priority(case: Case) -> Fate:
+    return with_values(case, lambda slot: slot >= FIRST_VF_SLOT, priority=0).fate()
+
+
 PLANTED = {
     **{f"without {rule.__name__}": without(rule) for rule in model.RULES if rule is not model.headers_are_whole},
     "tags before length": swapped(model.length_fits, model.has_one_tag_at_most),
@@ -102,6 +130,10 @@ PLANTED = {
     "every group frame is guarded alike": guards_all_alike,
     "floods leave to ports with a loop": floods_to_ports_with_a_loop,
     "blocked ports take frames": lets_frames_into_blocked_ports,
+    "segments meet": lets_segments_meet,
+    "isolated ports are a community": lets_isolated_ports_be_a_community,
+    "a trunk has no native VLAN": knows_no_native_vlan,
+    "tags have no priority of the port's": gives_no_priority,
     "floods come back": returns_floods_to_the_sender,
     "a receiver is left out": forgets_one_receiver,
     "priorities are lost": forgets_priorities,

@@ -25,6 +25,8 @@ from sriov_xdp.vswitch.policy import (
     PolicySettings,
     PortGroup,
     PortOverrides,
+    PrivateVlan,
+    SegmentKind,
     Setting,
     Switch,
 )
@@ -36,8 +38,8 @@ macs = st.binary(min_size=6, max_size=6).map(MacAddress)
 vlan_numbers = st.integers(1, 4094)
 vlans = st.one_of(
     st.just(NO_VLAN),
-    st.builds(Vlan.access, vlan_numbers),
-    st.builds(Vlan.trunk, st.frozensets(vlan_numbers, min_size=1, max_size=30)),
+    st.builds(Vlan.access, vlan_numbers, st.integers(0, 7)),
+    st.builds(Vlan.trunk, st.frozensets(vlan_numbers, min_size=1, max_size=30), st.just(0) | vlan_numbers),
 )
 
 
@@ -55,6 +57,10 @@ def _values(kind: Kind) -> st.SearchStrategy[Any]:
             return st.booleans()
         case Patterns(most):
             return st.frozensets(patterns, max_size=most).map(lambda found: tuple(sorted(found)))
+        case Structure(of=of) if of is PrivateVlan:
+            return st.builds(PrivateVlan, st.just(SegmentKind.COMMUNITY), st.integers(1, 4094)) | st.builds(
+                PrivateVlan, st.sampled_from([SegmentKind.ISOLATED, SegmentKind.PROMISCUOUS])
+            )
         case Structure(of, kinds):
             return st.builds(of, **{name: _values(kind) for name, kind in kinds.items()})
     pytest.fail(f"no values of {kind} are drawn")

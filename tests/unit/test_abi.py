@@ -21,6 +21,9 @@ LIMITS = [
     "MAX_VLANS",
     "MAX_FDB_ENTRIES",
     "MAX_ALLOWED",
+    "PRIORITY_SHIFT",
+    "SEGMENT_PROMISCUOUS",
+    "SEGMENT_ISOLATED",
     "SLOT_MASK",
     "FIRST_VF_SLOT",
     "FDB_BUCKET_BITS",
@@ -148,7 +151,8 @@ def test_each_flag_is_plain_or_looked_at(compiled: dict[str, int]) -> None:
     everything = abi.PortFlag(sum(abi.PortFlag))
     looked_at = abi.PortFlag.LINK_UP | abi.PortFlag.TRUNK | abi.PortFlag.BLOCKED
     assert looked_at | abi.PortFlag.JUMBO == everything & ~compiled[f"{PLAIN}INGRESS"]
-    assert looked_at | abi.PortFlag.AWAY | abi.PortFlag.NARROW == everything & ~compiled[f"{PLAIN}TARGET"]
+    of_target = abi.PortFlag.AWAY | abi.PortFlag.NARROW | abi.PortFlag.PRIVATE
+    assert looked_at | of_target == everything & ~compiled[f"{PLAIN}TARGET"]
 
 
 def test_port_value_puts_each_field_at_its_offset(compiled: dict[str, int]) -> None:

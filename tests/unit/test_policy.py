@@ -12,8 +12,10 @@ from sriov_xdp.vswitch.policy import (
     PolicySettings,
     PortGroup,
     PortOverrides,
+    PrivateVlan,
     Quotas,
     Security,
+    SegmentKind,
     Switch,
     port_vlan,
     resolve,
@@ -35,6 +37,7 @@ SETTINGS = {
     "trust": (False, True, Override.TRUST),
     "allowed_macs": ((), (MacPattern.parse("02:00:5e:00:01:00/40"),), Override.ALLOWED_MACS),
     "quotas": (Quotas(macs=16, vlans=8), Quotas(macs=0, vlans=8), Override.QUOTAS),
+    "private_vlan": (PrivateVlan(), PrivateVlan(SegmentKind.COMMUNITY, 7), Override.PRIVATE_VLAN),
     "block": (False, True, None),
 }
 every_setting = pytest.mark.parametrize("setting", SETTINGS)

@@ -10,16 +10,16 @@ EVERY_VLAN = frozenset(range(1, 4095))
 @pytest.mark.parametrize("number", [1, 100, 4094])
 def test_an_access_port_is_in_its_vlan_only(number: int) -> None:
     vlan = Vlan.access(number)
-    assert (VlanMode.ACCESS, number, {number}) == (vlan.mode, vlan.access_vlan, vlan.domains)
+    assert (VlanMode.ACCESS, number, {number}) == (vlan.mode, vlan.untagged_vlan, vlan.domains)
 
 
 def test_a_trunk_port_is_in_each_of_its_vlans_and_not_in_the_untagged_one() -> None:
     vlan = Vlan.trunk(frozenset({10, 20}))
-    assert (VlanMode.TRUNK, 0, {10, 20}) == (vlan.mode, vlan.access_vlan, vlan.domains)
+    assert (VlanMode.TRUNK, 0, {10, 20}) == (vlan.mode, vlan.untagged_vlan, vlan.domains)
 
 
 def test_a_port_without_vlan_is_in_the_untagged_domain() -> None:
-    assert (VlanMode.NONE, 0, {0}) == (NO_VLAN.mode, NO_VLAN.access_vlan, NO_VLAN.domains)
+    assert (VlanMode.NONE, 0, {0}) == (NO_VLAN.mode, NO_VLAN.untagged_vlan, NO_VLAN.domains)
 
 
 def test_a_trunk_may_carry_every_vlan() -> None:

@@ -7,7 +7,7 @@ from sriov_xdp.pf.state.intent import WireOwnSource
 from sriov_xdp.pf.state.inventory import AttachedVf, Inventory
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES, xdp_problem
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, XdpMode
-from sriov_xdp.vswitch.policy import Security
+from sriov_xdp.vswitch.policy import PrivateVlan, Security, SegmentKind
 from sriov_xdp.vswitch.vlan import VlanMode
 
 # Up to here a frame that is one byte too long still shows its excess in the first XDP buffer; above, its whole length must be
@@ -23,14 +23,15 @@ def slot_of(vf: AttachedVf) -> int:
 
 def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
     """Struct sxdp_port of a VF."""
-    vlan = inventory.vlan(vf)
+    vlan, policy = inventory.vlan(vf), inventory.policy(vf)
     mtu_bytes = inventory.mtu_bytes(vf.address.pf)
     conditions = {
         PortFlag.LINK_UP: inventory.is_open(vf),
         PortFlag.TRUNK: vlan.mode is VlanMode.TRUNK,
-        PortFlag.BLOCKED: inventory.policy(vf).block,
-        PortFlag.ALLOWS: bool(inventory.policy(vf).allowed_macs),
-        PortFlag.FORGED_ACCEPT: inventory.policy(vf).forged_transmits is Security.ACCEPT,
+        PortFlag.BLOCKED: policy.block,
+        PortFlag.PRIVATE: policy.private_vlan.kind is not SegmentKind.PROMISCUOUS,
+        PortFlag.ALLOWS: bool(policy.allowed_macs),
+        PortFlag.FORGED_ACCEPT: policy.forged_transmits is Security.ACCEPT,
         # redirect_peer enters the guest's stack behind its XDP program, which would never see the frame.
         PortFlag.PEER: not vf.guest_runs_xdp,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
@@ -43,10 +44,22 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         generation=vf.attachment.generation,
         mac=vf.state.effective_mac.octets,
         flags=_flags(conditions),
-        vlan=vlan.access_vlan,
+        vlan=vlan.untagged_vlan,
         mtu_bytes=mtu_bytes,
         pf=inventory.pf(vf.address.pf).number,
+        segment=_segment(policy.private_vlan),
+        priority=vlan.qos,
     )
+
+
+def _segment(said: PrivateVlan) -> int:
+    match said.kind:
+        case SegmentKind.PROMISCUOUS:
+            return abi.SEGMENT_PROMISCUOUS
+        case SegmentKind.ISOLATED:
+            return abi.SEGMENT_ISOLATED
+        case SegmentKind.COMMUNITY:
+            return abi.SEGMENT_ISOLATED + said.community
 
 
 def vf_guard(inventory: Inventory, vf: AttachedVf) -> Guard:
@@ -60,7 +73,7 @@ def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
     vlan = inventory.vlan(vf)
     pf, uplink = inventory.pf(vf.address.pf).number, inventory.pf(vf.address.pf).uplink
     of_host = {uplink.mac} if uplink else set()  # the uplink got it later, and its frames are the host's
-    key_vlan = abi.VLAN_TRUNKS if vlan.mode is VlanMode.TRUNK else vlan.access_vlan
+    key_vlan = abi.VLAN_TRUNKS if vlan.mode is VlanMode.TRUNK else vlan.untagged_vlan
     return PortImage(
         value=vf_value(inventory, vf),
         trunk=vlan.vlans if vlan.mode is VlanMode.TRUNK else frozenset(),
@@ -112,7 +125,7 @@ def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, Member
         if vlan.mode is VlanMode.TRUNK:
             trunks.append((slot_of(vf), vlan.vlans))
         else:
-            lists.setdefault(vlan.access_vlan, []).append(slot_of(vf))
+            lists.setdefault(vlan.untagged_vlan, []).append(slot_of(vf))
     for number, slots in lists.items():
         slots.extend(slot for slot, vlans in trunks if number in vlans)
     if trunks:

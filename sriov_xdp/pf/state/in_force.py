@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
 from sriov_xdp.host.links import Link
 from sriov_xdp.pf.state.device_marks import HostMark
@@ -14,7 +15,18 @@ from sriov_xdp.pf.state.intent import Datapath, LinkState
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
-from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Security, Switch, resolve
+from sriov_xdp.vswitch.policy import (
+    SETTINGS,
+    Override,
+    PolicySettings,
+    PortGroup,
+    PortOverrides,
+    PrivateVlan,
+    Security,
+    SegmentKind,
+    Switch,
+    resolve,
+)
 from sriov_xdp.vswitch.values import MacPattern
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
@@ -38,13 +50,21 @@ class MarkedPort:
     def vlan(self) -> Vlan:
         """The port's."""
         if self.port.flags & PortFlag.TRUNK:
-            return Vlan.trunk(self.trunk)
-        return Vlan.access(self.port.vlan) if self.port.vlan else NO_VLAN
+            return Vlan.trunk(self.trunk, self.port.vlan)
+        return Vlan.access(self.port.vlan, self.port.priority) if self.port.vlan else NO_VLAN
 
     @property
     def forged_transmits(self) -> Security:
         """The port's."""
         return Security.ACCEPT if self.port.flags & PortFlag.FORGED_ACCEPT else Security.REJECT
+
+    @property
+    def private_vlan(self) -> PrivateVlan:
+        """The port's."""
+        if not self.port.flags & PortFlag.PRIVATE:
+            return PrivateVlan()
+        community = self.port.segment - abi.SEGMENT_ISOLATED
+        return PrivateVlan(SegmentKind.COMMUNITY, community) if community else PrivateVlan(SegmentKind.ISOLATED)
 
     @property
     def is_blocked(self) -> bool:
@@ -101,6 +121,8 @@ def overrides_of(
         own = own.merged(PolicySettings(forged_transmits=entry.forged_transmits))
     if policy.block is not entry.is_blocked:
         own = own.merged(PolicySettings(block=entry.is_blocked))
+    if policy.private_vlan != entry.private_vlan:
+        own = own.merged(PolicySettings(private_vlan=entry.private_vlan))
     if policy.allowed_macs != entry.allowed:
         own = own.merged(PolicySettings(allowed_macs=entry.allowed))
     others = entry.state.unicast - {entry.mark.admin_mac}

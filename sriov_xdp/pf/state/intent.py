@@ -6,7 +6,7 @@ their difference.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -152,37 +152,44 @@ class Attachment:
 
 
 def vlan_to_json(vlan: Vlan) -> Any:
-    """As configuration files write it: "none", {"access": 100}, {"trunk": [10, "20-29"]}."""
+    """As configuration files write it: "none", {"access": 100, "qos": 5}, {"trunk": [10, "20-29"], "native": 10}."""
     match vlan.mode:
         case VlanMode.NONE:
             return "none"
         case VlanMode.ACCESS:
-            return {"access": vlan.access_vlan}
+            return {"access": vlan.untagged_vlan, **({"qos": vlan.qos} if vlan.qos else {})}
         case VlanMode.TRUNK:
-            return {"trunk": vlan.ranges()}
+            return {"trunk": vlan.ranges(), **({"native": vlan.native} if vlan.native else {})}
 
 
 def vlan_from_json(value: Any) -> Vlan:
     """The reverse; also takes what a person writes. Raises ValueError."""
     if value == "none":
         return Vlan(VlanMode.NONE)
-    if not isinstance(value, dict) or len(value) != 1:
-        raise ValueError(f'VLAN {value!r}: expected none, {{access: N}} or {{trunk: [N, "A-B"]}}')
-    mode, setting = next(iter(value.items()))
-    if mode == "access" and isinstance(setting, int) and not isinstance(setting, bool):
-        return Vlan.access(setting)
-    if mode == "trunk" and isinstance(setting, list) and setting:
-        bits = 0  # many ranges may say the same VLANs again
-        for part in setting:
-            bits |= vlan_range(part)
-        return _trunk_of(bits)
+    match value:
+        case {"access": int(vlan), **rest} if set(rest) <= {"qos", "proto"} and not isinstance(vlan, bool):
+            return Vlan.access(vlan, _number_in(rest, "qos"))
+        case {"trunk": [_, *_] as parts, **rest} if set(rest) <= {"native", "proto"}:
+            bits = 0  # many ranges may say the same VLANs again
+            for part in parts:
+                bits |= vlan_range(part)
+            native = _number_in(rest, "native")
+            return _trunk_of(bits | (1 << native if native else 0), native)
     raise ValueError(f'VLAN {value!r}: expected none, {{access: N}} or {{trunk: [N, "A-B"]}}')
 
 
+def _number_in(document: Mapping[Any, Any], key: str) -> int:
+    """0 where it is not said. Raises ValueError."""
+    value = document.get(key)
+    if value is not None and type(value) is not int:
+        raise ValueError(f"{key} {value!r}: expected a number")
+    return value or 0
+
+
 @lru_cache(maxsize=32)
-def _trunk_of(bits: int) -> Vlan:
+def _trunk_of(bits: int, native: int) -> Vlan:
     """One object for trunks that carry the same."""
-    return Vlan.trunk(frozenset(vlan for vlan, bit in enumerate(reversed(f"{bits:b}")) if bit == "1"))
+    return Vlan.trunk(frozenset(vlan for vlan, bit in enumerate(reversed(f"{bits:b}")) if bit == "1"), native)
 
 
 def vlan_range(part: Any) -> int:

@@ -19,7 +19,6 @@ from sriov_xdp.pf.hands.turns import finish
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.loops import GuestPort, Loops, Probe
-from sriov_xdp.vswitch.vlan import VlanMode
 
 _log = logging.getLogger("sriov_xdp.pf")
 _PROBES_A_STEP = 64
@@ -114,7 +113,7 @@ class LoopWatch:
     def _send(self, socket: ProbeSocket, probes: list[tuple[AttachedVf, Probe]]) -> Steps[None]:
         for number, (vf, wanted) in enumerate(probes, start=1):
             if self._context.inventory.vfs.get(vf.address) is vf:
-                is_tagged = self._context.inventory.vlan(vf).mode is VlanMode.TRUNK
+                is_tagged = wanted.vlan != self._context.inventory.vlan(vf).untagged_vlan
                 frame = probe(wanted.sender, wanted.vlan, self._loops.nonce, is_tagged=is_tagged)
                 socket.send(vf.attachment.ifindex, frame)
             if number % _PROBES_A_STEP == 0:
