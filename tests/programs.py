@@ -94,6 +94,8 @@ def vf(
     more_macs: Iterable[bytes] = (),
     storms: Iterable[Group] = (),
     allowed: Iterable[Prefix] = (),
+    groups: Iterable[bytes] | None = None,
+    device_mtu_bytes: int = 0,
     flags: PortFlag = _NO_FLAGS,
     is_up: bool = True,
     mtu_bytes: int = MTU_BYTES,
@@ -102,6 +104,7 @@ def vf(
     priority: int = 0,
 ) -> Port:
     conditions = {PortFlag.TRUNK: trunk, PortFlag.LINK_UP: is_up, PortFlag.ALLOWS: allowed, PortFlag.PRIVATE: segment}
+    conditions |= {PortFlag.SUBSCRIBES: groups is not None, PortFlag.NARROW: device_mtu_bytes}
     kind = PortFlag(sum(flag for flag, holds in conditions.items() if holds))
     value = PortValue(
         ifindex=DEVICES[slot],
@@ -111,6 +114,7 @@ def vf(
         vlan=vlan,
         mtu_bytes=mtu_bytes,
         pf=pf,
+        device_mtu_bytes=device_mtu_bytes,
         segment=segment,
         priority=priority,
     )
@@ -120,6 +124,7 @@ def vf(
         more_macs=frozenset(more_macs),
         storms=frozenset(storms),
         allowed=frozenset(allowed),
+        groups=frozenset(groups or ()),
     )
 
 
@@ -179,7 +184,7 @@ def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
         return PortImage(value=value, trunk=port.trunk, fdb=frozenset())
     vlan = abi.VLAN_TRUNKS if _is_trunk(port) else port.value.vlan
     keys = frozenset(abi.fdb_key(port.value.pf, vlan, mac) for mac in {port.value.mac, *port.more_macs})
-    return PortImage(value=port.value, trunk=port.trunk, fdb=keys, allowed=port.allowed)
+    return PortImage(value=port.value, trunk=port.trunk, fdb=keys, allowed=port.allowed, groups=port.groups)
 
 
 def exhausted_guard(port: Port) -> bytes:
@@ -190,14 +195,21 @@ def exhausted_guard(port: Port) -> bytes:
     return abi.GUARD_LAYOUT.pack(broadcast_ns, due_ns, multicast_ns, due_ns)
 
 
+def _is_tcs(port: Port) -> bool:
+    """Whether XDP cannot serve it with floods."""
+    return bool(port.value.flags & (PortFlag.TRUNK | PortFlag.SUBSCRIBES | PortFlag.NARROW))
+
+
 def _member_lists(ports: Mapping[int, Port], pf: int) -> dict[int, Members]:
     vfs = {slot: port for slot, port in ports.items() if port.value.pf == pf and not port.is_uplink}
     trunks = [slot for slot, port in vfs.items() if _is_trunk(port)]
     lists = {abi.VLAN_TRUNKS: Members(tuple(trunks), len(trunks))} if trunks else {}
+    of_tc = {slot for slot, port in vfs.items() if _is_tcs(port)}
     for vlan in {port.value.vlan for port in vfs.values() if not _is_trunk(port)}:
         access = [slot for slot, port in vfs.items() if not _is_trunk(port) and port.value.vlan == vlan]
         carrying = [slot for slot in trunks if vlan in vfs[slot].trunk]
-        lists[vlan] = Members((*access, *carrying), len(carrying))
+        members = (*access, *carrying)
+        lists[vlan] = Members(members, len(of_tc.intersection(members)))
     return lists
 
 

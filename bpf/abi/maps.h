@@ -25,6 +25,7 @@
 	MAP(19, floods, DEVMAPS, __u32, __u32, SXDP_MAX_VLANS)                    \
 	MAP(20, xdp_stages, STAGES, __u32, __u32, SXDP_STAGES)                    \
 	MAP(21, tc_stages, STAGES, __u32, __u32, SXDP_STAGES)                     \
-	MAP(22, allowed, ARRAY, __u32, struct sxdp_allowed, SXDP_MAX_PORTS)
+	MAP(22, allowed, ARRAY, __u32, struct sxdp_allowed, SXDP_MAX_PORTS)       \
+	MAP(23, subscriptions, HASH, __u64, __u32, SXDP_MAX_FDB_ENTRIES)
 
 #endif

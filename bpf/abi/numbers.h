@@ -30,6 +30,7 @@ enum sxdp_verdict {
 	SXDP_BLOCKED = 20,          /* one of its two ports is blocked by the operator */
 	SXDP_SPOOF_VLAN = 21,       /* a guest's tag is none that its port may send */
 	SXDP_PRIVATE_VLAN = 22,     /* its two ports do not meet within their VLAN */
+	SXDP_NOT_SUBSCRIBED = 23,   /* nobody who might have got it asked for its group */
 };
 
 enum sxdp_verdict_room {
@@ -56,6 +57,7 @@ enum sxdp_port_flag {
 	SXDP_PORT_BLOCKED = 1 << 16,       /* block: nothing enters or leaves, with the link up */
 	SXDP_PORT_ALLOWS = 1 << 17,        /* allowed_macs: sources that its list names are its own too */
 	SXDP_PORT_PRIVATE = 1 << 18,       /* its segment is not promiscuous */
+	SXDP_PORT_SUBSCRIBES = 1 << 19,    /* of multicast it gets the groups that its guest asked for */
 };
 
 /* The fast ways are for ports that have no other flags than these, and whose link is up: a flag that is new is not in here, so a
@@ -66,13 +68,14 @@ enum sxdp_plain {
 	SXDP_PLAIN_INGRESS = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |
 			     SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
 			     SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_AWAY |
-			     SXDP_PORT_HOST_VLANS | SXDP_PORT_NARROW | SXDP_PORT_ALLOWS | SXDP_PORT_PRIVATE,
+			     SXDP_PORT_HOST_VLANS | SXDP_PORT_NARROW | SXDP_PORT_ALLOWS | SXDP_PORT_PRIVATE |
+			     SXDP_PORT_SUBSCRIBES,
 	/* As above, seen from where it leaves. A port with long frames may get one by a fast way, and one whose guest takes a single
 	 * buffer too, as ports that may send longer ones are not plain. */
 	SXDP_PLAIN_TARGET = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |
 			    SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
 			    SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_JUMBO |
-			    SXDP_PORT_HOST_VLANS | SXDP_PORT_ALLOWS,
+			    SXDP_PORT_HOST_VLANS | SXDP_PORT_ALLOWS | SXDP_PORT_SUBSCRIBES,
 };
 
 /* Of a port in its VLAN (isolation.h); a community's is its number behind the last of these. */

@@ -89,7 +89,7 @@ struct sxdp_fdb {
 struct sxdp_members {
 	__u32 count;
 	__u16 slots[SXDP_MAX_MEMBERS + SXDP_FLOOD_CHUNK];  /* the last chunk may be looked at past count, within bounds */
-	__u32 trunks;               /* how many of them are trunk ports, which want the tag */
+	__u32 of_tc;                /* how many of them XDP cannot serve: trunk ports, which want the tag, and those that want not all */
 };
 _Static_assert(sizeof(struct sxdp_members) == 584, "sxdp_members");
 
@@ -136,6 +136,12 @@ static __always_inline __u64 sxdp_domain(__u64 pf, __u64 vlan)
 static __always_inline __u64 sxdp_fdb_key(__u64 domain, __u64 mac)
 {
 	return domain << 48 | mac;
+}
+
+/* That the guest of a port asked for a group. */
+static __always_inline __u64 sxdp_subscription(__u64 slot, __u64 group)
+{
+	return slot << 48 | group;
 }
 
 static __always_inline __u32 sxdp_ref(__u32 slot, __u32 generation)

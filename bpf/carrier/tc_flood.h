@@ -28,6 +28,7 @@ enum flood_progress {
 	FLOOD_IS_RETAGGED = 1 << 2,     /* second round */
 	FLOOD_IS_TAGGED = 1 << 3,       /* the frame as it is now */
 	FLOOD_IS_BROADCAST = 1 << 4,
+	FLOOD_IS_UNASKED = 1 << 5,      /* a port would have got it, had its guest asked for the group */
 };
 
 /* Comes back only when the program is not there. */
@@ -75,6 +76,16 @@ static __always_inline __u64 copy_payload_bytes(const carrier *ctx, __u32 progre
 	return ctx->len - SXDP_ETH_HEADER_BYTES - (progress & FLOOD_IS_TAGGED && !ctx->vlan_present ? SXDP_TAG_BYTES : 0);
 }
 
+/* Read again for each copy that it matters to. */
+static __always_inline __u64 flood_group(carrier *ctx)
+{
+	struct sxdp_frame frame;
+
+	if (frame_parse(&frame, (void *)(long)ctx->data, (void *)(long)ctx->data_end))
+		return 0;
+	return frame.destination;
+}
+
 static __always_inline void copy_to(carrier *ctx, __u64 slot)
 {
 	struct sxdp_port *target = port_at(slot);
@@ -90,6 +101,10 @@ static __always_inline void copy_to(carrier *ctx, __u64 slot)
 	if (target_judge_copy(port_at(ctx->cb[FLOOD_SLOT]), target, trunk_of(target, slot), vlan) != SXDP_ADMITTED ||
 	    !target_takes(target, carrier_longest_bytes(ctx, 0)) || !target_device_takes(target, copy_payload_bytes(ctx, progress)))
 		return;
+	if (!(progress & FLOOD_IS_BROADCAST) && !hears_group(target, slot, flood_group(ctx))) {
+		ctx->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_UNASKED;
+		return;
+	}
 	if (vlan_leaves_tagged(target, vlan) != ((progress & FLOOD_IS_TAGGED) != 0)) {
 		ctx->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_MISMATCHED;
 		return;
@@ -158,7 +173,9 @@ static __always_inline sxdp_answer flood_some(carrier *ctx, struct transit *tran
 	}
 	if (vlan_host_hears(port, host_vlans_of(port, transit->slot), transit->vlan))
 		return hear_at_host(ctx, transit);
-	return ctx->cb[FLOOD_PROGRESS] & FLOOD_IS_COPIED ? SXDP_FLOODED : SXDP_NO_TARGET;
+	if (ctx->cb[FLOOD_PROGRESS] & FLOOD_IS_COPIED)
+		return SXDP_FLOODED;
+	return ctx->cb[FLOOD_PROGRESS] & FLOOD_IS_UNASKED ? SXDP_NOT_SUBSCRIBED : SXDP_NO_TARGET;
 }
 
 /* What it must know of the frame is in skb->cb; the bytes were looked at before. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Floods by XDP: from the wire to access ports only. The frame is made as they all want it, then the kernel copies it to each device
  * of the domain's devmap. No program runs on a copy: the kernel's queue of a device takes one program for all that one poll puts
- * into it, so one on floods would meet unicast too. tc floods what is left: from guests, to domains with trunk ports or without
- * a devmap, what the host must hear too, and frames of several buffers, of which the kernel would copy the first only.
+ * into it, so one on floods would meet unicast too. tc floods what is left: from guests, to domains with ports that XDP cannot
+ * serve or without a devmap, what the host must hear too, and frames of several buffers, of which the kernel would copy the first only.
  */
 #ifndef SXDP_CARRIER_FLOOD_H
 #define SXDP_CARRIER_FLOOD_H
@@ -55,7 +55,7 @@ static __always_inline sxdp_answer flood(carrier *ctx, struct transit *transit, 
 		return SXDP_DEFERRED;
 	list = bpf_map_lookup_elem(members_handle(), &domain);
 	receivers = bpf_map_lookup_elem(floods_handle(), &domain);
-	if (!list || list->trunks || !receivers || !count_copies(here, list, transit))
+	if (!list || list->of_tc || !receivers || !count_copies(here, list, transit))
 		return SXDP_DEFERRED;
 	if (carrier_retag(ctx, transit, 0) || bpf_redirect_map(receivers, NO_SLOT, BPF_F_BROADCAST) != XDP_REDIRECT)
 		return SXDP_REDIRECT_ERROR;

@@ -49,6 +49,14 @@ static __always_inline __u16 tci_given(const struct transit *transit)
 	return (__u16)(transit->vlan | port_at(transit->slot)->priority);
 }
 
+/* Whether a port gets a multicast frame. */
+static __always_inline int hears_group(const struct sxdp_port *port, __u64 slot, __u64 group)
+{
+	__u64 key = sxdp_subscription(slot, group);
+
+	return !(port->flags & SXDP_PORT_SUBSCRIBES) || bpf_map_lookup_elem(subscriptions_handle(), &key) != 0;
+}
+
 /* VLANs that the host has on an uplink. */
 static __always_inline struct sxdp_trunk *host_vlans_of(const struct sxdp_port *uplink, __u64 pf)
 {

@@ -95,4 +95,8 @@ EXPLANATIONS: dict[Verdict, Explanation] = {
         "its two ports do not meet within their VLAN: one is isolated, or they are of different communities",
         "`port show` of both tells `private_vlan`; nothing, where that is meant",
     ),
+    Verdict.NOT_SUBSCRIBED: Explanation(
+        "a multicast frame, and no guest that might have got it asked for its group",
+        "let the guest's driver ask for the group, or give its port `--flood-multicast true`",
+    ),
 }

@@ -74,7 +74,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         "link_reason": reason,
         "link_state": attachment.spec.link_state.value,
         "loop": f"cut: floods come back by {vf.cut_for_loop_with}" if vf.cut_for_loop_with else None,
-        "mtu": context.inventory.mtu_bytes(address.pf),
+        "mtu": context.inventory.port_mtu_bytes(vf),
         "datapath": _datapath(vf, context.mode_switches.get(address, 0)),
         "counters": {
             "rx_packets": counted.delivered_frames,

@@ -66,7 +66,7 @@ LAYOUTS: dict[str, dict[str, str]] = {
     "sxdp_probe": {"magic": "Q", "nonce": "Q", "sender": "I", "vlan": "I"},
     "sxdp_return": {"nonce": "Q", "time_ns": "Q", "sender": "I", "vlan": "I"},
     "sxdp_fdb": {"way": f"{8 * FDB_WAYS * FDB_BUCKETS}x"},
-    "sxdp_members": {"count": "I", "slots": f"{MAX_MEMBERS + FLOOD_CHUNK}H", "trunks": "I"},
+    "sxdp_members": {"count": "I", "slots": f"{MAX_MEMBERS + FLOOD_CHUNK}H", "of_tc": "I"},
     "sxdp_counters": {
         "ingress_bytes": "Q",
         "egress_frames": "Q",
@@ -143,6 +143,7 @@ class Verdict(IntEnum):
     BLOCKED = 20
     SPOOF_VLAN = 21
     PRIVATE_VLAN = 22
+    NOT_SUBSCRIBED = 23
 
     @property
     def label(self) -> str:
@@ -176,6 +177,7 @@ class PortFlag(IntFlag):
     BLOCKED = 1 << 16
     ALLOWS = 1 << 17
     PRIVATE = 1 << 18
+    SUBSCRIBES = 1 << 19
 
 
 class Stage(IntEnum):
@@ -208,6 +210,11 @@ def mac_of_fdb_key(key: int) -> bytes:
 def ref(slot: int, generation: int) -> int:
     """Where an address is (sxdp_ref)."""
     return (generation & ((1 << REF_GENERATION_BITS) - 1)) << REF_SLOT_BITS | slot
+
+
+def subscription(slot: int, group: bytes) -> int:
+    """Key of a group that the guest of a port asked for (sxdp_subscription)."""
+    return slot << 48 | mac_word(group)
 
 
 def slot_at(ref: int) -> int:
@@ -338,17 +345,17 @@ class ProbeReturn:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Struct sxdp_members, who gets the floods of a VLAN. trunks: how many of the slots are trunk ports, which XDP cannot serve."""
+    """Struct sxdp_members, who gets the floods of a VLAN. of_tc: how many of the slots XDP cannot serve."""
 
     slots: tuple[int, ...]
-    trunks: int = 0
+    of_tc: int = 0
 
     def pack(self) -> bytes:
         """As the map holds it. Raises ValueError above MAX_MEMBERS."""
         if len(self.slots) > MAX_MEMBERS:
             raise ValueError(f"a VLAN has {len(self.slots)} members; a flood list holds {MAX_MEMBERS}")
         room = [0] * (MAX_MEMBERS + FLOOD_CHUNK - len(self.slots))
-        return MEMBERS_LAYOUT.pack(len(self.slots), *self.slots, *room, self.trunks)
+        return MEMBERS_LAYOUT.pack(len(self.slots), *self.slots, *room, self.of_tc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -227,10 +227,12 @@ def leaving(passage: Passage, slots: list[int]) -> dict[int, bytes]:
 
 def flood(passage: Passage) -> Fate:
     """To everybody in the VLAN but the sender; from the wire also to the host, if it has an address there, or the VLAN."""
-    others = [slot for slot, port in passage.siblings.items() if slot != passage.slot and takes_copy(passage, port)]
+    takers = [slot for slot, port in passage.siblings.items() if slot != passage.slot and takes_copy(passage, port)]
+    others = [slot for slot in takers if passage.siblings[slot].hears(passage.read.destination)]
     hears = passage.port.has(PortFlag.HOST_STACK) if passage.vlan == VLAN_NONE else passage.vlan in passage.port.host_vlans
     reaches_host = passage.port.is_uplink and hears
-    verdict = Verdict.FLOODED if others or reaches_host else Verdict.NO_TARGET
+    missed = Verdict.NOT_SUBSCRIBED if takers else Verdict.NO_TARGET
+    verdict = Verdict.FLOODED if others or reaches_host else missed
     return Fate(verdict=verdict, left=leaving(passage, others), reaches_host=reaches_host)
 
 

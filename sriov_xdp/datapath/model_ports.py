@@ -34,13 +34,14 @@ class Port:
     """A port as the maps describe it. trunk: the tags of a trunk port, or the VLANs that the host has on an
     uplink; more_macs: addresses beside value.mac by which it
     is reached; storms: of what it has sent so much that its guard lets nothing more in; allowed:
-    what its guest may send from beside its own."""
+    what its guest may send from beside its own; groups: that its guest asked for."""
 
     value: PortValue
     trunk: frozenset[int] = frozenset()
     more_macs: frozenset[bytes] = frozenset()
     storms: frozenset[Group] = frozenset()
     allowed: frozenset[Prefix] = frozenset()
+    groups: frozenset[bytes] = frozenset()
 
     def has(self, flag: PortFlag) -> bool:
         """Whether a flag is set."""
@@ -79,6 +80,10 @@ class Port:
     def takes_copies(self, vlan: int) -> bool:
         """Whether floods of this VLAN may leave here."""
         return self.takes(vlan) and not self.has(PortFlag.LOOP) and not self.has(PortFlag.BLOCKED)
+
+    def hears(self, destination: bytes) -> bool:
+        """Whether it gets what goes to a group: all, or what its guest asked for, and broadcast."""
+        return not self.has(PortFlag.SUBSCRIBES) or destination == BROADCAST or destination in self.groups
 
     def takes_length(self, frame_bytes: int) -> bool:
         """Whether a frame may be given to the guest: one that runs XDP on a kernel that several buffers can panic gets what

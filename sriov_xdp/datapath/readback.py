@@ -11,6 +11,7 @@ from sriov_xdp.datapath.abi import Guard
 from sriov_xdp.datapath.fdb import key_of
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.pins import Pins
+from sriov_xdp.datapath.subscriptions import Subscriptions
 from sriov_xdp.datapath.tables import PortImage, flood_entry
 
 _KEY = struct.Struct("<I")
@@ -28,6 +29,7 @@ class PortAsItIs:
     storm_ns: tuple[int, int]
     device: int
     allowed: frozenset[abi.Prefix]
+    groups: frozenset[bytes]
 
     @classmethod
     def of(cls, image: PortImage) -> "PortAsItIs":
@@ -39,6 +41,7 @@ class PortAsItIs:
             storm_ns=Guard.intervals_in(image.guard.pack()),
             device=image.value.ifindex,
             allowed=image.allowed,
+            groups=image.groups,
         )
 
 
@@ -51,7 +54,11 @@ def read_ports(pins: Pins) -> dict[int, PortAsItIs]:
     size = abi.PORT_LAYOUT.size
     values = {slot: packed[slot * size : (slot + 1) * size] for slot in range(abi.MAX_PORTS)}
     used = {slot for slot, value in values.items() if value != abi.EMPTY_PORT} | set(fdb)
-    return {slot: _read_port(pins, slot, values[slot], frozenset(fdb.get(slot, ()))) for slot in sorted(used)}
+    subscriptions = Subscriptions(pins.map_fd("subscriptions"))
+    subscriptions.adopt()
+    return {
+        slot: _read_port(pins, slot, values[slot], frozenset(fdb.get(slot, ())), subscriptions.of(slot)) for slot in sorted(used)
+    }
 
 
 def _entries(pins: Pins) -> Iterator[tuple[int, int]]:
@@ -65,7 +72,7 @@ def _entries(pins: Pins) -> Iterator[tuple[int, int]]:
             yield abi.FDB_KEY_LAYOUT.unpack(key)[0], abi.REF_LAYOUT.unpack(value)[0]
 
 
-def _read_port(pins: Pins, slot: int, value: bytes, fdb: frozenset[int]) -> PortAsItIs:
+def _read_port(pins: Pins, slot: int, value: bytes, fdb: frozenset[int], groups: frozenset[bytes]) -> PortAsItIs:
     key = abi.SLOT_LAYOUT.pack(slot)
     trunk = libbpf.lookup_element(pins.map_fd("trunks"), key, abi.TRUNK_LAYOUT.size)
     allowed = libbpf.lookup_element(pins.map_fd("allowed"), key, abi.ALLOWED_LAYOUT.size)
@@ -78,6 +85,7 @@ def _read_port(pins: Pins, slot: int, value: bytes, fdb: frozenset[int]) -> Port
         storm_ns=Guard.intervals_in(guard) if guard else (0, 0),
         device=_KEY.unpack(device)[0] if device else 0,
         allowed=abi.unpack_allowed(allowed) if allowed else frozenset(),
+        groups=groups,
     )
 
 

@@ -16,18 +16,20 @@ from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.slot_array import SlotArray
+from sriov_xdp.datapath.subscriptions import Subscriptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortImage:
     """All that the maps say of one port. fdb: keys (abi.fdb_key) under which it is reached; allowed: addresses that its guest may
-    send from beside its own, by the first bits of each."""
+    send from beside its own, by the first bits of each; groups: that it gets, where it does not get all."""
 
     value: PortValue
     trunk: frozenset[int]
     fdb: frozenset[int]
     guard: Guard = abi.NO_GUARD
     allowed: frozenset[abi.Prefix] = frozenset()
+    groups: frozenset[bytes] = frozenset()
 
 
 _NO_BYTES = bytes(abi.COUNTERS_LAYOUT.size)
@@ -91,6 +93,7 @@ class Tables:
         self._floods = Floods(pins.map_fd("floods"))
         self._ports: dict[int, bytes] = {}
         self._trunks = SlotArray(pins.map_fd("trunks"), bytes(abi.TRUNK_LAYOUT.size))
+        self._subscriptions = Subscriptions(pins.map_fd("subscriptions"))
         self._allowed = SlotArray(pins.map_fd("allowed"), bytes(abi.ALLOWED_LAYOUT.size))
         self._guards: dict[int, tuple[int, int]] = {}
         self._fdb_of_slot: dict[int, frozenset[int]] = {}
@@ -143,6 +146,7 @@ class Tables:
             device = libbpf.lookup_element(self._pins.map_fd("devices"), _slot_key(slot), 4)
             if device:
                 self._devices[slot] = struct.unpack("<I", device)[0]
+        self._subscriptions.adopt()
         floods: dict[int, list[int]] = {}
         for of_domain, ifindex in filter(None, map(flood_entry, self._ports.values())):
             floods.setdefault(of_domain, []).append(ifindex)
@@ -203,6 +207,7 @@ class Tables:
         return (
             self._ports.get(slot) == image.value.pack()
             and self._trunks.get(slot) == abi.pack_trunk(image.trunk)
+            and self._subscriptions.of(slot) == image.groups
             and self._allowed.get(slot) == abi.pack_allowed(image.allowed)
             and self._guards.get(slot) == Guard.intervals_in(image.guard.pack())
             and self._devices.get(slot, 0) == ifindex
@@ -217,6 +222,7 @@ class Tables:
             self._delete_fdb(key, slot)
         self.writes += self._trunks.put(slot, abi.pack_trunk(image.trunk))
         self.writes += self._allowed.put(slot, abi.pack_allowed(image.allowed))
+        self.writes += self._subscriptions.put(slot, image.groups)
         self._write_guard(slot, image.guard)
         self._write_port(slot, image.value.pack())
         self._write_device(slot, image.value.ifindex)
@@ -250,6 +256,7 @@ class Tables:
             del self._ports[slot]
         for key in self._fdb_of_slot.pop(slot, frozenset()):
             self._delete_fdb(key, slot)
+        self._subscriptions.put(slot, frozenset())
         self._guards.pop(slot, None)  # written anew for the next owner, who has sent nothing yet
         if slot in self._devices:
             libbpf.delete_element(self._pins.map_fd("devices"), _slot_key(slot))

@@ -16,6 +16,7 @@ from sriov_xdp.vswitch.vlan import Vlan
 MAX_STORM_PPS = 10_000_000
 MOST_MACS, MOST_VLANS = 256, 4094  # of one port, whatever its quotas
 MOST_COMMUNITIES = 4094
+LEAST_MTU_BYTES, MOST_MTU_BYTES = 68, 9216  # of RFC 791, and what jumbo frames are
 MOST_ALLOWED = 16  # the data path compares a source with each
 
 
@@ -44,6 +45,8 @@ class Override(StrEnum):
     ALLOWED_MACS = "allowed_macs"
     QUOTAS = "quotas"
     PRIVATE_VLAN = "private_vlan"
+    MTU = "mtu"
+    FLOOD_MULTICAST = "flood_multicast"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +212,24 @@ class Policy:
             "whom a port meets in its VLAN: all, promiscuous ports alone, or these and its community",
         )
     )
+    mtu: int = field(
+        metadata=_row(
+            "mtu",
+            Override.MTU,
+            Number(least=LEAST_MTU_BYTES, most=MOST_MTU_BYTES),
+            MOST_MTU_BYTES,
+            "longest payload of a frame behind its Ethernet header and tag; at most the switch's, which is the default",
+        )
+    )
+    flood_multicast: bool = field(
+        metadata=_row(
+            "flood_multicast",
+            Override.FLOOD_MULTICAST,
+            Truth(),
+            True,
+            "whether a port gets all multicast of its VLAN, or only the groups that its guest asked for",
+        )
+    )
     block: bool = field(metadata=_row("block", None, Truth(), False, "whether nothing enters or leaves, with the link up"))
     origins: dict[str, str]
 
@@ -323,6 +344,8 @@ def resolve(switch: Switch, group: PortGroup, port: str, overrides: PortOverride
     for origin, settings in levels:
         for name, value in settings.said:
             values[name], origins[name] = value, origin
+    if values["mtu"] > switch.mtu_bytes:
+        values["mtu"], origins["mtu"] = switch.mtu_bytes, f"switch {switch.name}"
     return Policy(**values, origins=origins)
 
 

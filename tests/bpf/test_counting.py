@@ -15,16 +15,18 @@ from cast import (
     MAC_VM2,
     NETWORK,
     SLOT_FORGER,
+    SLOT_OTHER_UPLINK,
     SLOT_PARKED,
     SLOT_ROUTER,
     SLOT_STRANGER,
     SLOT_UPLINK,
     SLOT_VM1,
     SLOT_VM2,
+    WEB,
     dropped,
     mac,
 )
-from programs import BROADCAST, Switch, dot1q, ethernet, vf, with_flags
+from programs import BROADCAST, Switch, dot1q, ethernet, no_uplink, vf, with_flags
 
 from sriov_xdp.datapath import abi, libbpf
 from sriov_xdp.datapath.abi import VERDICT_ROOM, Counters, PortFlag, Verdict
@@ -34,6 +36,7 @@ from sriov_xdp.host import namespaces
 FRAME_BYTES = 300
 SLOT_NOISY, MAC_NOISY = 27, mac(0x1B)
 SLOT_BLOCKED, MAC_BLOCKED = 28, mac(0x1C)
+SLOT_CHOSEN, MAC_CHOSEN, SLOT_CHOOSY, MAC_CHOOSY = 31, mac(0x1F), 32, mac(0x20)
 SLOT_LONELY, MAC_LONELY, SLOT_COY, MAC_COY = 29, mac(0x1D), 30, mac(0x1E)
 BY_VERDICT = {
     Verdict.FORWARDED: (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1)),
@@ -57,10 +60,11 @@ BY_VERDICT = {
     Verdict.STORM: (SLOT_NOISY, ethernet(BROADCAST, MAC_NOISY)),
     Verdict.LOOP: (SLOT_UPLINK, ethernet(MAC_VM2, MAC_VM1)),
     Verdict.UNTAGGED: (SLOT_ROUTER, ethernet(MAC_VM2, MAC_ROUTER)),
+    Verdict.NOT_SUBSCRIBED: (SLOT_CHOSEN, ethernet(GROUP, MAC_CHOSEN)),
     Verdict.BLOCKED: (SLOT_BLOCKED, ethernet(MAC_VM2, MAC_BLOCKED)),
 }
 MISSED = {Verdict.MISSED_STAGE}  # in test_stages
-LEFT_TO_TC = {Verdict.FLOODED, Verdict.TO_HOST, Verdict.STORM}
+LEFT_TO_TC = {Verdict.FLOODED, Verdict.TO_HOST, Verdict.STORM, Verdict.NOT_SUBSCRIBED}
 
 
 def flat(counters: Counters) -> dict[str, int]:
@@ -98,7 +102,12 @@ def test_every_verdict_is_counted_once_by_the_program_that_finishes_the_frame(sw
         SLOT_LONELY: vf(SLOT_LONELY, MAC_LONELY, segment=abi.SEGMENT_ISOLATED),
         SLOT_COY: vf(SLOT_COY, MAC_COY, segment=abi.SEGMENT_ISOLATED),
     }
-    switch.install({**NETWORK, **others})
+    apart = {
+        SLOT_CHOSEN: vf(SLOT_CHOSEN, MAC_CHOSEN, pf=1, vlan=WEB),
+        SLOT_CHOOSY: vf(SLOT_CHOOSY, MAC_CHOOSY, pf=1, vlan=WEB, groups=[]),
+        SLOT_OTHER_UPLINK: no_uplink(1),
+    }
+    switch.install({**NETWORK, **others, **apart})
     if verdict is not Verdict.REDIRECT_ERROR:
         seen = switch.observe_xdp(slot, frame) if kind == "xdp" else switch.observe_tc(slot, frame)
     else:

@@ -9,9 +9,9 @@ from mailbox_wire import ADD_ETH, ADMIN_QUEUE, DEL_ETH, EXTRA, OK, RawMailbox
 from neighbours import losing_nothing
 
 from sriov_xdp.lab import traffic as frames
-from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
+from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config
 
-ALL = ["security", "deny_reply", "vlan", "guards", "trust", "allowed_macs", "quotas", "private_vlan"]
+ALL = ["security", "deny_reply", "vlan", "guards", "trust", "allowed_macs", "quotas", "private_vlan", "mtu", "flood_multicast"]
 FIRST, SECOND, WIRE = "10.77.0.1", "10.77.0.2", "10.77.0.99"
 
 
@@ -173,3 +173,36 @@ def test_an_access_port_gives_its_priority_and_a_trunk_has_a_native_vlan(scene: 
             assert [frames.frame(scene.first.mac(), scene.second.mac(), b"answer")] == own.seen(payload=b"answer")
             shown = scene.daemon.ask("port", "show", scene.port_of(scene.second))["vlan"]
             assert {"trunk": [10, "20-21", 30], "native": 30} == shown
+
+
+def test_a_port_of_its_own_mtu_takes_no_longer_frame_and_super_frames_by_their_segments(scene: Scene) -> None:
+    payload = b"m" * 1_000_000
+    with scene.holding(scene.second, "--mtu", "1000"):
+        assert "mtu 1000 " in scene.second.ip("link", "show", "eth0")
+        before = scene.drops(scene.first, "oversize")
+        assert set() == heard_by(scene, scene.first, scene.second.mac(), b"long" + bytes(1200))
+        assert before + 1 == scene.drops(scene.first, "oversize")
+        assert {"wire"} == heard_by(scene, scene.first, frames.BROADCAST, b"long for all" + bytes(1200))
+        assert {"second"} == heard_by(scene, scene.first, scene.second.mac(), b"short" + bytes(900))
+        for sender, receiver, address in ((scene.first, scene.second, SECOND), (scene.second, scene.first, FIRST)):
+            assert payload == frames.send_tcp(sender, receiver, address, payload)
+    assert "mtu 1500 " in scene.second.ip("link", "show", "eth0")
+    with pytest.raises(LabError, match="mtu 9000: switch vSwitch0 has 1500; raise `mtu` of the switch"):
+        scene.daemon.ask("port", "set", scene.port_of(scene.second), "--mtu", "9000")
+
+
+def test_a_port_that_is_not_flooded_gets_the_multicast_that_its_guest_asked_for(scene: Scene) -> None:
+    asked, other = "01:00:5e:00:00:05", "01:00:5e:00:00:06"
+    with (
+        scene.holding(scene.second, "--flood-multicast", "false"),
+        RawMailbox(scene.second, scene.port_of(scene.second)) as mailbox,
+    ):
+        assert OK == mailbox.addresses(ADD_ETH, asked, kind=EXTRA)
+        for sender in (scene.first, scene.wire):
+            others = {"wire"} if sender is scene.first else {"first"}
+            assert others | {"second"} == heard_by(scene, sender, asked, b"asked for")
+            assert others == heard_by(scene, sender, other, b"not asked for")
+            assert others | {"second"} == heard_by(scene, sender, frames.BROADCAST, b"for all")
+        assert OK == mailbox.addresses(DEL_ETH, asked, kind=EXTRA)
+        assert {"wire"} == heard_by(scene, scene.first, asked, b"given up")
+    assert {"wire", "second"} == heard_by(scene, scene.first, other, b"all again")

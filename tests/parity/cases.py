@@ -60,7 +60,8 @@ ALLOWED = st.sampled_from(
 )
 AWAY = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.AWAY])
 ONE_BUFFER = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.ONE_BUFFER])
-SEGMENTS = st.sampled_from([0, 0, 0, 0, 1, 2, 3])  # promiscuous, isolated, two communities
+ASKED = st.sampled_from([None, None, None, None, (), (GROUPS[1],), (GROUPS[2], GROUPS[3])])
+SEGMENTS = st.sampled_from([0, 0, 0, 1, 1, 2, 3])  # promiscuous, isolated, two communities
 PRIORITIES_GIVEN = st.sampled_from([0, 0, 5, 7])
 BLOCKED = st.sampled_from([PortFlag(0)] * 7 + [PortFlag.BLOCKED])
 LOOPS = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag(0), PortFlag.LOOP])
@@ -105,6 +106,8 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], *, may_be_tru
         more_macs=macs,
         storms=draw(STORMS),
         allowed=draw(ALLOWED),
+        groups=draw(ASKED),
+        device_mtu_bytes=draw(st.sampled_from([0, 0, 0, 0, SMALL_MTU_BYTES])),
         segment=draw(SEGMENTS),
         priority=0 if trunk else draw(PRIORITIES_GIVEN),
         flags=draw(FLAGS) | draw(LOOPS) | draw(ONE_BUFFER) | draw(AWAY) | draw(BLOCKED),
@@ -190,10 +193,13 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def is_flooded_by_xdp(case: Case) -> bool:
-    """From a native uplink, not for the host, in a VLAN of access ports only."""
+    """From a native uplink, not for the host, in a VLAN of access ports only, all of which take all."""
     wanted, sender = case.fate(), case.ports.get(case.slot)
     if wanted.verdict is not Verdict.FLOODED or wanted.reaches_host or sender is None or not sender.has(PortFlag.NATIVE_XDP):
         return False
     ethernet = Ethernet.parse(case.frame)
     siblings = [port for port in case.ports.values() if port.value.pf == sender.value.pf and not port.is_uplink]
-    return ethernet is not None and not any(ethernet.vid in port.trunk for port in siblings)
+    of_vlan = [port for port in siblings if ethernet and (ethernet.vid in port.trunk or port.value.vlan == ethernet.vid)]
+    return ethernet is not None and not any(
+        port.has(PortFlag.TRUNK) or port.has(PortFlag.SUBSCRIBES) or port.has(PortFlag.NARROW) for port in of_vlan
+    )

@@ -17,7 +17,7 @@ def finished_by_xdp(case: Case) -> list[Fate | None]:
     that are not XDP's: group frames of guests. A single receiver may have floods by XDP or by tc, as it had company before or
     not."""
     wanted = case.fate()
-    is_flood = wanted.verdict is Verdict.NO_TARGET and model.is_group(case.frame[:6])
+    is_flood = wanted.verdict in (Verdict.NO_TARGET, Verdict.NOT_SUBSCRIBED) and model.is_group(case.frame[:6])
     is_guarded = wanted.verdict in GUARDED and not case.ports[case.slot].is_uplink
     is_tcs = is_flood or is_guarded or (wanted.verdict in TO_TC and not is_flooded_by_xdp(case))
     is_left = is_tcs or leaves_by_an_uplink_without_xdp(case, wanted)

@@ -1,5 +1,6 @@
 """Strategies for what an operator can want: any values, and whole hosts that make sense."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from sriov_xdp.pf.state.intent import (
 )
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import (
+    MOST_MTU_BYTES,
     SETTINGS,
     Override,
     PolicySettings,
@@ -130,6 +132,25 @@ TRICKY_NAMES = (
 )
 
 
+def _drawn_switch(draw: st.DrawFn, pf: str, free_names: Iterator[str]) -> Switch:
+    """No level says a longer MTU than the switch's."""
+    mtu_bytes = draw(st.just(MOST_MTU_BYTES) | st.integers(68, MOST_MTU_BYTES - 1))
+    inherited = frozenset() if mtu_bytes == MOST_MTU_BYTES else frozenset({"mtu"})
+    drawn = [replace(draw(groups), name=next(free_names)) for _group in range(draw(st.integers(1, 3)))]
+    return Switch(
+        name=next(free_names),
+        pf=pf,
+        mtu_bytes=mtu_bytes,
+        policy=draw(policies).merged(PolicySettings(), inherited),
+        port_groups=tuple(replace(group, policy=group.policy.merged(PolicySettings(), inherited)) for group in drawn),
+    )
+
+
+def _without_mtu(spec: AdapterSpec) -> AdapterSpec:
+    policy = spec.overrides.policy.merged(PolicySettings(), frozenset({"mtu"}))
+    return replace(spec, overrides=replace(spec.overrides, policy=policy))
+
+
 @st.composite
 def hosts(draw: st.DrawFn) -> HostIntent:
     """A host that validation finds nothing against: unique names and addresses, overrides that groups allow."""
@@ -144,23 +165,16 @@ def hosts(draw: st.DrawFn) -> HostIntent:
         for number in range(draw(st.integers(1, 3)))
     )
     free_names = iter(draw(st.permutations([*TRICKY_NAMES, *(f"name{number}" for number in range(8))])))
-    switches = tuple(
-        Switch(
-            name=next(free_names),
-            pf=pf.name,
-            mtu_bytes=draw(st.integers(68, 9216)),
-            policy=draw(policies),
-            port_groups=tuple(replace(draw(groups), name=next(free_names)) for _group in range(draw(st.integers(1, 3)))),
-        )
-        for pf in pfs
-    )
+    switches = tuple(_drawn_switch(draw, pf.name, free_names) for pf in pfs)
     all_groups = [group for switch in switches for group in switch.port_groups]
     found = [
         replace(draw(adapters), guest=next(free_names), interface=f"eth{number}", mac=draw(st.none() | st.just(_mac(number))))
         for number in range(draw(st.integers(0, 6)))
     ]
     chosen = [(spec, draw(st.sampled_from(all_groups))) for spec in found]
+    long = {group.name for switch in switches if switch.mtu_bytes == MOST_MTU_BYTES for group in switch.port_groups}
     specs = [replace(spec, port_group=group.name).effective(group) for spec, group in chosen]
+    specs = [spec if spec.port_group in long else _without_mtu(spec) for spec in specs]
     return HostIntent(pfs=pfs, switches=switches, adapters=tuple(sorted(specs, key=lambda spec: spec.key)))
 
 

@@ -11,7 +11,7 @@ from sriov_xdp.api.config import parse
 from sriov_xdp.api.yaml_text import dump
 from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, HostIntent, PfSpec, switch_to_json
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import Override, PortGroup, Switch
+from sriov_xdp.vswitch.policy import MOST_MTU_BYTES, Override, PortGroup, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 # Names that some reader of YAML takes for something else than a name.
@@ -37,7 +37,7 @@ port_groups = st.builds(PortGroup, name=names, vlan=vlans, policy=policies, over
 @st.composite
 def switches(draw: st.DrawFn) -> Switch:
     groups = draw(st.lists(port_groups, min_size=1, max_size=4, unique_by=lambda group: group.name))
-    mtu_bytes = draw(st.integers(68, 9216))
+    mtu_bytes = MOST_MTU_BYTES  # no level may say a longer one
     return Switch(name=draw(names), pf="pf0", mtu_bytes=mtu_bytes, policy=draw(policies), port_groups=tuple(groups))
 
 

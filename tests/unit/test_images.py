@@ -338,8 +338,8 @@ def test_a_flood_reaches_the_vlans_ports_and_the_trunks_that_carry_it(
 def test_a_flood_list_says_how_many_trunks_it_has_also_of_ports_that_have_no_device_yet() -> None:
     """XDP serves none of a list with trunks, so it must know of one before its port is published."""
     lists = lists_of("web", "web", "trunk", "wide")
-    assert {100: 2, VLAN_TRUNKS: 2} == {vlan: members.trunks for vlan, members in lists.items() if vlan in (100, VLAN_TRUNKS)}
-    assert 0 == lists_of("web", "web")[100].trunks
+    assert {100: 2, VLAN_TRUNKS: 2} == {vlan: members.of_tc for vlan, members in lists.items() if vlan in (100, VLAN_TRUNKS)}
+    assert 0 == lists_of("web", "web")[100].of_tc
 
 
 def test_a_flood_stays_on_its_pf() -> None:

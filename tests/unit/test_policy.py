@@ -38,6 +38,8 @@ SETTINGS = {
     "allowed_macs": ((), (MacPattern.parse("02:00:5e:00:01:00/40"),), Override.ALLOWED_MACS),
     "quotas": (Quotas(macs=16, vlans=8), Quotas(macs=0, vlans=8), Override.QUOTAS),
     "private_vlan": (PrivateVlan(), PrivateVlan(SegmentKind.COMMUNITY, 7), Override.PRIVATE_VLAN),
+    "mtu": (9216, 1000, Override.MTU),
+    "flood_multicast": (True, False, Override.FLOOD_MULTICAST),
     "block": (False, True, None),
 }
 every_setting = pytest.mark.parametrize("setting", SETTINGS)
@@ -63,9 +65,10 @@ def policy_of_port(
     group: PolicySettings = NOTHING,
     port: PolicySettings = NOTHING,
     allowed: frozenset[Override] = frozenset(),
+    mtu_bytes: int = 9216,
 ) -> Policy:
     web = PortGroup(name="web", vlan=VLAN_WEB, policy=group, overrides_allowed=allowed)
-    vswitch = Switch(name="vSwitch0", pf="pf0", mtu_bytes=1500, policy=switch, port_groups=(web,))
+    vswitch = Switch(name="vSwitch0", pf="pf0", mtu_bytes=mtu_bytes, policy=switch, port_groups=(web,))
     return resolve(vswitch, web, PORT_WEB, PortOverrides(policy=port))
 
 
@@ -194,3 +197,10 @@ def test_a_switch_finds_its_groups_by_name(name: str, is_there: bool) -> None:
 def test_a_row_that_no_configuration_could_say_is_refused(values: Kind, default: Any) -> None:
     with pytest.raises(TypeError, match="greet: its default is"):
         policy._row("greet", Override.GUARDS, values, default, "whether it greets")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [(None, (1500, "switch vSwitch0")), (9000, (1500, "switch vSwitch0")), (1000, (1000, "port group web"))]
+)
+def test_a_port_takes_no_longer_frames_than_its_switch(said: int | None, expected: tuple[int, str]) -> None:
+    assert expected == value_and_origin(policy_of_port(group=PolicySettings(mtu=said), mtu_bytes=1500), "mtu")

@@ -41,7 +41,7 @@ def mode_of(context: Context, attached: AttachedVf) -> tuple[Datapath, str]:
     active, reason = active_datapath(
         mode,
         guest_runs_xdp=attached.guest_runs_xdp,
-        mtu_bytes=context.inventory.mtu_bytes(attached.address.pf),
+        mtu_bytes=context.inventory.port_mtu_bytes(attached),
         jumbo=context.jumbo_xdp,
     )
     if attached.is_restless and mode is Datapath.AUTO and active is Datapath.XDP:
@@ -244,7 +244,7 @@ def show(context: Context, attached: AttachedVf) -> Steps[None]:
 def keep_to_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
     """XDP goes before a larger MTU comes, and at once from where one came by another hand; whether it is there, the pins say, as a
     port may have it before it is in service. Raises HostError, DataPathError."""
-    wanted_bytes = context.inventory.mtu_bytes(attached.address.pf)
+    wanted_bytes = context.inventory.port_mtu_bytes(attached)
     ifindex = attached.attachment.ifindex
     link = yield from beside(context, lambda links: links.find(ifindex))
     if link is None:
@@ -261,7 +261,7 @@ def keep_to_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
 
 def has_its_mtu(context: Context, attached: AttachedVf, link: Link) -> bool:
     """Whether a representor has its port's MTU, and stayed silent, as IPv6 begins anew on one whose MTU was below 1280."""
-    return link.mtu_bytes == context.inventory.mtu_bytes(attached.address.pf) and not link.answers
+    return link.mtu_bytes == context.inventory.port_mtu_bytes(attached) and not link.answers
 
 
 def leave_xdp_for(context: Context, attached: AttachedVf, mtu_bytes: int) -> Steps[None]:

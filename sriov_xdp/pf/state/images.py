@@ -7,7 +7,7 @@ from sriov_xdp.pf.state.intent import WireOwnSource
 from sriov_xdp.pf.state.inventory import AttachedVf, Inventory
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES, xdp_problem
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, XdpMode
-from sriov_xdp.vswitch.policy import PrivateVlan, Security, SegmentKind
+from sriov_xdp.vswitch.policy import Policy, PrivateVlan, Security, SegmentKind
 from sriov_xdp.vswitch.vlan import VlanMode
 
 # Up to here a frame that is one byte too long still shows its excess in the first XDP buffer; above, its whole length must be
@@ -24,9 +24,12 @@ def slot_of(vf: AttachedVf) -> int:
 def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
     """Struct sxdp_port of a VF."""
     vlan, policy = inventory.vlan(vf), inventory.policy(vf)
-    mtu_bytes = inventory.mtu_bytes(vf.address.pf)
+    mtu_bytes = policy.mtu
+    is_narrow = mtu_bytes < inventory.mtu_bytes(vf.address.pf)
     conditions = {
         PortFlag.LINK_UP: inventory.is_open(vf),
+        PortFlag.NARROW: is_narrow,
+        PortFlag.SUBSCRIBES: hears_asked_groups_only(policy),
         PortFlag.TRUNK: vlan.mode is VlanMode.TRUNK,
         PortFlag.BLOCKED: policy.block,
         PortFlag.PRIVATE: policy.private_vlan.kind is not SegmentKind.PROMISCUOUS,
@@ -47,9 +50,15 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         vlan=vlan.untagged_vlan,
         mtu_bytes=mtu_bytes,
         pf=inventory.pf(vf.address.pf).number,
+        device_mtu_bytes=mtu_bytes if is_narrow else 0,
         segment=_segment(policy.private_vlan),
         priority=vlan.qos,
     )
+
+
+def hears_asked_groups_only(policy: Policy) -> bool:
+    """One that may be promiscuous hears all."""
+    return not policy.flood_multicast and policy.promiscuous is Security.REJECT
 
 
 def _segment(said: PrivateVlan) -> int:
@@ -79,8 +88,16 @@ def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
         trunk=vlan.vlans if vlan.mode is VlanMode.TRUNK else frozenset(),
         fdb=frozenset(abi.fdb_key(pf, key_vlan, address.octets) for address in vf.state.unicast - of_host),
         guard=vf_guard(inventory, vf),
+        groups=_groups(inventory, vf),
         allowed=frozenset((pattern.address.octets, pattern.bits) for pattern in inventory.policy(vf).allowed_macs),
     )
+
+
+def _groups(inventory: Inventory, vf: AttachedVf) -> frozenset[bytes]:
+    """What its guest asked for, as far as that makes a difference."""
+    if not hears_asked_groups_only(inventory.policy(vf)):
+        return frozenset()
+    return frozenset(address.octets for address in vf.state.filters if address.is_multicast)
 
 
 def uplink_image(inventory: Inventory, pf: PhysicalFunction) -> PortImage:
@@ -120,8 +137,11 @@ def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, Member
     checks each trunk port's own list."""
     trunks: list[tuple[int, frozenset[int]]] = []
     lists: dict[int, list[int]] = {}
+    of_tc: set[int] = set()
     for vf in inventory.vfs_of_pf(pf.spec.name):
-        vlan = inventory.vlan(vf)
+        vlan, policy = inventory.vlan(vf), inventory.policy(vf)
+        if hears_asked_groups_only(policy) or policy.mtu < inventory.mtu_bytes(pf.spec.name):
+            of_tc.add(slot_of(vf))
         if vlan.mode is VlanMode.TRUNK:
             trunks.append((slot_of(vf), vlan.vlans))
         else:
@@ -130,8 +150,8 @@ def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, Member
         slots.extend(slot for slot, vlans in trunks if number in vlans)
     if trunks:
         lists[abi.VLAN_TRUNKS] = [slot for slot, _vlans in trunks]
-    of_trunks = {slot for slot, _vlans in trunks}
-    return {number: Members(tuple(slots), len(of_trunks.intersection(slots))) for number, slots in lists.items()}
+    of_tc |= {slot for slot, _vlans in trunks}
+    return {number: Members(tuple(slots), len(of_tc.intersection(slots))) for number, slots in lists.items()}
 
 
 def _flags(conditions: dict[PortFlag, bool]) -> PortFlag:

@@ -266,8 +266,12 @@ class Inventory:
         """The VF behind a representor."""
         return next((vf for vf in self.vfs.values() if vf.attachment.ifindex == ifindex), None)
 
+    def port_mtu_bytes(self, vf: AttachedVf) -> int:
+        """Of the VF's port."""
+        return self.policy(vf).mtu
+
     def mtu_bytes(self, pf: str) -> int:
-        """Of every port of the PF."""
+        """The most that a port of the PF may have, and its uplink has."""
         switch = self.switch_of_pf(pf)
         return switch.mtu_bytes if switch else DEFAULT_MTU_BYTES
 

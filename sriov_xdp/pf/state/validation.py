@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PFS, MAX_PORTS
 from sriov_xdp.pf.state.intent import AdapterSpec, HostIntent
-from sriov_xdp.vswitch.policy import Override, PortGroup, Switch
+from sriov_xdp.vswitch.policy import Override, PolicySettings, PortGroup, Switch
 from sriov_xdp.vswitch.vlan import Vlan
 
 MAX_VFS_OF_PF = 256
@@ -63,6 +63,7 @@ def find(intent: HostIntent) -> Iterator[Problem]:
     yield from _switch_problems(intent)
     yield from _adapter_problems(intent, groups)
     yield from _mac_problems(intent, groups)
+    yield from _mtu_problems(intent, groups)
 
 
 def _groups(intent: HostIntent) -> dict[str, _GroupPlace]:
@@ -127,6 +128,27 @@ def _switch_problems(intent: HostIntent) -> Iterator[Problem]:
         if not MIN_MTU_BYTES <= switch.mtu_bytes <= MAX_MTU_BYTES:
             text = f"{switch.mtu_bytes}; expected {MIN_MTU_BYTES} to {MAX_MTU_BYTES}; write a number in this range"
             yield Problem(("switches", number, "mtu"), text)
+
+
+def _mtu_problems(intent: HostIntent, groups: dict[str, _GroupPlace]) -> Iterator[Problem]:
+    """No level of policy has a longer MTU than its switch."""
+    for number, switch in enumerate(intent.switches):
+        path: Path = ("switches", number)
+        levels: list[tuple[Path, PolicySettings]] = [((*path, "policy"), switch.policy)]
+        levels += [((*path, "port_groups", place, "policy"), group.policy) for place, group in enumerate(switch.port_groups)]
+        for where, settings in levels:
+            yield from _mtu_problem(where, settings, switch, (*path, "mtu"))
+    for number, spec in enumerate(intent.adapters):
+        found = groups.get(spec.port_group)
+        if found:
+            yield from _mtu_problem(("adapters", number, "policy"), spec.overrides.policy, found.switch, found.path)
+
+
+def _mtu_problem(path: Path, settings: PolicySettings, switch: Switch, rests_on: Path) -> Iterator[Problem]:
+    said = dict(settings.said).get("mtu")
+    if said is not None and said > switch.mtu_bytes:
+        text = f"mtu {said}; expected at most {switch.mtu_bytes}, the mtu of switch {switch.name}; lower it, or raise the switch's"
+        yield Problem(path, text, (rests_on,))
 
 
 def _group_problems(intent: HostIntent) -> Iterator[Problem]:

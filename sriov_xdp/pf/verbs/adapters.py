@@ -21,13 +21,12 @@ from sriov_xdp.vswitch.policy import PortGroup, Switch, port_vlan, resolve
 
 def problems(context: Context, wanted: HostIntent) -> list[str]:
     """Data paths that cannot be had, a line each."""
-    mtu_of_group = {group.name: switch.mtu_bytes for switch in wanted.switches for group in switch.port_groups}
-    found = (
-        pinned_problem(
-            f"guests: {spec.guest}: adapter {spec.interface}", spec.datapath, mtu_of_group[spec.port_group], context.jumbo_xdp
-        )
-        for spec in wanted.adapters
-    )
+    places = {group.name: (switch, group) for switch in wanted.switches for group in switch.port_groups}
+    found = []
+    for spec in wanted.adapters:
+        mtu_bytes = resolve(*places[spec.port_group], "", spec.overrides).mtu
+        subject = f"guests: {spec.guest}: adapter {spec.interface}"
+        found.append(pinned_problem(subject, spec.datapath, mtu_bytes, context.jumbo_xdp))
     return [problem for problem in found if problem]
 
 

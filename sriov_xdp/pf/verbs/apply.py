@@ -110,14 +110,13 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     change, records = _whole_change(context, steps, actor)
     _check_groups(context, change)
     present = [switch for switch in change.switches.values() if switch]
-    mtus = {switch.pf: context.inventory.mtu_bytes(switch.pf) for switch in present}
-    vlans = operate.vlans_of_ports(context)
+    ports = operate.as_ports_are(context)
     former = {vf.address: (vf.attachment, vf.state) for vf in context.inventory.vfs.values()}
     yield from operate.leave_xdp_for(context, present)
     commit(context, change, records)
     installed = {vf: context.inventory.vfs[vf].state for vf in change.attachments}
     befores = [operate.Before(attachment=former[vf][0], state=former[vf][1], installed=state) for vf, state in installed.items()]
-    yield from operate.settle_ports(context, vlans, {**mtus})
+    yield from operate.settle_ports(context, ports)
     yield from _carry_out_changes(context, befores, actor)
 
 

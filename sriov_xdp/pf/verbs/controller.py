@@ -64,7 +64,7 @@ class Controller:
         request = ask.request
         match request:
             case GetResources():
-                mtu_bytes = self._context.inventory.mtu_bytes(vf.address.pf)
+                mtu_bytes = self._context.inventory.port_mtu_bytes(vf)
                 answers = [
                     session.activate(request, vf.state.effective_mac.octets, mtu_bytes),
                     codec.encode_event(link_event(self._context, vf)),

@@ -275,7 +275,7 @@ class HostEvents:
             return False
         known = (vf.attachment.representor, vf.has_carrier, vf.guest_runs_xdp)
         is_as_known = known == (change.name, change.has_carrier, change.peer_runs_xdp)
-        return change.is_gone or not is_as_known or change.mtu_bytes != self._context.inventory.mtu_bytes(vf.address.pf)
+        return change.is_gone or not is_as_known or change.mtu_bytes != self._context.inventory.port_mtu_bytes(vf)
 
     def _is_of_our_hand(self, vf: AttachedVf, change: LinkChange) -> bool:
         """Whether it tells of nothing but the carrier, as our own work does; what a guest's program or an MTU does cannot wait."""

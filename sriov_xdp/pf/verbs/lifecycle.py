@@ -33,6 +33,7 @@ from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import address_form_problem
+from sriov_xdp.vswitch.policy import resolve
 
 _log = logging.getLogger("sriov_xdp.pf")
 _MACHINE_ID = Path("/etc/machine-id")
@@ -80,7 +81,9 @@ def _validate(context: Context, spec: AdapterSpec, vf: VfAddress, group_pf: str)
     if other:
         raise Conflict(f"adapter {spec.interface} of guest {spec.guest}: is VF {other.address} already; choose another --ifname")
     subject = f"adapter {spec.interface} of guest {spec.guest}"
-    problem = pinned_problem(subject, spec.datapath, context.inventory.mtu_bytes(vf.pf), context.jumbo_xdp)
+    switch, group = context.inventory.group(spec.port_group)
+    mtu_bytes = resolve(switch, group, str(vf), spec.overrides).mtu
+    problem = pinned_problem(subject, spec.datapath, mtu_bytes, context.jumbo_xdp)
     if problem:
         raise Refused(problem)
     check_admin_mac(subject, spec.mac)
@@ -177,7 +180,7 @@ def _plug_in(
     if new_namespace:
         new_namespace.give_name(attachment.spec.netns)
         undo.callback(leaving.remove_unused, attachment)
-    vlan, mtu_bytes = inventory.vlan(attached), inventory.mtu_bytes(attached.address.pf)
+    vlan, mtu_bytes = inventory.vlan(attached), inventory.port_mtu_bytes(attached)
     group = group_of(context.instance, inventory.pf(attached.address.pf).number)
 
     def make(links: Links) -> str:

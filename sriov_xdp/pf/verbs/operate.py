@@ -19,7 +19,7 @@ from sriov_xdp.pf.verbs import lifecycle
 from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
-from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Switch
+from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Switch, resolve
 from sriov_xdp.vswitch.vlan import Vlan
 
 
@@ -53,33 +53,46 @@ def adapter_record(context: Context, before: Attachment, after: Attachment, acto
 
 def put_switch(context: Context, switch: Switch, actor: Actor) -> Steps[None]:
     """Makes a switch what it says; all its ports obey when this returns. Raises Conflict, StoreError, DataPathError."""
-    before = context.inventory.switches.get(switch.name)
-    vlans = vlans_of_ports(context)
+    before, ports = context.inventory.switches.get(switch.name), as_ports_are(context)
     yield from leave_xdp_for(context, [switch])
     commit(context, Change(switches={switch.name: switch}), [switch_record(context, before, switch, actor)])
-    yield from settle_ports(context, vlans, {switch.pf: before.mtu_bytes if before else None})
+    yield from settle_ports(context, ports)
 
 
-def vlans_of_ports(context: Context) -> dict[VfAddress, Vlan]:
-    """As they are now, to see later which changed."""
-    return {address: context.inventory.vlan(vf) for address, vf in context.inventory.vfs.items()}
+AsItIs = tuple[Vlan, int]  # what of a port its device must know: VLAN and MTU
+
+
+def as_ports_are(context: Context) -> dict[VfAddress, AsItIs]:
+    """To see later which changed."""
+    inventory = context.inventory
+    return {address: (inventory.vlan(vf), inventory.port_mtu_bytes(vf)) for address, vf in inventory.vfs.items()}
 
 
 def leave_xdp_for(context: Context, switches: list[Switch]) -> Steps[None]:
     """Before a larger MTU is let in anywhere, ports that must not run XDP with it leave it."""
     for switch in switches:
         for vf in context.inventory.vfs_of_pf(switch.pf):
-            yield from live.leave_xdp_for(context, vf, switch.mtu_bytes)
+            spec = vf.attachment.spec
+            group = switch.group(spec.port_group)
+            if group:
+                yield from live.leave_xdp_for(context, vf, resolve(switch, group, str(vf.address), spec.overrides).mtu)
 
 
-def settle_ports(context: Context, vlans: dict[VfAddress, Vlan], mtus: dict[str, int | None]) -> Steps[None]:
-    """What changed switches need beside the maps: the alias that tells the guest its VLAN, and MTUs. mtus: PF → former MTU."""
+def settle_ports(context: Context, before: dict[VfAddress, AsItIs]) -> Steps[None]:
+    """What changed switches need beside the maps: the alias that tells the guest its VLAN, and MTUs."""
     for address, vf in list(context.inventory.vfs.items()):
         if context.inventory.vfs.get(address) is not vf:
             continue  # gone meanwhile, and its group perhaps with it
-        has_other_mtu = address.pf in mtus and mtus[address.pf] != context.inventory.mtu_bytes(address.pf)
-        if has_other_mtu or vlans.get(address) != context.inventory.vlan(vf):
+        if before.get(address) != (context.inventory.vlan(vf), context.inventory.port_mtu_bytes(vf)):
             yield from live.follow(context, vf)
+
+
+def require_mtu(subject: str, switch: Switch, settings: PolicySettings) -> None:
+    """Raises Refused for an MTU beyond the switch's."""
+    asked = dict(settings.said).get("mtu")
+    if asked is not None and asked > switch.mtu_bytes:
+        text = f"{subject}: mtu {asked}: switch {switch.name} has {switch.mtu_bytes}"
+        raise Refused(f"{text}; raise `mtu` of the switch in the configuration, or choose a smaller one")
 
 
 def set_switch(context: Context, name: str, change: SettingsChange, actor: Actor) -> Steps[Switch]:
@@ -87,6 +100,7 @@ def set_switch(context: Context, name: str, change: SettingsChange, actor: Actor
     if name not in context.inventory.switches:
         raise NotFound(f"switch {name}: not configured; `sriov-xdp switch list` shows what is")
     switch = context.inventory.switches[name]
+    require_mtu(f"switch {name}", switch, change.policy)
     changed = replace(switch, policy=switch.policy.merged(change.policy, change.of_policy()))
     yield from put_switch(context, changed, actor)
     return changed
@@ -95,6 +109,7 @@ def set_switch(context: Context, name: str, change: SettingsChange, actor: Actor
 def set_group(context: Context, name: str, change: SettingsChange, actor: Actor) -> Steps[PortGroup]:
     """Changes settings of a port group. Raises NotFound, Conflict."""
     switch, group = context.inventory.group(name)
+    require_mtu(f"port group {name}", switch, change.policy)
     changed = replace(group, policy=group.policy.merged(change.policy, change.of_policy()), vlan=change.vlan or group.vlan)
     groups = tuple(changed if other.name == name else other for other in switch.port_groups)
     yield from put_switch(context, replace(switch, port_groups=groups), actor)
@@ -105,6 +120,7 @@ def set_port(context: Context, vf: VfAddress, change: SettingsChange, actor: Act
     """Overrides settings of a port's group, where the group allows it. Raises NotFound, Refused, Conflict."""
     attached = context.inventory.attached(vf)
     present = attached.attachment.spec.overrides
+    require_mtu(f"port {vf}", context.inventory.group(attached.attachment.spec.port_group)[0], change.policy)
     asked = PortOverrides(policy=change.policy, vlan=change.vlan)
     try:
         lifecycle.check_overrides(context, f"port {vf}", replace(attached.attachment.spec, overrides=asked))
@@ -198,11 +214,12 @@ def carry_out_change(context: Context, attached: AttachedVf, before: Before, act
 def changed_attachment(context: Context, attached: AttachedVf, spec: AdapterSpec) -> Attachment:
     """The attachment as it will be, checked. Raises NotFound, Refused, Conflict."""
     vf, former = attached.address, attached.attachment
-    switch, _group = context.inventory.group(spec.port_group)
+    switch, group = context.inventory.group(spec.port_group)
     if switch.pf != vf.pf:
         text = f"VF {vf}: port group {spec.port_group} is on the switch of PF {switch.pf}"
         raise Conflict(f"{text}; detach the VF and attach one of that PF")
-    problem = pinned_problem(f"VF {vf}", spec.datapath, switch.mtu_bytes, context.jumbo_xdp)
+    mtu_bytes = resolve(switch, group, str(vf), spec.overrides).mtu
+    problem = pinned_problem(f"VF {vf}", spec.datapath, mtu_bytes, context.jumbo_xdp)
     if problem and spec.datapath is not former.spec.datapath:
         raise Refused(problem)
     if (spec.overrides, spec.port_group) != (former.spec.overrides, former.spec.port_group):
