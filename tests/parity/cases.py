@@ -199,7 +199,7 @@ def is_flooded_by_xdp(case: Case) -> bool:
         return False
     ethernet = Ethernet.parse(case.frame)
     siblings = [port for port in case.ports.values() if port.value.pf == sender.value.pf and not port.is_uplink]
-    of_vlan = [port for port in siblings if ethernet and (ethernet.vid in port.trunk or port.value.vlan == ethernet.vid)]
-    return ethernet is not None and not any(
-        port.has(PortFlag.TRUNK) or port.has(PortFlag.SUBSCRIBES) or port.has(PortFlag.NARROW) for port in of_vlan
-    )
+    if ethernet is None or any(ethernet.vid in port.trunk for port in siblings):
+        return False
+    of_vlan = [port for port in siblings if port.is_access and port.value.vlan == ethernet.vid]
+    return not any(port.has(PortFlag.SUBSCRIBES) or port.has(PortFlag.NARROW) for port in of_vlan)
