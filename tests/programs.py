@@ -197,7 +197,7 @@ def exhausted_guard(port: Port) -> bytes:
 
 def _is_tcs(port: Port) -> bool:
     """Whether XDP cannot serve it with floods."""
-    return bool(port.value.flags & (PortFlag.TRUNK | PortFlag.SUBSCRIBES | PortFlag.NARROW))
+    return bool(port.value.flags & (PortFlag.TRUNK | PortFlag.SUBSCRIBES | PortFlag.NARROW | PortFlag.QUEUED))
 
 
 def _member_lists(ports: Mapping[int, Port], pf: int) -> dict[int, Members]:

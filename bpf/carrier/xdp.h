@@ -78,9 +78,11 @@ static __always_inline int carrier_retag(carrier *ctx, const struct transit *tra
 	return frame_open_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, tci_given(transit));
 }
 
-/* An uplink whose driver runs no XDP takes no redirects. */
+/* An uplink whose driver runs no XDP takes no redirects, and redirects pass by a device's queue. */
 static __always_inline int carrier_reaches(const struct sxdp_port *target)
 {
+	if (target->flags & SXDP_PORT_QUEUED)
+		return 0;
 	return (target->flags & (SXDP_PORT_UPLINK | SXDP_PORT_NATIVE_XDP)) != SXDP_PORT_UPLINK;
 }
 

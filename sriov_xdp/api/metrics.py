@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from sriov_xdp.api.views import link_of
 from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import DROPS, Counters, Verdict
+from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.request_metrics import Histogram
 from sriov_xdp.pf.process.service import PfService
 from sriov_xdp.pf.state.images import slot_of
@@ -45,7 +46,8 @@ class PfCollector:
         counters = self._service.context.tables.counters()
         vfs = [vf for _address, vf in sorted(self._service.context.inventory.vfs.items())]
         yield from _traffic(vfs, counters)
-        yield _drops(vfs, counters)
+        queue_full = {str(vf.address): live.dropped_by_rate(self._service.context, vf) for vf in vfs}
+        yield _drops(vfs, counters, queue_full)
         yield from self._uplinks(counters)
         yield self._vf_info(vfs)
         yield from self._vf_state(vfs)
@@ -191,7 +193,7 @@ def _traffic(vfs: list[AttachedVf], counters: dict[int, Counters]) -> Iterator[M
         yield family
 
 
-def _drops(vfs: list[AttachedVf], counters: dict[int, Counters]) -> VfFamily:
+def _drops(vfs: list[AttachedVf], counters: dict[int, Counters], queue_full: dict[str, int]) -> VfFamily:
     states: dict[str, tuple[str, tuple[int, ...], int]] = {}
     for vf in vfs:
         counted = counters.get(slot_of(vf), _NO_COUNTERS)
@@ -206,6 +208,7 @@ def _drops(vfs: list[AttachedVf], counters: dict[int, Counters]) -> VfFamily:
         for verdict, count in zip(DROPS, dropped, strict=True):
             family.add_metric((pf, vf, "tx", verdict.label), count)
         family.add_metric((pf, vf, "rx", Verdict.REDIRECT_ERROR.label), errors)
+        family.add_metric((pf, vf, "rx", Verdict.QUEUE_FULL.label), queue_full[vf])
         return family
 
     return VfFamily(name="drops", states=dict(states), header=header, samples=samples)

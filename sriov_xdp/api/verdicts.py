@@ -99,4 +99,8 @@ EXPLANATIONS: dict[Verdict, Explanation] = {
         "a multicast frame, and no guest that might have got it asked for its group",
         "let the guest's driver ask for the group, or give its port `--flood-multicast true`",
     ),
+    Verdict.QUEUE_FULL: Explanation(
+        "for a guest that is held to a rate, whose queue had no room; counted at its own port since it was given the rate",
+        "`port show` tells `shaping_egress`: raise the rate, or send less to it",
+    ),
 }

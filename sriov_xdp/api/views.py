@@ -7,7 +7,7 @@ from typing import Any
 
 from sriov_xdp.datapath.abi import Counters, Verdict
 from sriov_xdp.pf.errors import NotFound
-from sriov_xdp.pf.hands import damaged
+from sriov_xdp.pf.hands import damaged, live
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.intent import (
@@ -57,6 +57,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
     switch, _group = context.inventory.group(spec.port_group)
     counted = counters.get(slot_of(vf), _NO_COUNTERS)
     link, reason = link_of(context, vf)
+    queue_full = live.dropped_by_rate(context, vf)
     return {
         "address": str(address),
         "state": "attached",
@@ -82,7 +83,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
             "tx_packets": counted.ingress_frames,
             "tx_bytes": counted.ingress_bytes,
         },
-        "drops": counted.drops(),
+        "drops": {**counted.drops(), **({Verdict.QUEUE_FULL.label: queue_full} if queue_full else {})},
         "generation": attachment.generation,
     }
 

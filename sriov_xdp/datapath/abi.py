@@ -144,6 +144,7 @@ class Verdict(IntEnum):
     SPOOF_VLAN = 21
     PRIVATE_VLAN = 22
     NOT_SUBSCRIBED = 23
+    QUEUE_FULL = 24
 
     @property
     def label(self) -> str:
@@ -178,6 +179,7 @@ class PortFlag(IntFlag):
     ALLOWS = 1 << 17
     PRIVATE = 1 << 18
     SUBSCRIBES = 1 << 19
+    QUEUED = 1 << 20
 
 
 class Stage(IntEnum):

@@ -32,6 +32,7 @@ class Kind(IntEnum):
     DELLINK = 17
     GETLINK = 18
     NEWQDISC = 36
+    DELQDISC = 37
     NEWTFILTER = 44
 
 
@@ -41,6 +42,7 @@ class Flag(IntEnum):
     REQUEST = 0x1
     ACK = 0x4
     DUMP_INTR = 0x10
+    REPLACE = 0x100
     EXCL = 0x200
     DUMP = 0x300
     CREATE = 0x400

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.shaping import MOST_BURST_BYTES, MOST_KBPS, Shaping
 from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
 from sriov_xdp.vswitch.vlan import Vlan
 
@@ -47,6 +48,7 @@ class Override(StrEnum):
     PRIVATE_VLAN = "private_vlan"
     MTU = "mtu"
     FLOOD_MULTICAST = "flood_multicast"
+    SHAPING = "shaping"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,19 @@ class _Segment(Structure):
         return f"{value.kind}:{value.community}" if value.community else value.kind.value
 
 
+class _Shaped(Structure):
+    """What is not said is chosen, and so not told."""
+
+    def plain(self, value: Shaping) -> dict[str, Any]:
+        said = {name: number for name, number in Structure.plain(self, value).items() if number}
+        return said or {"average_kbps": 0}
+
+    def text(self, value: Shaping) -> str:
+        return ",".join(f"{name}={number}" for name, number in self.plain(value).items())
+
+
+_KBPS = Number(most=MOST_KBPS)
+_EGRESS = _Shaped(Shaping, {"average_kbps": _KBPS, "peak_kbps": _KBPS, "burst_bytes": Number(most=MOST_BURST_BYTES)})
 _PRIVATE_VLAN = _Segment(PrivateVlan, {"kind": Choice(SegmentKind), "community": Number(most=MOST_COMMUNITIES)})
 _QUOTAS = Structure(Quotas, {"macs": Number(most=MOST_MACS), "vlans": Number(most=MOST_VLANS)})
 _SECURITY, _STORM_PPS = Choice(Security), Number(most=MAX_STORM_PPS)
@@ -228,6 +243,15 @@ class Policy:
             Truth(),
             True,
             "whether a port gets all multicast of its VLAN, or only the groups that its guest asked for",
+        )
+    )
+    shaping_egress: Shaping = field(
+        metadata=_row(
+            "shaping.egress",
+            Override.SHAPING,
+            _EGRESS,
+            Shaping(),
+            "how fast a guest receives: average_kbps (1000 bit/s, 0 = any), peak_kbps while a burst of burst_bytes leaves",
         )
     )
     block: bool = field(metadata=_row("block", None, Truth(), False, "whether nothing enters or leaves, with the link up"))

@@ -2,6 +2,7 @@
 with the level that said so, and written down; what it does not concern goes on."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -9,9 +10,10 @@ from mailbox_wire import ADD_ETH, ADMIN_QUEUE, DEL_ETH, EXTRA, OK, RawMailbox
 from neighbours import losing_nothing
 
 from sriov_xdp.lab import traffic as frames
-from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config
+from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run, wait_until
 
-ALL = ["security", "deny_reply", "vlan", "guards", "trust", "allowed_macs", "quotas", "private_vlan", "mtu", "flood_multicast"]
+ALL = ["security", "deny_reply", "vlan", "guards", "trust", "allowed_macs", "quotas", "private_vlan", "mtu"]
+ALL += ["flood_multicast", "shaping"]
 FIRST, SECOND, WIRE = "10.77.0.1", "10.77.0.2", "10.77.0.99"
 
 
@@ -206,3 +208,49 @@ def test_a_port_that_is_not_flooded_gets_the_multicast_that_its_guest_asked_for(
         assert OK == mailbox.addresses(DEL_ETH, asked, kind=EXTRA)
         assert {"wire"} == heard_by(scene, scene.first, asked, b"given up")
     assert {"wire", "second"} == heard_by(scene, scene.first, other, b"all again")
+
+
+def queue_of(scene: Scene, guest: Namespace) -> dict:
+    """At the root of its representor."""
+    qdiscs = json.loads(run("tc", "-j", "-s", "qdisc", "show", "dev", scene.daemon.vf_of(guest.name)["representor"]))
+    return next((qdisc for qdisc in qdiscs if qdisc.get("root")), {})
+
+
+def test_what_a_guest_receives_is_held_to_its_rate_by_whatever_way_it_comes(scene: Scene) -> None:
+    """Beyond burst and queue nothing arrives faster; what found no room is counted, and each frame once."""
+    kbps, frame_bytes, count = 1000, 1000, 400
+    payload = b"rate" + bytes(frame_bytes - 14 - 4)
+    most_at_once = 16_384 + 16_384 + kbps * 125 // 10  # the burst, then what waits
+    with scene.holding(scene.second, "--shaping-egress", f"average_kbps={kbps}"):
+        assert ("tbf", kbps * 125) == (queue_of(scene, scene.second)["kind"], queue_of(scene, scene.second)["options"]["rate"])
+        for sender, device in ((scene.first, "eth0"), (scene.wire, "w0")):
+            before = scene.daemon.vf_of(scene.second.name)
+            with frames.tapped((sender, device), (scene.second, "eth0")) as (own, tap):
+                own.send(*[frames.frame(scene.second.mac(), sender.mac(device), payload)] * count)
+
+                def is_over(before: dict = before) -> dict | None:
+                    now = scene.daemon.vf_of(scene.second.name)
+                    waiting = queue_of(scene, scene.second)["backlog"]
+                    return (
+                        now if now["counters"]["rx_packets"] - before["counters"]["rx_packets"] >= count and not waiting else None
+                    )
+
+                now = wait_until(is_over, "all of it left or was dropped")
+                arrived = len([data for data in tap.drain() if data[14:18] == b"rate"])
+            dropped = now["drops"].get("queue_full", 0) - before["drops"].get("queue_full", 0)
+            assert count == arrived + dropped
+            assert arrived * frame_bytes <= most_at_once + kbps * 125
+            assert dropped > 0
+        assert 'reason="queue_full"' in scene.daemon.metrics()
+        scene.daemon.kill()
+        scene.daemon.start()
+        assert "tbf" == queue_of(scene, scene.second)["kind"]
+    assert "noqueue" == queue_of(scene, scene.second)["kind"]
+
+
+def test_a_queue_that_somebody_took_off_comes_back_with_the_next_look(scene: Scene) -> None:
+    with scene.holding(scene.second, "--shaping-egress", "average_kbps=50000,peak_kbps=100000,burst_bytes=100000"):
+        run("tc", "qdisc", "del", "dev", scene.daemon.vf_of(scene.second.name)["representor"], "root")
+        scene.daemon.ask("port", "set", scene.port_of(scene.second), "--block", "inherit")
+        said = run("tc", "qdisc", "show", "dev", scene.daemon.vf_of(scene.second.name)["representor"])
+        assert "rate 50Mbit burst 100000b peakrate 100Mbit" in said

@@ -15,7 +15,11 @@ from sriov_xdp.datapath.model import Fate, Rule
 from sriov_xdp.datapath.model_ports import ISOLATED, PROMISCUOUS, Group, Port
 
 THOROUGHLY = settings(deadline=None, max_examples=5000, phases=[Phase.generate], derandomize=True, database=None)
-OUT_OF_REACH = {Verdict.REDIRECT_ERROR, Verdict.MISSED_STAGE}  # devices take what they are given, and no program is missing
+OUT_OF_REACH = {
+    Verdict.REDIRECT_ERROR,
+    Verdict.MISSED_STAGE,
+    Verdict.QUEUE_FULL,
+}  # devices take what they are given, and no program is missing
 
 Mutant = Callable[[Case], Fate]
 

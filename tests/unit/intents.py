@@ -32,6 +32,7 @@ from sriov_xdp.vswitch.policy import (
     Setting,
     Switch,
 )
+from sriov_xdp.vswitch.shaping import Shaping
 from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
@@ -43,6 +44,15 @@ vlans = st.one_of(
     st.builds(Vlan.access, vlan_numbers, st.integers(0, 7)),
     st.builds(Vlan.trunk, st.frozensets(vlan_numbers, min_size=1, max_size=30), st.just(0) | vlan_numbers),
 )
+
+
+# Those whose parts do not go together at will.
+STRUCTURES: dict[type, st.SearchStrategy[Any]] = {
+    PrivateVlan: st.builds(PrivateVlan, st.just(SegmentKind.COMMUNITY), st.integers(1, 4094))
+    | st.builds(PrivateVlan, st.sampled_from([SegmentKind.ISOLATED, SegmentKind.PROMISCUOUS])),
+    Shaping: st.just(Shaping())
+    | st.builds(Shaping, st.integers(1, 10**6), st.just(0) | st.integers(10**6 + 1, 10**7), st.integers(0, 10**6)),
+}
 
 
 def values_of(setting: Setting) -> st.SearchStrategy[Any]:
@@ -59,10 +69,8 @@ def _values(kind: Kind) -> st.SearchStrategy[Any]:
             return st.booleans()
         case Patterns(most):
             return st.frozensets(patterns, max_size=most).map(lambda found: tuple(sorted(found)))
-        case Structure(of=of) if of is PrivateVlan:
-            return st.builds(PrivateVlan, st.just(SegmentKind.COMMUNITY), st.integers(1, 4094)) | st.builds(
-                PrivateVlan, st.sampled_from([SegmentKind.ISOLATED, SegmentKind.PROMISCUOUS])
-            )
+        case Structure(of=of) if of in STRUCTURES:
+            return STRUCTURES[of]
         case Structure(of, kinds):
             return st.builds(of, **{name: _values(kind) for name, kind in kinds.items()})
     pytest.fail(f"no values of {kind} are drawn")

@@ -151,7 +151,7 @@ def test_each_flag_is_plain_or_looked_at(compiled: dict[str, int]) -> None:
     everything = abi.PortFlag(sum(abi.PortFlag))
     looked_at = abi.PortFlag.LINK_UP | abi.PortFlag.TRUNK | abi.PortFlag.BLOCKED
     assert looked_at | abi.PortFlag.JUMBO == everything & ~compiled[f"{PLAIN}INGRESS"]
-    of_target = abi.PortFlag.AWAY | abi.PortFlag.NARROW | abi.PortFlag.PRIVATE
+    of_target = abi.PortFlag.AWAY | abi.PortFlag.NARROW | abi.PortFlag.PRIVATE | abi.PortFlag.QUEUED
     assert looked_at | of_target == everything & ~compiled[f"{PLAIN}TARGET"]
 
 

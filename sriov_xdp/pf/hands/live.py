@@ -213,7 +213,7 @@ def follow(context: Context, attached: AttachedVf) -> Steps[None]:
 
 def follow_port(context: Context, attached: AttachedVf) -> Steps[None]:
     """What the ends of a VF's pair take and say of its port: MTU, VLAN, address. May be done again. Raises DataPathError."""
-    yield from follow_as_far(context, attached, keep_to_mtu, show)
+    yield from follow_as_far(context, attached, keep_to_mtu, keep_to_rate, show)
 
 
 def follow_as_far(context: Context, attached: AttachedVf, *parts: Callable[[Context, AttachedVf], Steps[None]]) -> Steps[None]:
@@ -257,6 +257,17 @@ def keep_to_mtu(context: Context, attached: AttachedVf) -> Steps[None]:
                 plug_of(attached.attachment), links, attached.attachment, wanted_bytes, context.jumbo_xdp
             ),
         )
+
+
+def keep_to_rate(context: Context, attached: AttachedVf) -> Steps[None]:
+    """What the guest receives, by the queue of its representor. Raises HostError."""
+    queue = context.inventory.egress_queue(attached)
+    yield from beside(context, lambda _links: representors.hold_to_rate(attached.attachment, queue))
+
+
+def dropped_by_rate(context: Context, attached: AttachedVf) -> int:
+    """Frames for the guest that found its queue full, since its port has one."""
+    return representors.dropped_by_rate(attached.attachment) if context.inventory.egress_queue(attached) else 0
 
 
 def has_its_mtu(context: Context, attached: AttachedVf, link: Link) -> bool:

@@ -7,7 +7,7 @@ Functions that take links run beside the writer as well. For the pf package.
 from typing import TYPE_CHECKING
 
 from sriov_xdp.datapath import abi
-from sriov_xdp.host import features
+from sriov_xdp.host import features, tbf
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link, Links
@@ -15,6 +15,7 @@ from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.state.device_marks import host_alias, is_ready
 from sriov_xdp.pf.state.intent import Attachment, VfAddress
 from sriov_xdp.pf.state.modes import xdp_problem
+from sriov_xdp.vswitch.shaping import Queue
 from sriov_xdp.vswitch.vlan import Vlan
 
 if TYPE_CHECKING:
@@ -91,3 +92,33 @@ def set_mtu(plug: "Plug", links: Links, attachment: Attachment, mtu_bytes: int, 
 def open_port(links: Links, attachment: Attachment, *, is_up: bool) -> None:
     """Up lets frames in: only when the programs are there. Raises HostError."""
     links.change(attachment.ifindex, state="up" if is_up else "down")
+
+
+def hold_to_rate(attachment: Attachment, queue: Queue | None) -> None:
+    """What leaves to the guest waits there for its turn; None: it does not wait. Nothing to do where it is so already. Raises
+    HostError."""
+    wanted = bucket_of(queue)
+    if tbf.has(attachment.ifindex, wanted):
+        return
+    if wanted:
+        tbf.put(attachment.ifindex, wanted)
+    else:
+        tbf.remove(attachment.ifindex)
+
+
+def bucket_of(queue: Queue | None) -> tbf.Bucket | None:
+    """As the kernel is told."""
+    if queue is None:
+        return None
+    return tbf.Bucket(
+        rate=queue.bytes_per_second,
+        peak=queue.peak_bytes_per_second,
+        burst=queue.burst_bytes,
+        limit=queue.limit_bytes,
+        longest=queue.longest_bytes,
+    )
+
+
+def dropped_by_rate(attachment: Attachment) -> int:
+    """Frames for the guest that found its queue full."""
+    return tbf.drops(attachment.ifindex)

@@ -36,7 +36,9 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         PortFlag.ALLOWS: bool(policy.allowed_macs),
         PortFlag.FORGED_ACCEPT: policy.forged_transmits is Security.ACCEPT,
         # redirect_peer enters the guest's stack behind its XDP program, which would never see the frame.
-        PortFlag.PEER: not vf.guest_runs_xdp,
+        # It also passes by the queue of a port that is held to a rate.
+        PortFlag.PEER: not vf.guest_runs_xdp and not policy.shaping_egress.average_kbps,
+        PortFlag.QUEUED: policy.shaping_egress.average_kbps > 0,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.AWAY: inventory.is_open(vf) and not vf.has_carrier,  # what is for a closed port goes nowhere
         PortFlag.ONE_BUFFER: vf.guest_runs_xdp and xdp_problem(mtu_bytes, inventory.jumbo_xdp) is not None,
@@ -140,7 +142,8 @@ def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, Member
     of_tc: set[int] = set()
     for vf in inventory.vfs_of_pf(pf.spec.name):
         vlan, policy = inventory.vlan(vf), inventory.policy(vf)
-        if hears_asked_groups_only(policy) or policy.mtu < inventory.mtu_bytes(pf.spec.name):
+        is_narrow = policy.mtu < inventory.mtu_bytes(pf.spec.name)
+        if hears_asked_groups_only(policy) or is_narrow or policy.shaping_egress.average_kbps:
             of_tc.add(slot_of(vf))
         if vlan.mode is VlanMode.TRUNK:
             trunks.append((slot_of(vf), vlan.vlans))

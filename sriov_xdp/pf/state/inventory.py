@@ -18,6 +18,7 @@ from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import PortView, VfState
 from sriov_xdp.vswitch.owners import UPLINK_OWNER
 from sriov_xdp.vswitch.policy import Policy, PortGroup, Switch, port_vlan, resolve
+from sriov_xdp.vswitch.shaping import Queue
 from sriov_xdp.vswitch.vlan import Vlan
 
 DEFAULT_MTU_BYTES = 1500
@@ -269,6 +270,11 @@ class Inventory:
     def port_mtu_bytes(self, vf: AttachedVf) -> int:
         """Of the VF's port."""
         return self.policy(vf).mtu
+
+    def egress_queue(self, vf: AttachedVf) -> Queue | None:
+        """What holds that which the guest receives to its port's rate."""
+        policy = self.policy(vf)
+        return policy.shaping_egress.queue(policy.mtu)
 
     def mtu_bytes(self, pf: str) -> int:
         """The most that a port of the PF may have, and its uplink has."""

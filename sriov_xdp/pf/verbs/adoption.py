@@ -246,7 +246,11 @@ def _bring_in_step(context: Context, vf: AttachedVf, link: Link) -> Steps[None]:
     has_its_mtu = live.has_its_mtu(context, vf, link)
     is_prepared = is_ready(link, context.instance, vf.attachment, context.inventory.vlan(vf))
     yield from live.follow_as_far(
-        context, vf, *(() if has_its_mtu else (live.keep_to_mtu,)), *(() if is_prepared else (live.prepare,))
+        context,
+        vf,
+        *(() if has_its_mtu else (live.keep_to_mtu,)),
+        *(() if context.inventory.egress_queue(vf) is None else (live.keep_to_rate,)),
+        *(() if is_prepared else (live.prepare,)),
     )
 
 

@@ -197,6 +197,8 @@ def _plug_in(
     attached.stage = Stage.CHANGING
     start_counters(context, attached.address)
     publish_ports(context, [attached])  # flood lists have it since the commit
+    if inventory.egress_queue(attached):
+        yield from live.keep_to_rate(context, attached)
     undo.callback(context.mailboxes.close, attached.address)
     with contextlib.nullcontext() if needs_mailbox else contextlib.suppress(Conflict):
         context.mailboxes.open(attached.address, attachment.spec.netns)

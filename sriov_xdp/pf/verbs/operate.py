@@ -20,6 +20,7 @@ from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Switch, resolve
+from sriov_xdp.vswitch.shaping import Queue
 from sriov_xdp.vswitch.vlan import Vlan
 
 
@@ -59,13 +60,17 @@ def put_switch(context: Context, switch: Switch, actor: Actor) -> Steps[None]:
     yield from settle_ports(context, ports)
 
 
-AsItIs = tuple[Vlan, int]  # what of a port its device must know: VLAN and MTU
+AsItIs = tuple[Vlan, int, Queue | None]  # what of a port its device must know: VLAN, MTU, rate
 
 
 def as_ports_are(context: Context) -> dict[VfAddress, AsItIs]:
     """To see later which changed."""
+    return {address: _as_it_is(context, vf) for address, vf in context.inventory.vfs.items()}
+
+
+def _as_it_is(context: Context, vf: AttachedVf) -> AsItIs:
     inventory = context.inventory
-    return {address: (inventory.vlan(vf), inventory.port_mtu_bytes(vf)) for address, vf in inventory.vfs.items()}
+    return inventory.vlan(vf), inventory.port_mtu_bytes(vf), inventory.egress_queue(vf)
 
 
 def leave_xdp_for(context: Context, switches: list[Switch]) -> Steps[None]:
@@ -83,7 +88,7 @@ def settle_ports(context: Context, before: dict[VfAddress, AsItIs]) -> Steps[Non
     for address, vf in list(context.inventory.vfs.items()):
         if context.inventory.vfs.get(address) is not vf:
             continue  # gone meanwhile, and its group perhaps with it
-        if before.get(address) != (context.inventory.vlan(vf), context.inventory.port_mtu_bytes(vf)):
+        if before.get(address) != _as_it_is(context, vf):
             yield from live.follow(context, vf)
 
 

@@ -1,0 +1,108 @@
+"""Token bucket filters at the root of devices (sch_tbf): the kernel's queue for a port that is limited. Set by hand-written
+messages, as pyroute2 knows no peak rate. For the pf package.
+"""
+
+import contextlib
+import errno
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from sriov_xdp.host.errors import HostError
+from sriov_xdp.host.netlink import Kept, kept_netlink
+from sriov_xdp.host.rtnl import NUMBER, Flag, Kind, Rtnl, attribute
+
+# linux/rtnetlink.h, pkt_sched.h
+_TCMSG = struct.Struct("=BxxxiIII")
+_RATESPEC = struct.Struct("=BBHhHI")  # cell_log, linklayer, overhead, cell_align, mpu, rate
+_ROOT, _HANDLE = 0xFFFFFFFF, 0x10000
+_KIND, _OPTIONS = 1, 2
+_PARMS, _BURST, _PBURST = 1, 6, 7
+_ETHERNET = 1  # TC_LINKLAYER_ETHERNET: no table of rates is asked for
+_NS_A_TICK = 64
+_CHILD_HANDLE = 0x20000
+_kept = Kept(Rtnl)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """Bytes a second, and bytes. peak 0: none; longest: of a frame, where there is a peak."""
+
+    rate: int
+    peak: int
+    burst: int
+    limit: int
+    longest: int
+
+
+def put(ifindex: int, bucket: Bucket) -> None:
+    """Makes it the device's queue, or changes the one that is there, whose frames stay. Below it flows get their turns, where the
+    kernel has fq_codel. Raises HostError."""
+    unused = _RATESPEC.pack(0, 0, 0, 0, 0, 0)
+    rate = _RATESPEC.pack(0, _ETHERNET, 0, 0, 0, bucket.rate)
+    peak = _RATESPEC.pack(0, _ETHERNET, 0, 0, 0, bucket.peak) if bucket.peak else unused
+    options = [
+        attribute(_PARMS, rate + peak + struct.pack("=III", bucket.limit, 0, 0)),
+        attribute(_BURST, NUMBER.pack(bucket.burst)),
+    ]
+    if bucket.peak:
+        options.append(attribute(_PBURST, NUMBER.pack(bucket.longest)))
+    _change(Kind.NEWQDISC, ifindex, _ROOT, _HANDLE, b"tbf\0", attribute(_OPTIONS, *options))
+    with contextlib.suppress(HostError):
+        if not _has_child(ifindex):
+            _change(Kind.NEWQDISC, ifindex, _HANDLE | 1, _CHILD_HANDLE, b"fq_codel\0")
+
+
+def remove(ifindex: int) -> None:
+    """The device's queue is the kernel's default again; what waited is lost. Absent is fine. Raises HostError."""
+    if read(ifindex) is not None:
+        _change(Kind.DELQDISC, ifindex, _ROOT, _HANDLE, b"tbf\0")
+
+
+def read(ifindex: int) -> Bucket | None:
+    """The device's, None where another queue is at its root, or the device is gone. peak and longest are not told."""
+    for message in _qdiscs(ifindex):
+        if message["parent"] == _ROOT and message.get_attr("TCA_KIND") == "tbf":
+            said = message.get_attr("TCA_OPTIONS").get_attr("TCA_TBF_PARMS")
+            burst = round(said["buffer"] * _NS_A_TICK * said["rate"] / 1e9)
+            return Bucket(rate=said["rate"], peak=said["peak"], burst=burst, limit=said["limit"], longest=0)
+    return None
+
+
+def has(ifindex: int, wanted: Bucket | None) -> bool:
+    """Whether a device is held to this. The kernel keeps a burst as a time, in ticks of 64 ns."""
+    found = read(ifindex)
+    if found is None or wanted is None:
+        return found is wanted
+    is_alike = (found.rate, found.peak, found.limit) == (wanted.rate, wanted.peak, wanted.limit)
+    return is_alike and abs(found.burst - wanted.burst) <= 1 + wanted.rate * _NS_A_TICK / 1e9
+
+
+def drops(ifindex: int) -> int:
+    """Frames that found the queue full since it was made, or were given up in it."""
+    return sum(
+        int(message.get_attr("TCA_STATS2").get_attr("TCA_STATS_QUEUE")["drops"])
+        for message in _qdiscs(ifindex)
+        if message["parent"] == _ROOT and message.get_attr("TCA_KIND") == "tbf"
+    )
+
+
+def _has_child(ifindex: int) -> bool:
+    return any(message["handle"] == _CHILD_HANDLE for message in _qdiscs(ifindex))
+
+
+def _qdiscs(ifindex: int) -> list[Any]:
+    with contextlib.suppress(NetlinkError):
+        return list(kept_netlink().get_qdiscs(index=ifindex))
+    return []
+
+
+def _change(kind: Kind, ifindex: int, parent: int, handle: int, name: bytes, options: bytes = b"") -> None:
+    flags = Flag.CREATE | Flag.REPLACE if kind is Kind.NEWQDISC else 0
+    try:
+        _kept.get().change(kind, _TCMSG.pack(0, ifindex, handle, parent, 0) + attribute(_KIND, name) + options, flags)
+    except OSError as error:
+        if error.errno not in (errno.ENODEV, errno.ENOENT) or kind is Kind.NEWQDISC:
+            raise HostError(f"ifindex {ifindex}: qdisc {name.decode().rstrip(chr(0))}: {error.strerror}") from error
