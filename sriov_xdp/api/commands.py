@@ -18,6 +18,7 @@ from sriov_xdp.api.documents import (
     NetnsName,
     ObjectName,
     VlanOrInherit,
+    VlanOrStep,
     VlanSetting,
     of_settings,
     said_in,
@@ -33,8 +34,8 @@ from sriov_xdp.pf.verbs import applied_files, lifecycle, operate
 from sriov_xdp.pf.verbs import apply as applying
 from sriov_xdp.store.audit import MOST_LISTED
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import PolicySettings
-from sriov_xdp.vswitch.vlan import Vlan
+from sriov_xdp.vswitch.policy import Override, PolicySettings, PortGroup
+from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan, VlanStep
 
 _RECORDS_A_STEP = 250
 
@@ -99,13 +100,15 @@ class SetVf(_Request):
 
 
 class _SettingsBase(_Request):
-    def change(self, vlan: Vlan | Literal["inherit"] | None = None) -> operate.SettingsChange:
+    def change(self, vlan: Vlan | VlanStep | Literal["inherit"] | None = None) -> operate.SettingsChange:
         """As the PF sees it."""
         said = said_in(self)
         inherited = {name for name, value in {**said, "vlan": vlan}.items() if value == INHERIT}
         values = {name: value for name, value in said.items() if value != INHERIT}
         return operate.SettingsChange(
-            policy=PolicySettings(**values), vlan=vlan if isinstance(vlan, Vlan) else None, inherited=frozenset(inherited)
+            policy=PolicySettings(**values),
+            vlan=vlan if isinstance(vlan, Vlan | VlanStep) else None,
+            inherited=frozenset(inherited),
         )
 
 
@@ -130,7 +133,17 @@ class SetGroup(_Request):
 
     name: ObjectName
     policy: SettingsDocument = SettingsDocument()
+    vlan: VlanOrStep | None = None
+
+
+class CreateGroup(_Request):
+    """A port group of a switch."""
+
+    name: ObjectName
+    switch: ObjectName
+    policy: SettingsDocument = SettingsDocument()
     vlan: VlanSetting | None = None
+    overrides_allowed: list[Override] = []
 
 
 class SetPort(_Request):
@@ -240,6 +253,23 @@ def _set_group(context: Context, request: SetGroup, actor: Actor) -> Steps[Any]:
     return views.group_show(context, request.name)
 
 
+def _create_group(context: Context, request: CreateGroup, actor: Actor) -> Steps[Any]:
+    group = PortGroup(
+        name=request.name,
+        vlan=request.vlan or NO_VLAN,
+        policy=request.policy.change().policy,
+        overrides_allowed=frozenset(request.overrides_allowed),
+    )
+    yield from operate.create_group(context, request.switch, group, actor)
+    return views.group_show(context, request.name)
+
+
+def _delete_group(context: Context, request: OnName, actor: Actor) -> Steps[Any]:
+    shown = views.group_show(context, request.name)
+    yield from operate.delete_group(context, request.name, actor)
+    return shown
+
+
 def _set_port(context: Context, request: SetPort, actor: Actor) -> Steps[Any]:
     yield from operate.set_port(context, request.vf, request.policy.change(request.vlan), actor)
     return views.port_show(context, request.vf)
@@ -288,6 +318,8 @@ COMMANDS: dict[str, Command] = {
     "switch-set": (SetSwitch, _verb(_set_switch)),
     "port-group-list": (Nothing, lambda context, _request, _actor: views.group_list(context)),
     "port-group-show": (OnName, lambda context, request, _actor: views.group_show(context, request.name)),
+    "port-group-create": (CreateGroup, _verb(_create_group)),
+    "port-group-delete": (OnName, _verb(_delete_group)),
     "port-group-set": (SetGroup, _verb(_set_group)),
     "port-list": (Nothing, lambda context, _request, _actor: views.port_list(context)),
     "port-show": (OnVf, lambda context, request, _actor: views.port_show(context, request.vf)),

@@ -26,7 +26,7 @@ from sriov_xdp.pf.state.intent import (
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Setting, Switch
 from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
-from sriov_xdp.vswitch.vlan import FIRST_VLAN, LAST_PRIORITY, LAST_VLAN, Vlan
+from sriov_xdp.vswitch.vlan import FIRST_VLAN, LAST_PRIORITY, LAST_VLAN, Vlan, VlanStep
 
 _NAME_FORM = Form("a name: a letter or digit, then at most 62 letters, digits, dots, dashes or underscores")
 _NETNS_FORM = Form("a namespace's name (a letter, digit or underscore, then at most 62 of these, dots or dashes) or absolute path")
@@ -129,7 +129,14 @@ def _or_inherit(parse: Callable[[Any], Any]) -> BeforeValidator:
 
 
 MacOrInherit = Annotated[Any, _or_inherit(_parse_mac), Form("six hexadecimal bytes, as in 02:00:00:00:01:01, or inherit")]
-VlanOrInherit = Annotated[Any, _or_inherit(_parse_vlan), Form(f"{_VLAN_WORDS}, or inherit", keys=VlanDocument)]
+
+
+def _parse_vlan_or_step(value: Any) -> Vlan | VlanStep:
+    return VlanStep.parse(value) if isinstance(value, str) and value[:1] in ("+", "-") else _parse_vlan(value)
+
+
+VlanOrStep = Annotated[Any, BeforeValidator(_parse_vlan_or_step), Form(f"{_VLAN_WORDS}, +N or -N", keys=VlanDocument)]
+VlanOrInherit = Annotated[Any, _or_inherit(_parse_vlan_or_step), Form(f"{_VLAN_WORDS}, +N, -N or inherit", keys=VlanDocument)]
 
 
 def of_settings(name: str, base: type[BaseModel], type_of: Callable[[Setting], Any]) -> Any:

@@ -13,7 +13,7 @@ from sriov_xdp.vswitch.policy import SETTINGS, Setting, nested
 INHERIT = "inherit"
 _WITH = {"access": {"access", "qos", "proto"}, "trunk": {"trunk", "native", "proto"}}
 _VLAN_FORMS = "none, access:N[;qos:P] or trunk:N,A-B,...[;native:N]"
-vlan_option = click.option("--vlan", help=f"{_VLAN_FORMS}; inherit: as the group says (ports).")
+vlan_option = click.option("--vlan", help=f"{_VLAN_FORMS}; +N or -N: one VLAN of a trunk; inherit: as the group says (ports).")
 
 
 def policy_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -48,7 +48,8 @@ class SettingValue(click.ParamType):  # type: ignore[type-arg]  # no class at ru
             return self._values.read(value)
         except ValueError as error:
             expected = one_of([*(self._values.choices or [self._values.words]), INHERIT])
-            text = str(error) if "expected" in str(error) and not self._words else f"{value!r}: expected {expected}"
+            said = f"{value!r}" if self._words else str(error)
+            text = said if "expected" in said else f"{said}; expected {expected}"
             self.fail(text, parameter, context)
 
 
@@ -64,7 +65,7 @@ def says_nothing(settings: dict[str, Any]) -> bool:
 
 def vlan_of(text: str | None) -> Any:
     """As a configuration file says it. Raises click.BadParameter."""
-    if text is None or text in ("none", INHERIT):
+    if text is None or text in ("none", INHERIT) or text[:1] in ("+", "-"):
         return text
     said = dict(part.partition(":")[::2] for part in text.split(";"))
     mode = next(iter(said))

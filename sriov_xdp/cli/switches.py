@@ -110,6 +110,30 @@ def port_group_set(name: str, vlan: str | None, as_json: bool, **settings: Any) 
     show(ask("port-group-set", {"name": name, "policy": policy_of(**settings), "vlan": vlan_of(vlan)}), as_json=as_json)
 
 
+@port_group.command("create")
+@click.argument("name")
+@click.option("--switch", required=True, help="On which switch.", shell_complete=completion.switch_names)
+@click.option("--overrides-allowed", default="", help="What its ports may override: kinds, with commas.")
+@policy_options
+@vlan_option
+@daemon_options
+@json_option
+def port_group_create(name: str, switch: str, overrides_allowed: str, vlan: str | None, as_json: bool, **settings: Any) -> None:
+    """A port group more; adapters can be connected to it at once."""
+    kinds = [kind for kind in overrides_allowed.split(",") if kind]
+    said = {"policy": policy_of(**settings), "vlan": vlan_of(vlan), "overrides_allowed": kinds}
+    show(ask("port-group-create", {"name": name, "switch": switch, **said}), as_json=as_json)
+
+
+@port_group.command("delete")
+@click.argument("name", shell_complete=completion.group_names)
+@daemon_options
+@json_option
+def port_group_delete(name: str, as_json: bool) -> None:
+    """A port group less; refused while anything is connected to it."""
+    show(ask("port-group-delete", {"name": name}), as_json=as_json)
+
+
 @click.group()
 def port() -> None:
     """Ports: where a VF is connected to its group."""

@@ -1,6 +1,6 @@
 """VLAN settings of a port: none (external tagging), access (VST) or trunk (VGT with a list of tags)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 FIRST_VLAN = 1
@@ -57,6 +57,29 @@ class Vlan:
         """Every VLAN the port is a member of; 0 = untagged."""
         return self.vlans or frozenset({0})
 
+    def with_one_more(self, vlan: int) -> "Vlan":
+        """A trunk that carries it as well. Raises ValueError."""
+        self._require_trunk()
+        return replace(self, vlans=self.vlans | {vlan})
+
+    def without(self, vlan: int) -> "Vlan":
+        """A trunk that carries it no more. Raises ValueError."""
+        self._require_trunk()
+        if vlan not in self.vlans or vlan == self.native or len(self.vlans) == 1:
+            why = (
+                "is its native VLAN"
+                if vlan == self.native
+                else "is its only VLAN"
+                if vlan in self.vlans
+                else "is none of its VLANs"
+            )
+            raise ValueError(f"VLAN {vlan}: {why}; expected another of {','.join(map(str, self.ranges()))}")
+        return replace(self, vlans=self.vlans - {vlan})
+
+    def _require_trunk(self) -> None:
+        if self.mode is not VlanMode.TRUNK:
+            raise ValueError(f"VLAN {self}: expected a trunk, whose VLANs come and go one by one; set it whole: --vlan trunk:N,A-B")
+
     def ranges(self) -> list[int | str]:
         """The VLANs as configuration writes them: single numbers, and "A-B" for runs."""
         runs: list[list[int]] = []
@@ -72,6 +95,25 @@ class Vlan:
             return "none"
         more = f" qos {self.qos}" if self.qos else f" native {self.native}" if self.native else ""
         return f"{self.mode} {','.join(str(part) for part in self.ranges())}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class VlanStep:
+    """One VLAN of a trunk that comes or goes."""
+
+    vlan: int
+    is_added: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "VlanStep":
+        """From "+30" or "-10". Raises ValueError."""
+        if text[:1] not in ("+", "-") or not text[1:].isdecimal() or not FIRST_VLAN <= int(text[1:]) <= LAST_VLAN:
+            raise ValueError(f"{text!r}: expected + or - and a VLAN from {FIRST_VLAN} to {LAST_VLAN}")
+        return cls(int(text[1:]), text[0] == "+")
+
+    def of(self, before: Vlan) -> Vlan:
+        """The trunk after it. Raises ValueError."""
+        return before.with_one_more(self.vlan) if self.is_added else before.without(self.vlan)
 
 
 NO_VLAN = Vlan(VlanMode.NONE)

@@ -81,8 +81,22 @@ def test_vf_document_has_the_published_keys(scene: Scene) -> None:
             "belongs to pf0vf0 in this VLAN",
         ),
         (["port-group", "set", "web", "--vlan", "access:5000"], 2, "vlan.access: 5000; expected a number from 1 to 4094"),
-        (["port-group", "set", "web", "--vlan", "access:0100"], 2, "expected none, access:N or trunk:N,A-B"),
-        (["port-group", "set", "web", "--vlan", "access:²"], 2, "expected none, access:N or trunk:N,A-B"),
+        (["port-group", "set", "web", "--vlan", "access:0100"], 2, 'vlan.access: "0100"; expected a number from 1 to 4094'),
+        (["port-group", "set", "web", "--vlan", "access:²"], 2, 'vlan.access: "²"; expected a number from 1 to 4094'),
+        (["port-group", "set", "web", "--vlan", "access:7;native:7"], 2, "expected none, access:N[;qos:P] or trunk:N,A-B"),
+        (["port-group", "set", "web", "--vlan", "access:7;qos:8"], 2, "vlan.qos: 8; expected a number from 0 to 7"),
+        (["port-group", "set", "web", "--vlan", "+30"], 4, "expected a trunk, whose VLANs come and go one by one"),
+        (["port-group", "set", "web", "--vlan", "+0"], 2, "expected none, {access: N, qos: P}"),
+        (["port-group", "set", "web", "--mtu", "9000"], 4, "switch vSwitch0 has 1500"),
+        (["port-group", "set", "web", "--private-vlan", "community"], 2, "expected a number from 1 with kind community"),
+        (["port-group", "set", "web", "--quotas", "mac=3"], 2, "expected macs=..., vlans=..."),
+        (["port-group", "set", "web", "--allowed-macs", "03:00:00:00:00:01"], 2, "is no address that an interface can have"),
+        (["port-group", "set", "web", "--shaping-egress", "peak_kbps=3"], 2, "expected no peak_kbps and burst_bytes with it"),
+        (["port-group", "create", "web", "--switch", "vSwitch0"], 5, "port group web: is there already"),
+        (["port-group", "create", "new", "--switch", "none"], 3, "switch none: not configured"),
+        (["port-group", "create", "new", "--switch", "vSwitch0", "--overrides-allowed", "all"], 2, "expected security"),
+        (["port-group", "delete", "lab"], 5, "port group lab: 1 ports are connected, as pf0vf0"),
+        (["port-group", "delete", "none"], 3, "not configured"),
         (["port-group", "set", "web", "--vlan", "trunk:5,0100"], 2, 'vlan.trunk[1]: "0100"; expected a VLAN from 1 to 4094'),
         (["nonsense"], 2, "No such command"),
         (["apply", "-f", "/nowhere.yaml"], 1, "No such file"),
@@ -95,6 +109,24 @@ def test_failures_have_an_exit_code_and_say_what_to_do(scene: Scene, arguments: 
     assert text in done.stderr
     assert "Traceback" not in done.stderr
     assert before == (scene.daemon.ask("export"), scene.namespaces())
+
+
+def test_a_group_comes_changes_one_vlan_at_a_time_and_goes(scene: Scene) -> None:
+    before = scene.daemon.ask("export")
+    options = ["--vlan", "trunk:10,20-21;native:30", "--quotas", "macs=4", "--overrides-allowed", "vlan,shaping"]
+    made = scene.daemon.ask("port-group", "create", "uplinks", "--switch", "vSwitch0", *options)
+    expected = {"vlan": {"trunk": [10, "20-21", 30], "native": 30}, "policy": {"quotas": {"macs": 4, "vlans": 8}}}
+    assert expected == {key: made[key] for key in expected}
+    assert ["shaping", "vlan"] == made["overrides_allowed"]
+    for step, trunk in (("+22", [10, "20-22", 30]), ("-21", [10, 20, 22, 30]), ("-10", [20, 22, 30])):
+        assert trunk == scene.daemon.ask("port-group", "set", "uplinks", "--vlan", step)["vlan"]["trunk"]
+    assert 4 == scene.daemon.command("port-group", "set", "uplinks", "--vlan", "-30").returncode, "the native one stays"
+    vf = scene.daemon.ask("vf", "attach", "--guest", scene.vm.name, "--ifname", "eth9", "--port-group", "uplinks")["address"]
+    assert [20, 22, 30, 40] == scene.daemon.ask("port", "set", vf, "--vlan", "+40")["vlan"]["trunk"]
+    assert 5 == scene.daemon.command("port-group", "delete", "uplinks").returncode
+    scene.daemon.ask("vf", "detach", vf)
+    scene.daemon.ask("port-group", "delete", "uplinks")
+    assert before == scene.daemon.ask("export")
 
 
 def test_port_may_override_only_what_its_group_allows(scene: Scene) -> None:

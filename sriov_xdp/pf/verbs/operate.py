@@ -15,13 +15,14 @@ from sriov_xdp.pf.hands.context import Actor, Context, Steps, record_of
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, VfAddress, attachment_to_text, switch_to_json
 from sriov_xdp.pf.state.inventory import AttachedVf, Change
 from sriov_xdp.pf.state.modes import pinned_problem
+from sriov_xdp.pf.state.validation import MAX_PORT_GROUPS_OF_HOST, too_many_groups
 from sriov_xdp.pf.verbs import lifecycle
 from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Switch, resolve
 from sriov_xdp.vswitch.shaping import Queue
-from sriov_xdp.vswitch.vlan import Vlan
+from sriov_xdp.vswitch.vlan import Vlan, VlanStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +30,17 @@ class SettingsChange:
     """Settings to be set on one level, and those (by name; `vlan` too) to be inherited again."""
 
     policy: PolicySettings = field(default_factory=PolicySettings)
-    vlan: Vlan | None = None
+    vlan: Vlan | VlanStep | None = None
     inherited: frozenset[str] = frozenset()
+
+    def vlan_after(self, subject: str, before: Vlan) -> Vlan | None:
+        """None where nothing is said of it. Raises Refused."""
+        if not isinstance(self.vlan, VlanStep):
+            return self.vlan
+        try:
+            return self.vlan.of(before)
+        except ValueError as error:
+            raise Refused(f"{subject}: {error}") from error
 
     def of_policy(self) -> frozenset[str]:
         """Names of policy settings that are to be inherited."""
@@ -115,10 +125,36 @@ def set_group(context: Context, name: str, change: SettingsChange, actor: Actor)
     """Changes settings of a port group. Raises NotFound, Conflict."""
     switch, group = context.inventory.group(name)
     require_mtu(f"port group {name}", switch, change.policy)
-    changed = replace(group, policy=group.policy.merged(change.policy, change.of_policy()), vlan=change.vlan or group.vlan)
+    vlan = change.vlan_after(f"port group {name}", group.vlan)
+    changed = replace(group, policy=group.policy.merged(change.policy, change.of_policy()), vlan=vlan or group.vlan)
     groups = tuple(changed if other.name == name else other for other in switch.port_groups)
     yield from put_switch(context, replace(switch, port_groups=groups), actor)
     return changed
+
+
+def create_group(context: Context, switch_name: str, group: PortGroup, actor: Actor) -> Steps[None]:
+    """A port group more. Raises NotFound, Conflict, Refused."""
+    if switch_name not in context.inventory.switches:
+        raise NotFound(f"switch {switch_name}: not configured; `sriov-xdp switch list` shows what is")
+    if context.inventory.has_group(group.name):
+        raise Conflict(f"port group {group.name}: is there already; `sriov-xdp port-group set {group.name}` changes it")
+    count = sum(len(switch.port_groups) for switch in context.inventory.switches.values())
+    if count >= MAX_PORT_GROUPS_OF_HOST:
+        raise Conflict(f"port group {group.name}: {too_many_groups(count + 1)}")
+    switch = context.inventory.switches[switch_name]
+    require_mtu(f"port group {group.name}", switch, group.policy)
+    yield from put_switch(context, replace(switch, port_groups=(*switch.port_groups, group)), actor)
+
+
+def delete_group(context: Context, name: str, actor: Actor) -> Steps[None]:
+    """A port group less. Raises NotFound; Conflict while anything is connected to it."""
+    switch, _group = context.inventory.group(name)
+    ports = sorted(str(vf.address) for vf in context.inventory.vfs_of_group(name))
+    if ports:
+        text = f"port group {name}: {len(ports)} ports are connected, as {ports[0]}"
+        raise Conflict(f"{text}; move them with `vf set VF --port-group`, or detach them")
+    groups = tuple(group for group in switch.port_groups if group.name != name)
+    yield from put_switch(context, replace(switch, port_groups=groups), actor)
 
 
 def set_port(context: Context, vf: VfAddress, change: SettingsChange, actor: Actor) -> Steps[None]:
@@ -126,7 +162,8 @@ def set_port(context: Context, vf: VfAddress, change: SettingsChange, actor: Act
     attached = context.inventory.attached(vf)
     present = attached.attachment.spec.overrides
     require_mtu(f"port {vf}", context.inventory.group(attached.attachment.spec.port_group)[0], change.policy)
-    asked = PortOverrides(policy=change.policy, vlan=change.vlan)
+    said = change.vlan_after(f"port {vf}", context.inventory.vlan(attached))
+    asked = PortOverrides(policy=change.policy, vlan=said)
     try:
         lifecycle.check_overrides(context, f"port {vf}", replace(attached.attachment.spec, overrides=asked))
     except Refused:
@@ -134,7 +171,7 @@ def set_port(context: Context, vf: VfAddress, change: SettingsChange, actor: Act
         record = record_of(context, str(vf), attached.attachment.spec.guest, actor, f"set port: {names}", Outcome.REFUSED)
         context.database.write_record(record)
         raise
-    vlan = None if "vlan" in change.inherited else change.vlan or present.vlan
+    vlan = None if "vlan" in change.inherited else said or present.vlan
     overrides = PortOverrides(policy=present.policy.merged(change.policy, change.of_policy()), vlan=vlan)
     spec = replace(attached.attachment.spec, overrides=overrides)
     yield from change_adapter(context, attached, spec, actor, "set port")
