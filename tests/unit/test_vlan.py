@@ -2,7 +2,7 @@
 
 import pytest
 
-from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan, VlanMode
+from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan, VlanMode, VlanStep
 
 EVERY_VLAN = frozenset(range(1, 4095))
 
@@ -62,3 +62,53 @@ def test_neighbouring_vlans_are_written_as_runs(vlans: set[int], ranges: list[in
 )
 def test_a_vlan_reads_as_people_say_it(vlan: Vlan, text: str) -> None:
     assert text == str(vlan)
+
+
+# ---- what belongs to one mode, and one VLAN of a trunk at a time ----
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mode": VlanMode.TRUNK, "vlans": frozenset({7}), "qos": 1},
+        {"mode": VlanMode.ACCESS, "vlans": frozenset({7}), "qos": 8},
+        {"mode": VlanMode.ACCESS, "vlans": frozenset({7}), "native": 7},
+        {"mode": VlanMode.TRUNK, "vlans": frozenset({7}), "native": 8},
+        {"mode": VlanMode.NONE, "qos": 1},
+    ],
+)
+def test_a_priority_is_an_access_ports_and_a_native_vlan_one_of_a_trunks(wrong: dict) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Vlan(**wrong)
+
+
+def test_a_native_vlan_is_one_of_its_trunks_vlans() -> None:
+    assert ({10, 30}, 30) == (Vlan.trunk(frozenset({10}), 30).vlans, Vlan.trunk(frozenset({10}), 30).untagged_vlan)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [("+30", Vlan.trunk(frozenset({10, 20, 30}), 20)), ("-10", Vlan.trunk(frozenset({20}), 20))]
+)
+def test_one_vlan_of_a_trunk_comes_or_goes(step: str, expected: Vlan) -> None:
+    assert expected == VlanStep.parse(step).of(Vlan.trunk(frozenset({10, 20}), 20))
+
+
+@pytest.mark.parametrize(
+    ("step", "before"),
+    [
+        ("-20", Vlan.trunk(frozenset({10, 20}), 20)),
+        ("-10", Vlan.trunk(frozenset({10}))),
+        ("-30", Vlan.trunk(frozenset({10, 20}))),
+        ("+30", Vlan.access(10)),
+        ("-10", NO_VLAN),
+    ],
+)
+def test_the_native_the_last_and_what_is_no_trunks_stay(step: str, before: Vlan) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        VlanStep.parse(step).of(before)
+
+
+@pytest.mark.parametrize("text", ["30", "+", "+0", "+4095", "+1x", "++1", "+²"])
+def test_what_is_no_step_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        VlanStep.parse(text)
