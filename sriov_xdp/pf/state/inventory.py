@@ -12,7 +12,7 @@ from typing import TypeVar
 from sriov_xdp.datapath.abi import MAX_PFS
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.errors import Conflict, NotFound
-from sriov_xdp.pf.state.intent import Attachment, Datapath, HostIntent, LinkState, UplinkLoss, VfAddress
+from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, HostIntent, LinkState, UplinkLoss, VfAddress
 from sriov_xdp.pf.state.physical_function import PfEntry, PhysicalFunction
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import PortView, VfState
@@ -90,6 +90,7 @@ class Inventory:
         self.pfs: dict[str, PhysicalFunction] = {}
         self.switches: dict[str, Switch] = {}
         self.vfs: dict[VfAddress, AttachedVf] = {}
+        self._policies: dict[VfAddress, tuple[Switch, AdapterSpec, Policy]] = {}
 
     def install(self, change: Change) -> Former:
         """Makes memory say what the change says; returns what restore() needs."""
@@ -191,6 +192,7 @@ class Inventory:
 
     def _remove(self, vf: VfAddress) -> None:
         self.vfs.pop(vf, None)
+        self._policies.pop(vf, None)
         if vf.pf in self.pfs:
             self.pfs[vf.pf].owners.release(str(vf))
 
@@ -302,9 +304,14 @@ class Inventory:
                 return not self.has_lost_wire(vf.address.pf)
 
     def policy(self, vf: AttachedVf) -> Policy:
-        """What holds for the VF's port."""
-        switch, group = self.group(vf.attachment.spec.port_group)
-        return resolve(switch, group, str(vf.address), vf.attachment.spec.overrides)
+        """What holds for the VF's port. Resolved once for what a switch and an adapter say: each attach asks for all ports."""
+        spec = vf.attachment.spec
+        switch, group = self.group(spec.port_group)
+        kept = self._policies.get(vf.address)
+        if kept is None or kept[0] is not switch or kept[1] is not spec:
+            kept = switch, spec, resolve(switch, group, str(vf.address), spec.overrides)
+            self._policies[vf.address] = kept
+        return kept[2]
 
     def vlan(self, vf: AttachedVf) -> Vlan:
         """Of the VF's port."""
