@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, Prefix, Verdict
+from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, Verdict
 from sriov_xdp.datapath.libbpf import ProgramRun
 from sriov_xdp.datapath.model import Fate
 from sriov_xdp.datapath.model_ports import Group, Port
 from sriov_xdp.datapath.pins import Pins, remove_tree
+from sriov_xdp.datapath.port_lists import Prefix
 from sriov_xdp.datapath.tables import PortImage, Tables
 from sriov_xdp.host import bpffs, features, namespaces
 from sriov_xdp.lab.host import CACHE_VARIABLE

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, PortValue, Prefix
+from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, PortValue
+from sriov_xdp.datapath.port_lists import Prefix
 
 ETH_HEADER_BYTES = 14
 TAG_BYTES = 4

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sriov_xdp.datapath import abi, libbpf
+from sriov_xdp.datapath import abi, libbpf, port_lists
 from sriov_xdp.datapath.abi import Guard
 from sriov_xdp.datapath.fdb import key_of
 from sriov_xdp.datapath.floods import Floods
@@ -28,7 +28,7 @@ class PortAsItIs:
     fdb: frozenset[int]
     storm_ns: tuple[int, int]
     device: int
-    allowed: frozenset[abi.Prefix]
+    allowed: frozenset[port_lists.Prefix]
     groups: frozenset[bytes]
 
     @classmethod
@@ -80,11 +80,11 @@ def _read_port(pins: Pins, slot: int, value: bytes, fdb: frozenset[int], groups:
     device = libbpf.lookup_element(pins.map_fd("devices"), key, _KEY.size)
     return PortAsItIs(
         value=value,
-        trunk=abi.unpack_trunk(trunk) if trunk else frozenset(),
+        trunk=port_lists.unpack_trunk(trunk) if trunk else frozenset(),
         fdb=fdb,
         storm_ns=Guard.intervals_in(guard) if guard else (0, 0),
         device=_KEY.unpack(device)[0] if device else 0,
-        allowed=abi.unpack_allowed(allowed) if allowed else frozenset(),
+        allowed=port_lists.unpack_allowed(allowed) if allowed else frozenset(),
         groups=groups,
     )
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
-from sriov_xdp.datapath import abi, libbpf
+from sriov_xdp.datapath import abi, libbpf, port_lists
 from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, ProbeReturn, Verdict
 from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.floods import Floods
@@ -28,7 +28,7 @@ class PortImage:
     trunk: frozenset[int]
     fdb: frozenset[int]
     guard: Guard = abi.NO_GUARD
-    allowed: frozenset[abi.Prefix] = frozenset()
+    allowed: frozenset[port_lists.Prefix] = frozenset()
     groups: frozenset[bytes] = frozenset()
 
 
@@ -163,7 +163,7 @@ class Tables:
         packed = self._ports.get(slot)
         if packed is None:
             return None
-        return PortValue.unpack(packed), abi.unpack_trunk(self._trunks.get(slot))
+        return PortValue.unpack(packed), port_lists.unpack_trunk(self._trunks.get(slot))
 
     def addresses_of(self, slot: int) -> frozenset[bytes]:
         """The addresses under which a port is reached, in whichever VLAN."""
@@ -173,9 +173,9 @@ class Tables:
         """The intervals of a port's guard: of broadcast and of multicast; 0 = no limit."""
         return self._guards.get(slot, (0, 0))
 
-    def allowed_of(self, slot: int) -> frozenset[abi.Prefix]:
+    def allowed_of(self, slot: int) -> frozenset[port_lists.Prefix]:
         """What a port's guest may send from beside its own address."""
-        return abi.unpack_allowed(self._allowed.get(slot))
+        return port_lists.unpack_allowed(self._allowed.get(slot))
 
     def slots(self) -> frozenset[int]:
         """Slots with a port, or with entries that lead to one which is gone: what a clear_port() that did not end leaves."""
@@ -206,9 +206,9 @@ class Tables:
         ref, ifindex = abi.ref(slot, image.value.generation), image.value.ifindex
         return (
             self._ports.get(slot) == image.value.pack()
-            and self._trunks.get(slot) == abi.pack_trunk(image.trunk)
+            and self._trunks.get(slot) == port_lists.pack_trunk(image.trunk)
             and self._subscriptions.of(slot) == image.groups
-            and self._allowed.get(slot) == abi.pack_allowed(image.allowed)
+            and self._allowed.get(slot) == port_lists.pack_allowed(image.allowed)
             and self._guards.get(slot) == Guard.intervals_in(image.guard.pack())
             and self._devices.get(slot, 0) == ifindex
             and self._fdb_of_slot.get(slot, frozenset()) == image.fdb
@@ -220,8 +220,8 @@ class Tables:
         before = self._fdb_of_slot.get(slot, frozenset())
         for key in before - image.fdb:
             self._delete_fdb(key, slot)
-        self.writes += self._trunks.put(slot, abi.pack_trunk(image.trunk))
-        self.writes += self._allowed.put(slot, abi.pack_allowed(image.allowed))
+        self.writes += self._trunks.put(slot, port_lists.pack_trunk(image.trunk))
+        self.writes += self._allowed.put(slot, port_lists.pack_allowed(image.allowed))
         self.writes += self._subscriptions.put(slot, image.groups)
         self._write_guard(slot, image.guard)
         self._write_port(slot, image.value.pack())
