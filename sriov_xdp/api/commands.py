@@ -89,14 +89,18 @@ class AttachVf(_Request):
     datapath: Datapath = Datapath.AUTO
 
 
+LinkStateOrInherit = Annotated[LinkState, BeforeValidator(lambda said: LinkState.AUTO if said == INHERIT else said)]
+DatapathOrInherit = Annotated[Datapath, BeforeValidator(lambda said: Datapath.AUTO if said == INHERIT else said)]
+
+
 class SetVf(_Request):
-    """What is given changes. mac `inherit`: the host's choice again."""
+    """What is given changes. mac `inherit`: the host's choice again; of the others, what holds where nobody says it."""
 
     vf: Vf
     mac: MacOrInherit | None = None
     port_group: ObjectName | None = None
-    link_state: LinkState | None = None
-    datapath: Datapath | None = None
+    link_state: LinkStateOrInherit | None = None
+    datapath: DatapathOrInherit | None = None
 
 
 class _SettingsBase(_Request):

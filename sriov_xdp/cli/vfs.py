@@ -131,8 +131,8 @@ def vf_reset(address: str, as_json: bool) -> None:
     shell_complete=completion.group_names,
     help="Moves the VF to another group of its PF; the guest keeps its interface.",
 )
-@click.option("--link-state", type=click.Choice(["auto", "enable", "disable"]))
-@click.option("--datapath", type=_DATAPATH)
+@click.option("--link-state", type=click.Choice(["auto", "enable", "disable", "inherit"]))
+@click.option("--datapath", type=click.Choice([*_DATAPATH.choices, "inherit"]), help="inherit, as of --link-state: auto again.")
 @daemon_options
 @json_option
 def vf_set(

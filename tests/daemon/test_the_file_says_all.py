@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
+from sriov_xdp.vswitch.policy import Override
 
 GROUPS = [
-    {"name": "free", "vlan": {"access": 100}, "overrides_allowed": ["security", "deny_reply", "vlan"]},
+    {"name": "free", "vlan": {"access": 100}, "overrides_allowed": [kind.value for kind in Override]},
     {"name": "plain", "policy": {"deny_reply": "nack"}},
 ]
 ALL_SECURITY = {"promiscuous": "accept", "mac_changes": "accept", "forged_transmits": "accept"}
@@ -57,14 +58,30 @@ def as_configured(scene: Scene) -> Iterator[None]:
 
 
 SETTINGS = [
-    ("vf set pf0vf0 --link-state disable", "link_state", "disable", "vf set pf0vf0 --link-state auto"),
+    ("vf set pf0vf0 --link-state disable", "link_state", "disable", "vf set pf0vf0 --link-state inherit"),
     ("vf set pf0vf0 --link-state enable", "link_state", "enable", "vf set pf0vf0 --link-state auto"),
     ("vf set pf0vf0 --mac 02:00:00:00:05:01", "mac", "02:00:00:00:05:01", "vf set pf0vf0 --mac inherit"),
-    ("vf set pf0vf0 --datapath xdp", "datapath", "xdp", "vf set pf0vf0 --datapath auto"),
+    ("vf set pf0vf0 --datapath xdp", "datapath", "xdp", "vf set pf0vf0 --datapath inherit"),
     ("vf set pf0vf0 --port-group plain", "port_group", "plain", "vf set pf0vf0 --port-group free"),
     ("port set pf0vf0 --vlan access:7", "vlan", {"access": 7}, "port set pf0vf0 --vlan inherit"),
     ("port set pf0vf0 --vlan none", "vlan", "none", "port set pf0vf0 --vlan inherit"),
     ("port set pf0vf0 --vlan trunk:7,9-11", "vlan", {"trunk": [7, "9-11"]}, "port set pf0vf0 --vlan inherit"),
+    ("port set pf0vf0 --vlan access:7;qos:5", "vlan", {"access": 7, "qos": 5}, "port set pf0vf0 --vlan inherit"),
+    ("port set pf0vf0 --vlan trunk:7;native:7", "vlan", {"trunk": [7], "native": 7}, "port set pf0vf0 --vlan inherit"),
+    *(
+        (f"port set pf0vf0 {option} {text}", "policy", policy, f"port set pf0vf0 {option} inherit")
+        for option, text, policy in (
+            ("--block", "true", {"block": True}),
+            ("--trust", "true", {"trust": True}),
+            ("--allowed-macs", "02:00:5e:00:01:00/40", {"allowed_macs": ["02:00:5e:00:01:00/40"]}),
+            ("--quotas", "macs=3", {"quotas": {"macs": 3, "vlans": 8}}),
+            ("--private-vlan", "community:7", {"private_vlan": {"kind": "community", "community": 7}}),
+            ("--mtu", "1400", {"mtu": 1400}),
+            ("--flood-multicast", "false", {"flood_multicast": False}),
+            ("--shaping-egress", "average_kbps=9", {"shaping": {"egress": {"average_kbps": 9}}}),
+            ("--storm-broadcast-pps", "9", {"guards": {"storm": {"broadcast_pps": 9}}}),
+        )
+    ),
     ("port set pf0vf0 --deny-reply nack", "policy", {"deny_reply": "nack"}, "port set pf0vf0 --deny-reply inherit"),
     (
         "port set pf0vf0 --promiscuous accept",
