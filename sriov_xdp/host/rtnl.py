@@ -33,6 +33,7 @@ class Kind(IntEnum):
     GETLINK = 18
     NEWQDISC = 36
     DELQDISC = 37
+    GETQDISC = 38
     NEWTFILTER = 44
 
 
@@ -41,6 +42,7 @@ class Flag(IntEnum):
 
     REQUEST = 0x1
     ACK = 0x4
+    ECHO = 0x8
     DUMP_INTR = 0x10
     REPLACE = 0x100
     EXCL = 0x200
@@ -99,6 +101,11 @@ class Rtnl:
             if not any(HEADER.unpack_from(message)[2] & Flag.DUMP_INTR for message in found):
                 break
         return found
+
+    def ask(self, kind: Kind, body: bytes) -> list[bytes]:
+        """What the kernel says of one thing, nothing where it is not worth a word. Some it tells those alone who want an echo.
+        Raises OSError with the kernel's number."""
+        return list(self._answers(kind, Flag.REQUEST | Flag.ACK | Flag.ECHO, body))
 
     def change(self, kind: Kind, body: bytes, flags: int = 0) -> None:
         """Returns when it is done. Raises OSError with the kernel's number and words."""

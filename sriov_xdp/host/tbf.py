@@ -1,24 +1,23 @@
-"""Token bucket filters at the root of devices (sch_tbf): the kernel's queue for a port that is limited. Set by hand-written
-messages, as pyroute2 knows no peak rate. For the pf package.
+"""Token bucket filters at the root of devices (sch_tbf): the kernel's queue for a port that is limited. By hand-written
+messages, as pyroute2 knows no peak rate, and asks for the queues of all devices. For the pf package.
 """
 
 import contextlib
 import errno
 import struct
 from dataclasses import dataclass
-from typing import Any
-
-from pyroute2.netlink.exceptions import NetlinkError
 
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.netlink import Kept, kept_netlink
-from sriov_xdp.host.rtnl import NUMBER, Flag, Kind, Rtnl, attribute
+from sriov_xdp.host.netlink import Kept
+from sriov_xdp.host.rtnl import HEADER, NUMBER, Flag, Kind, Rtnl, attribute, attributes
 
 # linux/rtnetlink.h, pkt_sched.h
 _TCMSG = struct.Struct("=BxxxiIII")
 _RATESPEC = struct.Struct("=BBHhHI")  # cell_log, linklayer, overhead, cell_align, mpu, rate
 _ROOT, _HANDLE = 0xFFFFFFFF, 0x10000
-_KIND, _OPTIONS = 1, 2
+_KIND, _OPTIONS, _STATS, _STATS_QUEUE = 1, 2, 7, 3
+_QUEUE = struct.Struct("=IIIII")  # struct gnet_stats_queue: qlen, backlog, drops, requeues, overlimits
+_ABSENT = (errno.ENODEV, errno.ENOENT)
 _PARMS, _BURST, _PBURST = 1, 6, 7
 _ETHERNET = 1  # TC_LINKLAYER_ETHERNET: no table of rates is asked for
 _NS_A_TICK = 64
@@ -51,7 +50,7 @@ def put(ifindex: int, bucket: Bucket) -> None:
         options.append(attribute(_PBURST, NUMBER.pack(bucket.longest)))
     _change(Kind.NEWQDISC, ifindex, _ROOT, _HANDLE, b"tbf\0", attribute(_OPTIONS, *options))
     with contextlib.suppress(HostError):
-        if not _has_child(ifindex):
+        if (_ask(ifindex, _HANDLE | 1) or {}).get(_KIND) != b"fq_codel\0":
             _change(Kind.NEWQDISC, ifindex, _HANDLE | 1, _CHILD_HANDLE, b"fq_codel\0")
 
 
@@ -62,13 +61,14 @@ def remove(ifindex: int) -> None:
 
 
 def read(ifindex: int) -> Bucket | None:
-    """The device's, None where another queue is at its root, or the device is gone. peak and longest are not told."""
-    for message in _qdiscs(ifindex):
-        if message["parent"] == _ROOT and message.get_attr("TCA_KIND") == "tbf":
-            said = message.get_attr("TCA_OPTIONS").get_attr("TCA_TBF_PARMS")
-            burst = round(said["buffer"] * _NS_A_TICK * said["rate"] / 1e9)
-            return Bucket(rate=said["rate"], peak=said["peak"], burst=burst, limit=said["limit"], longest=0)
-    return None
+    """The device's, None where another queue is at its root, or the device is gone. peak's longest frame is not told."""
+    found = _root(ifindex)
+    if found is None:
+        return None
+    parms = dict(attributes(found.get(_OPTIONS, b""), 0)).get(_PARMS, b"")
+    rate, peak = (_RATESPEC.unpack_from(parms, at)[-1] for at in (0, _RATESPEC.size))
+    limit, ticks, _longest = struct.unpack_from("=III", parms, 2 * _RATESPEC.size)
+    return Bucket(rate=rate, peak=peak, burst=round(ticks * _NS_A_TICK * rate / 1e9), limit=limit, longest=0)
 
 
 def has(ifindex: int, wanted: Bucket | None) -> bool:
@@ -82,21 +82,25 @@ def has(ifindex: int, wanted: Bucket | None) -> bool:
 
 def drops(ifindex: int) -> int:
     """Frames that found the queue full since it was made, or were given up in it."""
-    return sum(
-        int(message.get_attr("TCA_STATS2").get_attr("TCA_STATS_QUEUE")["drops"])
-        for message in _qdiscs(ifindex)
-        if message["parent"] == _ROOT and message.get_attr("TCA_KIND") == "tbf"
-    )
+    found = _root(ifindex) or {}
+    queue = dict(attributes(found.get(_STATS, b""), 0)).get(_STATS_QUEUE, b"")
+    return int(_QUEUE.unpack(queue)[2]) if len(queue) == _QUEUE.size else 0
 
 
-def _has_child(ifindex: int) -> bool:
-    return any(message["handle"] == _CHILD_HANDLE for message in _qdiscs(ifindex))
+def _root(ifindex: int) -> dict[int, bytes] | None:
+    """Attributes of a token bucket filter at the root of a device. One question: a dump tells of every device of the host."""
+    found = _ask(ifindex, _ROOT)
+    return found if found and found.get(_KIND) == b"tbf\0" else None
 
 
-def _qdiscs(ifindex: int) -> list[Any]:
-    with contextlib.suppress(NetlinkError):
-        return list(kept_netlink().get_qdiscs(index=ifindex))
-    return []
+def _ask(ifindex: int, parent: int) -> dict[int, bytes] | None:
+    try:
+        messages = _kept.get().ask(Kind.GETQDISC, _TCMSG.pack(0, ifindex, 0, parent, 0))
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise HostError(f"ifindex {ifindex}: its queue could not be asked for: {error.strerror}") from error
+    return dict(attributes(messages[0], HEADER.size + _TCMSG.size)) if messages else None
 
 
 def _change(kind: Kind, ifindex: int, parent: int, handle: int, name: bytes, options: bytes = b"") -> None:
@@ -104,5 +108,5 @@ def _change(kind: Kind, ifindex: int, parent: int, handle: int, name: bytes, opt
     try:
         _kept.get().change(kind, _TCMSG.pack(0, ifindex, handle, parent, 0) + attribute(_KIND, name) + options, flags)
     except OSError as error:
-        if error.errno not in (errno.ENODEV, errno.ENOENT) or kind is Kind.NEWQDISC:
+        if error.errno not in _ABSENT or kind is Kind.NEWQDISC:
             raise HostError(f"ifindex {ifindex}: qdisc {name.decode().rstrip(chr(0))}: {error.strerror}") from error

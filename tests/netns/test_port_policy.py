@@ -251,6 +251,7 @@ def test_what_a_guest_receives_is_held_to_its_rate_by_whatever_way_it_comes(scen
 def test_a_queue_that_somebody_took_off_comes_back_with_the_next_look(scene: Scene) -> None:
     with scene.holding(scene.second, "--shaping-egress", "average_kbps=50000,peak_kbps=100000,burst_bytes=100000"):
         run("tc", "qdisc", "del", "dev", scene.daemon.vf_of(scene.second.name)["representor"], "root")
+        assert "is not held to the rate of its port" in scene.daemon.command("doctor").stdout
         scene.daemon.ask("port", "set", scene.port_of(scene.second), "--block", "inherit")
         said = run("tc", "qdisc", "show", "dev", scene.daemon.vf_of(scene.second.name)["representor"])
         assert "rate 50Mbit burst 100000b peakrate 100Mbit" in said

@@ -265,6 +265,11 @@ def keep_to_rate(context: Context, attached: AttachedVf) -> Steps[None]:
     yield from beside(context, lambda _links: representors.hold_to_rate(attached.attachment, queue))
 
 
+def has_its_rate(context: Context, attached: AttachedVf) -> bool:
+    """Whether somebody else had a hand in a queue. Raises HostError."""
+    return representors.is_held_to_rate(attached.attachment, context.inventory.egress_queue(attached))
+
+
 def dropped_by_rate(context: Context, attached: AttachedVf) -> int:
     """Frames for the guest that found its queue full, since its port has one."""
     return representors.dropped_by_rate(attached.attachment) if context.inventory.egress_queue(attached) else 0

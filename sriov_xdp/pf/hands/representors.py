@@ -98,12 +98,17 @@ def hold_to_rate(attachment: Attachment, queue: Queue | None) -> None:
     """What leaves to the guest waits there for its turn; None: it does not wait. Nothing to do where it is so already. Raises
     HostError."""
     wanted = bucket_of(queue)
-    if tbf.has(attachment.ifindex, wanted):
+    if is_held_to_rate(attachment, queue):
         return
     if wanted:
         tbf.put(attachment.ifindex, wanted)
     else:
         tbf.remove(attachment.ifindex)
+
+
+def is_held_to_rate(attachment: Attachment, queue: Queue | None) -> bool:
+    """Whether it is so, as the kernel says. Raises HostError."""
+    return tbf.has(attachment.ifindex, bucket_of(queue))
 
 
 def bucket_of(queue: Queue | None) -> tbf.Bucket | None:

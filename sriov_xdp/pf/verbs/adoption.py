@@ -249,7 +249,7 @@ def _bring_in_step(context: Context, vf: AttachedVf, link: Link) -> Steps[None]:
         context,
         vf,
         *(() if has_its_mtu else (live.keep_to_mtu,)),
-        *(() if context.inventory.egress_queue(vf) is None else (live.keep_to_rate,)),
+        live.keep_to_rate,
         *(() if is_prepared else (live.prepare,)),
     )
 

@@ -151,7 +151,7 @@ class HostEvents:
                 yield from lifecycle.unplugged(self._context, vf, "interface deleted")
             elif vf.stage is Stage.IN_SERVICE:
                 yield from self._follow(vf, link)
-                if not live.has_its_mtu(self._context, vf, link) or self._context.inventory.egress_queue(vf):
+                if not live.has_its_mtu(self._context, vf, link) or not live.has_its_rate(self._context, vf):
                     yield from live.follow(self._context, vf)
 
     @contextlib.contextmanager

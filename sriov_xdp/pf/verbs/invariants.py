@@ -15,7 +15,7 @@ from sriov_xdp.datapath.pins import TRACEPOINTS
 from sriov_xdp.datapath.readback import PortAsItIs
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links
-from sriov_xdp.pf.hands import damaged, live, uplinks
+from sriov_xdp.pf.hands import damaged, live, representors, uplinks
 from sriov_xdp.pf.hands.commit import vf_state_to_text
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.state.device_marks import is_of
@@ -110,6 +110,8 @@ def _of_device(context: Context, vf: AttachedVf, link: Link | None, missing: lis
         yield str(vf.address), f"its representor is up without {' and '.join(missing)}"
     elif vf.stage is Stage.IN_SERVICE and (missing or link.is_up != is_wanted_up):  # one that is not yet is told of elsewhere
         yield str(vf.address), f"its representor is {'up' if link.is_up else 'down'}; missing: {', '.join(missing) or 'nothing'}"
+    if vf.stage is Stage.IN_SERVICE and not representors.is_held_to_rate(vf.attachment, context.inventory.egress_queue(vf)):
+        yield str(vf.address), f"its representor {vf.attachment.representor} is not held to the rate of its port"
     if namespaces.identity(vf.attachment.spec.netns) != vf.attachment.netns_id:
         yield str(vf.address), f"namespace {vf.attachment.spec.netns} is not the one that it was attached in"
 
