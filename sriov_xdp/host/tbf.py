@@ -77,7 +77,12 @@ def has(ifindex: int, wanted: Bucket | None) -> bool:
     if found is None or wanted is None:
         return found is wanted
     is_alike = (found.rate, found.peak, found.limit) == (wanted.rate, wanted.peak, wanted.limit)
-    return is_alike and abs(found.burst - wanted.burst) <= 1 + wanted.rate * _NS_A_TICK / 1e9
+    return is_alike and abs(found.burst - wanted.burst) <= burst_step_bytes(wanted.rate)
+
+
+def burst_step_bytes(rate: int) -> float:
+    """How exactly a burst is kept."""
+    return 1 + rate * _NS_A_TICK / 1e9
 
 
 def drops(ifindex: int) -> int:

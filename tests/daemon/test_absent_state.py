@@ -15,6 +15,7 @@ from mailbox_wire import ADD_ETH, DEL_ETH, EXTRA, OK, RawMailbox
 from neighbours import losing_nothing
 
 from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run
+from sriov_xdp.vswitch.policy import Override
 
 ADMIN, GRANTED = "02:00:00:00:04:02", "02:00:00:00:04:72"
 ACCEPTS = {"security": {"mac_changes": "accept"}}
@@ -210,6 +211,51 @@ def test_what_is_in_force_stays_whatever_the_file_says(scene: Scene, has_file: b
     finally:
         assert 0 == scene.daemon.command("apply", "-f", str(scene.export), "--yes").returncode
     assert scene.ports == ask("port", "list")
+
+
+IN_FORCE = {
+    "--block": "true",
+    "--private-vlan": "community:7",
+    "--allowed-macs": "02:00:5e:00:01:00/40",
+    "--mtu": "1400",
+    "--flood-multicast": "false",
+    "--shaping-egress": "average_kbps=90000,peak_kbps=100000,burst_bytes=100000",
+    "--storm-broadcast-pps": "77",
+    "--vlan": "trunk:7-9;native:8",
+}
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_a_port_is_held_to_what_it_was_held_to(scene: Scene, has_file: bool) -> None:
+    """Whatever of it the file does not say, the maps and the queue do; the switch's MTU is not the port's."""
+    vf = scene.daemon.ask("vf", "show", "pf0vf2")["address"]
+    kinds = ",".join(kind.value for kind in Override)
+    scene.daemon.ask("port-group", "create", "all", "--switch", "vSwitch0", "--overrides-allowed", kinds)
+    scene.daemon.ask("vf", "set", vf, "--port-group", "all")
+    for option, value in IN_FORCE.items():
+        scene.daemon.ask("port", "set", vf, option, value)
+    export = scene.lab.folder / "in_force.yaml"
+    document = yaml.safe_load(scene.daemon.command("export").stdout)
+    said = next(guest for guest in document["guests"] if guest["name"] == scene.three.name)["adapters"][0]
+    policy, vlan = said.pop("policy"), said.pop("vlan")
+    export.write_text(yaml.safe_dump(document))
+    scene.daemon.kill()
+    _delete(scene)
+    done = scene.recover(*(["-f", str(export)] if has_file else []))
+    assert (0, "") == (done.returncode, done.stderr)
+    scene.daemon.start()
+    document = yaml.safe_load(scene.daemon.command("export").stdout)
+    said = next(guest for guest in document["guests"] if guest["name"] == scene.three.name)["adapters"][0]
+    burst_bytes = said["policy"]["shaping"]["egress"].pop("burst_bytes")
+    assert abs(burst_bytes - policy["shaping"]["egress"].pop("burst_bytes")) < 100
+    shown = scene.daemon.ask("port", "show", vf)
+    assert (policy["mtu"], policy["block"]) == (shown["policy"]["mtu"]["value"], shown["policy"]["block"]["value"])
+    assert 1500 == document["switches"][0]["mtu"]
+    if has_file:
+        assert said["policy"].pop("guards")["storm"]["broadcast_pps"] == policy.pop("guards")["storm"]["broadcast_pps"]
+        assert (policy, vlan) == (said["policy"], said["vlan"])
+    assert 0 == scene.daemon.command("apply", "-f", str(scene.export), "--yes").returncode
+    assert scene.vfs == scene.vf_list()
 
 
 def test_uplink_and_number_of_vfs_stay_whatever_the_file_says(scene: Scene) -> None:

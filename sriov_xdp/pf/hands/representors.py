@@ -4,6 +4,7 @@ same for every plug, none of which can forget any of it; a plug does the guest e
 Functions that take links run beside the writer as well. For the pf package.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sriov_xdp.datapath import abi
@@ -15,12 +16,14 @@ from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.state.device_marks import host_alias, is_ready
 from sriov_xdp.pf.state.intent import Attachment, VfAddress
 from sriov_xdp.pf.state.modes import xdp_problem
-from sriov_xdp.vswitch.shaping import Queue
+from sriov_xdp.vswitch.policy import LEAST_MTU_BYTES
+from sriov_xdp.vswitch.shaping import Queue, Shaping
 from sriov_xdp.vswitch.vlan import Vlan
 
 if TYPE_CHECKING:
     from sriov_xdp.pf.hands.plugs import Plug
 
+_BYTES_A_KBPS = 125
 _FIRST_BLOCK = 1 << 10  # far above what the kernel hands out, so nobody else's device lands on a slot
 _BLOCKS = (1 << 21) - _FIRST_BLOCK  # an ifindex has 31 bits, the slot ten of them
 
@@ -127,3 +130,13 @@ def bucket_of(queue: Queue | None) -> tbf.Bucket | None:
 def dropped_by_rate(attachment: Attachment) -> int:
     """Frames for the guest that found its queue full."""
     return tbf.drops(attachment.ifindex)
+
+
+def shaping_of(bucket: tbf.Bucket | None) -> Shaping:
+    """The setting that a queue stands for. A burst is told only where it is not the one that the rate has."""
+    if bucket is None or not bucket.rate:
+        return Shaping()
+    said = Shaping(average_kbps=bucket.rate // _BYTES_A_KBPS, peak_kbps=bucket.peak // _BYTES_A_KBPS)
+    chosen = bucket_of(said.queue(LEAST_MTU_BYTES))
+    is_chosen = chosen is not None and abs(chosen.burst - bucket.burst) <= tbf.burst_step_bytes(bucket.rate)
+    return said if is_chosen else replace(said, burst_bytes=bucket.burst)

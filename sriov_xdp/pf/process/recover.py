@@ -17,13 +17,14 @@ from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PFS
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.tables import Tables
-from sriov_xdp.host import namespaces
+from sriov_xdp.host import namespaces, tbf
 from sriov_xdp.host.features import RX_VLAN, TX_VLAN
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.errors import Conflict, Invalid
 from sriov_xdp.pf.hands.commit import vf_state_to_text
 from sriov_xdp.pf.hands.instances import claim_instance
+from sriov_xdp.pf.hands.representors import shaping_of
 from sriov_xdp.pf.process import orphans, own_uplinks
 from sriov_xdp.pf.process.folders import Folders, lock
 from sriov_xdp.pf.process.guest_places import made_for, namespace_of
@@ -127,8 +128,20 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> list[Marke
             raise Conflict(f"{text}; put it back, or remove the device, with which that guest loses its VF")
         macs = frozenset(MacAddress(mac) for mac in tables.addresses_of(slot))
         allowed = tuple(sorted(MacPattern(MacAddress(octets), bits) for octets, bits in tables.allowed_of(slot)))
-        storm_ns = tables.storm_ns(slot)
-        found.append(MarkedPort(link=link, mark=mark, port=port, trunk=trunk, storm_ns=storm_ns, addresses=macs, allowed=allowed))
+        of_pf = tables.port(port.pf)
+        found.append(
+            MarkedPort(
+                link=link,
+                mark=mark,
+                port=port,
+                trunk=trunk,
+                storm_ns=tables.storm_ns(slot),
+                addresses=macs,
+                allowed=allowed,
+                shaping_egress=shaping_of(tbf.read(link.ifindex)),
+                switch_mtu_bytes=of_pf[0].mtu_bytes if of_pf else port.mtu_bytes,
+            )
+        )
     pins.close()
     if gone and not found:
         text = f"{folders.bpffs}: the data path has {gone} ports of guests, and none of their devices is here"
@@ -148,7 +161,7 @@ def _intent_of(found: list[MarkedPort], uplinks: dict[int, str]) -> HostIntent:
         ports = [entry for entry in found if entry.mark.vf.pf == name]
         names = dict.fromkeys(entry.mark.port_group for entry in ports)
         groups = {name: group_of(name, [entry for entry in ports if entry.mark.port_group == name]) for name in names}
-        mtu_bytes = ports[0].port.mtu_bytes
+        mtu_bytes = ports[0].switch_mtu_bytes
         switches.append(
             Switch(
                 name=f"recovered-{name}", pf=name, mtu_bytes=mtu_bytes, policy=PolicySettings(), port_groups=tuple(groups.values())
@@ -172,7 +185,7 @@ def _with_pfs_in_force(intent: HostIntent, found: list[MarkedPort], uplinks: dic
         most = max([pf.num_vfs, *(entry.mark.vf.index + 1 for entry in found if entry.mark.vf.pf == pf.name)])
         uplink = own or (None if pf.uplink in taken else pf.uplink)
         pfs.append(replace(pf, uplink=uplink, num_vfs=most))
-    mtus = {entry.mark.vf.pf: entry.port.mtu_bytes for entry in found}
+    mtus = {entry.mark.vf.pf: entry.switch_mtu_bytes for entry in found}
     switches = (replace(switch, mtu_bytes=mtus.get(switch.pf, switch.mtu_bytes)) for switch in intent.switches)
     return replace(intent, pfs=tuple(pfs), switches=tuple(switches))
 

@@ -11,6 +11,7 @@ from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
 from sriov_xdp.host.links import Link
 from sriov_xdp.pf.state.device_marks import HostMark
+from sriov_xdp.pf.state.images import hears_asked_groups_only
 from sriov_xdp.pf.state.intent import Datapath, LinkState
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
 from sriov_xdp.vswitch.address import MacAddress
@@ -18,6 +19,7 @@ from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import (
     SETTINGS,
     Override,
+    Policy,
     PolicySettings,
     PortGroup,
     PortOverrides,
@@ -27,6 +29,7 @@ from sriov_xdp.vswitch.policy import (
     Switch,
     resolve,
 )
+from sriov_xdp.vswitch.shaping import Shaping
 from sriov_xdp.vswitch.values import MacPattern
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
@@ -36,7 +39,8 @@ _ALL_OVERRIDES = frozenset(Override)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkedPort:
     """What one representor and its port say. storm_ns: the intervals of its guard, of broadcast and multicast; addresses: under
-    which it is reached; allowed: which its guest may send from beside its own."""
+    which it is reached; allowed: which its guest may send from beside its own; shaping_egress: by its queue; switch_mtu_bytes:
+    of the PF's own port."""
 
     link: Link
     mark: HostMark
@@ -45,6 +49,8 @@ class MarkedPort:
     storm_ns: tuple[int, int]
     addresses: frozenset[MacAddress]
     allowed: tuple[MacPattern, ...]
+    shaping_egress: Shaping
+    switch_mtu_bytes: int
 
     @property
     def vlan(self) -> Vlan:
@@ -65,6 +71,11 @@ class MarkedPort:
             return PrivateVlan()
         community = self.port.segment - abi.SEGMENT_ISOLATED
         return PrivateVlan(SegmentKind.COMMUNITY, community) if community else PrivateVlan(SegmentKind.ISOLATED)
+
+    @property
+    def hears_asked_groups_only(self) -> bool:
+        """Of multicast."""
+        return PortFlag.SUBSCRIBES in self.port.flags
 
     @property
     def is_blocked(self) -> bool:
@@ -116,15 +127,17 @@ def overrides_of(
     """What a port must say itself, beside what a configuration said of it, to be held to what it is held to; and which kinds of
     that its group may not know yet."""
     policy = resolve(switch, replace(group, overrides_allowed=_ALL_OVERRIDES), str(entry.mark.vf), said)
-    own = PolicySettings()
-    if policy.forged_transmits is not entry.forged_transmits:
-        own = own.merged(PolicySettings(forged_transmits=entry.forged_transmits))
-    if policy.block is not entry.is_blocked:
-        own = own.merged(PolicySettings(block=entry.is_blocked))
-    if policy.private_vlan != entry.private_vlan:
-        own = own.merged(PolicySettings(private_vlan=entry.private_vlan))
-    if policy.allowed_macs != entry.allowed:
-        own = own.merged(PolicySettings(allowed_macs=entry.allowed))
+    in_force = {
+        "forged_transmits": entry.forged_transmits,
+        "block": entry.is_blocked,
+        "private_vlan": entry.private_vlan,
+        "allowed_macs": entry.allowed,
+        "mtu": entry.port.mtu_bytes,
+        "shaping_egress": policy.shaping_egress if _is_same_rate(policy, entry.shaping_egress) else entry.shaping_egress,
+    }
+    own = PolicySettings(**{name: value for name, value in in_force.items() if getattr(policy, name) != value})
+    if hears_asked_groups_only(policy) is not entry.hears_asked_groups_only:
+        own = own.merged(PolicySettings(flood_multicast=not entry.hears_asked_groups_only))
     others = entry.state.unicast - {entry.mark.admin_mac}
     is_allowed = all(any(pattern.matches(address) for pattern in entry.allowed) for address in others)
     if entry.has_granted_mac and policy.mac_changes is Security.REJECT and not is_allowed:
@@ -134,6 +147,13 @@ def overrides_of(
     has_vlan = (said.vlan or group.vlan) == entry.vlan
     overrides = PortOverrides(policy=said.policy.merged(own), vlan=said.vlan if has_vlan else entry.vlan)
     return overrides, own.overrides() | (frozenset() if has_vlan else {Override.VLAN})
+
+
+def _is_same_rate(policy: Policy, found: Shaping) -> bool:
+    """The kernel keeps a burst as a time, so nearly."""
+    said = policy.shaping_egress
+    is_alike = (said.average_kbps, said.peak_kbps) == (found.average_kbps, found.peak_kbps)
+    return is_alike and abs(said.burst_bytes - found.burst_bytes) <= said.burst_bytes / 1000 + 1
 
 
 def _storm_ns(broadcast_pps: int, multicast_pps: int) -> tuple[int, int]:
