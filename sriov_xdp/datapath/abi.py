@@ -324,6 +324,12 @@ class Members:
         room = [0] * (MAX_MEMBERS + FLOOD_CHUNK - len(self.slots))
         return MEMBERS_LAYOUT.pack(len(self.slots), *self.slots, *room, self.of_tc)
 
+    @classmethod
+    def unpack(cls, packed: bytes) -> "Members":
+        """The reverse of pack()."""
+        count, *slots, of_tc = MEMBERS_LAYOUT.unpack(packed)
+        return cls(tuple(slots[:count]), of_tc)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:

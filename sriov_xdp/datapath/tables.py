@@ -177,6 +177,10 @@ class Tables:
         """What a port's guest may send from beside its own address."""
         return port_lists.unpack_allowed(self._allowed.get(slot))
 
+    def groups_of(self, slot: int) -> frozenset[bytes]:
+        """That a port's guest asked for, where it does not get all."""
+        return self._subscriptions.of(slot)
+
     def slots(self) -> frozenset[int]:
         """Slots with a port, or with entries that lead to one which is gone: what a clear_port() that did not end leaves."""
         return frozenset(self._ports) | frozenset(slot for slot, keys in self._fdb_of_slot.items() if keys)
@@ -261,6 +265,10 @@ class Tables:
         if slot in self._devices:
             libbpf.delete_element(self._pins.map_fd("devices"), _slot_key(slot))
             del self._devices[slot]
+
+    def members_of(self, pf: int) -> dict[int, Members]:
+        """The flood lists of a PF, by VLAN, as they were written."""
+        return {key & abi.VLAN_MASK: Members.unpack(packed) for key, packed in self._members.items() if key >> 12 == pf}
 
     def put_members(self, pf: int, lists: Mapping[int, Members]) -> None:
         """Makes these the flood lists of a PF, by VLAN. Raises DataPathError when there are more VLANs than room."""

@@ -15,6 +15,7 @@ from mailbox_wire import ADD_ETH, DEL_ETH, EXTRA, OK, RawMailbox
 from neighbours import losing_nothing
 
 from sriov_xdp.lab.host import Daemon, Lab, LabError, Namespace, host_config, run
+from sriov_xdp.lab.traffic import BROADCAST, frame, tapped
 from sriov_xdp.vswitch.policy import Override
 
 ADMIN, GRANTED = "02:00:00:00:04:02", "02:00:00:00:04:72"
@@ -234,6 +235,8 @@ def test_a_port_is_held_to_what_it_was_held_to(scene: Scene, has_file: bool) -> 
     scene.daemon.ask("vf", "set", vf, "--port-group", "all")
     for option, value in IN_FORCE.items():
         scene.daemon.ask("port", "set", vf, option, value)
+    with RawMailbox(scene.three, vf) as mailbox:
+        assert OK == mailbox.addresses(ADD_ETH, "01:00:5e:00:00:05", kind=EXTRA)
     export = scene.lab.folder / "in_force.yaml"
     document = yaml.safe_load(scene.daemon.command("export").stdout)
     said = next(guest for guest in document["guests"] if guest["name"] == scene.three.name)["adapters"][0]
@@ -251,6 +254,7 @@ def test_a_port_is_held_to_what_it_was_held_to(scene: Scene, has_file: bool) -> 
     shown = scene.daemon.ask("port", "show", vf)
     assert (policy["mtu"], policy["block"]) == (shown["policy"]["mtu"]["value"], shown["policy"]["block"]["value"])
     assert 1500 == document["switches"][0]["mtu"]
+    assert ["01:00:5e:00:00:05"] == scene.daemon.ask("vf", "show", vf)["filters"]
     if has_file:
         assert said["policy"].pop("guards")["storm"]["broadcast_pps"] == policy.pop("guards")["storm"]["broadcast_pps"]
         assert (policy, vlan) == (said["policy"], said["vlan"])
@@ -345,6 +349,20 @@ def test_one_damaged_row_costs_one_vf(scene: Scene, mangled: Callable[[str], str
             database.execute("UPDATE intent SET body = ? WHERE name = 'pf0vf1'", (body,))
         database.close()
         scene.daemon.start()
+
+
+def test_a_damaged_switch_takes_nobody_out_of_floods(scene: Scene) -> None:
+    """Its ports cannot be read with it, and work on: ARP is asked and answered, by the wire too."""
+    scene.wire.address(99, "w0")
+    with damaged(scene, "UPDATE intent SET body = '{' WHERE kind = 'switch'"):
+        for place in (scene.one, scene.two):
+            place.ip("neigh", "flush", "dev", "eth0")
+        assert scene.one.can_ping("10.77.0.2")
+        heard = "who is there"
+        with tapped((scene.one, "eth0"), (scene.two, "eth0")) as (one, two):
+            one.send(frame(BROADCAST, scene.one.mac(), heard.encode()))
+            assert 1 == len(two.seen(payload=heard.encode()))
+        assert scene.daemon.command("doctor").returncode == 1
 
 
 def _assert_one_is_unmanaged(scene: Scene) -> None:

@@ -213,6 +213,16 @@ def test_a_guest_that_went_and_a_port_that_was_renamed_meanwhile_keep_no_daemon_
     wait_until(lambda: renamed == scene.daemon.vf_of(scene.two.name)["representor"], "the name is followed")
 
 
+def test_a_guest_that_goes_while_the_disk_is_full_is_let_go_of_soon_after_there_is_space(scene: Scene) -> None:
+    scene.daemon.stop()
+    scene.daemon.start()
+    scene.fill()
+    scene.one.ip("link", "del", "eth0")
+    wait_until(lambda: "not written down yet" in scene.daemon.ask("vf", "show", "pf0vf0")["datapath"]["reason"], "it is noticed")
+    scene.make_room()
+    wait_until(lambda: scene.one.name not in [vf["guest"] for vf in scene.daemon.ask("vf", "list")], "its VF is free")
+
+
 def test_a_state_removed_under_the_daemon_stops_changes_and_nothing_else(scene: Scene) -> None:
     for path in scene.daemon.state_dir.glob("state.db*"):
         path.unlink()

@@ -76,6 +76,7 @@ def context(tmp_path: Path) -> Iterator[Any]:
     """One PF, two groups, VF one in group web."""
     database = Database(tmp_path)
     made = SimpleNamespace(
+        damaged={},
         inventory=Inventory(JumboXdp(is_allowed=False, because="")),
         tables=Maps(),
         database=database,

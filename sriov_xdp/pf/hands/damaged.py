@@ -5,8 +5,9 @@ row names may be its, and every PF's port that no PF has. For the pf package; wr
 """
 
 import contextlib
+from collections.abc import Mapping
 
-from sriov_xdp.datapath.abi import FIRST_VF_SLOT, SLOT_MASK
+from sriov_xdp.datapath.abi import FIRST_VF_SLOT, SLOT_MASK, Members
 from sriov_xdp.host.links import Link
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import Context
@@ -47,3 +48,17 @@ def require_none(context: Context, subject: str) -> None:
         names = ", ".join(sorted(context.damaged)[:4])
         text = f"{subject}: the stored form of {names} cannot be read, so that the host is not known whole"
         raise Conflict(f"{text}; stop the daemon and run `sriov-xdp recover`")
+
+
+def with_their_floods(context: Context, pf: int, lists: Mapping[int, Members]) -> dict[int, Members]:
+    """Flood lists of a PF in which those whose rows cannot be read stay where they are. XDP leaves these lists to tc."""
+    left = slots(context)
+    if not left:
+        return dict(lists)
+    found = dict(lists)
+    for vlan, before in context.tables.members_of(pf).items():
+        kept = tuple(slot for slot in before.slots if slot in left)
+        if kept:
+            known = found.get(vlan, Members(()))
+            found[vlan] = Members((*known.slots, *kept), known.of_tc + len(kept))
+    return found

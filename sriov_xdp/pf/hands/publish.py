@@ -7,6 +7,7 @@ For the pf package; writer thread only.
 
 from collections.abc import Iterable
 
+from sriov_xdp.pf.hands import damaged
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_image
 from sriov_xdp.pf.state.intent import VfAddress
@@ -53,7 +54,8 @@ def publish_pfs(context: Context, names: Iterable[str]) -> None:
 
 
 def _publish_pf(context: Context, pf: PhysicalFunction) -> None:
-    context.tables.put_members(pf.number, member_lists(context.inventory, pf))
+    lists = damaged.with_their_floods(context, pf.number, member_lists(context.inventory, pf))
+    context.tables.put_members(pf.number, lists)
     if pf.spec.uplink is None or not pf.is_awaited:
         publish_uplink(context, pf)
 

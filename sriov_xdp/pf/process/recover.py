@@ -49,6 +49,7 @@ from sriov_xdp.pf.verbs.lifecycle import default_mac
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.files import STATE_FILE
 from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import Override, PolicySettings, PortOverrides, Switch
 from sriov_xdp.vswitch.values import MacPattern
 
@@ -138,6 +139,7 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> list[Marke
                 storm_ns=tables.storm_ns(slot),
                 addresses=macs,
                 allowed=allowed,
+                groups=frozenset(MacAddress(group) for group in tables.groups_of(slot)),
                 shaping_egress=shaping_of(tbf.read(link.ifindex)),
                 switch_mtu_bytes=of_pf[0].mtu_bytes if of_pf else port.mtu_bytes,
             )
@@ -312,7 +314,7 @@ def _write(
     grants = {
         str(entry.mark.vf): (entry.port.generation, vf_state_to_text(entry.state))
         for entry in found
-        if entry.state.unicast != {entry.mark.admin_mac}
+        if entry.state != VfState.fresh(entry.mark.admin_mac)
     }
     database.write_intent(all_documents(inventory), [], meta, grants)
     if marks.instance():

@@ -39,8 +39,8 @@ _ALL_OVERRIDES = frozenset(Override)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkedPort:
     """What one representor and its port say. storm_ns: the intervals of its guard, of broadcast and multicast; addresses: under
-    which it is reached; allowed: which its guest may send from beside its own; shaping_egress: by its queue; switch_mtu_bytes:
-    of the PF's own port."""
+    which it is reached; allowed: which its guest may send from beside its own; groups: which it asked for, where it does
+    not get all; shaping_egress: by its queue; switch_mtu_bytes: of the PF's own port."""
 
     link: Link
     mark: HostMark
@@ -49,6 +49,7 @@ class MarkedPort:
     storm_ns: tuple[int, int]
     addresses: frozenset[MacAddress]
     allowed: tuple[MacPattern, ...]
+    groups: frozenset[MacAddress]
     shaping_egress: Shaping
     switch_mtu_bytes: int
 
@@ -84,9 +85,9 @@ class MarkedPort:
 
     @property
     def state(self) -> VfState:
-        """What the guest was granted, multicast filters aside, which the data path does not know."""
+        """What the guest was granted; of multicast what the data path knows, where it makes a difference."""
         effective = MacAddress(self.port.mac)
-        return VfState(admin_mac=self.mark.admin_mac, effective_mac=effective, filters=self.addresses - {effective})
+        return VfState(admin_mac=self.mark.admin_mac, effective_mac=effective, filters=self.addresses - {effective} | self.groups)
 
     @property
     def has_granted_mac(self) -> bool:

@@ -86,7 +86,7 @@ def _of_maps(context: Context) -> Iterator[Breach]:
     wanted = {slot_of(vf): PortAsItIs.of(vf_image(inventory, vf)) for vf in _with_device(context)}
     members: dict[int, bytes] = {}
     for pf in inventory.pfs.values():
-        for vlan, list_of in member_lists(inventory, pf).items():
+        for vlan, list_of in damaged.with_their_floods(context, pf.number, member_lists(inventory, pf)).items():
             members[abi.domain(pf.number, vlan)] = list_of.pack()
         if not pf.is_awaited or pf.spec.uplink is None:
             wanted[pf.number] = PortAsItIs.of(uplink_image(inventory, pf))

@@ -31,6 +31,7 @@ from sriov_xdp.pf.state.intent import MOST_GENERATION, NAMESPACE_NAME, AdapterSp
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
 from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.store.audit import Outcome
+from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import address_form_problem
 from sriov_xdp.vswitch.policy import resolve
@@ -315,7 +316,11 @@ def unplugged(context: Context, attached: AttachedVf, why: str) -> Steps[None]:
     is_there = yield from is_plugged(context, attached)
     if context.inventory.vfs.get(attached.address) is not attached or is_there:
         return
-    yield from detach(context, attached.address, SELF, f"unplugged: {why}")
+    try:
+        yield from detach(context, attached.address, SELF, f"unplugged: {why}")
+    except StoreError as error:
+        attached.stage, attached.active_reason = Stage.CHANGING, f"unplugged: {why}; not written down yet: {error}"
+        raise  # it is tried again with all that is not in service
 
 
 def is_plugged(context: Context, attached: AttachedVf) -> Steps[bool]:
