@@ -71,7 +71,7 @@ def test_a_message_with_hundreds_of_addresses_is_recorded_in_a_few_words(scene: 
         mailbox.addresses(ADD_ETH, *macs, kind=2)
     record = scene.daemon.ask("audit", "list", "--vf", "pf0vf0")[-1]
     assert record["request"].endswith("and 496 more")
-    assert "filter limit" in record["rule"]
+    assert "quotas: macs=16" in record["rule"]
 
 
 def test_renamed_switch_with_a_stricter_policy_is_obeyed(scene: Scene) -> None:

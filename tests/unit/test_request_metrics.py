@@ -70,13 +70,13 @@ def test_decisions_are_counted_by_rule_without_its_origin() -> None:
         Grant(state=VM1, rule="mac_changes: accept (port group web)"),
         Deny(rule="mac_changes: reject (port group db)", reason="no"),
         Deny(rule="mac_changes: reject (switch vSwitch0)", reason="no"),
-        Deny(rule="filter limit: 16", reason="no"),
+        Deny(rule="quotas: macs=16,vlans=8 (default)", reason="no"),
         Deny(rule="address in use", reason="no"),
     ]:
         counted.count_decision(decision)
     assert {
         ("mac_changes", "grant"): 1,
         ("mac_changes", "deny"): 2,
-        ("filter limit", "deny"): 1,
+        ("quotas", "deny"): 1,
         ("address in use", "deny"): 1,
     } == counted.decisions
