@@ -11,8 +11,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.tcmsg import sched_bpf
 
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.netlink import Kept, kept_netlink
-from sriov_xdp.host.rtnl import NUMBER, Flag, Kind, Rtnl, attribute
+from sriov_xdp.host.netlink import kept_netlink
+from sriov_xdp.host.rtnl import NUMBER, Flag, Kind, Rtnl, attribute, kept_rtnl
 
 _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _ETH_P_ALL = 3
@@ -23,7 +23,6 @@ _CLSACT, _QDISC_HANDLE = 0xFFFFFFF1, 0xFFFF0000
 _TCMSG = struct.Struct("=BxxxiIII")
 _KIND, _OPTIONS = 1, 2
 _BPF_CLASSID, _BPF_FD, _BPF_NAME, _BPF_FLAGS, _ACT_DIRECT = 3, 6, 7, 8, 1
-_kept = Kept(Rtnl)
 # The library reads a filter's attributes up to the flags; which program runs is said behind them (linux/pkt_cls.h).
 sched_bpf.options.nla_map += (("TCA_BPF_FLAGS_GEN", "uint32"), ("TCA_BPF_TAG", "hex"), ("TCA_BPF_ID", "uint32"))
 
@@ -31,7 +30,7 @@ sched_bpf.options.nla_map += (("TCA_BPF_FLAGS_GEN", "uint32"), ("TCA_BPF_TAG", "
 def attach(ifindex: int, program_fd: int, name: str, names: tuple[str, ...]) -> None:
     """Makes the program the ingress filter; replaces an earlier one atomically, if its name begins as one of names. Raises
     HostError, also where somebody else's filter has the first place."""
-    rtnl = _kept.get()
+    rtnl = kept_rtnl()
     if not _is_new(rtnl, ifindex):
         _require_first_place(kept_netlink(), ifindex, names)
     options = (

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from enum import IntEnum
 
-from sriov_xdp.host.netlink import hear_the_kernel_only
+from sriov_xdp.host.netlink import Kept, hear_the_kernel_only
 
 HEADER, IFINFOMSG = struct.Struct("=IHHII"), struct.Struct("=BxHiII")
 NUMBER = struct.Struct("=I")
@@ -155,3 +155,11 @@ def _require_success(message: bytes) -> None:
 def is_missing(error: OSError) -> bool:
     """Whether there is no such device."""
     return error.errno == errno.ENODEV
+
+
+_kept = Kept(Rtnl)
+
+
+def kept_rtnl() -> Rtnl:
+    """What this thread opened in this namespace before: one for all that is asked and said by hand. Raises OSError."""
+    return _kept.get()

@@ -8,8 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from sriov_xdp.host.errors import HostError
-from sriov_xdp.host.netlink import Kept
-from sriov_xdp.host.rtnl import HEADER, NUMBER, Flag, Kind, Rtnl, attribute, attributes
+from sriov_xdp.host.rtnl import HEADER, NUMBER, Flag, Kind, attribute, attributes, kept_rtnl
 
 # linux/rtnetlink.h, pkt_sched.h
 _TCMSG = struct.Struct("=BxxxiIII")
@@ -22,7 +21,6 @@ _PARMS, _BURST, _PBURST = 1, 6, 7
 _ETHERNET = 1  # TC_LINKLAYER_ETHERNET: no table of rates is asked for
 _NS_A_TICK = 64
 _CHILD_HANDLE = 0x20000
-_kept = Kept(Rtnl)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +98,7 @@ def _root(ifindex: int) -> dict[int, bytes] | None:
 
 def _ask(ifindex: int, parent: int) -> dict[int, bytes] | None:
     try:
-        messages = _kept.get().ask(Kind.GETQDISC, _TCMSG.pack(0, ifindex, 0, parent, 0))
+        messages = kept_rtnl().ask(Kind.GETQDISC, _TCMSG.pack(0, ifindex, 0, parent, 0))
     except OSError as error:
         if error.errno in _ABSENT:
             return None
@@ -111,7 +109,7 @@ def _ask(ifindex: int, parent: int) -> dict[int, bytes] | None:
 def _change(kind: Kind, ifindex: int, parent: int, handle: int, name: bytes, options: bytes = b"") -> None:
     flags = Flag.CREATE | Flag.REPLACE if kind is Kind.NEWQDISC else 0
     try:
-        _kept.get().change(kind, _TCMSG.pack(0, ifindex, handle, parent, 0) + attribute(_KIND, name) + options, flags)
+        kept_rtnl().change(kind, _TCMSG.pack(0, ifindex, handle, parent, 0) + attribute(_KIND, name) + options, flags)
     except OSError as error:
         if error.errno not in _ABSENT or kind is Kind.NEWQDISC:
             raise HostError(f"ifindex {ifindex}: qdisc {name.decode().rstrip(chr(0))}: {error.strerror}") from error
