@@ -265,9 +265,10 @@ def keep_to_rate(context: Context, attached: AttachedVf) -> Steps[None]:
     yield from beside(context, lambda _links: representors.hold_to_rate(attached.attachment, queue))
 
 
-def has_its_rate(context: Context, attached: AttachedVf) -> bool:
-    """Whether somebody else had a hand in a queue. Raises HostError."""
-    return representors.is_held_to_rate(attached.attachment, context.inventory.egress_queue(attached))
+def has_its_rate(context: Context, attached: AttachedVf) -> Steps[bool]:
+    """Whether nobody else had a hand in its queue. Raises HostError."""
+    attachment, queue = attached.attachment, context.inventory.egress_queue(attached)
+    return (yield from beside(context, lambda _links: representors.is_held_to_rate(attachment, queue)))
 
 
 def dropped_by_rate(context: Context, attached: AttachedVf) -> int:

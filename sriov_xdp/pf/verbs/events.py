@@ -151,7 +151,8 @@ class HostEvents:
                 yield from lifecycle.unplugged(self._context, vf, "interface deleted")
             elif vf.stage is Stage.IN_SERVICE:
                 yield from self._follow(vf, link)
-                if not live.has_its_mtu(self._context, vf, link) or not live.has_its_rate(self._context, vf):
+                has_its_rate = yield from live.has_its_rate(self._context, vf)
+                if not live.has_its_mtu(self._context, vf, link) or not has_its_rate:
                     yield from live.follow(self._context, vf)
 
     @contextlib.contextmanager
