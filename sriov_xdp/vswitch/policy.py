@@ -373,6 +373,11 @@ def resolve(switch: Switch, group: PortGroup, port: str, overrides: PortOverride
     return Policy(**values, origins=origins)
 
 
+def port_mtu_bytes(switch: Switch, group: PortGroup, overrides: PortOverrides) -> int:
+    """The MTU of a port that says this: before it is one, or under a switch that is only wanted."""
+    return resolve(switch, group, "", overrides).mtu
+
+
 def port_vlan(group: PortGroup, overrides: PortOverrides) -> Vlan:
     """The VLAN of a port: its group's, or its own where the group allows that."""
     if overrides.vlan is not None and Override.VLAN in group.overrides_allowed:

@@ -16,7 +16,7 @@ from sriov_xdp.store.audit import AuditRecord
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import refused_by
 from sriov_xdp.vswitch.owners import AddressOwners
-from sriov_xdp.vswitch.policy import PortGroup, Switch, port_vlan, resolve
+from sriov_xdp.vswitch.policy import PortGroup, Switch, port_mtu_bytes, port_vlan, resolve
 
 
 def problems(context: Context, wanted: HostIntent) -> list[str]:
@@ -24,7 +24,7 @@ def problems(context: Context, wanted: HostIntent) -> list[str]:
     places = {group.name: (switch, group) for switch in wanted.switches for group in switch.port_groups}
     found = []
     for spec in wanted.adapters:
-        mtu_bytes = resolve(*places[spec.port_group], "", spec.overrides).mtu
+        mtu_bytes = port_mtu_bytes(*places[spec.port_group], spec.overrides)
         subject = f"guests: {spec.guest}: adapter {spec.interface}"
         found.append(pinned_problem(subject, spec.datapath, mtu_bytes, context.jumbo_xdp))
     return [problem for problem in found if problem]

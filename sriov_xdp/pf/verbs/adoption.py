@@ -196,7 +196,8 @@ def serve(context: Context, vf: AttachedVf, link: Link | None) -> bool:
     """Puts one VF into service, or finds it there. link: its device, as it was just now. False: not yet; what is in the way is
     somebody else's to remove, and it is tried again."""
     try:
-        finish(_resume(context, vf, link))
+        has_its_rate = link is not None and representors.is_held_to_rate(vf.attachment, context.inventory.egress_queue(vf))
+        finish(_resume(context, vf, link, has_its_rate=has_its_rate))
     except Exception as error:  # noqa: BLE001  # of one VF, whatever it is: no guest may keep a daemon from its start
         vf.active_reason = f"not in service yet: {error}"
         _log.error("%s: %s", vf.address, vf.active_reason)
@@ -211,16 +212,16 @@ def resume(context: Context, vf: AttachedVf) -> Steps[None]:
     if link is None and vf.stage is not Stage.PLANNED:
         yield from lifecycle.unplugged(context, vf, "interface deleted")
         return
-    yield from _resume(context, vf, link)
+    yield from _resume(context, vf, link, has_its_rate=False)
 
 
-def _resume(context: Context, vf: AttachedVf, link: Link | None) -> Steps[None]:
+def _resume(context: Context, vf: AttachedVf, link: Link | None, *, has_its_rate: bool) -> Steps[None]:
     if vf.stage is Stage.PLANNED:
         yield from lifecycle.restore(context, vf.attachment)
         return
     try:
         if link:
-            yield from _bring_in_step(context, vf, link)
+            yield from _bring_in_step(context, vf, link, has_its_rate=has_its_rate)
         if link and _works(context, vf, link):
             vf.is_settled, vf.stage = context.hooks.is_settled(str(vf.address), link.ifindex), Stage.IN_SERVICE
             vf.is_open = link.is_up
@@ -240,7 +241,7 @@ def _works(context: Context, vf: AttachedVf, link: Link) -> bool:
     return has_mode and link.is_up is is_wanted_up and not missing_hooks(context, vf)
 
 
-def _bring_in_step(context: Context, vf: AttachedVf, link: Link) -> Steps[None]:
+def _bring_in_step(context: Context, vf: AttachedVf, link: Link, *, has_its_rate: bool) -> Steps[None]:
     """A run may have died between a port and its device, and somebody else may have had a hand in it. The MTU comes first, as XDP
     may be there."""
     has_its_mtu = live.has_its_mtu(context, vf, link)
@@ -249,7 +250,7 @@ def _bring_in_step(context: Context, vf: AttachedVf, link: Link) -> Steps[None]:
         context,
         vf,
         *(() if has_its_mtu else (live.keep_to_mtu,)),
-        live.keep_to_rate,
+        *(() if has_its_rate else (live.keep_to_rate,)),
         *(() if is_prepared else (live.prepare,)),
     )
 

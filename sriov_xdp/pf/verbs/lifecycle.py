@@ -34,7 +34,7 @@ from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import address_form_problem
-from sriov_xdp.vswitch.policy import resolve
+from sriov_xdp.vswitch.policy import port_mtu_bytes
 
 _log = logging.getLogger("sriov_xdp.pf")
 _MACHINE_ID = Path("/etc/machine-id")
@@ -83,7 +83,7 @@ def _validate(context: Context, spec: AdapterSpec, vf: VfAddress, group_pf: str)
         raise Conflict(f"adapter {spec.interface} of guest {spec.guest}: is VF {other.address} already; choose another --ifname")
     subject = f"adapter {spec.interface} of guest {spec.guest}"
     switch, group = context.inventory.group(spec.port_group)
-    mtu_bytes = resolve(switch, group, str(vf), spec.overrides).mtu
+    mtu_bytes = port_mtu_bytes(switch, group, spec.overrides)
     problem = pinned_problem(subject, spec.datapath, mtu_bytes, context.jumbo_xdp)
     if problem:
         raise Refused(problem)

@@ -20,7 +20,7 @@ from sriov_xdp.pf.verbs import lifecycle
 from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
-from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Switch, resolve
+from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Switch, port_mtu_bytes
 from sriov_xdp.vswitch.shaping import Queue
 from sriov_xdp.vswitch.vlan import Vlan, VlanStep
 
@@ -90,7 +90,7 @@ def leave_xdp_for(context: Context, switches: list[Switch]) -> Steps[None]:
             spec = vf.attachment.spec
             group = switch.group(spec.port_group)
             if group:
-                yield from live.leave_xdp_for(context, vf, resolve(switch, group, str(vf.address), spec.overrides).mtu)
+                yield from live.leave_xdp_for(context, vf, port_mtu_bytes(switch, group, spec.overrides))
 
 
 def settle_ports(context: Context, before: dict[VfAddress, AsItIs]) -> Steps[None]:
@@ -260,7 +260,7 @@ def changed_attachment(context: Context, attached: AttachedVf, spec: AdapterSpec
     if switch.pf != vf.pf:
         text = f"VF {vf}: port group {spec.port_group} is on the switch of PF {switch.pf}"
         raise Conflict(f"{text}; detach the VF and attach one of that PF")
-    mtu_bytes = resolve(switch, group, str(vf), spec.overrides).mtu
+    mtu_bytes = port_mtu_bytes(switch, group, spec.overrides)
     problem = pinned_problem(f"VF {vf}", spec.datapath, mtu_bytes, context.jumbo_xdp)
     if problem and spec.datapath is not former.spec.datapath:
         raise Refused(problem)
