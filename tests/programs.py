@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, Verdict
+from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, Rate, Verdict
 from sriov_xdp.datapath.libbpf import ProgramRun
 from sriov_xdp.datapath.model import Fate
 from sriov_xdp.datapath.model_ports import Group, Port
@@ -103,9 +103,12 @@ def vf(
     pf: int = 0,
     segment: int = 0,
     priority: int = 0,
+    has_room: bool | None = None,
 ) -> Port:
+    """has_room: whether a policed port may send; None: it is not policed."""
     conditions = {PortFlag.TRUNK: trunk, PortFlag.LINK_UP: is_up, PortFlag.ALLOWS: allowed, PortFlag.PRIVATE: segment}
     conditions |= {PortFlag.SUBSCRIBES: groups is not None, PortFlag.NARROW: device_mtu_bytes}
+    conditions[PortFlag.POLICED] = has_room is not None
     kind = PortFlag(sum(flag for flag, holds in conditions.items() if holds))
     value = PortValue(
         ifindex=DEVICES[slot],
@@ -126,6 +129,7 @@ def vf(
         storms=frozenset(storms),
         allowed=frozenset(allowed),
         groups=frozenset(groups or ()),
+        is_overdrawn=has_room is False,
     )
 
 
@@ -185,7 +189,12 @@ def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
         return PortImage(value=value, trunk=port.trunk, fdb=frozenset())
     vlan = abi.VLAN_TRUNKS if _is_trunk(port) else port.value.vlan
     keys = frozenset(abi.fdb_key(port.value.pf, vlan, mac) for mac in {port.value.mac, *port.more_macs})
-    return PortImage(value=port.value, trunk=port.trunk, fdb=keys, allowed=port.allowed, groups=port.groups)
+    return PortImage(value=port.value, trunk=port.trunk, fdb=keys, allowed=port.allowed, groups=port.groups, rate=_rate(port))
+
+
+def _rate(port: Port) -> Rate:
+    """One that no test reaches."""
+    return Rate(average_kbps=10**9, burst_bytes=10**9) if PortFlag.POLICED in port.value.flags else abi.NO_RATE
 
 
 def exhausted_guard(port: Port) -> bytes:
@@ -194,6 +203,13 @@ def exhausted_guard(port: Port) -> bytes:
     broadcast_ns, _due, multicast_ns, _due = abi.GUARD_LAYOUT.unpack(Guard(**rates).pack())
     due_ns = time.monotonic_ns() + 3600 * 10**9
     return abi.GUARD_LAYOUT.pack(broadcast_ns, due_ns, multicast_ns, due_ns)
+
+
+def overdrawn_rate() -> bytes:
+    """Of a port that has sent too much: the bucket has no room when the tests are over."""
+    hour = 3600 * 10**9 << 10  # in the units of rate.h
+    full_at = (time.monotonic_ns() << 10) + 2 * hour
+    return abi.RATE_LAYOUT.pack(1 << 43, hour, full_at & (1 << 64) - 1, 0, 0, 0, 1, 0, 0)
 
 
 def _is_tcs(port: Port) -> bool:
@@ -251,6 +267,8 @@ class Switch:
                 self.tables.put_port(slot, image(port, ports))
                 if port.storms:
                     libbpf.update_element(self.pins.map_fd("guards"), abi.SLOT_LAYOUT.pack(slot), exhausted_guard(port))
+                if port.is_overdrawn:
+                    libbpf.update_element(self.pins.map_fd("rates"), abi.SLOT_LAYOUT.pack(slot), overdrawn_rate())
             for pf in UPLINKS:
                 self.tables.put_members(pf, _member_lists(ports, pf))
         self._ports = {slot: image(port, ports).value for slot, port in ports.items()}

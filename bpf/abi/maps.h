@@ -26,6 +26,7 @@
 	MAP(20, xdp_stages, STAGES, __u32, __u32, SXDP_STAGES)                    \
 	MAP(21, tc_stages, STAGES, __u32, __u32, SXDP_STAGES)                     \
 	MAP(22, allowed, ARRAY, __u32, struct sxdp_allowed, SXDP_MAX_PORTS)       \
-	MAP(23, subscriptions, HASH, __u64, __u32, SXDP_MAX_FDB_ENTRIES)
+	MAP(23, subscriptions, HASH, __u64, __u32, SXDP_MAX_FDB_ENTRIES)          \
+	MAP(24, rates, ARRAY, __u32, struct sxdp_rate, SXDP_MAX_PORTS)
 
 #endif

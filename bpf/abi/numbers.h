@@ -32,6 +32,7 @@ enum sxdp_verdict {
 	SXDP_PRIVATE_VLAN = 22,     /* its two ports do not meet within their VLAN */
 	SXDP_NOT_SUBSCRIBED = 23,   /* nobody who might have got it asked for its group */
 	SXDP_QUEUE_FULL = 24,       /* the queue of its target's device had no room: the kernel counts it, no program does */
+	SXDP_RATE_LIMITED = 25,     /* its port sent more than its rate lets pass */
 };
 
 enum sxdp_verdict_room {
@@ -60,6 +61,7 @@ enum sxdp_port_flag {
 	SXDP_PORT_PRIVATE = 1 << 18,       /* its segment is not promiscuous */
 	SXDP_PORT_SUBSCRIBES = 1 << 19,    /* of multicast it gets the groups that its guest asked for */
 	SXDP_PORT_QUEUED = 1 << 20,        /* its device has a queue that holds it to a rate, which only tc sends by */
+	SXDP_PORT_POLICED = 1 << 21,       /* its guest sends no more than its rate lets pass */
 };
 
 /* The fast ways are for ports that have no other flags than these, and whose link is up: a flag that is new is not in here, so a
@@ -77,7 +79,7 @@ enum sxdp_plain {
 	SXDP_PLAIN_TARGET = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |
 			    SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
 			    SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_JUMBO |
-			    SXDP_PORT_HOST_VLANS | SXDP_PORT_ALLOWS | SXDP_PORT_SUBSCRIBES,
+			    SXDP_PORT_HOST_VLANS | SXDP_PORT_ALLOWS | SXDP_PORT_SUBSCRIBES | SXDP_PORT_POLICED,
 };
 
 /* Of a port in its VLAN (isolation.h); a community's is its number behind the last of these. */

@@ -62,6 +62,22 @@ struct sxdp_guard {
 };
 _Static_assert(sizeof(struct sxdp_guard) == 32, "sxdp_guard");
 
+/* How fast a port may send (rate.h). */
+struct sxdp_bucket {
+	__u64 byte_cost;            /* 0 = no limit */
+	__u64 burst;
+	__u64 full_at;              /* the programs' */
+};
+
+struct sxdp_rate {
+	struct sxdp_bucket average;
+	struct sxdp_bucket peak;
+	__u32 average_kbps;         /* what the operator said, which the buckets come from; nothing for programs */
+	__u32 peak_kbps;
+	__u64 burst_bytes;          /* 0 = chosen by the rate */
+};
+_Static_assert(sizeof(struct sxdp_rate) == 64, "sxdp_rate");
+
 /* Behind the Ethernet header, and perhaps a tag. */
 struct sxdp_probe {
 	__u64 magic;

@@ -104,6 +104,22 @@ static __always_inline __u64 carrier_longest_bytes(const carrier *ctx, const str
 	return ctx->gso_size ? ctx->gso_size + TC_MOST_HEADER_BYTES : ctx->len;
 }
 
+/* A super-frame becomes frames that each have its headers. */
+static __always_inline __u64 carrier_wire_bytes(carrier *ctx, const struct transit *transit)
+{
+	__u32 offset = SXDP_ETH_HEADER_BYTES + (transit->frame.in_band ? SXDP_TAG_BYTES : 0);
+	struct sxdp_network network = {};
+	__u64 network_bytes;
+	__u8 tcp_words = 0;
+
+	if (!ctx->gso_size)
+		return ctx->len;
+	bpf_skb_load_bytes(ctx, offset, &network, sizeof(network));
+	network_bytes = frame_network_bytes(&network);
+	bpf_skb_load_bytes(ctx, offset + (__u32)network_bytes + SXDP_TCP_WORDS_OFFSET, &tcp_words, sizeof(tcp_words));
+	return frame_wire_bytes(ctx->len, offset + network_bytes + frame_transport_bytes(&network, tcp_words), ctx->gso_size);
+}
+
 static __always_inline int carrier_fits_device(carrier *ctx, const struct transit *transit, const struct sxdp_port *target)
 {
 	__u32 mtu_bytes = 0;

@@ -14,6 +14,7 @@
 #include "rules/loop.h"
 #include "rules/target.h"
 #include "rules/vlan.h"
+#include "switch/police.h"
 
 enum flood_word {
 	FLOOD_SLOT,
@@ -40,7 +41,7 @@ static __always_inline sxdp_answer flood_from(carrier *ctx, __u32 next)
 }
 
 /* Of a group frame of a guest. The uplink's port has no guard, and is never cut. */
-static __always_inline sxdp_answer admit_flood(const struct sxdp_port *port, const struct transit *transit)
+static __always_inline sxdp_answer guard_flood(const struct sxdp_port *port, const struct transit *transit)
 {
 	__u32 key = (__u32)transit->slot;
 	struct sxdp_guard *guard = bpf_map_lookup_elem(guards_handle(), &key);
@@ -55,9 +56,17 @@ static __always_inline sxdp_answer admit_flood(const struct sxdp_port *port, con
 	return meter->interval_ns ? guard_admit(meter, transit->frames, bpf_ktime_get_ns()) : SXDP_ADMITTED;
 }
 
+/* What a flood takes of its port's rate is one frame, however many copies there will be. */
+static __always_inline sxdp_answer admit_flood(carrier *ctx, const struct sxdp_port *port, const struct transit *transit)
+{
+	sxdp_answer answer = guard_flood(port, transit);
+
+	return answer == SXDP_ADMITTED ? police(ctx, transit, port) : answer;
+}
+
 static __always_inline sxdp_answer carrier_flood(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
 {
-	sxdp_answer answer = transit->is_from_wire ? SXDP_ADMITTED : admit_flood(port, transit);
+	sxdp_answer answer = transit->is_from_wire ? SXDP_ADMITTED : admit_flood(ctx, port, transit);
 
 	if (answer != SXDP_ADMITTED)
 		return answer;

@@ -51,6 +51,11 @@ static __always_inline __u64 carrier_longest_bytes(const carrier *ctx, const str
 	return transit->frame.length_bytes;
 }
 
+static __always_inline __u64 carrier_wire_bytes(carrier *ctx, const struct transit *transit)
+{
+	return transit->frame.length_bytes;
+}
+
 static __always_inline int carrier_fits_device(carrier *ctx, const struct transit *transit, const struct sxdp_port *target)
 {
 	return target_device_takes(target, frame_payload_bytes(&transit->frame));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The one exit for unicast: may it leave there, fits, retag, send, count. Behind a carrier's header. */
+/* The one exit for unicast: may it leave there, fits, rate, retag, send, count. Behind a carrier's header. */
 #ifndef SXDP_LEAVE_H
 #define SXDP_LEAVE_H
 
@@ -8,6 +8,7 @@
 #include "rules/vlan.h"
 #include "switch/count.h"
 #include "switch/lookup.h"
+#include "switch/police.h"
 #include "switch/transit.h"
 
 static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, const struct route *route)
@@ -23,6 +24,9 @@ static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, 
 		return SXDP_OVERSIZE;
 	if (!carrier_reaches(route->target))
 		return SXDP_DEFERRED;
+	answer = police(ctx, transit, port_at(transit->slot));
+	if (answer != SXDP_ADMITTED)
+		return answer;
 	if (carrier_retag(ctx, transit, vlan_leaves_tagged(route->target, transit->vlan)))
 		return SXDP_REDIRECT_ERROR;
 	transit->target_slot = route->slot;

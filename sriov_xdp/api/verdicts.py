@@ -103,4 +103,8 @@ EXPLANATIONS: dict[Verdict, Explanation] = {
         "for a guest that is held to a rate, whose queue had no room; counted at its own port since it was given the rate",
         "`port show` tells `shaping_egress`: raise the rate, or send less to it",
     ),
+    Verdict.RATE_LIMITED: Explanation(
+        "its guest sent more than its port's rate lets pass",
+        "`port show` tells `shaping_ingress`: raise the rate or its burst, or send less; TCP needs half a second's burst",
+    ),
 }

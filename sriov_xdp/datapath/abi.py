@@ -63,6 +63,8 @@ LAYOUTS: dict[str, dict[str, str]] = {
     "sxdp_allowed": {"patterns": f"{2 * MAX_ALLOWED}Q"},
     "sxdp_meter": {"interval_ns": "Q", "due_ns": "Q"},
     "sxdp_guard": {"broadcast": "QQ", "multicast": "QQ"},
+    "sxdp_bucket": {"byte_cost": "Q", "burst": "Q", "full_at": "Q"},
+    "sxdp_rate": {"average": "QQQ", "peak": "QQQ", "average_kbps": "I", "peak_kbps": "I", "burst_bytes": "Q"},
     "sxdp_probe": {"magic": "Q", "nonce": "Q", "sender": "I", "vlan": "I"},
     "sxdp_return": {"nonce": "Q", "time_ns": "Q", "sender": "I", "vlan": "I"},
     "sxdp_fdb": {"way": f"{8 * FDB_WAYS * FDB_BUCKETS}x"},
@@ -104,6 +106,7 @@ PORT_LAYOUT = _layout("sxdp_port")
 TRUNK_LAYOUT = _layout("sxdp_trunk")
 ALLOWED_LAYOUT = _layout("sxdp_allowed")
 GUARD_LAYOUT = _layout("sxdp_guard")
+RATE_LAYOUT = _layout("sxdp_rate")
 PROBE_LAYOUT = _layout("sxdp_probe")
 RETURN_LAYOUT = _layout("sxdp_return")
 MEMBERS_LAYOUT = _layout("sxdp_members")
@@ -145,6 +148,7 @@ class Verdict(IntEnum):
     PRIVATE_VLAN = 22
     NOT_SUBSCRIBED = 23
     QUEUE_FULL = 24
+    RATE_LIMITED = 25
 
     @property
     def label(self) -> str:
@@ -180,6 +184,7 @@ class PortFlag(IntFlag):
     PRIVATE = 1 << 18
     SUBSCRIBES = 1 << 19
     QUEUED = 1 << 20
+    POLICED = 1 << 21
 
 
 class Stage(IntEnum):
@@ -287,6 +292,44 @@ class Guard:
 
 
 NO_GUARD = Guard()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Struct sxdp_rate as far as it is set: how fast a port may send, and what may come at once. peak_kbps 0: no peak;
+    said_burst_bytes: what the operator said of burst_bytes, 0 = nothing."""
+
+    average_kbps: int = 0
+    peak_kbps: int = 0
+    burst_bytes: int = 0
+    peak_burst_bytes: int = 0
+    said_burst_bytes: int = 0
+
+    def pack(self) -> bytes:
+        """The map value of a port that rested, 64 bytes."""
+        average, peak = _bucket(self.average_kbps, self.burst_bytes), _bucket(self.peak_kbps, self.peak_burst_bytes)
+        return RATE_LAYOUT.pack(*average, *peak, self.average_kbps, self.peak_kbps, self.said_burst_bytes)
+
+    @staticmethod
+    def said_in(packed: bytes) -> tuple[int, ...]:
+        """What of a map value is set. The rest is the programs'."""
+        cost, burst, _full_at, peak_cost, peak_burst, _peak_full_at, *said = RATE_LAYOUT.unpack(packed)
+        return cost, burst, peak_cost, peak_burst, *said
+
+    @staticmethod
+    def words_in(packed: bytes) -> tuple[int, int, int]:
+        """average_kbps, peak_kbps and burst_bytes as the operator said them."""
+        average_kbps, peak_kbps, burst_bytes = RATE_LAYOUT.unpack(packed)[6:]
+        return average_kbps, peak_kbps, burst_bytes
+
+
+NO_RATE = Rate()
+
+
+def _bucket(kbps: int, burst_bytes: int) -> tuple[int, int, int]:
+    """Struct sxdp_bucket. A time unit is 1/1024 ns, a cost 1/1024 of that for each byte."""
+    cost = (8 * 10**9 << 20) // (1000 * kbps) if kbps else 0
+    return cost, burst_bytes * cost >> 10, 0
 
 
 def _interval_ns(pps: int) -> int:

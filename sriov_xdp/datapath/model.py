@@ -198,6 +198,11 @@ def guest_makes_no_storm(passage: Passage) -> Verdict | None:
     return Verdict.STORM if Group.of(passage.read.destination) in passage.port.storms else None
 
 
+def rate_is_kept(passage: Passage) -> Verdict | None:
+    """A flood takes its part of the port's rate before it is copied; other frames do where they leave (refusal_of())."""
+    return Verdict.RATE_LIMITED if passage.port.is_overdrawn and is_group(passage.read.destination) else None
+
+
 # Entry, in the order of the design; the first objection counts.
 RULES: tuple[Rule, ...] = (
     link_is_up,
@@ -214,6 +219,7 @@ RULES: tuple[Rule, ...] = (
     source_is_own,
     guest_has_no_loop,
     guest_makes_no_storm,
+    rate_is_kept,
 )
 
 
@@ -278,7 +284,9 @@ def refusal_of(passage: Passage, target: Port) -> Verdict | None:
     if not target.meets(passage.port):
         return Verdict.PRIVATE_VLAN
     fits = target.takes_length(len(passage.frame)) and target.device_takes(passage.payload_bytes)
-    return None if fits else Verdict.OVERSIZE
+    if not fits:
+        return Verdict.OVERSIZE
+    return Verdict.RATE_LIMITED if passage.port.is_overdrawn else None
 
 
 def fate(ports: Ports, slot: int, ifindex: int, frame: bytes, *, rules: tuple[Rule, ...] = RULES) -> Fate:

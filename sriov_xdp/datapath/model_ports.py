@@ -35,7 +35,8 @@ class Port:
     """A port as the maps describe it. trunk: the tags of a trunk port, or the VLANs that the host has on an
     uplink; more_macs: addresses beside value.mac by which it
     is reached; storms: of what it has sent so much that its guard lets nothing more in; allowed:
-    what its guest may send from beside its own; groups: that its guest asked for."""
+    what its guest may send from beside its own; groups: that its guest asked for; is_overdrawn: a policed port has sent so
+    much that nothing more passes."""
 
     value: PortValue
     trunk: frozenset[int] = frozenset()
@@ -43,6 +44,7 @@ class Port:
     storms: frozenset[Group] = frozenset()
     allowed: frozenset[Prefix] = frozenset()
     groups: frozenset[bytes] = frozenset()
+    is_overdrawn: bool = False
 
     def has(self, flag: PortFlag) -> bool:
         """Whether a flag is set."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sriov_xdp.datapath import abi, libbpf, port_lists
-from sriov_xdp.datapath.abi import Guard
+from sriov_xdp.datapath.abi import Guard, Rate
 from sriov_xdp.datapath.fdb import key_of
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.pins import Pins
@@ -20,8 +20,8 @@ _REF = (1 << abi.REF_BITS) - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortAsItIs:
-    """All that the maps say of one port. fdb: keys under which it is reached; storm_ns: its guard's intervals; device: what its
-    slot in the devmap leads to, 0 = nothing."""
+    """All that the maps say of one port. fdb: keys under which it is reached; storm_ns: its guard's intervals; rate: what is set of
+    it; device: what its slot in the devmap leads to, 0 = nothing."""
 
     value: bytes
     trunk: frozenset[int]
@@ -30,6 +30,7 @@ class PortAsItIs:
     device: int
     allowed: frozenset[port_lists.Prefix]
     groups: frozenset[bytes]
+    rate: tuple[int, ...]
 
     @classmethod
     def of(cls, image: PortImage) -> "PortAsItIs":
@@ -42,6 +43,7 @@ class PortAsItIs:
             device=image.value.ifindex,
             allowed=image.allowed,
             groups=image.groups,
+            rate=Rate.said_in(image.rate.pack()),
         )
 
 
@@ -77,6 +79,7 @@ def _read_port(pins: Pins, slot: int, value: bytes, fdb: frozenset[int], groups:
     trunk = libbpf.lookup_element(pins.map_fd("trunks"), key, abi.TRUNK_LAYOUT.size)
     allowed = libbpf.lookup_element(pins.map_fd("allowed"), key, abi.ALLOWED_LAYOUT.size)
     guard = libbpf.lookup_element(pins.map_fd("guards"), key, abi.GUARD_LAYOUT.size)
+    rate = libbpf.lookup_element(pins.map_fd("rates"), key, abi.RATE_LAYOUT.size)
     device = libbpf.lookup_element(pins.map_fd("devices"), key, _KEY.size)
     return PortAsItIs(
         value=value,
@@ -86,6 +89,7 @@ def _read_port(pins: Pins, slot: int, value: bytes, fdb: frozenset[int], groups:
         device=_KEY.unpack(device)[0] if device else 0,
         allowed=port_lists.unpack_allowed(allowed) if allowed else frozenset(),
         groups=groups,
+        rate=Rate.said_in(rate or bytes(abi.RATE_LAYOUT.size)),
     )
 
 

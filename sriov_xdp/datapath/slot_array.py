@@ -1,13 +1,21 @@
 """One value a port in an array map, written when it changes. For Tables."""
 
+from collections.abc import Callable
+from typing import Any
+
 from sriov_xdp.datapath import abi, libbpf
 
 
-class SlotArray:
-    """A map of the programs, and what was written last. empty: what it holds for a port that says nothing."""
+def _all(packed: bytes) -> bytes:
+    return packed
 
-    def __init__(self, fd: int, empty: bytes) -> None:
-        self._fd, self._empty = fd, empty
+
+class SlotArray:
+    """A map of the programs, and what was written last. empty: what it holds for a port that says nothing; said_in: what of a value
+    is user space's, where programs write into it. What they wrote stays until that changes."""
+
+    def __init__(self, fd: int, empty: bytes, said_in: Callable[[bytes], Any] = _all) -> None:
+        self._fd, self._empty, self._said_in = fd, empty, said_in
         self._written: dict[int, bytes] = {}
 
     def adopt(self, slot: int) -> None:
@@ -19,9 +27,17 @@ class SlotArray:
         """As it was written."""
         return self._written.get(slot, self._empty)
 
+    def says(self, slot: int, packed: bytes) -> bool:
+        """Whether it was written as in this value. What an earlier owner of the slot left there is not known."""
+        return slot in self._written and bool(self._said_in(self.get(slot)) == self._said_in(packed))
+
+    def forget(self, slot: int) -> None:
+        """Of a port that goes: for the next owner it is written anew."""
+        self._written.pop(slot, None)
+
     def put(self, slot: int, packed: bytes) -> bool:
         """Whether there was something to write. Raises DataPathError."""
-        if self.get(slot) == packed:
+        if self.says(slot, packed):
             return False
         libbpf.update_element(self._fd, abi.SLOT_LAYOUT.pack(slot), packed)
         self._written[slot] = packed

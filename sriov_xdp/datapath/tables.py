@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from sriov_xdp.datapath import abi, libbpf, port_lists
-from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, ProbeReturn, Verdict
+from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, ProbeReturn, Rate, Verdict
 from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.pins import Pins
@@ -28,6 +28,7 @@ class PortImage:
     trunk: frozenset[int]
     fdb: frozenset[int]
     guard: Guard = abi.NO_GUARD
+    rate: Rate = abi.NO_RATE
     allowed: frozenset[port_lists.Prefix] = frozenset()
     groups: frozenset[bytes] = frozenset()
 
@@ -95,7 +96,8 @@ class Tables:
         self._trunks = SlotArray(pins.map_fd("trunks"), bytes(abi.TRUNK_LAYOUT.size))
         self._subscriptions = Subscriptions(pins.map_fd("subscriptions"))
         self._allowed = SlotArray(pins.map_fd("allowed"), bytes(abi.ALLOWED_LAYOUT.size))
-        self._guards: dict[int, tuple[int, int]] = {}
+        self._guards = SlotArray(pins.map_fd("guards"), bytes(abi.GUARD_LAYOUT.size), Guard.intervals_in)
+        self._rates = SlotArray(pins.map_fd("rates"), bytes(abi.RATE_LAYOUT.size), Rate.said_in)
         self._fdb_of_slot: dict[int, frozenset[int]] = {}
         self._members: dict[int, bytes] = {}
         self._devices: dict[int, int] = {}
@@ -141,8 +143,8 @@ class Tables:
         for slot in self._ports:
             self._trunks.adopt(slot)
             self._allowed.adopt(slot)
-            guard = libbpf.lookup_element(self._pins.map_fd("guards"), _slot_key(slot), abi.GUARD_LAYOUT.size)
-            self._guards[slot] = Guard.intervals_in(guard) if guard else (0, 0)
+            self._guards.adopt(slot)
+            self._rates.adopt(slot)
             device = libbpf.lookup_element(self._pins.map_fd("devices"), _slot_key(slot), 4)
             if device:
                 self._devices[slot] = struct.unpack("<I", device)[0]
@@ -171,7 +173,11 @@ class Tables:
 
     def storm_ns(self, slot: int) -> tuple[int, int]:
         """The intervals of a port's guard: of broadcast and of multicast; 0 = no limit."""
-        return self._guards.get(slot, (0, 0))
+        return Guard.intervals_in(self._guards.get(slot))
+
+    def rate_said(self, slot: int) -> tuple[int, int, int]:
+        """How fast a port may send: average_kbps, peak_kbps, burst_bytes in the operator's words; 0 = no limit, none, chosen."""
+        return Rate.words_in(self._rates.get(slot))
 
     def allowed_of(self, slot: int) -> frozenset[port_lists.Prefix]:
         """What a port's guest may send from beside its own address."""
@@ -210,10 +216,11 @@ class Tables:
         ref, ifindex = abi.ref(slot, image.value.generation), image.value.ifindex
         return (
             self._ports.get(slot) == image.value.pack()
-            and self._trunks.get(slot) == port_lists.pack_trunk(image.trunk)
+            and self._trunks.says(slot, port_lists.pack_trunk(image.trunk))
             and self._subscriptions.of(slot) == image.groups
-            and self._allowed.get(slot) == port_lists.pack_allowed(image.allowed)
-            and self._guards.get(slot) == Guard.intervals_in(image.guard.pack())
+            and self._allowed.says(slot, port_lists.pack_allowed(image.allowed))
+            and self._guards.says(slot, image.guard.pack())
+            and self._rates.says(slot, image.rate.pack())
             and self._devices.get(slot, 0) == ifindex
             and self._fdb_of_slot.get(slot, frozenset()) == image.fdb
             and all(self._fdb.get(key) == ref for key in image.fdb)
@@ -227,7 +234,8 @@ class Tables:
         self.writes += self._trunks.put(slot, port_lists.pack_trunk(image.trunk))
         self.writes += self._allowed.put(slot, port_lists.pack_allowed(image.allowed))
         self.writes += self._subscriptions.put(slot, image.groups)
-        self._write_guard(slot, image.guard)
+        self.writes += self._guards.put(slot, image.guard.pack())
+        self.writes += self._rates.put(slot, image.rate.pack())
         self._write_port(slot, image.value.pack())
         self._write_device(slot, image.value.ifindex)
         for key in image.fdb:
@@ -244,11 +252,6 @@ class Tables:
         for slot in values:
             self._join_floods(slot)
 
-    def put_guards(self, guards: Mapping[int, Guard]) -> None:
-        """Changes guards only. No remembered flow depends on them."""
-        for slot, guard in guards.items():
-            self._write_guard(slot, guard)
-
     def clear_port(self, slot: int) -> None:
         """Removes a port: first it may no longer send, then nobody finds it."""
         with self.changing():
@@ -261,7 +264,8 @@ class Tables:
         for key in self._fdb_of_slot.pop(slot, frozenset()):
             self._delete_fdb(key, slot)
         self._subscriptions.put(slot, frozenset())
-        self._guards.pop(slot, None)  # written anew for the next owner, who has sent nothing yet
+        for array in (self._trunks, self._allowed, self._guards, self._rates):
+            array.forget(slot)
         if slot in self._devices:
             libbpf.delete_element(self._pins.map_fd("devices"), _slot_key(slot))
             del self._devices[slot]
@@ -350,14 +354,6 @@ class Tables:
             self._port_words[slot * len(words) + number] = words[number]
         self.writes += 1
         self._ports[slot] = packed
-
-    def _write_guard(self, slot: int, guard: Guard) -> None:
-        """Only when it changes, as it starts from rest then: the time words in the value are the programs'."""
-        packed = guard.pack()
-        if self._guards.get(slot) != Guard.intervals_in(packed):
-            libbpf.update_element(self._pins.map_fd("guards"), _slot_key(slot), packed)
-            self.writes += 1
-            self._guards[slot] = Guard.intervals_in(packed)
 
     def _write_device(self, slot: int, ifindex: int) -> None:
         """Of a port without a device, as a PF's own without an uplink, the devmap shall lead nowhere."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.shaping import MOST_BURST_BYTES, MOST_KBPS, Shaping
+from sriov_xdp.vswitch.shaping import MOST_BURST_BYTES, MOST_KBPS, IngressShaping, Shaping, ShapingMode
 from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
 from sriov_xdp.vswitch.vlan import Vlan
 
@@ -134,15 +134,17 @@ class _Shaped(Structure):
     """What is not said is chosen, and so not told."""
 
     def plain(self, value: Shaping) -> dict[str, Any]:
-        said = {name: number for name, number in Structure.plain(self, value).items() if number}
-        return said or {"average_kbps": 0}
+        if not value.average_kbps:
+            return {"average_kbps": 0}
+        return {name: plain for name, plain in Structure.plain(self, value).items() if plain}
 
     def text(self, value: Shaping) -> str:
         return ",".join(f"{name}={number}" for name, number in self.plain(value).items())
 
 
 _KBPS = Number(most=MOST_KBPS)
-_EGRESS = _Shaped(Shaping, {"average_kbps": _KBPS, "peak_kbps": _KBPS, "burst_bytes": Number(most=MOST_BURST_BYTES)})
+_RATE = {"average_kbps": _KBPS, "peak_kbps": _KBPS, "burst_bytes": Number(most=MOST_BURST_BYTES)}
+_EGRESS, _INGRESS = _Shaped(Shaping, _RATE), _Shaped(IngressShaping, {**_RATE, "mode": Choice(ShapingMode)})
 _PRIVATE_VLAN = _Segment(PrivateVlan, {"kind": Choice(SegmentKind), "community": Number(most=MOST_COMMUNITIES)})
 _QUOTAS = Structure(Quotas, {"macs": Number(most=MOST_MACS), "vlans": Number(most=MOST_VLANS)})
 _SECURITY, _STORM_PPS = Choice(Security), Number(most=MAX_STORM_PPS)
@@ -252,6 +254,15 @@ class Policy:
             _EGRESS,
             Shaping(),
             "how fast a guest receives: average_kbps (1000 bit/s, 0 = any), peak_kbps while a burst of burst_bytes leaves",
+        )
+    )
+    shaping_ingress: IngressShaping = field(
+        metadata=_row(
+            "shaping.ingress",
+            Override.SHAPING,
+            _INGRESS,
+            IngressShaping(),
+            "how fast a guest sends, as shaping.egress; mode police: what is too much is dropped",
         )
     )
     block: bool = field(metadata=_row("block", None, Truth(), False, "whether nothing enters or leaves, with the link up"))

@@ -60,13 +60,15 @@ class Choice:
         return type(value) is self.of
 
     def parse(self, plain: Any) -> StrEnum:
+        if plain not in self.choices:
+            raise ValueError(f"{plain!r}: expected {self.words}")
         return self.of(plain)
 
     def plain(self, value: StrEnum) -> str:
         return value.value
 
     def read(self, text: str) -> str:
-        return self.of(text).value
+        return self.parse(text).value
 
     def text(self, value: StrEnum) -> str:
         return value.value

@@ -37,6 +37,7 @@ FRAME_BYTES = 300
 SLOT_NOISY, MAC_NOISY = 27, mac(0x1B)
 SLOT_BLOCKED, MAC_BLOCKED = 28, mac(0x1C)
 SLOT_CHOSEN, MAC_CHOSEN, SLOT_CHOOSY, MAC_CHOOSY = 31, mac(0x1F), 32, mac(0x20)
+SLOT_HASTY, MAC_HASTY = 33, mac(0x21)
 SLOT_LONELY, MAC_LONELY, SLOT_COY, MAC_COY = 29, mac(0x1D), 30, mac(0x1E)
 BY_VERDICT = {
     Verdict.FORWARDED: (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1)),
@@ -62,6 +63,7 @@ BY_VERDICT = {
     Verdict.UNTAGGED: (SLOT_ROUTER, ethernet(MAC_VM2, MAC_ROUTER)),
     Verdict.NOT_SUBSCRIBED: (SLOT_CHOSEN, ethernet(GROUP, MAC_CHOSEN)),
     Verdict.BLOCKED: (SLOT_BLOCKED, ethernet(MAC_VM2, MAC_BLOCKED)),
+    Verdict.RATE_LIMITED: (SLOT_HASTY, ethernet(MAC_VM2, MAC_HASTY)),
 }
 MISSED = {Verdict.MISSED_STAGE, Verdict.QUEUE_FULL}  # in test_stages; and the kernel counts it
 LEFT_TO_TC = {Verdict.FLOODED, Verdict.TO_HOST, Verdict.STORM, Verdict.NOT_SUBSCRIBED}
@@ -100,6 +102,7 @@ def test_every_verdict_is_counted_once_by_the_program_that_finishes_the_frame(sw
         SLOT_NOISY: vf(SLOT_NOISY, MAC_NOISY, storms=Group),
         SLOT_BLOCKED: vf(SLOT_BLOCKED, MAC_BLOCKED, flags=PortFlag.BLOCKED),
         SLOT_LONELY: vf(SLOT_LONELY, MAC_LONELY, segment=abi.SEGMENT_ISOLATED),
+        SLOT_HASTY: vf(SLOT_HASTY, MAC_HASTY, has_room=False),
         SLOT_COY: vf(SLOT_COY, MAC_COY, segment=abi.SEGMENT_ISOLATED),
     }
     apart = {

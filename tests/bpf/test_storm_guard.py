@@ -148,7 +148,6 @@ def test_a_port_that_is_written_for_another_reason_keeps_its_time(guarded: Switc
     changed = replace(image(NETWORK[SLOT_VM1], NETWORK), value=replace(value, flags=value.flags | PortFlag.NO_CARRIER), guard=SLOW)
     with namespaces.in_namespace(guarded.netns):
         guarded.tables.put_port(SLOT_VM1, changed)
-        guarded.tables.put_guards({SLOT_VM1: SLOW})
     assert before == times_of(guarded)
 
 
@@ -164,9 +163,9 @@ def test_who_takes_over_writes_only_what_differs(guarded: Switch) -> None:
 
 
 def test_a_change_of_the_limit_holds_at_once(guarded: Switch) -> None:
-    guarded.tables.put_guards({SLOT_VM1: Guard()})
+    put(guarded, Guard())
     assert {Verdict.FLOODED: MANY} == verdicts_of(guarded, ethernet(BROADCAST, MAC_VM1), MANY)
-    guarded.tables.put_guards({SLOT_VM1: SLOW})
+    put(guarded, SLOW)
     assert Verdict.STORM in verdicts_of(guarded, ethernet(BROADCAST, MAC_VM1), MANY)
 
 

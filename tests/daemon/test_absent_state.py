@@ -221,6 +221,7 @@ IN_FORCE = {
     "--mtu": "1400",
     "--flood-multicast": "false",
     "--shaping-egress": "average_kbps=90000,peak_kbps=100000,burst_bytes=100000",
+    "--shaping-ingress": "average_kbps=80000,peak_kbps=90000,mode=police",
     "--storm-broadcast-pps": "77",
     "--vlan": "trunk:7-9;native:8",
 }

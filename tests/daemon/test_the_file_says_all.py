@@ -78,6 +78,11 @@ SETTINGS = [
             ("--private-vlan", "community:7", {"private_vlan": {"kind": "community", "community": 7}}),
             ("--mtu", "1400", {"mtu": 1400}),
             ("--flood-multicast", "false", {"flood_multicast": False}),
+            (
+                "--shaping-ingress",
+                "average_kbps=9,mode=police",
+                {"shaping": {"ingress": {"average_kbps": 9, "mode": "police"}}},
+            ),
             ("--shaping-egress", "average_kbps=9", {"shaping": {"egress": {"average_kbps": 9}}}),
             ("--storm-broadcast-pps", "9", {"guards": {"storm": {"broadcast_pps": 9}}}),
         )

@@ -3,6 +3,7 @@ with the level that said so, and written down; what it does not concern goes on.
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -246,6 +247,45 @@ def test_what_a_guest_receives_is_held_to_its_rate_by_whatever_way_it_comes(scen
         scene.daemon.start()
         assert "tbf" == queue_of(scene, scene.second)["kind"]
     assert "noqueue" == queue_of(scene, scene.second)["kind"]
+
+
+def test_what_a_guest_sends_too_fast_is_dropped_to_whomever_it_goes(scene: Scene) -> None:
+    """Policed: a burst, then the rate, over all targets together; unicast and floods, and each frame once."""
+    kbps, frame_bytes, count = 1000, 1000, 100
+    mac = scene.second.mac()
+    targets = {"second": mac, "wire": scene.wire.mac("w0"), "all": frames.BROADCAST}
+    said = f"average_kbps={kbps},burst_bytes=20000,mode=police"
+    with scene.holding(scene.first, "--shaping-ingress", said):
+        before = scene.daemon.vf_of(scene.first.name)
+        payload = b"rate" + bytes(frame_bytes - 14 - 4)
+        with frames.tapped((scene.first, "eth0")) as (own,):
+            started = time.monotonic()
+            for destination in targets.values():
+                own.send(*[frames.frame(destination, scene.first.mac(), payload)] * count)
+        now = wait_until(lambda: _all_told(scene, before, len(targets) * count), "each frame is counted")
+        seconds = time.monotonic() - started
+        passed = now["counters"]["tx_packets"] - before["counters"]["tx_packets"]
+        assert 20 <= passed <= (20_000 + seconds * kbps * 125) / frame_bytes + 1
+        assert len(targets) * count == passed + now["drops"]["rate_limited"] - before["drops"].get("rate_limited", 0)
+        assert 'reason="rate_limited"' in scene.daemon.metrics()
+        assert scene.second.can_ping("10.77.0.99")
+        before = scene.daemon.vf_of(scene.first.name)
+        with frames.tapped((scene.wire, "w0")) as (wire,):
+            wire.send(*[frames.frame(scene.first.mac(), scene.wire.mac("w0"), payload)] * count)
+            received = wait_until(lambda: _received(scene, before, count), "what it receives is not held to the rate")
+        assert count <= received
+
+
+def _all_told(scene: Scene, before: dict, count: int) -> dict | None:
+    now = scene.daemon.vf_of(scene.first.name)
+    sent = now["counters"]["tx_packets"] - before["counters"]["tx_packets"]
+    dropped = sum(now["drops"].values()) - sum(before["drops"].values())
+    return now if sent + dropped >= count else None
+
+
+def _received(scene: Scene, before: dict, count: int) -> int:
+    received = scene.daemon.vf_of(scene.first.name)["counters"]["rx_packets"] - before["counters"]["rx_packets"]
+    return int(received) if received >= count else 0
 
 
 def test_a_queue_that_somebody_took_off_comes_back_with_the_next_look(scene: Scene) -> None:

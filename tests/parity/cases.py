@@ -110,6 +110,7 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], *, may_be_tru
         device_mtu_bytes=draw(st.sampled_from([0, 0, 0, 0, SMALL_MTU_BYTES])),
         segment=draw(SEGMENTS),
         priority=0 if trunk else draw(PRIORITIES_GIVEN),
+        has_room=draw(st.sampled_from([None, None, None, True, False])),
         flags=draw(FLAGS) | draw(LOOPS) | draw(ONE_BUFFER) | draw(AWAY) | draw(BLOCKED),
         is_up=draw(MOSTLY),
         mtu_bytes=draw(MTUS),

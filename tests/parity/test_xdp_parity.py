@@ -1,5 +1,7 @@
 """The reference model and the XDP programs say the same of every frame: verdict, receivers and bytes."""
 
+from dataclasses import replace
+
 from cases import COMPARED, Case, cases, is_flooded_by_xdp
 from hypothesis import given
 from programs import Switch
@@ -12,6 +14,10 @@ TO_TC = {Verdict.FLOODED, Verdict.TO_HOST}
 GUARDED = {Verdict.STORM, Verdict.LOOP}
 
 
+def with_room(case: Case) -> Case:
+    return replace(case, ports={slot: replace(port, is_overdrawn=False) for slot, port in case.ports.items()})
+
+
 def finished_by_xdp(case: Case) -> list[Fate | None]:
     """What the model expects of XDP alone: None for the host, for a flood that turns out to have no receiver, and for those
     that are not XDP's: group frames of guests. A single receiver may have floods by XDP or by tc, as it had company before or
@@ -20,6 +26,8 @@ def finished_by_xdp(case: Case) -> list[Fate | None]:
     is_flood = wanted.verdict in (Verdict.NO_TARGET, Verdict.NOT_SUBSCRIBED) and model.is_group(case.frame[:6])
     is_guarded = wanted.verdict in GUARDED and not case.ports[case.slot].is_uplink
     is_tcs = is_flood or is_guarded or (wanted.verdict in TO_TC and not is_flooded_by_xdp(case))
+    if wanted.verdict is Verdict.RATE_LIMITED and finished_by_xdp(with_room(case)) == [None]:
+        return [None]  # who finishes a frame judges its port's rate
     is_left = is_tcs or leaves_by_an_uplink_without_xdp(case, wanted)
     may_be_left = wanted.verdict is Verdict.FLOODED and len(wanted.left) == 1
     return [None] if is_left else [None, wanted] if may_be_left else [wanted]

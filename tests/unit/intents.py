@@ -32,7 +32,7 @@ from sriov_xdp.vswitch.policy import (
     Setting,
     Switch,
 )
-from sriov_xdp.vswitch.shaping import Shaping
+from sriov_xdp.vswitch.shaping import IngressShaping, Shaping, ShapingMode
 from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
@@ -47,11 +47,12 @@ vlans = st.one_of(
 
 
 # Those whose parts do not go together at will.
+_rate = (st.integers(1, 10**6), st.just(0) | st.integers(10**6 + 1, 10**7), st.integers(0, 30_000))
 STRUCTURES: dict[type, st.SearchStrategy[Any]] = {
     PrivateVlan: st.builds(PrivateVlan, st.just(SegmentKind.COMMUNITY), st.integers(1, 4094))
     | st.builds(PrivateVlan, st.sampled_from([SegmentKind.ISOLATED, SegmentKind.PROMISCUOUS])),
-    Shaping: st.just(Shaping())
-    | st.builds(Shaping, st.integers(1, 10**6), st.just(0) | st.integers(10**6 + 1, 10**7), st.integers(0, 10**6)),
+    Shaping: st.just(Shaping()) | st.builds(Shaping, *_rate),
+    IngressShaping: st.just(IngressShaping()) | st.builds(IngressShaping, *_rate, st.sampled_from(ShapingMode)),
 }
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from struct import unpack_from
 
 import pytest
 
@@ -150,9 +151,17 @@ def test_each_flag_is_plain_or_looked_at(compiled: dict[str, int]) -> None:
     """The fast ways list what they may pass by, so a flag that is new is not plain until somebody decided so."""
     everything = abi.PortFlag(sum(abi.PortFlag))
     looked_at = abi.PortFlag.LINK_UP | abi.PortFlag.TRUNK | abi.PortFlag.BLOCKED
-    assert looked_at | abi.PortFlag.JUMBO == everything & ~compiled[f"{PLAIN}INGRESS"]
+    assert looked_at | abi.PortFlag.JUMBO | abi.PortFlag.POLICED == everything & ~compiled[f"{PLAIN}INGRESS"]
     of_target = abi.PortFlag.AWAY | abi.PortFlag.NARROW | abi.PortFlag.PRIVATE | abi.PortFlag.QUEUED
     assert looked_at | of_target == everything & ~compiled[f"{PLAIN}TARGET"]
+
+
+def test_a_rate_puts_each_limit_at_its_offset(compiled: dict[str, int]) -> None:
+    rate = abi.Rate(average_kbps=1000, peak_kbps=2000, burst_bytes=9, peak_burst_bytes=8, said_burst_bytes=7)
+    packed, cost = rate.pack(), 8 * 1024**2 * 1000
+    assert [cost, 9 * cost >> 10, 0] == [*unpack_from("<QQQ", packed, compiled["sxdp_rate.average"])]
+    assert [cost // 2, 8 * (cost // 2) >> 10, 0] == [*unpack_from("<QQQ", packed, compiled["sxdp_rate.peak"])]
+    assert (1000, 2000, 7) == abi.Rate.words_in(packed)
 
 
 def test_port_value_puts_each_field_at_its_offset(compiled: dict[str, int]) -> None:

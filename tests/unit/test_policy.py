@@ -20,7 +20,7 @@ from sriov_xdp.vswitch.policy import (
     port_vlan,
     resolve,
 )
-from sriov_xdp.vswitch.shaping import Shaping
+from sriov_xdp.vswitch.shaping import IngressShaping, Shaping
 from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Truth
 from sriov_xdp.vswitch.vlan import Vlan
 
@@ -41,6 +41,7 @@ SETTINGS = {
     "private_vlan": (PrivateVlan(), PrivateVlan(SegmentKind.COMMUNITY, 7), Override.PRIVATE_VLAN),
     "mtu": (9216, 1000, Override.MTU),
     "flood_multicast": (True, False, Override.FLOOD_MULTICAST),
+    "shaping_ingress": (IngressShaping(), IngressShaping(average_kbps=1000), Override.SHAPING),
     "shaping_egress": (Shaping(), Shaping(average_kbps=1000), Override.SHAPING),
     "block": (False, True, None),
 }

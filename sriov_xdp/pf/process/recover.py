@@ -51,6 +51,7 @@ from sriov_xdp.store.files import STATE_FILE
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import Override, PolicySettings, PortOverrides, Switch
+from sriov_xdp.vswitch.shaping import IngressShaping
 from sriov_xdp.vswitch.values import MacPattern
 
 _FILES = (STATE_FILE, f"{STATE_FILE}-wal", f"{STATE_FILE}-shm")
@@ -141,6 +142,7 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> list[Marke
                 allowed=allowed,
                 groups=frozenset(MacAddress(group) for group in tables.groups_of(slot)),
                 shaping_egress=shaping_of(tbf.read(link.ifindex)),
+                shaping_ingress=IngressShaping(*tables.rate_said(slot)),
                 switch_mtu_bytes=of_pf[0].mtu_bytes if of_pf else port.mtu_bytes,
             )
         )

@@ -1,7 +1,7 @@
 """From the inventory to what the maps shall say: pure functions, one direction."""
 
 from sriov_xdp.datapath import abi
-from sriov_xdp.datapath.abi import Guard, Members, PortFlag, PortValue
+from sriov_xdp.datapath.abi import Guard, Members, PortFlag, PortValue, Rate
 from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.state.intent import WireOwnSource
 from sriov_xdp.pf.state.inventory import AttachedVf, Inventory
@@ -39,6 +39,7 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         # It also passes by the queue of a port that is held to a rate.
         PortFlag.PEER: not vf.guest_runs_xdp and not policy.shaping_egress.average_kbps,
         PortFlag.QUEUED: policy.shaping_egress.average_kbps > 0,
+        PortFlag.POLICED: policy.shaping_ingress.policer(mtu_bytes) is not None,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.AWAY: inventory.is_open(vf) and not vf.has_carrier,  # what is for a closed port goes nowhere
         PortFlag.ONE_BUFFER: vf.guest_runs_xdp and xdp_problem(mtu_bytes, inventory.jumbo_xdp) is not None,
@@ -79,6 +80,21 @@ def vf_guard(inventory: Inventory, vf: AttachedVf) -> Guard:
     return Guard(broadcast_pps=policy.storm_broadcast_pps, multicast_pps=policy.storm_multicast_pps)
 
 
+def vf_rate(inventory: Inventory, vf: AttachedVf) -> Rate:
+    """Struct sxdp_rate of a VF."""
+    policy = inventory.policy(vf)
+    policer = policy.shaping_ingress.policer(policy.mtu)
+    if policer is None:
+        return abi.NO_RATE
+    return Rate(
+        average_kbps=policer.average_kbps,
+        peak_kbps=policer.peak_kbps,
+        burst_bytes=policer.burst_bytes,
+        peak_burst_bytes=policer.peak_burst_bytes,
+        said_burst_bytes=policy.shaping_ingress.burst_bytes,
+    )
+
+
 def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
     """All that the maps say of a VF. A trunk port is found under the wildcard VLAN: it may be in thousands."""
     vlan = inventory.vlan(vf)
@@ -90,6 +106,7 @@ def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
         trunk=vlan.vlans if vlan.mode is VlanMode.TRUNK else frozenset(),
         fdb=frozenset(abi.fdb_key(pf, key_vlan, address.octets) for address in vf.state.unicast - of_host),
         guard=vf_guard(inventory, vf),
+        rate=vf_rate(inventory, vf),
         groups=_groups(inventory, vf),
         allowed=frozenset((pattern.address.octets, pattern.bits) for pattern in inventory.policy(vf).allowed_macs),
     )

@@ -29,7 +29,7 @@ from sriov_xdp.vswitch.policy import (
     Switch,
     resolve,
 )
-from sriov_xdp.vswitch.shaping import Shaping
+from sriov_xdp.vswitch.shaping import IngressShaping, Shaping
 from sriov_xdp.vswitch.values import MacPattern
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
@@ -51,6 +51,7 @@ class MarkedPort:
     allowed: tuple[MacPattern, ...]
     groups: frozenset[MacAddress]
     shaping_egress: Shaping
+    shaping_ingress: IngressShaping
     switch_mtu_bytes: int
 
     @property
@@ -134,6 +135,7 @@ def overrides_of(
         "private_vlan": entry.private_vlan,
         "allowed_macs": entry.allowed,
         "mtu": entry.port.mtu_bytes,
+        "shaping_ingress": entry.shaping_ingress,
         "shaping_egress": policy.shaping_egress if _is_same_rate(policy, entry.shaping_egress) else entry.shaping_egress,
     }
     own = PolicySettings(**{name: value for name, value in in_force.items() if getattr(policy, name) != value})
