@@ -26,8 +26,8 @@ static __always_inline __u64 source_owner(const struct sxdp_port *port, const st
 {
 	__u64 owner = fdb_find(port->pf, transit->vlan, transit->frame.source);
 
-	if (!speaks_for(transit, owner) && uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
-		owner = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.source);
+	if (!speaks_for(transit, owner))
+		owner = fdb_find_in_trunks(uplink, transit->vlan, transit->frame.source);
 	return speaks_for(transit, owner) ? owner : 0;
 }
 

@@ -6,6 +6,7 @@
 #include "abi/types.h"
 #include "rules/fdb.h"
 #include "rules/target.h"
+#include "rules/vlan.h"
 #include "switch/handles.h"
 #include "switch/helpers.h"
 #include "switch/transit.h"
@@ -103,6 +104,23 @@ static __always_inline int is_found_at(__u64 ref)
 	const struct sxdp_port *port = port_at(fdb_slot(ref));
 
 	return ref && !(target_is_current(port, ref) && port->flags & SXDP_PORT_AWAY);
+}
+
+/* Of an entry of the trunks: whether the port that it leads to carries the VLAN. One that leads to nobody is nobody's business here. */
+static __always_inline int is_carried(__u64 ref, __u64 vlan)
+{
+	__u64 slot = fdb_slot(ref);
+	const struct sxdp_port *port = port_at(slot);
+
+	return !target_is_current(port, ref) || vlan_is_listed(trunk_of(port, slot), vlan);
+}
+
+/* The ref of an address that a trunk port has, where that is a member of the VLAN, or 0. */
+static __always_inline __u64 fdb_find_in_trunks(const struct sxdp_port *uplink, __u64 vlan, __u64 mac)
+{
+	__u64 ref = uplink->flags & SXDP_PORT_PF_HAS_TRUNKS ? fdb_find(uplink->pf, SXDP_VLAN_TRUNKS, mac) : 0;
+
+	return ref && is_carried(ref, vlan) ? ref : 0;
 }
 
 #endif

@@ -24,15 +24,14 @@ static __always_inline sxdp_answer route_to(__u64 ref, const struct transit *tra
 static __always_inline sxdp_answer route_unknown(const struct sxdp_port *port, const struct transit *transit, struct route *route)
 {
 	struct sxdp_port *uplink = port_at(port->pf);
-	__u64 ref = 0;
+	__u64 ref;
 
 	if (uplink->ifindex && transit->frame.destination == uplink->mac) {
 		if (!transit->is_from_wire)
 			return SXDP_TARGET_DENIED;
 		return vlan_is_hosts(host_vlans_of(uplink, port->pf), transit->vlan) ? SXDP_FOR_HOST : SXDP_NO_TARGET;
 	}
-	if (uplink->flags & SXDP_PORT_PF_HAS_TRUNKS)
-		ref = fdb_find(port->pf, SXDP_VLAN_TRUNKS, transit->frame.destination);
+	ref = fdb_find_in_trunks(uplink, transit->vlan, transit->frame.destination);
 	if (is_found_at(ref))
 		return route_to(ref, transit, route);
 	if (transit->is_from_wire || !uplink->ifindex)

@@ -86,11 +86,13 @@ class Passage:
         return next((slot for slot in holders if self.ports[slot].value.vlan == self.vlan), None)
 
     def holder(self, mac: bytes, ports: Ports | None = None) -> int | None:
-        """Slot of the VF that has the address: in the frame's VLAN, else a trunk port, which has it in all its VLANs."""
+        """Slot of the VF that has the address in the frame's VLAN: an access port, else a trunk port, which has it in all its
+        VLANs."""
         among = self.siblings if ports is None else ports
         if (slot := self.access_holder(mac, among)) is not None:
             return slot
-        return next((slot for slot, port in among.items() if port.has(PortFlag.TRUNK) and port.is_reached_by(mac)), None)
+        trunks = (slot for slot, port in among.items() if port.has(PortFlag.TRUNK) and self.vlan in port.trunk)
+        return next((slot for slot in trunks if among[slot].is_reached_by(mac)), None)
 
     @property
     def reachable(self) -> Ports:

@@ -230,9 +230,9 @@ def _refusal(
     if port.policy.mac_changes is Security.REJECT and not port.policy.allows(address):
         text = f"{address}: the port's policy does not accept other addresses than {effective_mac}"
         return Deny(rule=port.policy.rule("mac_changes"), reason=text)
-    owner = port.owners.other_owner(port.name, address, port.vlan.domains)
+    owner = port.owners.other_owner(port.name, address, port.vlan.address_domains)
     if owner is not None:
-        return Deny(rule="address in use", reason=f"{address} belongs to {owner} in this VLAN")
+        return Deny(rule="address in use", reason=f"{address} belongs to {owner} {port.vlan.address_place}")
     return None
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 FIRST_VLAN = 1
 LAST_VLAN = 4094
 LAST_PRIORITY = 7
+_OF_TRUNKS = LAST_VLAN + 1
 
 
 class VlanMode(StrEnum):
@@ -56,6 +57,17 @@ class Vlan:
     def domains(self) -> frozenset[int]:
         """Every VLAN the port is a member of; 0 = untagged."""
         return self.vlans or frozenset({0})
+
+    @property
+    def address_domains(self) -> frozenset[int]:
+        """Where an address of the port has no other owner: its VLANs, and, as all trunks of a switch find an address in one
+        place, theirs."""
+        return self.domains | {_OF_TRUNKS} if self.mode is VlanMode.TRUNK else self.domains
+
+    @property
+    def address_place(self) -> str:
+        """The same in words, of an address that has an owner."""
+        return "in a VLAN of both, or as a trunk too" if self.mode is VlanMode.TRUNK else "in this VLAN"
 
     def with_one_more(self, vlan: int) -> "Vlan":
         """A trunk that carries it as well. Raises ValueError."""

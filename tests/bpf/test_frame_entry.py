@@ -241,9 +241,14 @@ def test_a_known_neighbour_gets_the_frame_unchanged(judge: Judge) -> None:
 
 
 @pytest.mark.parametrize("slot", [SLOT_VM1, SLOT_FORGER])
-@pytest.mark.parametrize("owner", [MAC_VM2, MAC_PARKED, MAC_ROUTER, MAC_UPLINK], ids=["vf", "parked vf", "trunk", "uplink"])
+@pytest.mark.parametrize("owner", [MAC_VM2, MAC_PARKED, MAC_UPLINK], ids=["vf", "parked vf", "uplink"])
 def test_g1_nobody_speaks_as_another_port_whatever_its_policy(judge: Judge, slot: int, owner: bytes) -> None:
     assert dropped(Verdict.SPOOF_MAC) == judge(slot, ethernet(MAC_INVENTED, owner))
+
+
+def test_g1_nobody_speaks_as_a_trunk_in_one_of_its_vlans(judge: Judge) -> None:
+    assert dropped(Verdict.SPOOF_MAC) == judge(SLOT_WEB1, ethernet(MAC_INVENTED, MAC_ROUTER))
+    assert dropped(Verdict.SPOOF_MAC) == judge(SLOT_ROUTER, ethernet(MAC_INVENTED, MAC_FIREWALL, tags=(dot1q(WEB),)))
 
 
 @pytest.mark.parametrize("source", [MAC_INVENTED, MAC_VM1_SECOND], ids=["invented", "own second address"])

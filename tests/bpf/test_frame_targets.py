@@ -69,10 +69,13 @@ def test_a_port_whose_link_is_down_gets_nothing(judge: Judge) -> None:
     assert dropped(Verdict.TARGET_DENIED) == judge(SLOT_VM1, ethernet(MAC_PARKED, MAC_VM1))
 
 
-def test_a_trunk_gets_nothing_from_a_vlan_that_it_does_not_list(judge: Judge) -> None:
-    assert dropped(Verdict.TARGET_DENIED) == judge(SLOT_VM1, ethernet(MAC_ROUTER, MAC_VM1))
-    tagged = ethernet(MAC_FIREWALL, MAC_ROUTER, tags=(dot1q(DB),))
-    assert dropped(Verdict.TARGET_DENIED) == judge(SLOT_ROUTER, tagged)
+def test_an_address_of_a_trunk_is_unknown_in_a_vlan_that_it_does_not_list(judge: Judge) -> None:
+    """As any unknown one: looked for on the wire, where a gateway may have the same in every VLAN; from there it is nobody's."""
+    untagged, tagged = ethernet(MAC_ROUTER, MAC_VM1), ethernet(MAC_FIREWALL, MAC_ROUTER, tags=(dot1q(DB),))
+    assert forwarded(SLOT_UPLINK, untagged) == judge(SLOT_VM1, untagged)
+    assert forwarded(SLOT_UPLINK, tagged) == judge(SLOT_ROUTER, tagged)
+    assert dropped(Verdict.NO_TARGET) == judge(SLOT_UPLINK, ethernet(MAC_FIREWALL, MAC_ON_THE_WIRE, tags=(dot1q(DB),)))
+    assert dropped(Verdict.FORGED_SOURCE) == judge(SLOT_VM1, ethernet(MAC_VM2, MAC_ROUTER)), "and no other port's to speak of"
 
 
 def test_an_access_port_goes_before_a_trunk_with_the_same_address(switch: Switch, judge: Judge) -> None:

@@ -8,6 +8,7 @@ from cast import (
     GROUP,
     LAB,
     MAC_DB1,
+    MAC_FIREWALL,
     MAC_INVENTED,
     MAC_ON_THE_WIRE,
     MAC_PARKED,
@@ -20,6 +21,7 @@ from cast import (
     MAC_WEB1,
     MAC_WEB2,
     NETWORK,
+    SLOT_DB1,
     SLOT_FIREWALL,
     SLOT_ROUTER,
     SLOT_UPLINK,
@@ -45,7 +47,6 @@ OWN = {
     "a VF's": MAC_VM1,
     "a second one of a VF": MAC_VM1_SECOND,
     "of a VF whose link is down": MAC_PARKED,
-    "a trunk port's": MAC_ROUTER,
 }
 everybodys = pytest.mark.parametrize("source", OWN.values(), ids=OWN)
 
@@ -66,6 +67,14 @@ def test_a_host_on_the_uplink_does_not_hear_it_either(switch: Switch, judge: Jud
 def test_a_tagged_frame_is_judged_in_its_vlan(judge: Judge, source: bytes) -> None:
     assert dropped(Verdict.LOOP) == judge(SLOT_UPLINK, ethernet(MAC_WEB2, source, tags=(dot1q(WEB),)))
     assert dropped(Verdict.LOOP) == judge(SLOT_UPLINK, ethernet(BROADCAST, source, tags=(dot1q(WEB, priority=3),)))
+
+
+def test_the_address_of_a_trunk_that_does_not_carry_the_vlan_is_a_strangers(judge: Judge) -> None:
+    """A gateway may have one address in all VLANs; a guest that takes it in its own must not cut off the others."""
+    assert forwarded(SLOT_DB1, ethernet(MAC_DB1, MAC_FIREWALL)) == judge(
+        SLOT_UPLINK, ethernet(MAC_DB1, MAC_FIREWALL, tags=(dot1q(DB),))
+    )
+    assert forwarded(SLOT_VM1, ethernet(MAC_VM1, MAC_FIREWALL)) == judge(SLOT_UPLINK, ethernet(MAC_VM1, MAC_FIREWALL))
 
 
 @pytest.mark.parametrize("source", [MAC_DB1, MAC_VM1], ids=["of another VLAN", "of no VLAN"])

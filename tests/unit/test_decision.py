@@ -47,7 +47,7 @@ every_policy = pytest.mark.parametrize("mac_changes", Security)
 def neighbour(state: VfState, vlan: Vlan = VLAN_WEB) -> AddressOwners:
     """A switch on which PORT_NEIGHBOUR owns what its device claims."""
     owners = AddressOwners()
-    owners.replace(PORT_NEIGHBOUR, state.claimed, vlan.domains)
+    owners.replace(PORT_NEIGHBOUR, state.claimed, vlan.address_domains)
     return owners
 
 
@@ -213,7 +213,6 @@ def test_two_ports_may_join_one_multicast_group() -> None:
         (NO_VLAN, VLAN_WEB),
         (VLAN_WEB, Vlan.trunk(frozenset({99, 101}))),
         (NO_VLAN, Vlan.trunk(frozenset({100}))),
-        (Vlan.trunk(frozenset({10, 20})), Vlan.trunk(frozenset({30}))),
     ],
     ids=str,
 )
@@ -230,6 +229,7 @@ def test_the_same_address_is_free_in_a_vlan_that_does_not_meet(own: Vlan, other:
         (VLAN_WEB, Vlan.trunk(frozenset({99, 100}))),
         (Vlan.trunk(frozenset({99, 100})), VLAN_WEB),
         (Vlan.trunk(frozenset({10, 20})), Vlan.trunk(frozenset({20, 30}))),
+        (Vlan.trunk(frozenset({10, 20})), Vlan.trunk(frozenset({30}))),  # the data path finds it in one place
     ],
     ids=str,
 )

@@ -7,6 +7,8 @@ from host_example import EXAMPLE
 from sriov_xdp.api.config import parse
 from sriov_xdp.pf.state.validation import Problem, find, problems
 from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.policy import Override, PortOverrides
+from sriov_xdp.vswitch.vlan import Vlan
 
 HOST = parse(EXAMPLE)
 (ADAPTER,) = HOST.adapters
@@ -43,3 +45,21 @@ def test_an_address_is_another_adapters_once_whoever_met_it_before() -> None:
     host = replace(HOST, adapters=tuple(replace(ADAPTER, guest=f"vm{number}", netns=f"vm{number}") for number in range(4)))
     said = "02:00:00:00:01:01: also vm0's eth0 in the same VLAN; expected an address of its own; give each its own"
     assert [f"adapter vm{number}/eth0: mac: {said}" for number in (1, 2, 3)] == problems(host)
+
+
+def test_an_address_of_a_trunk_is_no_other_trunks_whatever_their_vlans() -> None:
+    """All trunks of a switch find an address in one place."""
+    allowing = replace(HOST.switches[0].port_groups[0], overrides_allowed=frozenset({Override.VLAN}))
+    adapters = tuple(
+        replace(
+            ADAPTER,
+            guest=f"vm{vlan}",
+            netns=f"vm{vlan}",
+            port_group=allowing.name,
+            overrides=PortOverrides(vlan=Vlan.trunk(frozenset({vlan}))),
+        )
+        for vlan in (10, 20)
+    )
+    host = replace(HOST, adapters=adapters, switches=(replace(HOST.switches[0], port_groups=(allowing,)),))
+    said = "02:00:00:00:01:01: also vm10's eth0 as a trunk too; expected an address of its own; give each its own"
+    assert [f"adapter vm20/eth0: mac: {said}"] == problems(host)

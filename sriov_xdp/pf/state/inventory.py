@@ -142,13 +142,12 @@ class Inventory:
             vf = self.vfs.get(address)
             if vf is None:
                 continue
-            owners, domains = self.pf(address.pf).owners, self.vlan(vf).domains
+            owners, domains = self.pf(address.pf).owners, self.vlan(vf).address_domains
             for mac in sorted(vf.state.claimed):
                 owner = owners.other_owner(str(address), mac, domains)
                 if owner is not None:
-                    found.append(
-                        f"VF {address}: {mac} belongs to {owner} in this VLAN; choose another or {self._release(owner, mac)}"
-                    )
+                    text = f"VF {address}: {mac} belongs to {owner} {self.vlan(vf).address_place}"
+                    found.append(f"{text}; choose another or {self._release(owner, mac)}")
         return found
 
     def _release(self, owner: str, mac: MacAddress) -> str:
@@ -326,7 +325,7 @@ class Inventory:
     def claim(self, vf: AttachedVf) -> None:
         """Records the addresses that the VF has now."""
         owners = self.pf(vf.address.pf).owners
-        owners.replace(str(vf.address), vf.state.claimed, self.vlan(vf).domains)
+        owners.replace(str(vf.address), vf.state.claimed, self.vlan(vf).address_domains)
 
     def claim_uplink(self, pf: PhysicalFunction) -> None:
         """The uplink's own address is nobody else's, in any VLAN."""

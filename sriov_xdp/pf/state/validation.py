@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PFS, MAX_PORTS
 from sriov_xdp.pf.state.intent import AdapterSpec, HostIntent
 from sriov_xdp.vswitch.policy import Override, PolicySettings, PortGroup, Switch
-from sriov_xdp.vswitch.vlan import Vlan
+from sriov_xdp.vswitch.vlan import LAST_VLAN, Vlan
 
 MAX_VFS_OF_PF = 256
 MAX_VFS_OF_HOST = MAX_PORTS - FIRST_VF_SLOT
@@ -79,7 +79,7 @@ def _groups(intent: HostIntent) -> dict[str, _GroupPlace]:
 
 
 def _bits(vlan: Vlan) -> int:
-    return sum(1 << number for number in vlan.domains)
+    return sum(1 << number for number in vlan.address_domains)
 
 
 def _again(names: Iterable[str | None]) -> Iterator[tuple[int, int, str]]:
@@ -243,12 +243,15 @@ def _mac_problems(intent: HostIntent, groups: dict[str, _GroupPlace]) -> Iterato
         vlan = shared & -shared
         if (*key, vlan) not in owners:
             owners[*key, vlan] = next(other for vlans, other in seen[key] if vlans & vlan)
-        yield _shared_mac(intent.adapters, number, owners[*key, vlan], groups)
+        place_of_both = "in the same VLAN" if vlan <= 1 << LAST_VLAN else "as a trunk too"
+        yield _shared_mac(intent.adapters, number, owners[*key, vlan], groups, place_of_both)
 
 
-def _shared_mac(adapters: tuple[AdapterSpec, ...], number: int, other: int, groups: dict[str, _GroupPlace]) -> Problem:
+def _shared_mac(
+    adapters: tuple[AdapterSpec, ...], number: int, other: int, groups: dict[str, _GroupPlace], place_of_both: str
+) -> Problem:
     spec, owner = adapters[number], adapters[other]
-    text = f"{spec.mac}: also {owner.guest}'s {owner.interface} in the same VLAN; expected an address of its own; give each its own"
+    text = f"{spec.mac}: also {owner.guest}'s {owner.interface} {place_of_both}; expected an address of its own; give each its own"
     rests_on: list[Path] = [("adapters", other, "mac")]
     for adapter in (number, other):
         place = groups[adapters[adapter].port_group]

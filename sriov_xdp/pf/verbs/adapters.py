@@ -60,16 +60,16 @@ def _shared_addresses(context: Context, wanted: HostIntent, steps: list[Step]) -
     keys: dict[str, tuple[str, str]] = {}
     for spec in wanted.adapters if changed else ():
         switch, group = places[spec.port_group]
-        name, domains = f"guest {spec.guest}'s {spec.interface}", port_vlan(group, spec.overrides).domains
+        name, vlan = f"guest {spec.guest}'s {spec.interface}", port_vlan(group, spec.overrides)
         keys[name] = spec.key
         of_pf = owners.setdefault(switch.pf, AddressOwners())
         claimed = _claimed(context, switch, group, spec)
         for mac in sorted(claimed):
-            other = of_pf.other_owner(name, mac, domains)
+            other = of_pf.other_owner(name, mac, vlan.address_domains)
             if other and changed & {spec.key, keys[other]}:
                 subject = f"guests: {spec.guest}: adapter {spec.interface}"
-                yield f"{subject}: {mac} is {other}'s in the same VLAN; give one of the two another address"
-        of_pf.replace(name, claimed, domains)
+                yield f"{subject}: {mac} is {other}'s {vlan.address_place}; give one of the two another address"
+        of_pf.replace(name, claimed, vlan.address_domains)
 
 
 def _claimed(context: Context, switch: Switch, group: PortGroup, spec: AdapterSpec) -> frozenset[MacAddress]:
