@@ -48,7 +48,6 @@ class Ifla(IntEnum):
     EXT_MASK = 29
     LINK_NETNSID = 37
     XDP = 43
-    CARRIER_UP_COUNT = 47
     MAX_MTU = 51
     PERM_ADDRESS = 54
 
@@ -74,7 +73,7 @@ _MADE_BY_THE_KERNEL = {
 class Link:
     """One device as the kernel reports it. peer_ifindex: of a veth's other end, wherever that is (unique among our pairs, whose
     host ends have numbers of their own); master_ifindex: of the bridge or bond that it is a port of, 0 = none; permanent_mac: the
-    hardware's, "" where there is none; had_carrier: at any time."""
+    hardware's, "" where there is none."""
 
     ifindex: int
     name: str
@@ -94,7 +93,6 @@ class Link:
     runs_generic_xdp: bool
     xdp_program_id: int
     address_mode: int | None
-    had_carrier: bool = False
 
     @property
     def answers(self) -> bool:
@@ -172,7 +170,6 @@ def _parse(message: bytes) -> Link:
         runs_generic_xdp=xdp.get(_XDP_ATTACHED, b"\0")[0] == _XDP_ATTACHED_SKB,
         xdp_program_id=_number(xdp.get(_XDP_PROG_ID)),
         address_mode=_address_mode(values),
-        had_carrier=bool(_number(values.get(Ifla.CARRIER_UP_COUNT))),
     )
 
 

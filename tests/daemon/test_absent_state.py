@@ -366,6 +366,22 @@ def test_a_damaged_switch_takes_nobody_out_of_floods(scene: Scene) -> None:
         assert scene.daemon.command("doctor").returncode == 1
 
 
+def test_a_damaged_switch_cuts_no_trunk_off_from_the_wire(scene: Scene) -> None:
+    ask = scene.daemon.ask
+    ask("port-group", "create", "tagged", "--switch", "vSwitch0", "--vlan", "trunk:10,20")
+    ask("vf", "set", "pf0vf2", "--port-group", "tagged", "--link-state", "enable")
+    try:
+        with damaged(scene, "UPDATE intent SET body = '{' WHERE kind = 'switch'"):
+            payload = b"to the trunk"
+            with tapped((scene.wire, "w0"), (scene.three, "eth0")) as (wire, three):
+                wire.send(frame(scene.three.mac(), scene.wire.mac("w0"), payload, tags=(10,)))
+                assert 1 == len(three.seen(payload=payload))
+            assert "port in slot" not in scene.daemon.command("doctor").stdout
+    finally:
+        ask("vf", "set", "pf0vf2", "--port-group", "plain", "--link-state", "disable")
+        ask("port-group", "delete", "tagged")
+
+
 def _assert_one_is_unmanaged(scene: Scene) -> None:
     assert "attachment pf0vf1: its stored form cannot be read" in scene.daemon.log()
     doctor = scene.daemon.command("doctor")

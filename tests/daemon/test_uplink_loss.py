@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sriov_xdp.api.client import call
-from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 LAN = [{"name": "lan"}]
 GUESTS = {"one": {}, "two": {"datapath": "xdp"}, "three": {"link_state": "enable"}, "four": {"link_state": "enable"}}
@@ -101,6 +101,23 @@ def test_one_that_is_enabled_meanwhile_goes_on(scene: Scene) -> None:
     wait_until(lambda: scene.pings("one", "three"), "it is served")
     scene.daemon.ask("vf", "set", vf, "--link-state", "auto")
     assert LOST == scene.link("one")
+
+
+@pytest.mark.usefixtures("lost")
+def test_a_state_that_is_recovered_meanwhile_says_of_each_link_what_it_is_and_not_why(scene: Scene) -> None:
+    """One that follows the wire goes on to; one that was enabled since the file was written is enabled."""
+    vf = scene.daemon.vf_of(scene.guests["two"].name)["address"]
+    scene.daemon.ask("vf", "set", vf, "--link-state", "enable")
+    scene.daemon.kill()
+    for path in scene.daemon.state_dir.glob("state.db*"):
+        path.unlink()
+    daemon = scene.daemon
+    places = ["--state-dir", str(daemon.state_dir), "--run-dir", str(daemon.run_dir), "--bpffs", str(daemon.bpffs)]
+    run(*daemon.program, "recover", *places, "-f", str(daemon.config_file))
+    daemon.start()
+    said = {name: daemon.vf_of(scene.guests[name].name)["link_state"] for name in GUESTS}
+    assert {"one": "auto", "two": "enable", "three": "enable", "four": "enable"} == said
+    daemon.ask("vf", "set", vf, "--link-state", "auto")
 
 
 def test_with_the_wire_back_all_reach_all(scene: Scene) -> None:

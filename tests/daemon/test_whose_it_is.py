@@ -264,6 +264,60 @@ def test_state_and_pins_gone_recover_gives_the_guests_back_what_the_file_says(ap
     assert 0 == apart.daemon.command("doctor").returncode
 
 
+def test_state_and_pins_gone_a_guest_that_never_had_a_carrier_is_a_guest(apart: Scene) -> None:
+    """As its link was disabled from the start."""
+    three = apart.lab.namespace("three")
+    config = host_config(apart.uplink, [*apart.adapters, {"guest": three.name, "port_group": "lan", "link_state": "disable"}], LAN)
+    given = apart.lab.folder / "three.yaml"
+    given.write_text(json.dumps(config))
+    assert 0 == apart.daemon.command("apply", "-f", str(given)).returncode
+    three.ip("link", "set", "eth0", "up")
+    three.address(3)
+    lose_everything(apart)
+    done = apart.program("recover", "-f", str(given))
+    assert (0, True) == (done.returncode, three.name in done.stdout), done.stderr
+    apart.daemon.config_file.write_text(json.dumps(config))
+    apart.daemon.start()
+    assert "10.77.0.3" in three.ip("addr", "show", "eth0")
+    assert "disable" == apart.vf(three)["link_state"]
+    representor = apart.vf(three)["representor"]
+    apart.daemon.ask("vf", "detach", apart.vf(apart.one)["address"])
+    apart.daemon.ask("vf", "detach", apart.vf(apart.two)["address"])
+    lose_everything(apart)
+    assert 0 == apart.program("teardown").returncode
+    assert apart.host
+    assert representor not in apart.host.ip("link")
+
+
+@pytest.mark.parametrize("is_file_named", [True, False])
+def test_a_state_that_is_lost_with_the_maps_of_this_build_costs_no_guest_its_interface(
+    apart: Scene, *, is_file_named: bool
+) -> None:
+    """As after an upgrade: programs of another build serve guests, and the maps of this one say nothing."""
+    apart.daemon.settle()
+    apart.daemon.kill()
+    shutil.rmtree(apart.daemon.state_dir)
+    for path in [path for path in apart.daemon.bpffs.iterdir() if path.is_dir() and path.name != "links" and "-" not in path.name]:
+        shutil.rmtree(path)
+    before = {guest: addresses_of(guest) for guest in (apart.one, apart.two)}
+    done = apart.program("recover", *(["-f", str(apart.daemon.config_file)] if is_file_named else []))
+    if is_file_named:
+        assert (0, True) == (done.returncode, "only their devices and the configuration tell of them" in done.stdout), done.stderr
+        apart.daemon.start()
+        assert 0 == apart.daemon.command("diff", "-f", str(apart.daemon.config_file)).returncode
+        assert apart.one.can_ping("10.77.0.2")
+        wait_until(lambda: apart.one.can_ping("10.77.0.99"), "the wire answers")
+    else:
+        assert (5, True) == (done.returncode, "nothing tells its policy; name a configuration (-f)" in done.stderr), done.stderr
+    assert before == {guest: addresses_of(guest) for guest in before}
+
+
+def addresses_of(guest: Namespace) -> tuple[int, list[str]]:
+    """Of its interface, with the number that this has."""
+    (link,) = json.loads(guest.ip("-j", "-4", "addr", "show", "eth0"))
+    return link["ifindex"], [address["local"] for address in link["addr_info"]]
+
+
 def test_state_and_pins_gone_teardown_removes_devices_and_namespaces_that_were_made(apart: Scene) -> None:
     made = apart.lab.adopt(apart.lab.name("made"))
     apart.daemon.ask("vf", "attach", "--guest", made.name, "--port-group", "lan")

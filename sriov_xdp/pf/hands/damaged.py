@@ -7,7 +7,7 @@ row names may be its, and every PF's port that no PF has. For the pf package; wr
 import contextlib
 from collections.abc import Mapping
 
-from sriov_xdp.datapath.abi import FIRST_VF_SLOT, SLOT_MASK, Members
+from sriov_xdp.datapath.abi import FIRST_VF_SLOT, SLOT_MASK, Members, PortFlag
 from sriov_xdp.host.links import Link
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import Context
@@ -30,6 +30,12 @@ def slots(context: Context) -> frozenset[int]:
     known = {pf.number for pf in context.inventory.pfs.values()}
     of_pfs = {slot for slot in context.tables.slots() if slot < FIRST_VF_SLOT} - known
     return frozenset(of_pfs) | {link.ifindex & SLOT_MASK for link in devices(context)}
+
+
+def has_trunks(context: Context, pf: int) -> bool:
+    """Whether a trunk port of a PF is among them: then the PF's own port says that there are some."""
+    known = filter(None, (context.tables.port(slot) for slot in slots(context)))
+    return any(port.pf == pf and PortFlag.TRUNK in port.flags for port, _trunk in known)
 
 
 def vfs(context: Context) -> frozenset[VfAddress]:

@@ -7,6 +7,7 @@ For the pf package; writer thread only.
 
 from collections.abc import Iterable
 
+from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.hands import damaged
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_image
@@ -62,7 +63,12 @@ def _publish_pf(context: Context, pf: PhysicalFunction) -> None:
 
 def publish_uplink(context: Context, pf: PhysicalFunction) -> None:
     """The PF's own port, without an uplink too, as it says whether the PF has trunks. Raises DataPathError."""
-    context.tables.put_port(pf.number, uplink_image(context.inventory, pf))
+    context.tables.put_port(pf.number, own_port(context, pf))
+
+
+def own_port(context: Context, pf: PhysicalFunction) -> PortImage:
+    """What the maps say of a PF's own port."""
+    return uplink_image(context.inventory, pf, has_unread_trunks=damaged.has_trunks(context, pf.number))
 
 
 def withdraw_uplink(context: Context, pf: PhysicalFunction) -> None:

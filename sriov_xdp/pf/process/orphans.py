@@ -13,7 +13,7 @@ from sriov_xdp.pf.hands.instances import is_served
 from sriov_xdp.pf.hands.representors import generation_of
 from sriov_xdp.pf.process.guest_places import made_for, namespace_of
 from sriov_xdp.pf.state.device_marks import HostMark, instance_of, pf_of_group, read_host_mark
-from sriov_xdp.pf.state.intent import Attachment, HostIntent
+from sriov_xdp.pf.state.intent import Attachment, HostIntent, VfAddress
 from sriov_xdp.pf.verbs.lifecycle import default_mac
 
 
@@ -23,12 +23,12 @@ def find(links: Links) -> list[Link]:
 
 
 def is_orphan(link: Link) -> bool:
-    """One that never had a carrier was never in service: its daemon died while it made it, and may come again. Raises HostError,
-    DataPathError."""
+    """One without its whole mark was never ready to be in service: its daemon died while it made it, and may come again. Whether it
+    had a carrier tells nothing, as a link may be disabled from the start. Raises HostError, DataPathError."""
     instance = instance_of(link)
-    if instance is None or not link.had_carrier or link.xdp_program_id or Hooks.is_held_by_anybody(link.ifindex):
+    if instance is None or read_host_mark(instance, link) is None:
         return False
-    return not is_served(instance)
+    return not (link.xdp_program_id or Hooks.is_held_by_anybody(link.ifindex) or is_served(instance))
 
 
 def require_none(links: Links, adapters: Container[tuple[str, str] | None]) -> None:
@@ -61,6 +61,11 @@ def instance_of_all(found: list[Link]) -> str:
 def numbers(found: list[Link]) -> dict[str, int]:
     """Of the PFs, by their names."""
     return {mark.vf.pf: pf_of_group(link.group) for link, mark in _marked(found)}
+
+
+def vfs(found: list[Link]) -> list[VfAddress]:
+    """Which they are. Raises Conflict."""
+    return [mark.vf for _link, mark in _marked(found)]
 
 
 def attachments(found: list[Link], intent: HostIntent) -> list[Attachment]:

@@ -69,17 +69,23 @@ def recover(folders: Folders, wanted: HostIntent | None, fingerprint: str, *, is
             return _from_marks_alone(folders, links, wanted, fingerprint)
         claimed = claim_instance(instance)
         found = _marked_devices(folders, links, instance)
-        if not is_meant and is_sound(folders, {str(entry.mark.vf) for entry in found}):
+        unmapped = _unmapped(links, instance, found, wanted)
+        if not is_meant and is_sound(folders, {str(vf) for vf in [*(entry.mark.vf for entry in found), *orphans.vfs(unmapped)]}):
             text = f"{folders.state_dir}: the state is sound, a start needs no recovery"
             raise Conflict(f"{text}; --yes rebuilds it all the same, without policies, overrides and audit")
         on_uplinks = own_uplinks.find(folders, links)
         uplinks = {number: link.name for number, link in on_uplinks.items()}
         intent = _with_pfs_in_force(wanted, found, uplinks) if wanted else _intent_of(found, uplinks)
         intent, attachments = _held_to_what_is_in_force(found, intent)
+        attachments += orphans.attachments(unmapped, intent)
+        numbers = orphans.numbers(unmapped) | _numbers(intent, found, uplinks)
         kept = _set_aside(folders)
         with _put_back(kept):
-            _write(folders, instance, intent, found, attachments, _numbers(intent, found, uplinks), fingerprint, on_uplinks)
+            _write(folders, instance, intent, found, attachments, numbers, fingerprint, on_uplinks)
         lines = [f"{path} is kept as {aside.name}" for path, aside in kept.items()]
+        if unmapped:
+            text = "maps of another build served these, or none do, so only their devices and the configuration tell of them"
+            lines.append(f"{', '.join(link.name for link in unmapped)}: {text}")
         specs = [(attachment.vf, attachment.spec) for attachment in attachments]
         return [*lines, *(f"{vf}: guest {spec.guest}, {spec.interface} in {spec.netns}" for vf, spec in specs)]
     finally:
@@ -143,7 +149,7 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> list[Marke
                 groups=frozenset(MacAddress(group) for group in tables.groups_of(slot)),
                 shaping_egress=shaping_of(tbf.read(link.ifindex)),
                 shaping_ingress=IngressShaping(*tables.rate_said(slot)),
-                switch_mtu_bytes=of_pf[0].mtu_bytes if of_pf else port.mtu_bytes,
+                of_pf=of_pf[0] if of_pf else None,
             )
         )
     pins.close()
@@ -151,6 +157,18 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> list[Marke
         text = f"{folders.bpffs}: the data path has {gone} ports of guests, and none of their devices is here"
         raise Conflict(f"{text}; run this where the daemon runs, or remove what is left with `sriov-xdp teardown`")
     return sorted(found, key=lambda entry: entry.mark.vf)
+
+
+def _unmapped(links: Links, instance: str, found: list[MarkedPort], wanted: HostIntent | None) -> list[Link]:
+    """Devices of guests about which the maps of this build say nothing: another build served them, or its maps were removed. Raises
+    Conflict without a configuration, which alone tells their policy."""
+    mapped = {entry.link.ifindex for entry in found}
+    devices = [link for link in links.dump() if read_host_mark(instance, link) and link.ifindex not in mapped]
+    if devices and wanted is None:
+        names = ", ".join(link.name for link in devices[:4])
+        text = f"device {names}: leads to a guest, and the maps of this build say nothing of it, so nothing tells its policy"
+        raise Conflict(f"{text}; name a configuration (-f), or run the build that served it")
+    return devices
 
 
 def _intent_of(found: list[MarkedPort], uplinks: dict[int, str]) -> HostIntent:
@@ -231,6 +249,7 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
         text = f"{mark.vf}: guest {mark.guest} is connected in port group {mark.port_group}, which the configuration"
         where = f"has on {switch.pf}" if switch else "does not have"
         raise Invalid(f"{text} {where}; name one that has it on {mark.vf.pf}")
+    pf = next(pf for pf in intent.pfs if pf.name == switch.pf)
     group = switch.group(mark.port_group)
     assert group is not None
     said = next((spec for spec in intent.adapters if spec.key == (mark.guest, mark.interface)), None)
@@ -244,7 +263,7 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
         port_group=mark.port_group,
         mac=said.mac if said else mark.admin_mac,
         datapath=entry.datapath(said.datapath if said else Datapath.AUTO),
-        link_state=entry.link_state(said.link_state if said else LinkState.AUTO),
+        link_state=entry.link_state(said.link_state if said else LinkState.AUTO, pf),
         overrides=overrides,
     )
     if (spec.mac or default_mac(spec)) != mark.admin_mac:

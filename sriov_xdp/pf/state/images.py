@@ -119,8 +119,9 @@ def _groups(inventory: Inventory, vf: AttachedVf) -> frozenset[bytes]:
     return frozenset(address.octets for address in vf.state.filters if address.is_multicast)
 
 
-def uplink_image(inventory: Inventory, pf: PhysicalFunction) -> PortImage:
-    """The PF's own port; also there without an uplink, as it says whether the PF has trunks."""
+def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunks: bool = False) -> PortImage:
+    """The PF's own port; also there without an uplink, as it says whether the PF has trunks. has_unread_trunks: that work on,
+    though nothing that can be read names them."""
     mtu_bytes = inventory.mtu_bytes(pf.spec.name)
     uplink = pf.uplink
     host_vlans = uplink.host_vlans if uplink else frozenset[int]()
@@ -134,7 +135,7 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction) -> PortImage:
         PortFlag.NARROW: is_narrow,
         PortFlag.NO_CARRIER: uplink is not None and not uplink.has_carrier,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
-        PortFlag.PF_HAS_TRUNKS: has_trunks,
+        PortFlag.PF_HAS_TRUNKS: has_trunks or has_unread_trunks,
         PortFlag.OWN_SOURCE_ACCEPT: pf.spec.wire_own_source is WireOwnSource.ACCEPT,
         PortFlag.NATIVE_XDP: uplink is not None and uplink.xdp_mode is XdpMode.NATIVE,
     }

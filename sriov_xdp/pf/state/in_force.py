@@ -12,7 +12,7 @@ from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
 from sriov_xdp.host.links import Link
 from sriov_xdp.pf.state.device_marks import HostMark
 from sriov_xdp.pf.state.images import hears_asked_groups_only
-from sriov_xdp.pf.state.intent import Datapath, LinkState
+from sriov_xdp.pf.state.intent import Datapath, LinkState, PfSpec, UplinkLoss
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
@@ -40,7 +40,7 @@ _ALL_OVERRIDES = frozenset(Override)
 class MarkedPort:
     """What one representor and its port say. storm_ns: the intervals of its guard, of broadcast and multicast; addresses: under
     which it is reached; allowed: which its guest may send from beside its own; groups: which it asked for, where it does
-    not get all; shaping_egress: by its queue; switch_mtu_bytes: of the PF's own port."""
+    not get all; shaping_egress: by its queue; of_pf: the PF's own port."""
 
     link: Link
     mark: HostMark
@@ -52,7 +52,17 @@ class MarkedPort:
     groups: frozenset[MacAddress]
     shaping_egress: Shaping
     shaping_ingress: IngressShaping
-    switch_mtu_bytes: int
+    of_pf: PortValue | None
+
+    @property
+    def switch_mtu_bytes(self) -> int:
+        """Of the PF."""
+        return self.of_pf.mtu_bytes if self.of_pf else self.port.mtu_bytes
+
+    @property
+    def has_wire(self) -> bool:
+        """Whether the PF's uplink was there, with a carrier, when the port's link was last decided on."""
+        return self.of_pf is not None and self.of_pf.ifindex != 0 and PortFlag.NO_CARRIER not in self.of_pf.flags
 
     @property
     def vlan(self) -> Vlan:
@@ -95,11 +105,12 @@ class MarkedPort:
         """Whether the guest has other addresses than the operator's: its policy allowed it."""
         return self.state.unicast != {self.mark.admin_mac}
 
-    def link_state(self, said: LinkState) -> LinkState:
-        """The port's, in the words of a configuration where they agree."""
-        if not self.port.flags & PortFlag.LINK_UP:
-            return LinkState.DISABLE
-        return LinkState.AUTO if said is LinkState.DISABLE else said
+    def link_state(self, said: LinkState, pf: PfSpec) -> LinkState:
+        """By which the port's link is as it is, in the words of a configuration where they agree."""
+        is_isolated = pf.uplink is not None and pf.uplink_loss is UplinkLoss.ISOLATE and not self.has_wire
+        candidates = {LinkState.AUTO: not is_isolated, LinkState.ENABLE: True, LinkState.DISABLE: False}
+        is_up = PortFlag.LINK_UP in self.port.flags
+        return next(state for state in (said, *candidates) if candidates[state] is is_up)
 
     def datapath(self, said: Datapath) -> Datapath:
         """The mode by which the port keeps the kind of program that it has, as a change of kind takes the frames along that are on

@@ -18,8 +18,9 @@ from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.hands import damaged, live, representors, uplinks
 from sriov_xdp.pf.hands.commit import vf_state_to_text
 from sriov_xdp.pf.hands.context import Context, Steps
+from sriov_xdp.pf.hands.publish import own_port
 from sriov_xdp.pf.state.device_marks import is_of
-from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_image
+from sriov_xdp.pf.state.images import member_lists, slot_of, vf_image
 from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.stored import TABLES, all_documents
 from sriov_xdp.pf.verbs import adoption
@@ -89,7 +90,7 @@ def _of_maps(context: Context) -> Iterator[Breach]:
         for vlan, list_of in damaged.with_their_floods(context, pf.number, member_lists(inventory, pf)).items():
             members[abi.domain(pf.number, vlan)] = list_of.pack()
         if not pf.is_awaited or pf.spec.uplink is None:
-            wanted[pf.number] = PortAsItIs.of(uplink_image(inventory, pf))
+            wanted[pf.number] = PortAsItIs.of(own_port(context, pf))
         elif pf.number in ports:
             wanted[pf.number] = ports[pf.number]  # as the last run left it, until its uplink was looked for
     yield from _differing("port in slot {0}", wanted, {slot: port for slot, port in ports.items() if slot not in left})
