@@ -17,8 +17,9 @@ from sriov_xdp.mailbox.session import Ask, Session
 from sriov_xdp.mailbox.sockets import MAX_CONNECTIONS
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import Actor
-from sriov_xdp.pf.process.mailboxes import NEGOTIATION_SECONDS, RESERVED_DESCRIPTORS, Mailboxes
+from sriov_xdp.pf.process.mailboxes import CHANGES_A_SECOND, CHANGES_AT_ONCE, NEGOTIATION_SECONDS, RESERVED_DESCRIPTORS, Mailboxes
 from sriov_xdp.pf.state.intent import VfAddress
+from sriov_xdp.pf.verbs.controller import Served
 
 PLENTY = 1 << 16
 
@@ -30,15 +31,15 @@ class Host:
         monkeypatch.setattr(namespaces, "in_namespace", lambda _name: contextlib.nullcontext())
         self.pf = f"t{os.getpid() % 100000}"
         self.now_seconds = 1000.0
+        self.is_changing = False
         self.selector = selectors.DefaultSelector()
         self.mailboxes = Mailboxes(self.selector, descriptor_limit, lambda: self.now_seconds)
         self.mailboxes.connect_controller(self._serve, lambda *_invalid: None)
         self.clients: list[sockets.Client] = []
 
-    @staticmethod
-    def _serve(_vf: VfAddress, session: Session, ask: Ask, _actor: Actor) -> list[bytes]:
+    def _serve(self, _vf: VfAddress, session: Session, ask: Ask, _actor: Actor) -> Served:
         assert isinstance(ask.request, GetResources)
-        return [session.activate(ask.request, bytes(6), 1500)]
+        return Served(answers=[session.activate(ask.request, bytes(6), 1500)], has_changed=self.is_changing)
 
     def vf(self, index: int) -> VfAddress:
         address = VfAddress(self.pf, index)
@@ -109,10 +110,10 @@ def has_answer(client: sockets.Client) -> bool:
 def test_a_connection_that_says_nothing_is_closed_in_time(host: Host) -> None:
     client = host.connect(host.vf(0))
     host.now_seconds += NEGOTIATION_SECONDS - 0.1
-    host.mailboxes.close_idle()
+    host.mailboxes.look_after()
     assert is_open(client)
     host.now_seconds += 0.2
-    host.mailboxes.close_idle()
+    host.mailboxes.look_after()
     assert not is_open(client)
     assert {"idle": 1} == host.dropped()
 
@@ -124,7 +125,7 @@ def test_one_that_stops_half_way_is_closed_too_however_busy_it_is(host: Host) ->
         host.go_round()
         client.receive()
         host.now_seconds += 1.0
-        host.mailboxes.close_idle()
+        host.mailboxes.look_after()
         if not is_open(client):
             break
     assert {"idle": 1} == host.dropped()
@@ -134,7 +135,7 @@ def test_a_driver_that_negotiated_may_wait_for_events_for_hours(host: Host) -> N
     client = host.connect(host.vf(0), negotiate=True)
     for _hour in range(5):
         host.now_seconds += 3600.0
-        host.mailboxes.close_idle()
+        host.mailboxes.look_after()
     assert is_open(client)
     assert {} == host.dropped()
 
@@ -145,12 +146,12 @@ def test_a_reset_gives_a_driver_the_same_time_again(host: Host) -> None:
     host.now_seconds += 3600.0
     host.mailboxes.reset(vf)
     host.now_seconds += NEGOTIATION_SECONDS - 1.0
-    host.mailboxes.close_idle()
+    host.mailboxes.look_after()
     assert is_open(dead)
     quick.receive()
     host.negotiate(quick)
     host.now_seconds += 2.0
-    host.mailboxes.close_idle()
+    host.mailboxes.look_after()
     assert (True, False) == (is_open(quick), host.mailboxes.dropped == {})
     assert {"idle": 1} == host.dropped()
 
@@ -233,7 +234,7 @@ def test_a_listener_without_a_descriptor_to_accept_with_is_looked_at_later(host:
         host.go_round(10)
     assert {"descriptors": 1} == host.dropped()
     host.now_seconds += 1.1
-    host.mailboxes.close_idle()
+    host.mailboxes.look_after()
     host.go_round()
     host.negotiate(client)
     assert is_open(client)
@@ -247,7 +248,7 @@ def test_a_mailbox_can_be_closed_while_its_listener_rests(host: Host, monkeypatc
         host.go_round()
     host.mailboxes.close(vf)
     host.now_seconds += 10
-    host.mailboxes.close_idle()
+    host.mailboxes.look_after()
     assert not host.mailboxes.is_open(vf)
 
 
@@ -297,7 +298,7 @@ def test_one_whose_end_takes_an_hour_keeps_nobody_waiting(older_host: Host) -> N
         assert {"passed": 1} == older_host.dropped()
         older_host.connect(good, negotiate=True)
         older_host.now_seconds += 60
-        older_host.mailboxes.close_idle()
+        older_host.mailboxes.look_after()
         late = older_host.connect(bad)
         late.send(codec.encode_request(Version(major=1, minor=1)))
         older_host.go_round()
@@ -306,7 +307,7 @@ def test_one_whose_end_takes_an_hour_keeps_nobody_waiting(older_host: Host) -> N
         peer.close()
         thread.join(10)
     older_host.now_seconds += 1
-    older_host.mailboxes.close_idle()
+    older_host.mailboxes.look_after()
     older_host.go_round()
     assert late.receive()
 
@@ -325,3 +326,54 @@ def test_this_kernel_refuses_them_or_they_are_asked_for() -> None:
     one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with one, two:
         assert sockets.kernel_refuses_descriptors() == sockets._refuse_descriptors(one)
+
+
+# ---- what a guest changes is written ----
+
+
+def answers_of(host: Host, client: sockets.Client, count: int) -> int:
+    """Of so many requests, each of which changes something."""
+    answered = 0
+    for _request in range(count):
+        client.send(codec.encode_request(GetResources(capabilities=None)))
+        host.go_round(1)
+        if select.select([client], [], [], 0)[0]:
+            client.receive()
+            answered += 1
+    return answered
+
+
+def test_a_vf_that_changes_too_much_waits_and_nobody_else_does(host: Host) -> None:
+    one, other = host.vf(0), host.vf(1)
+    busy, second, neighbour = (host.connect(vf, negotiate=True) for vf in (one, one, other))
+    host.is_changing = True
+    assert CHANGES_AT_ONCE == answers_of(host, busy, CHANGES_AT_ONCE + 5)
+    assert 0 == answers_of(host, second, 1), "all its connections are one VF's"
+    assert 0 == answers_of(host, host.connect(one), 1), "and new ones"
+    assert 10 == answers_of(host, neighbour, 10)
+    host.mailboxes.look_after()
+    host.go_round()
+    assert 0 == answers_of(host, busy, 1), "time alone lets it go on"
+    host.now_seconds += 1
+    host.mailboxes.look_after()
+    host.go_round(CHANGES_A_SECOND)
+    waited = 5 + 1
+    for _answer in range(waited):
+        busy.receive()
+    second.receive()
+    assert CHANGES_A_SECOND - waited - 1 == answers_of(host, busy, CHANGES_A_SECOND)
+
+
+def test_one_that_waits_may_leave(host: Host) -> None:
+    vf = host.vf(0)
+    busy = host.connect(vf, negotiate=True)
+    host.is_changing = True
+    answers_of(host, busy, CHANGES_AT_ONCE)
+    host.mailboxes.close(vf)
+    host.is_changing = False
+    assert 1 == answers_of(host, host.connect(host.vf(0), negotiate=True), 1)
+
+
+def test_what_changes_nothing_is_not_counted(host: Host) -> None:
+    client = host.connect(host.vf(0), negotiate=True)
+    assert CHANGES_AT_ONCE + 5 == answers_of(host, client, CHANGES_AT_ONCE + 5)

@@ -6,6 +6,9 @@ connection; nothing in a message can name another. Writer thread only.
 Descriptors. A VF has at most MAX_CONNECTIONS, all VFs together at most half of what the process may open, and none is taken
 once less than a reserve is left, which the operator's sockets live on. Where connections run short, one that never
 negotiated goes before a new one is refused, and a VF gives way to another that has fewer.
+
+Changes. What a guest is granted is stored before it is answered, so how many changes it is granted is how much is written. A VF
+that makes more than its budget is not read from until the next look after it, and waits by itself.
 """
 
 import errno
@@ -25,14 +28,17 @@ from sriov_xdp.mailbox.sockets import MAX_CONNECTIONS, Connection
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import Actor
 from sriov_xdp.pf.process.writer import Source, TurnKind
+from sriov_xdp.pf.state.budget import TokenBucket
 from sriov_xdp.pf.state.intent import VfAddress
+from sriov_xdp.pf.verbs.controller import Served
 
 _log = logging.getLogger("sriov_xdp.mailbox")
-Serve = Callable[[VfAddress, Session, Ask, Actor], list[bytes]]
+Serve = Callable[[VfAddress, Session, Ask, Actor], Served]
 Complain = Callable[[VfAddress, int, str, Actor], None]
 NEGOTIATION_SECONDS = 10.0  # from a connection, or a reset of its VF, to GET_VF_RESOURCES
 RESERVED_DESCRIPTORS = 128
 _RESERVED_PART = 2  # of a small limit
+CHANGES_A_SECOND, CHANGES_AT_ONCE = 100, 1000  # of one VF
 _PAUSE_SECONDS = 1.0  # of a listener whose connections the kernel has no descriptor for
 
 
@@ -47,11 +53,14 @@ class _Line:
 
 @dataclass(slots=True, eq=False)
 class _Mailbox:
-    """guest: the namespace that it is in, whose VFs share one turn a round. lines: the oldest first."""
+    """guest: the namespace that it is in, whose VFs share one turn a round. lines: the oldest first; is_held: they are not read
+    from for now."""
 
     listener: socket.socket
     guest: namespaces.Identity
     lines: list[_Line] = field(default_factory=list)
+    changes: TokenBucket = field(default_factory=lambda: TokenBucket(a_second=CHANGES_A_SECOND, most=CHANGES_AT_ONCE), repr=False)
+    is_held: bool = False
 
     def least_wanted(self) -> _Line:
         """The oldest that never negotiated, else the oldest."""
@@ -126,8 +135,17 @@ class Mailboxes:
             self._expect_negotiation(line)
             self._send(line, codec.encode_event(Event(code=EventCode.RESET_IMPENDING)))
 
-    def close_idle(self) -> None:
-        """For a timer: ends connections that did not negotiate in time, and looks again where there was no descriptor."""
+    def look_after(self) -> None:
+        """For a timer: goes on with those that were held, ends connections that did not negotiate in time, and looks again where
+        there was no descriptor."""
+        for mailbox in self._mailboxes.values():
+            if mailbox.is_held and mailbox.changes.has_some(self._clock()):
+                mailbox.is_held = False
+                for line in mailbox.lines:
+                    self._read_from(mailbox, line)
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         now = self._clock()
         while self._deadlines:
             line = next(iter(self._deadlines))
@@ -178,8 +196,20 @@ class Mailboxes:
         mailbox.lines.append(line)
         self._line_count += 1
         self._expect_negotiation(line)
-        self._selector.register(connection, selectors.EVENT_READ, self._source(mailbox, lambda: self._receive(line)))
+        if not mailbox.is_held:
+            self._read_from(mailbox, line)
         self._go_last(mailbox.listener)
+
+    def _read_from(self, mailbox: _Mailbox, line: _Line) -> None:
+        self._selector.register(line.connection, selectors.EVENT_READ, self._source(mailbox, lambda: self._receive(line)))
+
+    def _charge(self, mailbox: _Mailbox) -> None:
+        """For a change. One that was the last for now holds the VF's lines."""
+        if mailbox.changes.take(self._clock()) and mailbox.changes.has_some(self._clock()):
+            return
+        mailbox.is_held = True
+        for line in mailbox.lines:
+            self._selector.unregister(line.connection)
 
     def _has_room_at(self, vf: VfAddress, mailbox: _Mailbox) -> bool:
         """Whether the VF may have one connection more, if need be in place of one that never negotiated."""
@@ -226,8 +256,11 @@ class Mailboxes:
         match line.session.receive(message):
             case Ask() as ask:
                 assert self._serve is not None
-                for answer in self._serve(line.vf, line.session, ask, actor):
+                served = self._serve(line.vf, line.session, ask, actor)
+                for answer in served.answers:
                     self._send(line, answer)
+                if served.has_changed and line.vf in self._mailboxes:
+                    self._charge(self._mailboxes[line.vf])
             case Answer(message=answer, opcode=opcode, fault=fault):
                 self._send(line, answer)
                 if fault is not None:
@@ -265,7 +298,8 @@ class Mailboxes:
         mailbox.lines.remove(line)
         self._line_count -= 1
         self._deadlines.pop(line, None)
-        self._selector.unregister(line.connection)
+        if not mailbox.is_held:
+            self._selector.unregister(line.connection)
         return line.connection.close()
 
     def _count_drop(self, vf: VfAddress, reason: str) -> None:

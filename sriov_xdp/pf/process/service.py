@@ -41,7 +41,7 @@ from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.lasting_fault import LastingFault
 from sriov_xdp.pf.state.loops import LOOK_SECONDS
 from sriov_xdp.pf.verbs import adoption
-from sriov_xdp.pf.verbs.controller import Controller
+from sriov_xdp.pf.verbs.controller import Controller, Served
 from sriov_xdp.pf.verbs.events import HostEvents
 from sriov_xdp.pf.verbs.hook_watch import PINS_LOOK_SECONDS
 from sriov_xdp.pf.verbs.loop_watch import LoopWatch
@@ -155,7 +155,7 @@ class PfService:
             self.metrics.log.write(logging.ERROR, "verb", LogKind.FAILURES, "%s", error)
 
     def _serve_with(self, controller: Controller) -> Serve:
-        def serve(vf: VfAddress, session: Session, ask: Ask, actor: Actor) -> list[bytes]:
+        def serve(vf: VfAddress, session: Session, ask: Ask, actor: Actor) -> Served:
             return controller.serve(self.context.inventory.attached(vf), session, ask, actor)
 
         return serve
@@ -188,7 +188,7 @@ class PfService:
         self.loop.every(_RETRY_SECONDS, self.events.retry)
         self.loop.every(LOOK_SECONDS, self.loop_watch.look)
         self.loop.every(SETTLING_SECONDS, self.settling.look)
-        self.loop.every(_SETTLE_SECONDS, self.mailboxes.close_idle)
+        self.loop.every(_SETTLE_SECONDS, self.mailboxes.look_after)
         watchdog_seconds = systemd.watchdog_interval_seconds()
         if watchdog_seconds:
             self.loop.every(watchdog_seconds, lambda: systemd.notify("WATCHDOG=1"))

@@ -51,6 +51,11 @@ class TokenBucket:
         self._tokens -= 1.0
         return True
 
+    def has_some(self, now: float) -> bool:
+        """Whether there is a token."""
+        self._fill(now)
+        return self._tokens >= 1.0
+
     def is_full(self, now: float) -> bool:
         """Whether it is as good as new."""
         self._fill(now)

@@ -8,6 +8,8 @@
 Only step 5 changes anything, and only after a Grant.
 """
 
+from dataclasses import dataclass
+
 from sriov_xdp.datapath.abi import DROPS, MAX_FDB_ENTRIES, Counters
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.mailbox import codec
@@ -51,6 +53,15 @@ _ADDRESSES_NAMED = 4
 _ROLES = {AddressType.LEGACY: AddressRole.LEGACY, AddressType.PRIMARY: AddressRole.PRIMARY, AddressType.EXTRA: AddressRole.EXTRA}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A request that was carried out. answers: the messages to send back; has_changed: its VF accepts something else now, which was
+    stored."""
+
+    answers: list[bytes]
+    has_changed: bool
+
+
 class Controller:
     """Serves requests of guests. Writer thread only."""
 
@@ -58,9 +69,9 @@ class Controller:
         self._context = context
         self._metrics = metrics
 
-    def serve(self, vf: AttachedVf, session: Session, ask: Ask, actor: Actor) -> list[bytes]:
-        """Carries out one valid request; returns the messages to send back, none for a reset."""
-        started = self._context.clock()
+    def serve(self, vf: AttachedVf, session: Session, ask: Ask, actor: Actor) -> Served:
+        """Carries out one valid request; the messages to send back are none for a reset."""
+        started, before = self._context.clock(), vf.state
         request = ask.request
         match request:
             case GetResources():
@@ -79,7 +90,7 @@ class Controller:
                 status, outcome = self.configure(vf, request, actor)
                 answers = [] if isinstance(request, Reset) else [codec.encode_reply(ask.opcode, status)]
         self._metrics.count_request(vf.address, ask.opcode, outcome, self._context.clock() - started)
-        return answers
+        return Served(answers=answers, has_changed=vf.state is not before)
 
     def configure(self, vf: AttachedVf, request: DeviceRequest, actor: Actor) -> tuple[Status, Outcome]:
         """Steps 3 to 5 for a request that would change the device. Returns what the guest hears, and the outcome."""
