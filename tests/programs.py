@@ -283,9 +283,12 @@ class Switch:
         context = _XDP_MD.pack(0, len(frame), 0, DEVICES[slot], 0, 0)
         return libbpf.run_program(self._xdp_program(slot), frame, context)
 
-    def run_tc(self, slot: int, frame: bytes, *, segments: int = 0, segment_bytes: int = 0) -> ProgramRun:
+    def run_tc(
+        self, slot: int, frame: bytes, *, segments: int = 0, segment_bytes: int = 0, ifindex: int | None = None
+    ) -> ProgramRun:
+        """ifindex: of the device that it comes in by, the slot's own when none is named."""
         context = bytearray(_SK_BUFF_BYTES)
-        struct.pack_into("<I", context, _IFINDEX_AT, DEVICES[slot])
+        struct.pack_into("<I", context, _IFINDEX_AT, DEVICES[slot] if ifindex is None else ifindex)
         struct.pack_into("<I", context, _GSO_SEGS_AT, segments)
         struct.pack_into("<I", context, _GSO_SIZE_AT, segment_bytes)
         program = f"tc_uplink_{slot}" if slot in UPLINKS else "tc_vf"

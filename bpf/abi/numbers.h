@@ -31,7 +31,7 @@ enum sxdp_verdict {
 	SXDP_SPOOF_VLAN = 21,       /* a guest's tag is none that its port may send */
 	SXDP_PRIVATE_VLAN = 22,     /* its two ports do not meet within their VLAN */
 	SXDP_NOT_SUBSCRIBED = 23,   /* nobody who might have got it asked for its group */
-	SXDP_QUEUE_FULL = 24,       /* the queue of its target's device had no room: the kernel counts it, no program does */
+	SXDP_QUEUE_FULL = 24,       /* the queue that holds its port to a rate had no room: the kernel counts it, no program does */
 	SXDP_RATE_LIMITED = 25,     /* its port sent more than its rate lets pass */
 };
 
@@ -62,6 +62,7 @@ enum sxdp_port_flag {
 	SXDP_PORT_SUBSCRIBES = 1 << 19,    /* of multicast it gets the groups that its guest asked for */
 	SXDP_PORT_QUEUED = 1 << 20,        /* its device has a queue that holds it to a rate, which only tc sends by */
 	SXDP_PORT_POLICED = 1 << 21,       /* its guest sends no more than its rate lets pass */
+	SXDP_PORT_SHAPED = 1 << 22,        /* what its guest sends waits for its turn in another device first */
 };
 
 /* The fast ways are for ports that have no other flags than these, and whose link is up: a flag that is new is not in here, so a
@@ -79,7 +80,8 @@ enum sxdp_plain {
 	SXDP_PLAIN_TARGET = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |
 			    SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
 			    SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_JUMBO |
-			    SXDP_PORT_HOST_VLANS | SXDP_PORT_ALLOWS | SXDP_PORT_SUBSCRIBES | SXDP_PORT_POLICED,
+			    SXDP_PORT_HOST_VLANS | SXDP_PORT_ALLOWS | SXDP_PORT_SUBSCRIBES | SXDP_PORT_POLICED |
+			    SXDP_PORT_SHAPED,
 };
 
 /* Of a port in its VLAN (isolation.h); a community's is its number behind the last of these. */

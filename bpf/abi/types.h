@@ -22,7 +22,9 @@ struct sxdp_port {
 	__u16 segment;              /* of its VLAN (sxdp_segment); its flag is SXDP_PORT_PRIVATE */
 	__u16 priority;             /* PCP of the tag that the switch gives, as bits of its TCI */
 	__u16 spare[2];
-	__u64 room[3];              /* a port is a cache line */
+	__u32 hop_ifindex;          /* with SXDP_PORT_SHAPED: the device that its guest's frames wait in, */
+	__u32 shaped_ifindex;       /* and the one that they come out of */
+	__u64 room[2];              /* a port is a cache line */
 };
 _Static_assert(sizeof(struct sxdp_port) == 64, "sxdp_port");
 

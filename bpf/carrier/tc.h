@@ -95,7 +95,8 @@ static __always_inline int carrier_length_fits(carrier *ctx, const struct sxdp_p
 
 	if (!ctx->gso_size)
 		return admit_length_fits(port, &transit->frame);
-	return !bpf_check_mtu(ctx, 0, &mtu_bytes, 0, BPF_MTU_CHK_SEGS) || big_segments_fit(ctx, port, transit);
+	/* 0 is the device that it came in by, which for one that waited is another one. */
+	return !bpf_check_mtu(ctx, port->flags & SXDP_PORT_SHAPED ? port->ifindex : 0, &mtu_bytes, 0, BPF_MTU_CHK_SEGS) || big_segments_fit(ctx, port, transit);
 }
 
 /* Of what leaves: a super-frame becomes segments, whose headers are shorter than this. */
@@ -161,6 +162,16 @@ static __always_inline int carrier_send(carrier *ctx, struct transit *transit, c
 		return 0;
 	transit->action = TC_DROP;
 	return -1;
+}
+
+/* Into the device whose queue holds the port's guest to its rate. It is counted when it comes out. */
+static __always_inline sxdp_answer carrier_queue(carrier *ctx, struct transit *transit, const struct sxdp_port *port)
+{
+	transit->action = bpf_redirect(port->hop_ifindex, 0);
+	if (transit->action == TC_REDIRECT)
+		return SXDP_COUNTED;
+	transit->action = TC_DROP;
+	return SXDP_REDIRECT_ERROR;
 }
 
 /* By which the flow cache tells what tc sent from what XDP did, which does not reach everybody. */

@@ -102,6 +102,12 @@ static __always_inline int carrier_send(carrier *ctx, const struct transit *tran
 	return carrier_send_plain(ctx, transit);
 }
 
+/* Queues are tc's. */
+static __always_inline sxdp_answer carrier_queue(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
+{
+	return SXDP_DEFERRED;
+}
+
 /* By which the flow cache tells what XDP sent from what tc did. */
 static __always_inline __u64 carrier_flow_ingress(const struct transit *transit)
 {

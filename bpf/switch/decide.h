@@ -11,12 +11,27 @@
 #include "switch/route.h"
 #include "switch/transit.h"
 
+/* A guest that is shaped sends into a queue, before any rule; what comes out of it is judged as if it came in by the port's device. */
+static __always_inline int waits_for_its_turn(const struct sxdp_port *port, struct transit *transit)
+{
+	if (!(port->flags & SXDP_PORT_SHAPED))
+		return 0;
+	if (transit->ingress == port->ifindex)
+		return 1;
+	if (transit->ingress == port->shaped_ifindex)
+		transit->ingress = port->ifindex;
+	return 0;
+}
+
 static __always_inline sxdp_answer decide(carrier *ctx, struct transit *transit)
 {
 	struct sxdp_port *port = port_at(transit->slot);
-	sxdp_answer answer = admit_port(port, transit->ingress);
 	struct route route = {};
+	sxdp_answer answer;
 
+	if (waits_for_its_turn(port, transit))
+		return carrier_queue(ctx, transit, port);
+	answer = admit_port(port, transit->ingress);
 	if (answer != SXDP_ADMITTED)
 		return answer;
 	if (carrier_parse(ctx, transit, port))

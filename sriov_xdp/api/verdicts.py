@@ -100,8 +100,8 @@ EXPLANATIONS: dict[Verdict, Explanation] = {
         "let the guest's driver ask for the group, or give its port `--flood-multicast true`",
     ),
     Verdict.QUEUE_FULL: Explanation(
-        "for a guest that is held to a rate, whose queue had no room; counted at its own port since it was given the rate",
-        "`port show` tells `shaping_egress`: raise the rate, or send less to it",
+        "for a guest that is held to a rate, or from one, whose queue had no room; counted at its own port since it was given the rate",
+        "`port show` tells `shaping_egress` and `shaping_ingress`: raise the rate, or send less",
     ),
     Verdict.RATE_LIMITED: Explanation(
         "its guest sent more than its port's rate lets pass",

@@ -55,7 +55,9 @@ LAYOUTS: dict[str, dict[str, str]] = {
         "segment": "H",
         "priority": "H",
         "spare": "4x",
-        "room": "24x",
+        "hop_ifindex": "I",
+        "shaped_ifindex": "I",
+        "room": "16x",
     },
     "sxdp_ports": {"at": f"{_PORT_BYTES * MAX_PORTS}x", "epoch": "Q", "last_epoch": "Q"},
     "sxdp_trunk": {"vlans": "64Q"},
@@ -185,6 +187,7 @@ class PortFlag(IntFlag):
     SUBSCRIBES = 1 << 19
     QUEUED = 1 << 20
     POLICED = 1 << 21
+    SHAPED = 1 << 22
 
 
 class Stage(IntEnum):
@@ -232,7 +235,8 @@ def slot_at(ref: int) -> int:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortValue:
     """struct sxdp_port. mac is six bytes; vlan: of frames without a tag of their own, 0 = none; device_mtu_bytes: with the flag
-    NARROW only; segment: with PRIVATE only; priority: of the tag that the switch gives."""
+    NARROW only; segment: with PRIVATE only; priority: of the tag that the switch gives; hop_ifindex, shaped_ifindex: with SHAPED
+    only, the device whose queue its guest's frames wait in, and the one that they come out of."""
 
     ifindex: int
     generation: int
@@ -244,17 +248,21 @@ class PortValue:
     device_mtu_bytes: int = 0
     segment: int = 0
     priority: int = 0
+    hop_ifindex: int = 0
+    shaped_ifindex: int = 0
 
     def pack(self) -> bytes:
         """The map value."""
         reached_at = 0 if PortFlag.UPLINK in self.flags else ref(self.ifindex & SLOT_MASK, self.generation)
         words = (self.ifindex, self.generation, mac_word(self.mac), self.flags, self.vlan, self.mtu_bytes, self.pf)
-        return PORT_LAYOUT.pack(*words, self.device_mtu_bytes, reached_at, self.segment, self.priority << PRIORITY_SHIFT)
+        more = (self.device_mtu_bytes, reached_at, self.segment, self.priority << PRIORITY_SHIFT)
+        return PORT_LAYOUT.pack(*words, *more, self.hop_ifindex, self.shaped_ifindex)
 
     @classmethod
     def unpack(cls, packed: bytes) -> "PortValue":
         """The reverse of pack()."""
-        ifindex, generation, mac, flags, vlan, mtu_bytes, pf, device_mtu_bytes, _ref, segment, tci = PORT_LAYOUT.unpack(packed)
+        words = PORT_LAYOUT.unpack(packed)
+        ifindex, generation, mac, flags, vlan, mtu_bytes, pf, device_mtu_bytes, _ref, segment, tci, *hop = words
         return cls(
             ifindex=ifindex,
             generation=generation,
@@ -266,6 +274,8 @@ class PortValue:
             device_mtu_bytes=device_mtu_bytes,
             segment=segment,
             priority=tci >> PRIORITY_SHIFT,
+            hop_ifindex=hop[0],
+            shaped_ifindex=hop[1],
         )
 
 

@@ -272,6 +272,16 @@ class Links:
             except OSError as error:
                 raise HostError(f"veth {pair.host_name}/{pair.guest_name}: {error.strerror}") from error
 
+    def create_hop(self, near: str, far: str, far_ifindex: int, group: int) -> None:
+        """Makes a veth pair both of whose ends are here, down and marked, and take frames of any length. Raises HostError."""
+        marked = [attribute(Ifla.MTU, NUMBER.pack(_VETH_MAX_MTU_BYTES)), attribute(Ifla.GROUP, NUMBER.pack(group))]
+        peer = attribute(_VETH_INFO_PEER, _of(0, _named(Ifla.IFNAME, near), *marked))
+        info = attribute(Ifla.LINKINFO, _named(_INFO_KIND, "veth"), attribute(_INFO_DATA, peer))
+        try:
+            self._rtnl.change(Kind.NEWLINK, _of(far_ifindex, _named(Ifla.IFNAME, far), *marked, info), Flag.CREATE | Flag.EXCL)
+        except OSError as error:
+            raise HostError(f"veth {near}/{far}: {error.strerror}") from error
+
     def change(
         self,
         ifindex: int,

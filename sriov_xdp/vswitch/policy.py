@@ -262,7 +262,7 @@ class Policy:
             Override.SHAPING,
             _INGRESS,
             IngressShaping(),
-            "how fast a guest sends, as shaping.egress; mode police: what is too much is dropped",
+            "how fast a guest sends, as shaping.egress; mode police: what is too much is dropped, not kept waiting",
         )
     )
     block: bool = field(metadata=_row("block", None, Truth(), False, "whether nothing enters or leaves, with the link up"))

@@ -59,8 +59,9 @@ class Shaping:
 
 
 class ShapingMode(StrEnum):
-    """What becomes of what is too much: it is dropped."""
+    """What becomes of what is too much: it waits, as long as there is room, or it is dropped."""
 
+    SHAPE = "shape"
     POLICE = "police"
 
 
@@ -68,11 +69,20 @@ class ShapingMode(StrEnum):
 class IngressShaping(Shaping):
     """Of what a guest sends."""
 
-    mode: ShapingMode = ShapingMode.POLICE
+    mode: ShapingMode = ShapingMode.SHAPE
+
+    def __post_init__(self) -> None:
+        Shaping.__post_init__(self)
+        if not self.average_kbps and self.mode is not ShapingMode.SHAPE:
+            raise ValueError(f"average_kbps 0: expected no mode {self.mode} with it")
+
+    def queue(self, mtu_bytes: int) -> "Queue | None":
+        """Of mode shape."""
+        return Shaping.queue(self, mtu_bytes) if self.mode is ShapingMode.SHAPE else None
 
     def policer(self, mtu_bytes: int) -> "Policer | None":
-        """What holds to it; None for a port that is not limited, or otherwise. mtu_bytes: of the port."""
-        if not self.average_kbps or self.mode is not ShapingMode.POLICE:
+        """Of mode police, and for a port whose queue is not there yet. None for one that is not limited. mtu_bytes: of the port."""
+        if not self.average_kbps:
             return None
         longest_bytes = mtu_bytes + _ETHERNET_BYTES
         by_rate = max(_POLICED_BURST_BYTES, int(self.average_kbps * _BYTES_A_KBPS * _POLICED_BURST_SECONDS))

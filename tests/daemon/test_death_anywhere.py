@@ -13,7 +13,8 @@ from sriov_xdp.api.client import CommandFailed, call
 from sriov_xdp.host.namespaces import NAMED
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run
 
-LAN = [{"name": "lan"}, {"name": "tagged", "vlan": {"access": 77}}]
+SHAPED = {"name": "shaped", "policy": {"shaping": {"ingress": {"average_kbps": 50000}}}}
+LAN = [{"name": "lan"}, {"name": "tagged", "vlan": {"access": 77}}, SHAPED]
 NEW_MAC = "02:00:00:00:05:05"
 _DIES = """import importlib, os, signal, sys
 def die():
@@ -64,6 +65,13 @@ CHANGING = [
     ("before", "sriov_xdp.pf.hands.live:follow_link_state"),
     ("after", f"{HOOKS}detach_xdp"),
 ]
+HOPS = "sriov_xdp.pf.hands.hops:"
+SHAPING = [
+    ("after", "sriov_xdp.host.links:Links.create_hop"),
+    ("before", "sriov_xdp.host.tbf:put"),
+    ("before", f"{HOPS}open_again"),
+    ("after", f"{HOPS}open_again"),
+]
 DETACHING = [
     ("after", f"{LIFECYCLE}commit"),
     ("after", f"{VETH}remove"),
@@ -91,8 +99,13 @@ class Scene:
     def call(self, verb: str, **document: str) -> None:
         call(self.daemon.run_dir, verb, {"vf": "pf0vf0", **document})
 
-    def attach(self) -> None:
-        self.call("vf-attach", guest=self.guest.name, port_group="lan", datapath="xdp")
+    def attach(self, group: str = "lan") -> None:
+        self.call("vf-attach", guest=self.guest.name, port_group=group, datapath="xdp")
+
+    def hops(self) -> list[str]:
+        """Names of the ends of hops that are up and have a carrier."""
+        is_open = {link["ifname"]: {"UP", "LOWER_UP"} <= set(link["flags"]) for link in self.links()}
+        return sorted(name for name, is_so in is_open.items() if name.startswith("hop") and is_so)
 
     def leavings(self) -> tuple[list[str], list[str], list[str]]:
         """Devices of the host, pins of links, namespaces of this lab."""
@@ -107,6 +120,8 @@ class Scene:
         """Up, only with a program that holds what comes in."""
         has_link = (self.daemon.bpffs / "links" / "pf0vf0_tc").exists()
         for link in self.links():
+            if link["ifname"].startswith("hop") and link["ifname"].endswith("n"):
+                continue  # where frames go in
             filters = run("tc", "-n", self.host.name, "filter", "show", "dev", link["ifname"], "ingress", check=False)
             assert "UP" not in link["flags"] or has_link or "tc_vf" in filters
 
@@ -175,3 +190,43 @@ def test_detaching(scene: Scene, moment: str, place: str) -> None:
     assert "free" == scene.daemon.ask("vf", "show", "pf0vf0")["state"]
     assert scene.empty == scene.leavings()
     assert not Path(NAMED / scene.guest.name).exists()
+
+
+@pytest.mark.parametrize(("moment", "place"), SHAPING)
+@pytest.mark.parametrize("is_attached", [True, False])
+def test_shaping_what_a_guest_sends(scene: Scene, moment: str, place: str, *, is_attached: bool) -> None:
+    """As it is attached, and as its port is changed."""
+    scene.restart()
+    if is_attached:
+        scene.attach()
+    scene.restart(moment, place)
+    with contextlib.suppress(CommandFailed):
+        scene.call("vf-set", port_group="shaped") if is_attached else scene.attach("shaped")
+    scene.daemon.process.wait(10)
+    scene.assert_no_open_port()
+    scene.restart()
+    assert "shaped" == scene.daemon.ask("vf", "show", "pf0vf0")["port_group"]
+    far, near = scene.hops()
+    assert "rate 50Mbit" in run("tc", "-n", scene.host.name, "qdisc", "show", "dev", near)
+    assert "tc_vf" in run("tc", "-n", scene.host.name, "filter", "show", "dev", far, "ingress")
+    assert 0 == scene.daemon.command("doctor").returncode
+    scene.call("vf-detach")
+    assert scene.empty == scene.leavings()
+
+
+@pytest.mark.parametrize(("moment", "place"), [("before", f"{HOPS}remove"), ("after", f"{HOPS}remove")])
+@pytest.mark.parametrize("stays", [True, False])
+def test_shaping_nothing_any_more(scene: Scene, moment: str, place: str, *, stays: bool) -> None:
+    scene.restart()
+    scene.attach("shaped")
+    scene.restart(moment, place)
+    with contextlib.suppress(CommandFailed):
+        scene.call("vf-set", port_group="lan") if stays else scene.call("vf-detach")
+    scene.daemon.process.wait(10)
+    scene.assert_no_open_port()
+    scene.restart()
+    assert [] == scene.hops()
+    assert 0 == scene.daemon.command("doctor").returncode
+    if stays:
+        scene.call("vf-detach")
+    assert scene.empty == scene.leavings()

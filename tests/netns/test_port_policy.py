@@ -276,6 +276,62 @@ def test_what_a_guest_sends_too_fast_is_dropped_to_whomever_it_goes(scene: Scene
         assert count <= received
 
 
+def hop_of(scene: Scene, guest: Namespace) -> list[str]:
+    """Names of its devices: far, near."""
+    alias = f" hop {scene.port_of(guest)}"
+    links = json.loads(run("ip", "-j", "link", "show"))
+    return sorted(link["ifname"] for link in links if link.get("ifalias", "").endswith(alias))
+
+
+def test_what_a_guest_sends_waits_for_its_turn_to_whomever_it_goes(scene: Scene) -> None:
+    """Shaped: burst and queue, over all targets together; what found no room is counted, and each frame once."""
+    kbps, frame_bytes, count = 1000, 1000, 100
+    most_at_once = 2 * 16_384 + kbps * 125 // 10
+    targets = {"second": scene.second.mac(), "wire": scene.wire.mac("w0"), "all": frames.BROADCAST}
+    payload = b"wait" + bytes(frame_bytes - 14 - 4)
+    with scene.holding(scene.first, "--shaping-ingress", f"average_kbps={kbps}"):
+        assert scene.first.can_ping(SECOND)
+        _far, near = hop_of(scene, scene.first)
+        (queue,) = [one for one in json.loads(run("tc", "-j", "qdisc", "show", "dev", near)) if one.get("root")]
+        assert ("tbf", kbps * 125) == (queue["kind"], queue["options"]["rate"])
+        before = scene.daemon.vf_of(scene.first.name)
+        with frames.tapped((scene.first, "eth0")) as (own,):
+            started = time.monotonic()
+            for destination in targets.values():
+                own.send(*[frames.frame(destination, scene.first.mac(), payload)] * count)
+        now = wait_until(lambda: _all_told(scene, before, len(targets) * count), "each frame is counted")
+        seconds = time.monotonic() - started
+        passed = now["counters"]["tx_packets"] - before["counters"]["tx_packets"]
+        dropped = now["drops"]["queue_full"] - before["drops"].get("queue_full", 0)
+        assert len(targets) * count == passed + dropped
+        assert passed * frame_bytes <= most_at_once + seconds * kbps * 125
+        assert scene.second.can_ping("10.77.0.99")
+
+
+def test_a_hop_is_kept_over_a_restart_and_made_again_where_somebody_removed_it(scene: Scene) -> None:
+    with scene.holding(scene.first, "--shaping-ingress", "average_kbps=50000"):
+        far, near = hop_of(scene, scene.first)
+        run("ip", "link", "del", far)
+        wait_until(lambda: [far, near] == hop_of(scene, scene.first), "it is made again")
+        wait_until(lambda: scene.first.can_ping(SECOND), "frames go on")
+        numbers = run("ip", "-o", "link", "show", near).split(":")[0]
+        scene.daemon.kill()
+        scene.daemon.start()
+        assert numbers == run("ip", "-o", "link", "show", near).split(":")[0]
+        assert scene.first.can_ping(SECOND)
+        assert 0 == scene.daemon.command("doctor").returncode
+    assert [] == hop_of(scene, scene.first)
+    assert scene.first.can_ping(SECOND)
+
+
+def test_a_hop_that_lost_its_program_gets_it_back(scene: Scene) -> None:
+    with scene.holding(scene.first, "--shaping-ingress", "average_kbps=50000"):
+        far, _near = hop_of(scene, scene.first)
+        run("tc", "filter", "del", "dev", far, "ingress")
+        wait_until(lambda: "tc_vf" in run("tc", "filter", "show", "dev", far, "ingress"), "it is attached again")
+        wait_until(lambda: scene.first.can_ping(SECOND), "frames go on")
+
+
 def _all_told(scene: Scene, before: dict, count: int) -> dict | None:
     now = scene.daemon.vf_of(scene.first.name)
     sent = now["counters"]["tx_packets"] - before["counters"]["tx_packets"]

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
-from sriov_xdp.datapath.abi import NO_GUARD, VLAN_NONE, VLAN_TRUNKS, Guard, Members, PortFlag, PortValue
+from sriov_xdp.datapath.abi import NO_GUARD, VLAN_NONE, VLAN_TRUNKS, Guard, Members, PortFlag, PortValue, Rate
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_guard, vf_image, vf_value
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, PfSpec, VfAddress, WireOwnSource
-from sriov_xdp.pf.state.inventory import AttachedVf, Inventory
+from sriov_xdp.pf.state.inventory import AttachedVf, Hop, Inventory
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import Override, PolicySettings, PortGroup, PortOverrides, Security, Switch
+from sriov_xdp.vswitch.shaping import IngressShaping, ShapingMode
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 MAC_VM1 = MacAddress.parse("02:00:00:00:01:01")
@@ -170,6 +171,28 @@ def test_frames_beyond_one_buffer_are_jumbo(mtu_bytes: int, is_set: bool) -> Non
     inventory = host(mtu_bytes=mtu_bytes, uplink=UPLINK)
     values = [vf_value(inventory, connect(inventory, 0, "web")), uplink_image(inventory, inventory.pf("pf0")).value]
     assert [is_set, is_set] == [PortFlag.JUMBO in value.flags for value in values]
+
+
+def test_a_guest_that_is_shaped_sends_through_its_hop_and_is_policed_until_that_is_there() -> None:
+    inventory = host(policy=PolicySettings(shaping_ingress=IngressShaping(average_kbps=1000)))
+    attached = connect(inventory, 1, "web")
+    before, rate = vf_value(inventory, attached), vf_image(inventory, attached).rate
+    assert (PortFlag.POLICED, 1000) == (before.flags & (PortFlag.POLICED | PortFlag.SHAPED), rate.average_kbps)
+    attached.hop = Hop(near=11, far=12)
+    after, rate = vf_value(inventory, attached), vf_image(inventory, attached).rate
+    assert (PortFlag.SHAPED, 0) == (after.flags & (PortFlag.POLICED | PortFlag.SHAPED), rate.average_kbps)
+    assert (11, 12) == (after.hop_ifindex, after.shaped_ifindex)
+
+
+def test_a_guest_that_is_policed_has_no_use_for_a_hop() -> None:
+    shaping = IngressShaping(average_kbps=1000, burst_bytes=9000, mode=ShapingMode.POLICE)
+    inventory = host(policy=PolicySettings(shaping_ingress=shaping))
+    attached = connect(inventory, 1, "web")
+    attached.hop = Hop(near=11, far=12)
+    value, rate = vf_value(inventory, attached), vf_image(inventory, attached).rate
+    assert PortFlag.POLICED == value.flags & (PortFlag.POLICED | PortFlag.SHAPED)
+    assert (0, 0) == (value.hop_ifindex, value.shaped_ifindex)
+    assert Rate(average_kbps=1000, burst_bytes=9000, said_burst_bytes=9000) == rate
 
 
 def test_a_port_with_a_loop_takes_no_part_in_floods() -> None:

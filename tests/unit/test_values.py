@@ -39,6 +39,13 @@ SAID = [
         {"average_kbps": 5, "mode": "police"},
         IngressShaping(average_kbps=5, mode=ShapingMode.POLICE),
     ),
+    (
+        SETTINGS["shaping_ingress"].values,
+        "average_kbps=5,mode=shape",
+        {"average_kbps": 5, "mode": "shape"},
+        IngressShaping(average_kbps=5),
+    ),
+    (SETTINGS["shaping_ingress"].values, "average_kbps=0", {"average_kbps": 0}, IngressShaping()),
     (SETTINGS["shaping_egress"].values, "average_kbps=0", {"average_kbps": 0}, Shaping()),
 ]
 
@@ -69,6 +76,7 @@ def test_text_plain_form_and_value_say_the_same(kind: Kind, text: str, plain: An
         (SETTINGS["shaping_egress"].values, "average_kbps=100,peak_kbps=100"),
         (SETTINGS["shaping_egress"].values, "average_kbps=1,burst_bytes=30001"),
         (SETTINGS["shaping_ingress"].values, "average_kbps=100,mode=drop"),
+        (SETTINGS["shaping_ingress"].values, "average_kbps=0,mode=police"),
         (SETTINGS["quotas"].values, "macs=1,vlans=x"),
     ],
 )

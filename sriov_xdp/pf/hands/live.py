@@ -14,11 +14,12 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.mailbox.messages import Event, EventCode
 from sriov_xdp.pf.errors import FAULTS
-from sriov_xdp.pf.hands import representors
+from sriov_xdp.pf.hands import hops, representors
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.plugs import plug_of
 from sriov_xdp.pf.hands.publish import publish_ports
+from sriov_xdp.pf.state.device_marks import group_of
 from sriov_xdp.pf.state.intent import Attachment, Datapath
 from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.modes import active_datapath, xdp_problem
@@ -84,6 +85,8 @@ def put_in_service(context: Context, attached: AttachedVf, *, may_fall_back: boo
 
     def attach_and_open(links: Links) -> tuple[tuple[dict[str, bool], Datapath, str], Link | None]:
         hooks.hold(name, VF_TC, attachment.ifindex)
+        if attached.hop:
+            hops.open_again(links, hooks, attachment, attached.hop)
         chosen = choose_mode(links)
         representors.open_port(links, attachment, is_up=is_open)
         return chosen, links.find(attachment.ifindex)
@@ -213,7 +216,7 @@ def follow(context: Context, attached: AttachedVf) -> Steps[None]:
 
 def follow_port(context: Context, attached: AttachedVf) -> Steps[None]:
     """What the ends of a VF's pair take and say of its port: MTU, VLAN, address. May be done again. Raises DataPathError."""
-    yield from follow_as_far(context, attached, keep_to_mtu, keep_to_rate, show)
+    yield from follow_as_far(context, attached, keep_to_mtu, keep_to_rate, keep_to_hop, show)
 
 
 def follow_as_far(context: Context, attached: AttachedVf, *parts: Callable[[Context, AttachedVf], Steps[None]]) -> Steps[None]:
@@ -265,15 +268,40 @@ def keep_to_rate(context: Context, attached: AttachedVf) -> Steps[None]:
     yield from beside(context, lambda _links: representors.hold_to_rate(attached.attachment, queue))
 
 
+def keep_to_hop(context: Context, attached: AttachedVf) -> Steps[None]:
+    """What the guest sends, by the queue of its hop, where it may wait: the hop first, then the frames; and the reverse. Raises
+    HostError, DataPathError."""
+    attachment, queue = attached.attachment, context.inventory.ingress_queue(attached)
+    group = group_of(context.instance, context.inventory.pf(attached.address.pf).number)
+    before = attached.hop
+    if queue is None:
+        attached.hop = None
+        publish_ports(context, [attached] if before else [])
+        yield from beside(context, lambda links: hops.remove(links, attachment, context.instance))
+        return
+    hop = yield from beside(context, lambda links: hops.hold(links, context.hooks, attachment, context.instance, group, queue))
+    if hop != before:
+        attached.hop = hop
+        publish_ports(context, [attached])
+
+
 def has_its_rate(context: Context, attached: AttachedVf) -> Steps[bool]:
-    """Whether nobody else had a hand in its queue. Raises HostError."""
-    attachment, queue = attached.attachment, context.inventory.egress_queue(attached)
-    return (yield from beside(context, lambda _links: representors.is_held_to_rate(attachment, queue)))
+    """Whether nobody else had a hand in its queues. Raises HostError, DataPathError."""
+    return (yield from beside(context, lambda links: keeps_its_rate(context, links, attached)))
+
+
+def keeps_its_rate(context: Context, links: Links, attached: AttachedVf) -> bool:
+    """The same, where waiting is no matter."""
+    attachment, inventory = attached.attachment, context.inventory
+    queue = inventory.ingress_queue(attached)
+    has_hop = hops.is_as_it_must_be(links, context.hooks, attachment, attached.hop, queue)
+    return has_hop and representors.is_held_to_rate(attachment, inventory.egress_queue(attached))
 
 
 def dropped_by_rate(context: Context, attached: AttachedVf) -> int:
-    """Frames for the guest that found its queue full, since its port has one."""
-    return representors.dropped_by_rate(attached.attachment) if context.inventory.egress_queue(attached) else 0
+    """Frames for the guest, and from it, that found a queue full, since its port has that."""
+    received = representors.dropped_by_rate(attached.attachment) if context.inventory.egress_queue(attached) else 0
+    return received + (hops.dropped(attached.hop) if attached.hop else 0)
 
 
 def has_its_mtu(context: Context, attached: AttachedVf, link: Link) -> bool:

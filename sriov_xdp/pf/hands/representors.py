@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _BYTES_A_KBPS = 125
 _FIRST_BLOCK = 1 << 10  # far above what the kernel hands out, so nobody else's device lands on a slot
-_BLOCKS = (1 << 21) - _FIRST_BLOCK  # an ifindex has 31 bits, the slot ten of them
+_BLOCKS = (1 << 20) - _FIRST_BLOCK  # an ifindex has 31 bits, the slot ten of them; the highest is a hop's (device_marks)
 
 
 def choose_ifindex(used_slots: frozenset[int], instance: str, generation: int) -> int:

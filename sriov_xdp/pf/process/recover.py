@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PFS
+from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PFS, PortFlag, PortValue
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.tables import Tables
@@ -51,7 +51,7 @@ from sriov_xdp.store.files import STATE_FILE
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import Override, PolicySettings, PortOverrides, Switch
-from sriov_xdp.vswitch.shaping import IngressShaping
+from sriov_xdp.vswitch.shaping import IngressShaping, ShapingMode
 from sriov_xdp.vswitch.values import MacPattern
 
 _FILES = (STATE_FILE, f"{STATE_FILE}-wal", f"{STATE_FILE}-shm")
@@ -148,7 +148,7 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> list[Marke
                 allowed=allowed,
                 groups=frozenset(MacAddress(group) for group in tables.groups_of(slot)),
                 shaping_egress=shaping_of(tbf.read(link.ifindex)),
-                shaping_ingress=IngressShaping(*tables.rate_said(slot)),
+                shaping_ingress=_ingress_of(tables, slot, port),
                 of_pf=of_pf[0] if of_pf else None,
             )
         )
@@ -157,6 +157,15 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> list[Marke
         text = f"{folders.bpffs}: the data path has {gone} ports of guests, and none of their devices is here"
         raise Conflict(f"{text}; run this where the daemon runs, or remove what is left with `sriov-xdp teardown`")
     return sorted(found, key=lambda entry: entry.mark.vf)
+
+
+def _ingress_of(tables: Tables, slot: int, port: PortValue) -> IngressShaping:
+    """What a port's guest sends, by the queue of its hop, or the data path's rate."""
+    if port.flags & PortFlag.SHAPED:
+        found = shaping_of(tbf.read(port.hop_ifindex))
+        return IngressShaping(found.average_kbps, found.peak_kbps, found.burst_bytes)
+    said = tables.rate_said(slot)
+    return IngressShaping(*said, ShapingMode.POLICE) if said[0] else IngressShaping()
 
 
 def _unmapped(links: Links, instance: str, found: list[MarkedPort], wanted: HostIntent | None) -> list[Link]:

@@ -18,6 +18,7 @@ _PRODUCT = "sriov-xdp"
 _MOST_ALIAS_BYTES = 254  # dev_set_alias() takes less than IFALIASZ with the NUL that netlink adds
 _AS_THE_GUEST, _TOO_LONG = "=", "?"  # in place of a namespace
 _OURS = "+"  # before it: it was made for the guest, and goes with it
+_HOP, _HOP_WORD = 1 << 30, "hop"
 _DIGEST = re.compile(r"[0-9a-f]{8}")
 _GROUP_BASE, _GROUP_PF_BITS = 1 << 30, 4
 _GROUP_INSTANCE = (1 << 30 - _GROUP_PF_BITS) - 1
@@ -50,6 +51,21 @@ def host_alias(instance: str, attachment: Attachment, vlan: Vlan) -> str:
 def guest_alias(vf: VfAddress, vlan: Vlan) -> str:
     """Tells the VF driver in the guest which netdev is which VF, and its port's VLAN, which virtchnl has no word for."""
     return f"{_PRODUCT} {vf} vlan {vlan}"[:_MOST_ALIAS_BYTES]
+
+
+def hop_number(ifindex: int) -> int:
+    """Of the far end of a port's hop, by its representor's: another device of the same slot. No representor has such a number."""
+    return ifindex ^ _HOP
+
+
+def hop_alias(instance: str, vf: VfAddress) -> str:
+    """Of both ends of a hop that was made ready."""
+    return f"{_PRODUCT} {instance} {_HOP_WORD} {vf}"
+
+
+def is_hop(link: Link) -> bool:
+    """Whether a device is an end of a hop that was made ready, of whichever instance."""
+    return link.alias.split(" ")[:3:2] == [_PRODUCT, _HOP_WORD]
 
 
 def is_ready(link: Link, instance: str, attachment: Attachment, vlan: Vlan) -> bool:

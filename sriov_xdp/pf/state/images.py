@@ -4,7 +4,7 @@ from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import Guard, Members, PortFlag, PortValue, Rate
 from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.state.intent import WireOwnSource
-from sriov_xdp.pf.state.inventory import AttachedVf, Inventory
+from sriov_xdp.pf.state.inventory import AttachedVf, Hop, Inventory
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES, xdp_problem
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, XdpMode
 from sriov_xdp.vswitch.policy import Policy, PrivateVlan, Security, SegmentKind
@@ -24,7 +24,7 @@ def slot_of(vf: AttachedVf) -> int:
 def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
     """Struct sxdp_port of a VF."""
     vlan, policy = inventory.vlan(vf), inventory.policy(vf)
-    mtu_bytes = policy.mtu
+    mtu_bytes, hop = policy.mtu, _hop(inventory, vf)
     is_narrow = mtu_bytes < inventory.mtu_bytes(vf.address.pf)
     conditions = {
         PortFlag.LINK_UP: inventory.is_open(vf),
@@ -39,7 +39,8 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         # It also passes by the queue of a port that is held to a rate.
         PortFlag.PEER: not vf.guest_runs_xdp and not policy.shaping_egress.average_kbps,
         PortFlag.QUEUED: policy.shaping_egress.average_kbps > 0,
-        PortFlag.POLICED: policy.shaping_ingress.policer(mtu_bytes) is not None,
+        PortFlag.SHAPED: hop is not None,
+        PortFlag.POLICED: policy.shaping_ingress.average_kbps > 0 and hop is None,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.AWAY: inventory.is_open(vf) and not vf.has_carrier,  # what is for a closed port goes nowhere
         PortFlag.ONE_BUFFER: vf.guest_runs_xdp and xdp_problem(mtu_bytes, inventory.jumbo_xdp) is not None,
@@ -56,7 +57,14 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         device_mtu_bytes=mtu_bytes if is_narrow else 0,
         segment=_segment(policy.private_vlan),
         priority=vlan.qos,
+        hop_ifindex=hop.near if hop else 0,
+        shaped_ifindex=hop.far if hop else 0,
     )
+
+
+def _hop(inventory: Inventory, vf: AttachedVf) -> Hop | None:
+    """Which its guest's frames go through. Until it is there, and where it cannot be had, a port is policed."""
+    return vf.hop if inventory.ingress_queue(vf) else None
 
 
 def hears_asked_groups_only(policy: Policy) -> bool:
@@ -84,7 +92,7 @@ def vf_rate(inventory: Inventory, vf: AttachedVf) -> Rate:
     """Struct sxdp_rate of a VF."""
     policy = inventory.policy(vf)
     policer = policy.shaping_ingress.policer(policy.mtu)
-    if policer is None:
+    if policer is None or _hop(inventory, vf):
         return abi.NO_RATE
     return Rate(
         average_kbps=policer.average_kbps,

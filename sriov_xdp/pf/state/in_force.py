@@ -6,6 +6,7 @@ Pure. For recover.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
@@ -19,7 +20,6 @@ from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import (
     SETTINGS,
     Override,
-    Policy,
     PolicySettings,
     PortGroup,
     PortOverrides,
@@ -33,6 +33,7 @@ from sriov_xdp.vswitch.shaping import IngressShaping, Shaping
 from sriov_xdp.vswitch.values import MacPattern
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
+S = TypeVar("S", bound=Shaping)
 _ALL_OVERRIDES = frozenset(Override)
 
 
@@ -146,8 +147,8 @@ def overrides_of(
         "private_vlan": entry.private_vlan,
         "allowed_macs": entry.allowed,
         "mtu": entry.port.mtu_bytes,
-        "shaping_ingress": entry.shaping_ingress,
-        "shaping_egress": policy.shaping_egress if _is_same_rate(policy, entry.shaping_egress) else entry.shaping_egress,
+        "shaping_ingress": _in_words_of(policy.shaping_ingress, entry.shaping_ingress),
+        "shaping_egress": _in_words_of(policy.shaping_egress, entry.shaping_egress),
     }
     own = PolicySettings(**{name: value for name, value in in_force.items() if getattr(policy, name) != value})
     if hears_asked_groups_only(policy) is not entry.hears_asked_groups_only:
@@ -163,11 +164,11 @@ def overrides_of(
     return overrides, own.overrides() | (frozenset() if has_vlan else {Override.VLAN})
 
 
-def _is_same_rate(policy: Policy, found: Shaping) -> bool:
-    """The kernel keeps a burst as a time, so nearly."""
-    said = policy.shaping_egress
-    is_alike = (said.average_kbps, said.peak_kbps) == (found.average_kbps, found.peak_kbps)
-    return is_alike and abs(said.burst_bytes - found.burst_bytes) <= said.burst_bytes / 1000 + 1
+def _in_words_of(said: S, found: S) -> S:
+    """What was found, as it was said where that is the same: the kernel keeps a burst as a time, so nearly."""
+    is_alike = replace(said, burst_bytes=0) == replace(found, burst_bytes=0)
+    is_same = is_alike and abs(said.burst_bytes - found.burst_bytes) <= said.burst_bytes / 1000 + 1
+    return said if is_same else found
 
 
 def _storm_ns(broadcast_pps: int, multicast_pps: int) -> tuple[int, int]:

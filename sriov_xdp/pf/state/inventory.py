@@ -34,11 +34,21 @@ class Stage(Enum):
     IN_SERVICE = "in service"
 
 
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """The pair of devices on the host that what a shaped guest sends goes through: its frames wait in near's queue, and come out of
+    far. By ifindexes."""
+
+    near: int
+    far: int
+
+
 @dataclass(slots=True)
 class AttachedVf:
     """A VF in use. active: the program kind that is attached now, and why. is_settled: whether its tc program is attached by the
     kind of hook that is meant. is_open: whether its representor was put up last. lag: why its device could not follow its port
-    yet, "" when it could; link_lag: why its representor could not follow the uplink. cut_for_loop_with: the other VF of a loop
+    yet, "" when it could; link_lag: why its representor could not follow the uplink. hop: that is ready for its guest's
+    frames. cut_for_loop_with: the other VF of a loop
     through the guest, because of which this one takes no part in floods."""
 
     attachment: Attachment
@@ -53,6 +63,7 @@ class AttachedVf:
     has_carrier: bool = True
     guest_runs_xdp: bool = False
     is_restless: bool = False  # its guest's XDP program comes and goes, and is not followed until it rests
+    hop: Hop | None = None
     cut_for_loop_with: VfAddress | None = None
     guest_features_before: dict[str, bool] = field(default_factory=dict)
 
@@ -276,6 +287,15 @@ class Inventory:
         """What holds that which the guest receives to its port's rate."""
         policy = self.policy(vf)
         return policy.shaping_egress.queue(policy.mtu)
+
+    def ingress_queue(self, vf: AttachedVf) -> Queue | None:
+        """What holds that which the guest sends to it, where that may wait."""
+        policy = self.policy(vf)
+        return policy.shaping_ingress.queue(policy.mtu)
+
+    def vf_with_hop(self, ifindex: int) -> AttachedVf | None:
+        """The VF that one of a hop's devices belongs to."""
+        return next((vf for vf in self.vfs.values() if vf.hop and ifindex in (vf.hop.near, vf.hop.far)), None)
 
     def mtu_bytes(self, pf: str) -> int:
         """The most that a port of the PF may have, and its uplink has."""

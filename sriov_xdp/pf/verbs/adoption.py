@@ -18,15 +18,15 @@ from dataclasses import replace
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.errors import FAULTS, Conflict
-from sriov_xdp.pf.hands import damaged, found_uplinks, leaving, live, representors, uplinks
+from sriov_xdp.pf.hands import damaged, found_uplinks, hops, leaving, live, representors, uplinks
 from sriov_xdp.pf.hands.commit import commit, vf_state_from_text
 from sriov_xdp.pf.hands.context import SELF, Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.publish import publish_all, publish_ports, publish_uplink
 from sriov_xdp.pf.hands.turns import finish
-from sriov_xdp.pf.state.device_marks import group_of, is_group_of, is_marked, is_of, is_ready
+from sriov_xdp.pf.state.device_marks import group_of, hop_alias, hop_number, is_group_of, is_marked, is_of, is_ready
 from sriov_xdp.pf.state.intent import Datapath
-from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
+from sriov_xdp.pf.state.inventory import AttachedVf, Change, Hop, Stage
 from sriov_xdp.pf.state.stored import TABLES
 from sriov_xdp.pf.verbs import lifecycle
 from sriov_xdp.store.database import Grant
@@ -141,9 +141,17 @@ def _know_devices(context: Context, devices: Mapping[int, Link]) -> list[Attache
         vf.stage = Stage.CHANGING
         vf.has_carrier, vf.guest_runs_xdp = link.has_carrier, link.peer_runs_xdp
         vf.active, vf.active_reason = live.mode_of(context, vf)
+        vf.hop = _hop_of(context, vf, devices)
         with _or_later():
             lifecycle.take_up_name(context, vf, link.name)
     return stale
+
+
+def _hop_of(context: Context, vf: AttachedVf, devices: Mapping[int, Link]) -> Hop | None:
+    """That its guest's frames go through, as the last run left it. What of it is missing is put right as the port is served."""
+    far = devices.get(hop_number(vf.attachment.ifindex))
+    is_whole = far is not None and far.alias == hop_alias(context.instance, vf.address) and far.has_carrier
+    return Hop(near=far.peer_ifindex, far=far.ifindex) if far and is_whole else None
 
 
 def _has_namespace(context: Context, vf: AttachedVf) -> bool:
@@ -196,7 +204,7 @@ def serve(context: Context, vf: AttachedVf, link: Link | None) -> bool:
     """Puts one VF into service, or finds it there. link: its device, as it was just now. False: not yet; what is in the way is
     somebody else's to remove, and it is tried again."""
     try:
-        has_its_rate = link is not None and representors.is_held_to_rate(vf.attachment, context.inventory.egress_queue(vf))
+        has_its_rate = link is not None and live.keeps_its_rate(context, context.links, vf)
         finish(_resume(context, vf, link, has_its_rate=has_its_rate))
     except Exception as error:  # noqa: BLE001  # of one VF, whatever it is: no guest may keep a daemon from its start
         vf.active_reason = f"not in service yet: {error}"
@@ -250,7 +258,7 @@ def _bring_in_step(context: Context, vf: AttachedVf, link: Link, *, has_its_rate
         context,
         vf,
         *(() if has_its_mtu else (live.keep_to_mtu,)),
-        *(() if has_its_rate else (live.keep_to_rate,)),
+        *(() if has_its_rate else (live.keep_to_rate, live.keep_to_hop)),
         *(() if is_prepared else (live.prepare,)),
     )
 
@@ -266,7 +274,7 @@ def _close_unless_enforced(context: Context, vf: AttachedVf) -> Steps[None]:
     """What an earlier build's programs let through must not go on because this one's could not be attached."""
     missing = yield from live.beside(context, lambda _links: missing_hooks(context, vf))
     if missing:
-        yield from live.beside(context, lambda links: representors.open_port(links, vf.attachment, is_up=False))
+        yield from live.beside(context, lambda links: _close(links, vf))
         _log.error("%s: the port is closed until %s can be attached", vf.address, " and ".join(missing))
 
 
@@ -278,7 +286,7 @@ def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
         text = "%s: %s was not on its representor any more; the port is closed until it is attached again"
         _log.error(text, vf.address, " and ".join(missing))
     if missing and (vf.stage is Stage.IN_SERVICE or not context.hooks.is_held(str(vf.address), VF_TC, vf.attachment.ifindex)):
-        yield from live.beside(context, lambda links: representors.open_port(links, vf.attachment, is_up=False))
+        yield from live.beside(context, lambda links: _close(links, vf))
     if missing:
         vf.stage = Stage.CHANGING
     if missing or vf.stage is not Stage.IN_SERVICE:
@@ -287,6 +295,12 @@ def enforce(context: Context, vf: AttachedVf) -> Steps[None]:
         xdp = VF_XDP if vf.active is Datapath.XDP else None
         name, ifindex = str(vf.address), vf.attachment.ifindex
         yield from live.beside(context, lambda _links: context.hooks.pin_again(name, VF_TC, xdp, ifindex))
+
+
+def _close(links: Links, vf: AttachedVf) -> None:
+    representors.open_port(links, vf.attachment, is_up=False)
+    if vf.hop:
+        hops.close(links, vf.hop)
 
 
 def missing_of_device(context: Context, links: Links, vf: AttachedVf) -> list[str]:
@@ -298,7 +312,8 @@ def missing_of_device(context: Context, links: Links, vf: AttachedVf) -> list[st
 def missing_hooks(context: Context, vf: AttachedVf) -> list[str]:
     """Programs that the port's mode wants and the kernel does not have there. Raises DataPathError, HostError."""
     xdp = VF_XDP if vf.active is Datapath.XDP else None
-    return context.hooks.missing(str(vf.address), VF_TC, xdp, vf.attachment.ifindex)
+    missing = context.hooks.missing(str(vf.address), VF_TC, xdp, vf.attachment.ifindex)
+    return missing + (hops.missing(context.hooks, vf.attachment, vf.hop) if vf.hop else [])
 
 
 def _withdraw_grants(context: Context) -> None:
@@ -315,7 +330,7 @@ def sweep(context: Context, found: list[Link]) -> set[int]:
     known = {str(vf) for vf in context.inventory.vfs}
     known |= {uplinks.link_name(pf) for pf in context.inventory.pfs.values()}
     used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()}
-    used |= {link.ifindex for link in damaged.devices(context)}
+    used |= {link.ifindex for link in damaged.devices(context)} | _hops(context)
     unmarked = set()
     for device in found:
         if device.ifindex in used and not is_group_of(context.instance, device.group):
@@ -331,10 +346,16 @@ def sweep(context: Context, found: list[Link]) -> set[int]:
     return unmarked
 
 
+def _hops(context: Context) -> set[int]:
+    """Devices of hops that are in use."""
+    found = (vf.hop for vf in context.inventory.vfs.values() if vf.hop)
+    return {ifindex for hop in found for ifindex in (hop.near, hop.far)}
+
+
 def close_strays(context: Context, found: list[Link]) -> None:
     """Representors of a daemon whose state and pins are both gone, or of one that somebody cleaned up after by hand: without a
     program their guests reach the host's own stack. They are put down and named; whose they were, nobody knows."""
-    used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()} | set(context.leftovers)
+    used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()} | set(context.leftovers) | _hops(context)
     for device in found:
         if device.ifindex in used or not is_marked(device) or not device.is_up:
             continue

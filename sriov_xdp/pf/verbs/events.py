@@ -265,6 +265,10 @@ class HostEvents:
             if vf.address in self._looked_at or self._is_news(vf, change):
                 self._look_soon(vf)
             return
+        shaped = self._context.inventory.vf_with_hop(change.ifindex)
+        if shaped and (change.is_gone or not change.has_carrier) and shaped.stage is Stage.IN_SERVICE:
+            self._context.start(live.follow(self._context, shaped))
+            return
         for pf in self._context.inventory.pfs.values():
             is_named = pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone
             if is_named or (pf.uplink and pf.uplink.ifindex in (change.ifindex, change.lower_ifindex)):

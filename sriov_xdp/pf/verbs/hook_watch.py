@@ -71,7 +71,7 @@ class HookWatch:
     def on_filter_removal(self, ifindex: int) -> None:
         """Perhaps the one that held our program; a device that goes says so too. What is done about it is done when it is its turn,
         after what is being done to the port or the PF now."""
-        vf = self._context.inventory.vf_with_ifindex(ifindex)
+        vf = self._context.inventory.vf_with_ifindex(ifindex) or self._context.inventory.vf_with_hop(ifindex)
         if vf and vf.stage is not Stage.PLANNED:
             self._context.start(self._enforce(vf))
         for pf in self._context.inventory.pfs.values():

@@ -15,7 +15,7 @@ from sriov_xdp.datapath.pins import TRACEPOINTS
 from sriov_xdp.datapath.readback import PortAsItIs
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links
-from sriov_xdp.pf.hands import damaged, live, representors, uplinks
+from sriov_xdp.pf.hands import damaged, live, uplinks
 from sriov_xdp.pf.hands.commit import vf_state_to_text
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.publish import own_port
@@ -45,6 +45,9 @@ def _look(context: Context) -> Steps[list[Breach]]:
     links = yield from live.beside(context, lambda links: links.dump())
     ours = {link.ifindex: link for link in links if is_of(context.instance, link)}
     vfs = list(_with_device(context))
+    for hop in (vf.hop for vf in vfs if vf.hop):
+        ours.pop(hop.near, None)
+        ours.pop(hop.far, None)
     for start in range(0, len(vfs), _VFS_A_STEP):
         batch = vfs[start : start + _VFS_A_STEP]
         lacking = yield from live.beside(context, partial(_missing, context, batch))
@@ -111,7 +114,7 @@ def _of_device(context: Context, vf: AttachedVf, link: Link | None, missing: lis
         yield str(vf.address), f"its representor is up without {' and '.join(missing)}"
     elif vf.stage is Stage.IN_SERVICE and (missing or link.is_up != is_wanted_up):  # one that is not yet is told of elsewhere
         yield str(vf.address), f"its representor is {'up' if link.is_up else 'down'}; missing: {', '.join(missing) or 'nothing'}"
-    if vf.stage is Stage.IN_SERVICE and not representors.is_held_to_rate(vf.attachment, context.inventory.egress_queue(vf)):
+    if vf.stage is Stage.IN_SERVICE and not live.keeps_its_rate(context, context.links, vf):
         yield str(vf.address), f"its representor {vf.attachment.representor} is not held to the rate of its port"
     if namespaces.identity(vf.attachment.spec.netns) != vf.attachment.netns_id:
         yield str(vf.address), f"namespace {vf.attachment.spec.netns} is not the one that it was attached in"

@@ -19,7 +19,7 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.host.namespaces import NewNamespace
 from sriov_xdp.pf.errors import Conflict, Invalid, Refused
-from sriov_xdp.pf.hands import damaged, leaving, live, representors
+from sriov_xdp.pf.hands import damaged, hops, leaving, live, representors
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import SELF, Actor, Context, Steps, record_of
 from sriov_xdp.pf.hands.hooks import VF_TC
@@ -200,6 +200,8 @@ def _plug_in(
     publish_ports(context, [attached])  # flood lists have it since the commit
     if inventory.egress_queue(attached):
         yield from live.keep_to_rate(context, attached)
+    if inventory.ingress_queue(attached):
+        yield from live.keep_to_hop(context, attached)
     undo.callback(context.mailboxes.close, attached.address)
     with contextlib.nullcontext() if needs_mailbox else contextlib.suppress(Conflict):
         context.mailboxes.open(attached.address, attachment.spec.netns)
@@ -208,7 +210,7 @@ def _plug_in(
 
 def _unplug(context: Context, attached: AttachedVf) -> None:
     """The undo of a port that was published: planned again, as after a boot, with nothing of it in the maps."""
-    attached.stage = Stage.PLANNED
+    attached.stage, attached.hop = Stage.PLANNED, None
     withdraw_port(context, attached)
 
 
@@ -231,7 +233,7 @@ def _forget(context: Context, vf: VfAddress, actor: Actor) -> None:
 
 
 def _remove_pair(context: Context, attachment: Attachment) -> None:
-    plug_of(attachment).remove(context.links, attachment)
+    _remove_devices(context.links, attachment, context.instance)
     context.hooks.forget(str(attachment.vf))
 
 
@@ -266,7 +268,13 @@ def _remove_own(context: Context, links: Links, attachment: Attachment) -> None:
     if link and not is_own(context, link, attachment):
         _log.warning("device %s: has the number of %s's, and is another one; it stays", link.name, attachment.vf)
     else:
-        plug_of(attachment).remove(links, attachment)
+        _remove_devices(links, attachment, context.instance)
+
+
+def _remove_devices(links: Links, attachment: Attachment, instance: str) -> None:
+    """Of an attachment: nothing comes any more, then nothing waits."""
+    plug_of(attachment).remove(links, attachment)
+    hops.remove(links, attachment, instance)
 
 
 def remove_leftovers(context: Context) -> Steps[None]:
