@@ -100,7 +100,7 @@ EXPLANATIONS: dict[Verdict, Explanation] = {
         "let the guest's driver ask for the group, or give its port `--flood-multicast true`",
     ),
     Verdict.QUEUE_FULL: Explanation(
-        "for a guest that is held to a rate, or from one, whose queue had no room; counted at its own port since it was given the rate",
+        "for a guest that is held to a rate, or from one, whose queue had no room; counted at its own port since it has the rate",
         "`port show` tells `shaping_egress` and `shaping_ingress`: raise the rate, or send less",
     ),
     Verdict.RATE_LIMITED: Explanation(
