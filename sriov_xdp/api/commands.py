@@ -93,16 +93,6 @@ LinkStateOrInherit = Annotated[LinkState, BeforeValidator(lambda said: LinkState
 DatapathOrInherit = Annotated[Datapath, BeforeValidator(lambda said: Datapath.AUTO if said == INHERIT else said)]
 
 
-class SetVf(_Request):
-    """What is given changes. mac `inherit`: the host's choice again; of the others, what holds where nobody says it."""
-
-    vf: Vf
-    mac: MacOrInherit | None = None
-    port_group: ObjectName | None = None
-    link_state: LinkStateOrInherit | None = None
-    datapath: DatapathOrInherit | None = None
-
-
 class _SettingsBase(_Request):
     def change(self, vlan: Vlan | VlanStep | Literal["inherit"] | None = None) -> operate.SettingsChange:
         """As the PF sees it."""
@@ -156,6 +146,16 @@ class SetPort(_Request):
     vf: Vf
     policy: SettingsDocument = SettingsDocument()
     vlan: VlanOrInherit | None = None
+
+
+class SetVf(SetPort):
+    """What is given changes, of the VF and of its port together. mac `inherit`: the host's choice again; of the others, what holds
+    where nobody says it."""
+
+    mac: MacOrInherit | None = None
+    port_group: ObjectName | None = None
+    link_state: LinkStateOrInherit | None = None
+    datapath: DatapathOrInherit | None = None
 
 
 class ListAudit(_Request):
@@ -242,6 +242,7 @@ def _set_vf(context: Context, request: SetVf, actor: Actor) -> Steps[Any]:
         link_state=request.link_state,
         datapath=request.datapath,
         port_group=request.port_group,
+        port=request.policy.change(request.vlan),
     )
     yield from operate.set_vf(context, request.vf, asked, actor)
     return views.vf_show(context, request.vf)

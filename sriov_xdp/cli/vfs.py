@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
-from sriov_xdp.cli import completion
+from sriov_xdp.cli import completion, ip_link
 from sriov_xdp.cli.numbers import Number
-from sriov_xdp.cli.output import ask, daemon_options, json_option, show
+from sriov_xdp.cli.output import ask, daemon_options, fail, json_option, show
 from sriov_xdp.cli.tables import Column, show_rows, table_options
+from sriov_xdp.pf.errors import Refused
 
 _MOST_PID = 1 << 22  # PID_MAX_LIMIT
 NAMED_NAMESPACES = Path("/run/netns")
@@ -123,8 +124,9 @@ def vf_reset(address: str, as_json: bool) -> None:
     show(ask("vf-reset", {"vf": address}), as_json=as_json)
 
 
-@vf.command("set")
+@vf.command("set", epilog=f"In the words of `ip link set DEV vf N`: {ip_link.WORDS}.")
 @click.argument("address", shell_complete=completion.ports_in_use)
+@click.argument("words", nargs=-1)
 @click.option("--mac", help="Admin MAC; resets the VF. inherit: the host's choice again.")
 @click.option(
     "--port-group",
@@ -135,11 +137,16 @@ def vf_reset(address: str, as_json: bool) -> None:
 @click.option("--datapath", type=click.Choice([*_DATAPATH.choices, "inherit"]), help="inherit, as of --link-state: auto again.")
 @daemon_options
 @json_option
-def vf_set(
-    address: str, mac: str | None, port_group: str | None, link_state: str | None, datapath: str | None, as_json: bool
-) -> None:
-    """Changes operator settings of a VF, live."""
-    if not any((mac, port_group, link_state, datapath)):
-        raise click.UsageError("nothing to set: give --mac, --port-group, --link-state or --datapath")
-    document = {"vf": address, "mac": mac, "port_group": port_group, "link_state": link_state, "datapath": datapath}
-    show(ask("vf-set", document), as_json=as_json)
+def vf_set(address: str, words: tuple[str, ...], as_json: bool, **options: str | None) -> None:
+    """Changes operator settings of a VF, and of its port, live and all at once."""
+    said = {name: value for name, value in options.items() if value is not None}
+    try:
+        in_words = ip_link.read(words)
+    except Refused as refusal:
+        fail(refusal.exit_code, f"VF {address}: {refusal}")
+    if not said and not in_words:
+        raise click.UsageError(f"nothing to set: give an option, or {ip_link.WORDS}")
+    twice = sorted(said.keys() & in_words.keys())
+    if twice:
+        raise click.UsageError(f"{twice[0]}: said twice, by an option and by a word")
+    show(ask("vf-set", {"vf": address, **said, **in_words}), as_json=as_json)

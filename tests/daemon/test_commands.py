@@ -72,6 +72,17 @@ def test_vf_document_has_the_published_keys(scene: Scene) -> None:
         (["port-group", "show", "none"], 3, "not configured"),
         (["port-group", "set", "web"], 2, "nothing to set"),
         (["vf", "set", "pf0vf0"], 2, "nothing to set"),
+        (["vf", "set", "pf0vf0", "min_tx_rate", "5"], 4, "no port is kept a share of its uplink"),
+        (["vf", "set", "pf0vf0", "vlan", "5", "proto", "802.1ad"], 4, "no port carries service tags"),
+        (["vf", "set", "pf0vf0", "vlan", "5", "mac", "02:00:00:00:01:77"], 4, "does not let its ports override vlan"),
+        (["vf", "set", "pf0vf0", "mac", "01:00:00:00:00:01"], 5, "not a unicast address"),
+        (["vf", "set", "pf0vf0", "mac"], 2, "expected mac ADDRESS | vlan N"),
+        (["vf", "set", "pf0vf0", "trust", "on", "trust", "off"], 2, "said twice"),
+        (["vf", "set", "pf0vf0", "query_rss", "on"], 2, "no such word"),
+        (["vf", "set", "pf0vf0", "qos", "3"], 2, "expected vlan N with it"),
+        (["vf", "set", "pf0vf0", "vlan", "4095"], 2, "expected a number from 0 to 4094"),
+        (["vf", "set", "pf0vf0", "vlan", "0", "qos", "3"], 2, "vlan 0 is none"),
+        (["vf", "set", "pf0vf0", "--mac", "02:00:00:00:01:77", "mac", "02:00:00:00:01:78"], 2, "said twice"),
         (["vf", "set", "pf0vf0", "--mac", "03:00:00:00:00:01"], 5, "not a unicast address"),
         (["vf", "attach", "--guest", "g", "--port-group", "none"], 3, "port group none: not configured"),
         (["vf", "attach", "pf0vf0", "--guest", "g", "--port-group", "lab"], 5, "attached to guest"),
@@ -126,6 +137,40 @@ def test_a_group_comes_changes_one_vlan_at_a_time_and_goes(scene: Scene) -> None
     assert 5 == scene.daemon.command("port-group", "delete", "uplinks").returncode
     scene.daemon.ask("vf", "detach", vf)
     scene.daemon.ask("port-group", "delete", "uplinks")
+    assert before == scene.daemon.ask("export")
+
+
+def test_a_vf_is_set_in_the_words_of_ip_link(scene: Scene) -> None:
+    before = scene.daemon.ask("export")
+    scene.daemon.ask("port-group", "create", "free", "--switch", "vSwitch0", "--overrides-allowed", "vlan,security,trust,shaping")
+    vf = scene.daemon.ask("vf", "attach", "--guest", scene.vm.name, "--ifname", "eth9", "--port-group", "free")["address"]
+    first_mac = scene.daemon.ask("vf", "show", vf)["admin_mac"]
+
+    def said() -> dict:
+        adapters = [a for guest in scene.daemon.ask("export")["guests"] for a in guest["adapters"] if a["name"] == "eth9"]
+        return {key: adapters[0][key] for key in ("mac", "vlan", "link_state", "policy") if key in adapters[0]}
+
+    words = "mac 02:00:00:00:01:77 vlan 100 qos 5 proto 802.1Q max_tx_rate 50 spoofchk off trust on state enable"
+    scene.daemon.ask("vf", "set", vf, *words.split())
+    policy = {
+        "security": {"forged_transmits": "accept"},
+        "trust": True,
+        "shaping": {"ingress": {"average_kbps": 50000, "mode": "shape"}},
+    }
+    vlan = {"access": 100, "qos": 5}
+    assert {"mac": "02:00:00:00:01:77", "vlan": vlan, "link_state": "enable", "policy": policy} == said()
+    scene.daemon.ask(
+        "vf",
+        "set",
+        vf,
+        *["mac", "00:00:00:00:00:00", "vlan", "0", "max_tx_rate", "0", "min_tx_rate", "0", "spoofchk", "on", "state", "auto"],
+    )
+    now = said()
+    assert first_mac == scene.daemon.ask("vf", "show", vf)["admin_mac"]
+    assert ("none", {"average_kbps": 0}) == (now["vlan"], now["policy"]["shaping"]["ingress"])
+    assert ("reject", True) == (now["policy"]["security"]["forged_transmits"], now["policy"]["trust"])
+    scene.daemon.ask("vf", "detach", vf)
+    scene.daemon.ask("port-group", "delete", "free")
     assert before == scene.daemon.ask("export")
 
 

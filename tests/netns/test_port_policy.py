@@ -324,6 +324,14 @@ def test_a_hop_is_kept_over_a_restart_and_made_again_where_somebody_removed_it(s
     assert scene.first.can_ping(SECOND)
 
 
+def test_a_group_that_is_shaped_gives_each_of_its_ports_a_hop(scene: Scene) -> None:
+    scene.daemon.ask("port-group", "set", "lan", "--shaping-ingress", "average_kbps=50000")
+    assert [2, 2] == [len(hop_of(scene, guest)) for guest in (scene.first, scene.second)]
+    assert scene.first.can_ping(SECOND)
+    scene.daemon.ask("port-group", "set", "lan", "--shaping-ingress", "inherit")
+    assert [0, 0] == [len(hop_of(scene, guest)) for guest in (scene.first, scene.second)]
+
+
 def test_a_hop_that_lost_its_program_gets_it_back(scene: Scene) -> None:
     with scene.holding(scene.first, "--shaping-ingress", "average_kbps=50000"):
         far, _near = hop_of(scene, scene.first)

@@ -70,7 +70,7 @@ def put_switch(context: Context, switch: Switch, actor: Actor) -> Steps[None]:
     yield from settle_ports(context, ports)
 
 
-AsItIs = tuple[Vlan, int, Queue | None]  # what of a port its device must know: VLAN, MTU, rate
+AsItIs = tuple[Vlan, int, Queue | None, Queue | None]  # what of a port its device must know: VLAN, MTU, rates
 
 
 def as_ports_are(context: Context) -> dict[VfAddress, AsItIs]:
@@ -80,7 +80,7 @@ def as_ports_are(context: Context) -> dict[VfAddress, AsItIs]:
 
 def _as_it_is(context: Context, vf: AttachedVf) -> AsItIs:
     inventory = context.inventory
-    return inventory.vlan(vf), inventory.port_mtu_bytes(vf), inventory.egress_queue(vf)
+    return inventory.vlan(vf), inventory.port_mtu_bytes(vf), inventory.egress_queue(vf), inventory.ingress_queue(vf)
 
 
 def leave_xdp_for(context: Context, switches: list[Switch]) -> Steps[None]:
@@ -160,32 +160,38 @@ def delete_group(context: Context, name: str, actor: Actor) -> Steps[None]:
 def set_port(context: Context, vf: VfAddress, change: SettingsChange, actor: Actor) -> Steps[None]:
     """Overrides settings of a port's group, where the group allows it. Raises NotFound, Refused, Conflict."""
     attached = context.inventory.attached(vf)
-    present = attached.attachment.spec.overrides
-    require_mtu(f"port {vf}", context.inventory.group(attached.attachment.spec.port_group)[0], change.policy)
+    spec = _with_overrides(context, attached, attached.attachment.spec, change, actor)
+    yield from change_adapter(context, attached, spec, actor, "set port")
+
+
+def _with_overrides(context: Context, attached: AttachedVf, spec: AdapterSpec, change: SettingsChange, actor: Actor) -> AdapterSpec:
+    """An adapter whose port says this as well. A refusal is in the audit. Raises NotFound, Refused."""
+    vf, present = attached.address, spec.overrides
+    require_mtu(f"port {vf}", context.inventory.group(spec.port_group)[0], change.policy)
     said = change.vlan_after(f"port {vf}", context.inventory.vlan(attached))
     asked = PortOverrides(policy=change.policy, vlan=said)
     try:
-        lifecycle.check_overrides(context, f"port {vf}", replace(attached.attachment.spec, overrides=asked))
+        lifecycle.check_overrides(context, f"port {vf}", replace(spec, overrides=asked))
     except Refused:
         names = ", ".join(sorted(asked.kinds()))
-        record = record_of(context, str(vf), attached.attachment.spec.guest, actor, f"set port: {names}", Outcome.REFUSED)
+        record = record_of(context, str(vf), spec.guest, actor, f"set port: {names}", Outcome.REFUSED)
         context.database.write_record(record)
         raise
     vlan = None if "vlan" in change.inherited else said or present.vlan
-    overrides = PortOverrides(policy=present.policy.merged(change.policy, change.of_policy()), vlan=vlan)
-    spec = replace(attached.attachment.spec, overrides=overrides)
-    yield from change_adapter(context, attached, spec, actor, "set port")
+    return replace(spec, overrides=PortOverrides(policy=present.policy.merged(change.policy, change.of_policy()), vlan=vlan))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VfSettings:
-    """What `vf set` may change; None = stays. inherits_mac: the admin MAC is the host's choice again."""
+    """What `vf set` may change; None = stays. inherits_mac: the admin MAC is the host's choice again; port: settings of its
+    port."""
 
     mac: MacAddress | None = None
     inherits_mac: bool = False
     link_state: LinkState | None = None
     datapath: Datapath | None = None
     port_group: str | None = None
+    port: SettingsChange = field(default_factory=SettingsChange)
 
 
 def set_vf(context: Context, vf: VfAddress, asked: VfSettings, actor: Actor) -> Steps[None]:
@@ -200,6 +206,7 @@ def set_vf(context: Context, vf: VfAddress, asked: VfSettings, actor: Actor) -> 
         datapath=asked.datapath or spec.datapath,
         port_group=asked.port_group or spec.port_group,
     )
+    wanted = _with_overrides(context, attached, wanted, asked.port, actor)
     yield from change_adapter(context, attached, wanted, actor, "set VF")
 
 
