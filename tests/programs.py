@@ -183,6 +183,9 @@ def _is_trunk(port: Port) -> bool:
 
 
 def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
+    others = {slot: other for slot, other in ports.items() if other.value.pf == port.value.pf}
+    if any(PortFlag.PROMISCUOUS in other.value.flags for other in others.values()):
+        port = with_flags(port, PortFlag.COPIED)
     if port.is_uplink:
         has_trunks = any(_is_trunk(other) and other.value.pf == port.value.pf for other in ports.values())
         value = with_flags(port, PortFlag.PF_HAS_TRUNKS).value if has_trunks else port.value

@@ -63,6 +63,8 @@ enum sxdp_port_flag {
 	SXDP_PORT_QUEUED = 1 << 20,        /* its device has a queue that holds it to a rate, which only tc sends by */
 	SXDP_PORT_POLICED = 1 << 21,       /* its guest sends no more than its rate lets pass */
 	SXDP_PORT_SHAPED = 1 << 22,        /* what its guest sends waits for its turn in another device first */
+	SXDP_PORT_PROMISCUOUS = 1 << 23,   /* it gets a copy of each frame of its VLANs, whoever that is for */
+	SXDP_PORT_COPIED = 1 << 24,        /* such a port is in a VLAN of this one, so what enters here may have more receivers */
 };
 
 /* The fast ways are for ports that have no other flags than these, and whose link is up: a flag that is new is not in here, so a
@@ -74,14 +76,14 @@ enum sxdp_plain {
 			     SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
 			     SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_AWAY |
 			     SXDP_PORT_HOST_VLANS | SXDP_PORT_NARROW | SXDP_PORT_ALLOWS | SXDP_PORT_PRIVATE |
-			     SXDP_PORT_SUBSCRIBES | SXDP_PORT_QUEUED,
+			     SXDP_PORT_SUBSCRIBES | SXDP_PORT_QUEUED | SXDP_PORT_PROMISCUOUS,
 	/* As above, seen from where it leaves. A port with long frames may get one by a fast way, and one whose guest takes a single
 	 * buffer too, as ports that may send longer ones are not plain. */
 	SXDP_PLAIN_TARGET = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |
 			    SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
 			    SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_JUMBO |
 			    SXDP_PORT_HOST_VLANS | SXDP_PORT_ALLOWS | SXDP_PORT_SUBSCRIBES | SXDP_PORT_POLICED |
-			    SXDP_PORT_SHAPED,
+			    SXDP_PORT_SHAPED | SXDP_PORT_PROMISCUOUS | SXDP_PORT_COPIED,
 };
 
 /* Of a port in its VLAN (isolation.h); a community's is its number behind the last of these. */

@@ -164,6 +164,11 @@ static __always_inline int carrier_send(carrier *ctx, struct transit *transit, c
 	return -1;
 }
 
+static __always_inline int carrier_copies(const struct sxdp_port *port)
+{
+	return 1;
+}
+
 /* Into the device whose queue holds the port's guest to its rate. It is counted when it comes out. */
 static __always_inline sxdp_answer carrier_queue(carrier *ctx, struct transit *transit, const struct sxdp_port *port)
 {

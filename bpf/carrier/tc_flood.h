@@ -21,6 +21,7 @@ enum flood_word {
 	FLOOD_VLAN,
 	FLOOD_PROGRESS,
 	FLOOD_NEXT,
+	FLOOD_TARGET,                   /* of unicast: its addressee's slot, or NO_SLOT */
 };
 
 enum flood_progress {
@@ -30,6 +31,7 @@ enum flood_progress {
 	FLOOD_IS_TAGGED = 1 << 3,       /* the frame as it is now */
 	FLOOD_IS_BROADCAST = 1 << 4,
 	FLOOD_IS_UNASKED = 1 << 5,      /* a port would have got it, had its guest asked for the group */
+	FLOOD_IS_UNICAST = 1 << 6,      /* for one station, and for the promiscuous ports of its VLAN */
 };
 
 /* Comes back only when the program is not there. */
@@ -64,19 +66,32 @@ static __always_inline sxdp_answer admit_flood(carrier *ctx, const struct sxdp_p
 	return answer == SXDP_ADMITTED ? police(ctx, transit, port) : answer;
 }
 
+/* kind: bits of what is known of it already. */
+static __always_inline sxdp_answer flood_as(carrier *ctx, const struct transit *transit, __u32 kind)
+{
+	if (transit->frame.tpid && !frame_names_vlan(&transit->frame) && bpf_skb_vlan_pop(ctx))
+		return SXDP_REDIRECT_ERROR;
+	ctx->cb[FLOOD_SLOT] = (__u32)transit->slot;
+	ctx->cb[FLOOD_VLAN] = (__u32)transit->vlan;
+	ctx->cb[FLOOD_PROGRESS] = (frame_names_vlan(&transit->frame) ? FLOOD_IS_TAGGED : 0) | kind;
+	return flood_from(ctx, 0);
+}
+
 static __always_inline sxdp_answer carrier_flood(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
 {
 	sxdp_answer answer = transit->is_from_wire ? SXDP_ADMITTED : admit_flood(ctx, port, transit);
 
 	if (answer != SXDP_ADMITTED)
 		return answer;
-	if (transit->frame.tpid && !frame_names_vlan(&transit->frame) && bpf_skb_vlan_pop(ctx))
-		return SXDP_REDIRECT_ERROR;
-	ctx->cb[FLOOD_SLOT] = (__u32)transit->slot;
-	ctx->cb[FLOOD_VLAN] = (__u32)transit->vlan;
-	ctx->cb[FLOOD_PROGRESS] = (frame_names_vlan(&transit->frame) ? FLOOD_IS_TAGGED : 0) |
-				  (transit->frame.destination == SXDP_MAC_BROADCAST ? FLOOD_IS_BROADCAST : 0);
-	return flood_from(ctx, 0);
+	return flood_as(ctx, transit, transit->frame.destination == SXDP_MAC_BROADCAST ? FLOOD_IS_BROADCAST : 0);
+}
+
+/* A frame for one station, where promiscuous ports get it too: a copy for each, and one for the addressee, which took it by all rules
+ * already. */
+static __always_inline sxdp_answer carrier_copy(carrier *ctx, const struct transit *transit, __u64 target_slot)
+{
+	ctx->cb[FLOOD_TARGET] = (__u32)target_slot;
+	return flood_as(ctx, transit, FLOOD_IS_UNICAST);
 }
 
 /* Of the frame as it is now: a tag that is not beside the bytes is in them. */
@@ -95,6 +110,21 @@ static __always_inline __u64 flood_group(carrier *ctx)
 	return frame.destination;
 }
 
+/* Whether a port is among the receivers at all. Group frames are for all; the addressee of unicast was judged before. */
+static __always_inline int copy_is_for(carrier *ctx, const struct sxdp_port *target, __u64 slot, __u32 progress)
+{
+	__u64 vlan = ctx->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
+
+	if (progress & FLOOD_IS_UNICAST) {
+		if (slot == ctx->cb[FLOOD_TARGET])
+			return 1;
+		if (!(target->flags & SXDP_PORT_PROMISCUOUS))
+			return 0;
+	}
+	return target_judge_copy(port_at(ctx->cb[FLOOD_SLOT]), target, trunk_of(target, slot), vlan) == SXDP_ADMITTED &&
+	       target_takes(target, carrier_longest_bytes(ctx, 0)) && target_device_takes(target, copy_payload_bytes(ctx, progress));
+}
+
 static __always_inline void copy_to(carrier *ctx, __u64 slot)
 {
 	struct sxdp_port *target = port_at(slot);
@@ -107,10 +137,9 @@ static __always_inline void copy_to(carrier *ctx, __u64 slot)
 
 	if (!target->ifindex || slot == ctx->cb[FLOOD_SLOT])
 		return;
-	if (target_judge_copy(port_at(ctx->cb[FLOOD_SLOT]), target, trunk_of(target, slot), vlan) != SXDP_ADMITTED ||
-	    !target_takes(target, carrier_longest_bytes(ctx, 0)) || !target_device_takes(target, copy_payload_bytes(ctx, progress)))
+	if (!copy_is_for(ctx, target, slot, progress))
 		return;
-	if (!(progress & FLOOD_IS_BROADCAST) && !hears_group(target, slot, flood_group(ctx))) {
+	if (!(progress & (FLOOD_IS_BROADCAST | FLOOD_IS_UNICAST)) && !hears_group(target, slot, flood_group(ctx))) {
 		ctx->cb[FLOOD_PROGRESS] = progress | FLOOD_IS_UNASKED;
 		return;
 	}
@@ -126,7 +155,8 @@ static __always_inline void copy_to(carrier *ctx, __u64 slot)
 		return;
 	counted = count_egress(here, slot, frames, ctx->len);
 	counted->egress_errors += has_failed ? frames : 0;
-	count_copy(counted, frames, progress & FLOOD_IS_BROADCAST);
+	if (!(progress & FLOOD_IS_UNICAST))
+		count_copy(counted, frames, progress & FLOOD_IS_BROADCAST);
 }
 
 /* Returns where the next chunk starts. The empty asm keeps the compiler from proving the mask away, which the verifier
@@ -180,7 +210,9 @@ static __always_inline sxdp_answer flood_some(carrier *ctx, struct transit *tran
 		ctx->cb[FLOOD_PROGRESS] = (ctx->cb[FLOOD_PROGRESS] | FLOOD_IS_RETAGGED) ^ FLOOD_IS_TAGGED;
 		return flood_from(ctx, 0);
 	}
-	if (vlan_host_hears(port, host_vlans_of(port, transit->slot), transit->vlan))
+	if (ctx->cb[FLOOD_PROGRESS] & FLOOD_IS_UNICAST && ctx->cb[FLOOD_TARGET] != NO_SLOT)
+		return SXDP_FORWARDED;
+	if (!(ctx->cb[FLOOD_PROGRESS] & FLOOD_IS_UNICAST) && vlan_host_hears(port, host_vlans_of(port, transit->slot), transit->vlan))
 		return hear_at_host(ctx, transit);
 	if (ctx->cb[FLOOD_PROGRESS] & FLOOD_IS_COPIED)
 		return SXDP_FLOODED;
@@ -202,7 +234,7 @@ static __always_inline int flood(carrier *ctx)
 	transit.frame.length_bytes = ctx->len;
 	answer = flood_some(ctx, &transit, port_at(transit.slot), ctx->cb[FLOOD_NEXT]);
 	here = this_cpu();
-	if (answer == SXDP_FLOODED && here)
+	if (answer == SXDP_FLOODED && here && !(progress & FLOOD_IS_UNICAST))
 		count_group(here, &transit, progress & FLOOD_IS_BROADCAST);
 	return carrier_finish(&transit, answer);
 }

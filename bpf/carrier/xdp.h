@@ -102,6 +102,17 @@ static __always_inline int carrier_send(carrier *ctx, const struct transit *tran
 	return carrier_send_plain(ctx, transit);
 }
 
+/* Copies of unicast are tc's. */
+static __always_inline int carrier_copies(const struct sxdp_port *port)
+{
+	return !(port->flags & SXDP_PORT_COPIED);
+}
+
+static __always_inline sxdp_answer carrier_copy(carrier *ctx, const struct transit *transit, __u64 target_slot)
+{
+	return SXDP_DEFERRED;
+}
+
 /* Queues are tc's. */
 static __always_inline sxdp_answer carrier_queue(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
 {

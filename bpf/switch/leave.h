@@ -22,11 +22,13 @@ static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, 
 		return SXDP_OVERSIZE;
 	if (!carrier_fits_device(ctx, transit, route->target))
 		return SXDP_OVERSIZE;
-	if (!carrier_reaches(route->target))
+	if (!carrier_reaches(route->target) || !carrier_copies(port_at(transit->slot)))
 		return SXDP_DEFERRED;
 	answer = police(ctx, transit, port_at(transit->slot));
 	if (answer != SXDP_ADMITTED)
 		return answer;
+	if (port_at(transit->slot)->flags & SXDP_PORT_COPIED)
+		return carrier_copy(ctx, transit, route->slot);
 	if (carrier_retag(ctx, transit, vlan_leaves_tagged(route->target, transit->vlan)))
 		return SXDP_REDIRECT_ERROR;
 	transit->target_slot = route->slot;

@@ -188,6 +188,8 @@ class PortFlag(IntFlag):
     QUEUED = 1 << 20
     POLICED = 1 << 21
     SHAPED = 1 << 22
+    PROMISCUOUS = 1 << 23
+    COPIED = 1 << 24
 
 
 class Stage(IntEnum):

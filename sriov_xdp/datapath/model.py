@@ -251,12 +251,24 @@ def takes_copy(passage: Passage, port: Port) -> bool:
     return port.takes_copies(passage.vlan) and port.meets(passage.port) and fits
 
 
+def company(passage: Passage, addressee: int | None) -> list[int]:
+    """Promiscuous ports that get a copy of a frame for one station."""
+    others = {slot: port for slot, port in passage.siblings.items() if slot not in (passage.slot, addressee)}
+    return [slot for slot, port in others.items() if port.has(PortFlag.PROMISCUOUS) and takes_copy(passage, port)]
+
+
+def reach_nobody(passage: Passage) -> Fate:
+    """Nobody has the address; who listens to all hears it."""
+    others = company(passage, None)
+    return Fate(verdict=Verdict.FLOODED if others else Verdict.NO_TARGET, left=leaving(passage, others))
+
+
 def send_to_host(passage: Passage) -> Fate:
     """The host is on the wire's side, in its own VLANs and in none; no guest reaches it."""
     if not passage.port.is_uplink:
         return Fate(verdict=Verdict.TARGET_DENIED)
     if passage.vlan != VLAN_NONE and passage.vlan not in passage.port.host_vlans:
-        return Fate(verdict=Verdict.NO_TARGET)
+        return reach_nobody(passage)
     return Fate(verdict=Verdict.TO_HOST, reaches_host=True)
 
 
@@ -270,11 +282,13 @@ def forward(passage: Passage) -> Fate:
     if slot is None and not passage.port.is_uplink:
         slot = passage.uplink
     if slot is None:
-        return Fate(verdict=Verdict.NO_TARGET)
+        return reach_nobody(passage)
     if slot == passage.slot:
         return Fate(verdict=Verdict.HAIRPIN)
     objection = refusal_of(passage, passage.ports[slot])
-    return Fate(verdict=objection) if objection else Fate(verdict=Verdict.FORWARDED, left=leaving(passage, [slot]))
+    if objection:
+        return Fate(verdict=objection)
+    return Fate(verdict=Verdict.FORWARDED, left=leaving(passage, [slot, *company(passage, slot)]))
 
 
 def refusal_of(passage: Passage, target: Port) -> Verdict | None:

@@ -196,6 +196,7 @@ def test_what_is_in_force_stays_whatever_the_file_says(scene: Scene, has_file: b
     ask("vf", "set", "pf0vf2", "--mac", "02:00:00:00:04:93")
     ask("vf", "set", "pf0vf2", "--port-group", "web")
     ask("port", "set", "pf0vf2", "--vlan", "access:77", "--forged-transmits", "reject", "--storm-broadcast-pps", "7")
+    ask("port", "set", "pf0vf2", "--promiscuous", "accept")
     seen = ("vlan", "admin_mac", "effective_mac", "port_group", "link_state")
     before = [{key: vf[key] for key in seen} for vf in ask("vf", "list") if vf["guest"]]
     policies = [_in_force(port) for port in ask("port", "list")]
@@ -288,7 +289,7 @@ def test_a_boot_id_that_is_damaged_is_no_boot(scene: Scene) -> None:
 
 
 def _in_force(port: dict) -> list:
-    settings = ("forged_transmits", "storm_broadcast_pps", "storm_multicast_pps")
+    settings = ("forged_transmits", "promiscuous", "storm_broadcast_pps", "storm_multicast_pps")
     return [port["vlan"], *(port["policy"][name]["value"] for name in settings)]
 
 

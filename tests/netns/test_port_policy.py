@@ -211,6 +211,35 @@ def test_a_port_that_is_not_flooded_gets_the_multicast_that_its_guest_asked_for(
     assert {"wire", "second"} == heard_by(scene, scene.first, other, b"all again")
 
 
+def test_a_promiscuous_port_gets_what_others_get_in_its_vlan_and_nobody_else_does(scene: Scene) -> None:
+    """G25: unicast between two others is seen by nobody, unless the operator has it so."""
+    first, wire, nobody = scene.first.mac(), scene.wire.mac("w0"), "02:00:00:00:77:77"
+    assert {"first"} == heard_by(scene, scene.wire, first, b"for one")
+    assert {"wire"} == heard_by(scene, scene.first, wire, b"for the wire")
+    assert set() == heard_by(scene, scene.wire, nobody, b"for nobody")
+    before = scene.daemon.vf_of(scene.second.name)["counters"]["rx_packets"]
+    with scene.holding(scene.second, "--promiscuous", "accept"):
+        assert {"first", "second"} == heard_by(scene, scene.wire, first, b"for one and all that listen")
+        assert {"wire", "second"} == heard_by(scene, scene.first, wire, b"for the wire, listened to")
+        assert {"second"} == heard_by(scene, scene.wire, nobody, b"for nobody, listened to")
+        assert {"first"} == heard_by(scene, scene.second, first, b"from the listener")
+        assert scene.first.can_ping("10.77.0.99")
+        assert scene.daemon.vf_of(scene.second.name)["counters"]["rx_packets"] >= before + 3
+        assert {"bystander"} == heard_in_another_vlan(scene, b"of another VLAN")
+        scene.daemon.kill()
+        scene.daemon.start()
+        assert {"first", "second"} == heard_by(scene, scene.wire, first, b"after a restart")
+    assert {"first"} == heard_by(scene, scene.wire, first, b"for one again")
+
+
+def heard_in_another_vlan(scene: Scene, payload: bytes) -> set[str]:
+    """Of a frame from the wire: the bystander whose it is, and the listener."""
+    places = {"bystander": (scene.bystanders[0], "eth0"), "listener": (scene.second, "eth0")}
+    with frames.tapped((scene.wire, "w0"), *places.values()) as (own, *taps):
+        own.send(frames.frame(scene.bystanders[0].mac(), scene.wire.mac("w0"), payload, tags=(7,)))
+        return {name for name, tap in zip(places, taps, strict=True) if tap.seen(payload=payload, seconds=0.2)}
+
+
 def queue_of(scene: Scene, guest: Namespace) -> dict:
     """At the root of its representor."""
     qdiscs = json.loads(run("tc", "-j", "-s", "qdisc", "show", "dev", scene.daemon.vf_of(guest.name)["representor"]))

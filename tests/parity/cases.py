@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from programs import BROADCAST, DEVICES, SHORTEST_FRAME_BYTES, UPLINKS, dot1q, ethernet, no_uplink, uplink, vf
 
-from sriov_xdp.datapath import model
+from sriov_xdp.datapath import abi, model
 from sriov_xdp.datapath.abi import VLAN_TRUNKS, PortFlag, Verdict
 from sriov_xdp.datapath.model import PROBE, Fate, Rule
 from sriov_xdp.datapath.model_ports import Ethernet, Group, Port
 
-COMPARED = settings(deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])  # by XDP, and by tc
+COMPARED = settings(deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
 VFS = range(16, 22)
 SLOT_TENANT = 22  # of PF 1
 VLANS = (10, 20, 30)
@@ -19,6 +19,7 @@ SHARED_MACS = [bytes([0x02, 0, 0, 0, 1, last]) for last in range(3)]  # each VLA
 UPLINK_MACS = [bytes([0x02, 0, 0, 0, 2, pf]) for pf in UPLINKS]
 STRANGER = bytes.fromhex("020000000301")
 GROUPS = [BROADCAST, *(bytes.fromhex(group) for group in ("01005e010203", "333300000001", "0180c2000000", "0180c200000f"))]
+ORDINARY_GROUPS = GROUPS[:3]
 GROUPS.append(PROBE[0])
 NEARLY_GROUPS = [bytes.fromhex(group) for group in ("0180c2000010", "01000ccccccc", "01000ccccccd", "01000cccccce", "0080c2000000")]
 SMALL_MTU_BYTES = 60
@@ -60,13 +61,14 @@ ALLOWED = st.sampled_from(
 )
 AWAY = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.AWAY])
 ONE_BUFFER = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.ONE_BUFFER])
-ASKED = st.sampled_from([None, None, None, None, (), (GROUPS[1],), (GROUPS[2], GROUPS[3])])
-SEGMENTS = st.sampled_from([0, 0, 0, 1, 1, 2, 3])  # promiscuous, isolated, two communities
+ASKED = st.sampled_from([None, None, (), (GROUPS[1],), (GROUPS[2], GROUPS[3])])
+SEGMENTS = st.sampled_from([0, 0, 1, 1, 2, 3])  # promiscuous, isolated, two communities
 PRIORITIES_GIVEN = st.sampled_from([0, 0, 5, 7])
-BLOCKED = st.sampled_from([PortFlag(0)] * 7 + [PortFlag.BLOCKED])
-LOOPS = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag(0), PortFlag.LOOP])
+PROMISCUOUS = st.sampled_from([PortFlag(0)] * 5 + [PortFlag.PROMISCUOUS])
+BLOCKED = st.sampled_from([PortFlag(0)] * 3 + [PortFlag.BLOCKED])
+LOOPS = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.LOOP])
 STORMS = st.sampled_from([(), (), (), (), (), (Group.BROADCAST,), (Group.MULTICAST,), tuple(Group)])
-MTUS = st.sampled_from([1500, 1500, 1500, SMALL_MTU_BYTES])
+MTUS = st.sampled_from([1500, 1500, SMALL_MTU_BYTES])
 DRIVERS = [PortFlag.NATIVE_XDP, PortFlag.NATIVE_XDP, PortFlag(0)]
 MOSTLY = st.sampled_from([True] * 7 + [False])
 
@@ -98,21 +100,29 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], *, may_be_tru
     macs = [mac for mac in draw(st.permutations(SHARED_MACS))[: draw(st.integers(0, 2))] if (domain, mac) not in taken]
     taken.update((domain, mac) for mac in macs)
     own = macs.pop() if macs and draw(st.booleans()) else mac_of(slot)
+    port = vf(slot, own, vlan=vlan, trunk=trunk, more_macs=macs, flags=draw(FLAGS), is_up=draw(MOSTLY))
+    return draw(settings_of(port, is_trunk=bool(trunk))) if draw(st.booleans()) else port
+
+
+@st.composite
+def settings_of(draw: st.DrawFn, port: Port, *, is_trunk: bool) -> Port:
+    """A port with all that an operator, or its guest, may have made different."""
+    value = port.value
     return vf(
-        slot,
-        own,
-        vlan=vlan,
-        trunk=trunk,
-        more_macs=macs,
+        abi.slot_at(value.ifindex),
+        value.mac,
+        vlan=value.vlan,
+        trunk=port.trunk,
+        more_macs=port.more_macs,
         storms=draw(STORMS),
         allowed=draw(ALLOWED),
         groups=draw(ASKED),
-        device_mtu_bytes=draw(st.sampled_from([0, 0, 0, 0, SMALL_MTU_BYTES])),
+        device_mtu_bytes=draw(st.sampled_from([0, 0, SMALL_MTU_BYTES])),
         segment=draw(SEGMENTS),
-        priority=0 if trunk else draw(PRIORITIES_GIVEN),
-        has_room=draw(st.sampled_from([None, None, None, True, False])),
-        flags=draw(FLAGS) | draw(LOOPS) | draw(ONE_BUFFER) | draw(AWAY) | draw(BLOCKED),
-        is_up=draw(MOSTLY),
+        priority=0 if is_trunk else draw(PRIORITIES_GIVEN),
+        has_room=draw(st.sampled_from([None, None, True, False])),
+        flags=draw(FLAGS) | draw(PROMISCUOUS) | draw(LOOPS) | draw(ONE_BUFFER) | draw(AWAY) | draw(BLOCKED),
+        is_up=PortFlag.LINK_UP in value.flags,
         mtu_bytes=draw(MTUS),
     )
 
@@ -135,7 +145,7 @@ PRIORITIES = st.sampled_from([0, 3, 7])
 TAGS = st.builds(lambda vlan, priority: dot1q(vlan, priority=priority), st.sampled_from([*VLANS, 0, 40, 4095]), PRIORITIES)
 SERVICE_TAGS = st.tuples(st.sampled_from([0x88A8, 0x9100]), st.sampled_from([0, *VLANS]))
 ODD_TAGGINGS = st.lists(TAGS | SERVICE_TAGS, max_size=2).map(tuple)
-PAYLOAD_BYTES = [0, 1, 46, 46, 46, *range(SMALL_MTU_BYTES - 1, SMALL_MTU_BYTES + 6), 1500, 1501, 1504, 1505]
+PAYLOAD_BYTES = [0, 1, *[46] * 12, *range(SMALL_MTU_BYTES - 1, SMALL_MTU_BYTES + 6), 1500, 1501, 1504, 1505]
 ODD_DESTINATIONS = st.sampled_from([*MACS, *NEARLY_GROUPS, bytes(6)])
 FOREIGN_SOURCES = st.sampled_from([*MACS, *MACS, BROADCAST, bytes(6), b"\x03" + STRANGER[1:]])
 SHORTEST_BYTES_OF_TYPE = {b"\x08\x00": 34, b"\x86\xdd": 54}  # the kernel's test run wants the whole IP header
@@ -152,16 +162,25 @@ def taggings(draw: st.DrawFn, sender: Port | None) -> tuple[tuple[int, int], ...
     return (dot1q(vlan, priority=draw(PRIORITIES)),)
 
 
+def neighbours(ports: dict[int, Port], slot: int) -> list[bytes]:
+    """Addresses of VFs in the VLAN of a port that has one."""
+    own = ports.get(slot)
+    others = [port for other, port in ports.items() if other != slot and not port.is_uplink]
+    return [port.value.mac for port in others if own and (port.value.vlan == own.value.vlan or own.value.vlan in port.trunk)]
+
+
 @st.composite
-def destinations(draw: st.DrawFn, ports: dict[int, Port]) -> bytes:
+def destinations(draw: st.DrawFn, ports: dict[int, Port], slot: int) -> bytes:
     """Those that lead somewhere first."""
-    kind = draw(st.sampled_from(["port", "port", "port", "group", "group", "stranger", "odd"]))
+    kind = draw(st.sampled_from(["neighbour", "neighbour", "neighbour", "port", "group", "group", "stranger", "odd"]))
     if kind == "stranger":
         return STRANGER
     if kind == "odd":
         return draw(ODD_DESTINATIONS)
+    if kind == "neighbour" and (near := neighbours(ports, slot)):
+        return draw(st.sampled_from(near))
     known = [mac for port in ports.values() for mac in (port.value.mac, *sorted(port.more_macs))]
-    return draw(st.sampled_from(GROUPS if kind == "group" else known))
+    return draw(st.sampled_from([*ORDINARY_GROUPS, *GROUPS] if kind == "group" else known))
 
 
 @st.composite
@@ -176,7 +195,7 @@ def frames(draw: st.DrawFn, ports: dict[int, Port], slot: int) -> bytes:
     ether_type = draw(ORDINARY_TYPES if draw(MOSTLY) else ODD_TYPES)
     if kind == "probe":
         return ethernet(PROBE[0], source, payload, tags=draw(taggings(sender) | ODD_TAGGINGS), ether_type=PROBE[1])
-    whole = ethernet(draw(destinations(ports)), source, payload, tags=draw(taggings(sender)), ether_type=ether_type)
+    whole = ethernet(draw(destinations(ports, slot)), source, payload, tags=draw(taggings(sender)), ether_type=ether_type)
     return whole if kind == "whole" else whole[: draw(st.integers(SHORTEST_FRAME_BYTES, 24))]
 
 
@@ -191,6 +210,26 @@ def cases(draw: st.DrawFn) -> Case:
     ports = draw(networks())
     slot = draw(st.sampled_from([0, 0, *VFS]))
     return Case(ports=ports, slot=slot, frame=draw(frames(ports, slot).filter(is_runnable)))
+
+
+def some(count: int) -> tuple[Case, ...]:
+    """The same ones each time."""
+    found: list[Case] = []
+
+    @given(case=cases())
+    @settings(
+        deadline=None,
+        max_examples=count,
+        phases=[Phase.generate],
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    def collect(case: Case) -> None:
+        found.append(case)
+
+    collect()
+    return tuple(found)
 
 
 def is_flooded_by_xdp(case: Case) -> bool:

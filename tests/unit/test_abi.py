@@ -151,7 +151,8 @@ def test_each_flag_is_plain_or_looked_at(compiled: dict[str, int]) -> None:
     """The fast ways list what they may pass by, so a flag that is new is not plain until somebody decided so."""
     everything = abi.PortFlag(sum(abi.PortFlag))
     looked_at = abi.PortFlag.LINK_UP | abi.PortFlag.TRUNK | abi.PortFlag.BLOCKED
-    assert looked_at | abi.PortFlag.JUMBO | abi.PortFlag.POLICED | abi.PortFlag.SHAPED == everything & ~compiled[f"{PLAIN}INGRESS"]
+    of_sender = abi.PortFlag.JUMBO | abi.PortFlag.POLICED | abi.PortFlag.SHAPED | abi.PortFlag.COPIED
+    assert looked_at | of_sender == everything & ~compiled[f"{PLAIN}INGRESS"]
     of_target = abi.PortFlag.AWAY | abi.PortFlag.NARROW | abi.PortFlag.PRIVATE | abi.PortFlag.QUEUED
     assert looked_at | of_target == everything & ~compiled[f"{PLAIN}TARGET"]
 

@@ -24,13 +24,24 @@ def publish(context: Context, former: Former) -> None:
         for slot in slots - {slot_of(vf) for vf in context.inventory.vfs.values()}:
             context.tables.clear_port(slot)
         publish_ports(context, [context.inventory.vfs[address] for address in sorted(present)])
-        publish_pfs(context, {vf.pf for vf in former.ports} | _pfs_of(context, former))
+        pfs = {vf.pf for vf in former.ports} | _pfs_of(context, former)
+        _publish_company(context, pfs)
+        publish_pfs(context, pfs)
 
 
 def _pfs_of(context: Context, former: Former) -> set[str]:
     switches = [switch for switch in former.switches.values() if switch]
     switches += [context.inventory.switches[name] for name in former.switches if name in context.inventory.switches]
     return {switch.pf for switch in switches} | set(former.pfs)
+
+
+def _publish_company(context: Context, pfs: Iterable[str]) -> None:
+    """What enters by one port is copied to promiscuous ones of its VLAN, so one that comes or goes makes all others other ones."""
+    for pf in filter(None, map(context.inventory.pfs.get, pfs)):
+        listened = context.inventory.listened_vlans(pf.spec.name)
+        if listened != pf.listened_vlans:
+            publish_ports(context, context.inventory.vfs_of_pf(pf.spec.name))
+            pf.listened_vlans = listened
 
 
 def publish_ports(context: Context, ports: Iterable[AttachedVf]) -> None:
@@ -86,6 +97,7 @@ def publish_all(context: Context, kept_slots: Iterable[int] = ()) -> None:
         context.tables.clear_port(slot)
     publish_ports(context, here)
     for pf in context.inventory.pfs.values():
+        pf.listened_vlans = context.inventory.listened_vlans(pf.spec.name)
         _publish_pf(context, pf)
 
 

@@ -40,6 +40,8 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         PortFlag.PEER: not vf.guest_runs_xdp and not policy.shaping_egress.average_kbps,
         PortFlag.QUEUED: policy.shaping_egress.average_kbps > 0,
         PortFlag.SHAPED: hop is not None,
+        PortFlag.PROMISCUOUS: policy.promiscuous is Security.ACCEPT,
+        PortFlag.COPIED: not vlan.domains.isdisjoint(inventory.listened_vlans(vf.address.pf)),
         PortFlag.POLICED: policy.shaping_ingress.average_kbps > 0 and hop is None,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.AWAY: inventory.is_open(vf) and not vf.has_carrier,  # what is for a closed port goes nowhere
@@ -143,6 +145,7 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunk
         PortFlag.NARROW: is_narrow,
         PortFlag.NO_CARRIER: uplink is not None and not uplink.has_carrier,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
+        PortFlag.COPIED: bool(inventory.listened_vlans(pf.spec.name)),
         PortFlag.PF_HAS_TRUNKS: has_trunks or has_unread_trunks,
         PortFlag.OWN_SOURCE_ACCEPT: pf.spec.wire_own_source is WireOwnSource.ACCEPT,
         PortFlag.NATIVE_XDP: uplink is not None and uplink.xdp_mode is XdpMode.NATIVE,

@@ -78,6 +78,11 @@ class MarkedPort:
         return Security.ACCEPT if self.port.flags & PortFlag.FORGED_ACCEPT else Security.REJECT
 
     @property
+    def promiscuous(self) -> Security:
+        """The port's."""
+        return Security.ACCEPT if self.port.flags & PortFlag.PROMISCUOUS else Security.REJECT
+
+    @property
     def private_vlan(self) -> PrivateVlan:
         """The port's."""
         if not self.port.flags & PortFlag.PRIVATE:
@@ -143,6 +148,7 @@ def overrides_of(
     policy = resolve(switch, replace(group, overrides_allowed=_ALL_OVERRIDES), str(entry.mark.vf), said)
     in_force = {
         "forged_transmits": entry.forged_transmits,
+        "promiscuous": entry.promiscuous,
         "block": entry.is_blocked,
         "private_vlan": entry.private_vlan,
         "allowed_macs": entry.allowed,

@@ -17,7 +17,7 @@ from sriov_xdp.pf.state.physical_function import PfEntry, PhysicalFunction
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import PortView, VfState
 from sriov_xdp.vswitch.owners import UPLINK_OWNER
-from sriov_xdp.vswitch.policy import Policy, PortGroup, Switch, port_vlan, resolve
+from sriov_xdp.vswitch.policy import Policy, PortGroup, Security, Switch, port_vlan, resolve
 from sriov_xdp.vswitch.shaping import Queue
 from sriov_xdp.vswitch.vlan import Vlan
 
@@ -102,9 +102,11 @@ class Inventory:
         self.switches: dict[str, Switch] = {}
         self.vfs: dict[VfAddress, AttachedVf] = {}
         self._policies: dict[VfAddress, tuple[Switch, AdapterSpec, Policy]] = {}
+        self._listened: dict[str, frozenset[int]] = {}
 
     def install(self, change: Change) -> Former:
         """Makes memory say what the change says; returns what restore() needs."""
+        self._listened = {}
         named = {**change.attachments, **change.states}
         former = Former(
             pfs={name: (self.pfs[name], self.pfs[name].entry) if name in self.pfs else None for name in change.pfs},
@@ -125,6 +127,7 @@ class Inventory:
 
     def restore(self, former: Former) -> None:
         """Undoes install()."""
+        self._listened = {}
         for name, kept_pf in former.pfs.items():
             if kept_pf is None:
                 self._put_pf(name, None)
@@ -292,6 +295,14 @@ class Inventory:
         """What holds that which the guest sends to it, where that may wait."""
         policy = self.policy(vf)
         return policy.shaping_ingress.queue(policy.mtu)
+
+    def listened_vlans(self, pf: str) -> frozenset[int]:
+        """VLANs of a PF in which a port is promiscuous."""
+        if pf not in self._listened:
+            ports = (vf for vf in self.vfs.values() if vf.address.pf == pf)
+            listening = (vf for vf in ports if self.policy(vf).promiscuous is Security.ACCEPT)
+            self._listened[pf] = frozenset().union(*(self.vlan(vf).domains for vf in listening))
+        return self._listened[pf]
 
     def vf_with_hop(self, ifindex: int) -> AttachedVf | None:
         """The VF that one of a hop's devices belongs to."""

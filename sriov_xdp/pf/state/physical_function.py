@@ -78,7 +78,8 @@ class PfEntry:
 class PhysicalFunction:
     """A PF; number is its slot and its part of the forwarding domain, kept over restarts. found None: no uplink taken yet.
     is_awaited: its uplink was not looked for since the start, and works on as the last run left it. awaits_carrier: and
-    has none now, as a look at all devices showed. refusal: why it was not to be had, the last time."""
+    has none now, as a look at all devices showed. refusal: why it was not to be had, the last time. listened_vlans: with
+    promiscuous ports, as the maps say."""
 
     spec: PfSpec
     number: int
@@ -87,6 +88,7 @@ class PhysicalFunction:
     is_awaited: bool = True
     awaits_carrier: bool = False
     refusal: str = ""
+    listened_vlans: frozenset[int] = frozenset()
     owners: AddressOwners = field(default_factory=AddressOwners)
 
     @property
