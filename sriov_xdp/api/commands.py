@@ -5,11 +5,12 @@ is asked for is a generator of steps, as guests wait for each of them.
 """
 
 from collections.abc import Callable, Generator
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from sriov_xdp.api import health, views
+from sriov_xdp.api import health, traces, views
 from sriov_xdp.api.documents import (
     INHERIT,
     InterfaceName,
@@ -24,9 +25,10 @@ from sriov_xdp.api.documents import (
     said_in,
     written_or_inherited,
 )
+from sriov_xdp.api.frames import MadeUp
 from sriov_xdp.api.reading import Configuration, Wanted
 from sriov_xdp.api.sentences import Form
-from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Refused
+from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Invalid, NotFound, Refused
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
 from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, LinkState, VfAddress
 from sriov_xdp.pf.state.plan import Step
@@ -38,6 +40,8 @@ from sriov_xdp.vswitch.policy import Override, PolicySettings, PortGroup
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan, VlanStep
 
 _RECORDS_A_STEP = 250
+_LAST_PORT = 65535
+_STRANGER = MacAddress.parse("02:00:00:ff:ff:fe")
 
 
 def _parse_vf(value: Any) -> VfAddress:
@@ -55,6 +59,19 @@ def _printable(value: str) -> str:
 
 
 Vf = Annotated[VfAddress, BeforeValidator(_parse_vf), Form("a PF's name, vf and a number, as in pf0vf3")]
+
+
+def _parse_endpoint(value: Any) -> tuple[str, int]:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    address, _, port = value.rpartition(":")
+    address = str(ip_address(address.removeprefix("[").removesuffix("]")))
+    if not port.isdecimal() or not 0 <= int(port) <= _LAST_PORT:
+        raise ValueError("no port")
+    return address, int(port)
+
+
+_Endpoint = Annotated[tuple[str, int], BeforeValidator(_parse_endpoint), Form("an address and a port, as in 10.0.0.2:80")]
 
 
 class _Request(BaseModel):
@@ -156,6 +173,19 @@ class SetVf(SetPort):
     port_group: ObjectName | None = None
     link_state: LinkStateOrInherit | None = None
     datapath: DatapathOrInherit | None = None
+
+
+class TraceFrame(_Request):
+    """sender: a VF, or a PF for its wire. frame: in hexadecimal digits; or what it is made up of, with a destination at least."""
+
+    sender: ObjectName
+    frame: Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2}){14,9300}$")] | None = None
+    to: MacSetting | None = None
+    source: MacSetting | None = None
+    vlan: Annotated[int, Field(strict=True, ge=0, le=4095)] | None = None
+    tcp: _Endpoint | None = None
+    udp: _Endpoint | None = None
+    payload_bytes: Annotated[int, Field(strict=True, ge=0, le=9216)] = 46
 
 
 class ListAudit(_Request):
@@ -280,6 +310,33 @@ def _set_port(context: Context, request: SetPort, actor: Actor) -> Steps[Any]:
     return views.port_show(context, request.vf)
 
 
+def _trace(context: Context, request: TraceFrame, _actor: Actor) -> Any:
+    pf = context.inventory.pfs.get(request.sender)
+    vf = None if pf else context.inventory.attached(_vf_named(request.sender))
+    pf = pf or context.inventory.pf(vf.address.pf if vf else request.sender)
+    if (request.frame is None) is (request.to is None):
+        raise Invalid(f"trace from {request.sender}: expected frame or to, one of them; give --frame HEX or --to MAC")
+    if request.frame is not None:
+        return traces.trace(context, pf, vf, bytes.fromhex(request.frame))
+    assert request.to is not None
+    made_up = MadeUp(
+        destination=request.to,
+        source=request.source or (vf.state.effective_mac if vf else _STRANGER),
+        vlan=request.vlan,
+        tcp=request.tcp,
+        udp=request.udp,
+        payload_bytes=request.payload_bytes,
+    )
+    return traces.trace(context, pf, vf, made_up.octets())
+
+
+def _vf_named(name: str) -> VfAddress:
+    try:
+        return VfAddress.parse(name)
+    except ValueError as error:
+        raise NotFound(f"{name}: no PF of that name, and no VF's address as pf0vf3; `sriov-xdp vf list` shows them") from error
+
+
 def _audit(context: Context, request: ListAudit, _actor: Actor) -> Any:
     def steps() -> Generator[None, None, list[dict[str, Any]]]:
         documents: list[dict[str, Any]] = []
@@ -330,6 +387,7 @@ COMMANDS: dict[str, Command] = {
     "port-show": (OnVf, lambda context, request, _actor: views.port_show(context, request.vf)),
     "port-set": (SetPort, _verb(_set_port)),
     "audit-list": (ListAudit, _audit),
+    "trace": (TraceFrame, _trace),
     "guest-ends": (Nothing, lambda context, _request, _actor: health.guest_ends(context)),
     "host-health": (Nothing, lambda context, _request, _actor: health.host(context)),
 }

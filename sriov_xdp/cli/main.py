@@ -15,6 +15,7 @@ from sriov_xdp.cli.doctor import doctor
 from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ask, daemon_options, exits_cleanly, fail, json_option, show_json
 from sriov_xdp.cli.pfs import pf
 from sriov_xdp.cli.switches import port, port_group, switch
+from sriov_xdp.cli.traces import trace
 from sriov_xdp.cli.verdicts import verdicts
 from sriov_xdp.cli.vfs import vf
 
@@ -119,6 +120,7 @@ _COMMANDS: list[click.Command] = [
     recover,
     validate,
     doctor,
+    trace,
     verdicts,
     demo,
     bench,

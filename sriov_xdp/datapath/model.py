@@ -4,7 +4,7 @@ It is: the frame rules written down a second time, as plainly as Python can say 
 go in; the forwarding database and the flood lists follow from them, so no map can be stale or inconsistent here.
 It is not: a data path, nor a source of policy. It knows no maps, no counters, no time, no GSO, no devices that refuse a frame,
 and not which of the two kinds of program finishes a frame. Where it and bpf/ differ, one of them is wrong.
-For tests and for people who read; nothing of the running product may import it. Pure: no IO.
+For tests, for people who read, and for api/traces.py, which explains by it what becomes of a frame. Pure: no IO.
 """
 
 from collections.abc import Callable, Mapping
@@ -303,6 +303,30 @@ def refusal_of(passage: Passage, target: Port) -> Verdict | None:
     if not fits:
         return Verdict.OVERSIZE
     return Verdict.RATE_LIMITED if passage.port.is_overdrawn else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """How a frame came to its fate. asked: the rules of its entry, up to the one that objected, if one did."""
+
+    asked: tuple[Rule, ...]
+    has_entered: bool
+    vlan: int | None
+    fate: Fate
+
+
+def explain(ports: Ports, slot: int, frame: bytes) -> Explained:
+    """Of a frame that comes in by a port that is there, on its own device."""
+    passage = Passage(ports=ports, slot=slot, frame=frame, ethernet=Ethernet.parse(frame))
+    asked: list[Rule] = []
+    for rule in RULES:
+        asked.append(rule)
+        if rule(passage) is not None:
+            break
+    outcome = fate(ports, slot, ports[slot].value.ifindex, frame)
+    has_entered = len(asked) == len(RULES) and RULES[-1](passage) is None
+    vlan = passage.vlan if passage.ethernet is not None else None
+    return Explained(asked=tuple(asked), has_entered=has_entered, vlan=vlan, fate=outcome)
 
 
 def fate(ports: Ports, slot: int, ifindex: int, frame: bytes, *, rules: tuple[Rule, ...] = RULES) -> Fate:

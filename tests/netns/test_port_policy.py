@@ -66,7 +66,13 @@ def heard_by(scene: Scene, sender: Namespace, destination: str, payload: bytes) 
     (own_place,) = (place for place in places.values() if place[0] is sender)
     with frames.tapped(own_place, *others.values()) as (own, *taps):
         own.send(frames.frame(destination, sender.mac(own_place[1]), payload))
-        return {name for name, tap in zip(others, taps, strict=True) if tap.seen(payload=payload, seconds=0.2)}
+        return heard(dict(zip(others, taps, strict=True)), payload)
+
+
+def heard(taps: dict[str, frames.Tap], payload: bytes) -> set[str]:
+    """Who got a frame, of all that have a moment for it together."""
+    deadline = time.monotonic() + 0.2
+    return {name for name, tap in taps.items() if tap.seen(payload=payload, seconds=max(0.01, deadline - time.monotonic()))}
 
 
 def test_a_blocked_port_neither_sends_nor_hears_and_keeps_its_carrier(scene: Scene) -> None:
@@ -237,7 +243,7 @@ def heard_in_another_vlan(scene: Scene, payload: bytes) -> set[str]:
     places = {"bystander": (scene.bystanders[0], "eth0"), "listener": (scene.second, "eth0")}
     with frames.tapped((scene.wire, "w0"), *places.values()) as (own, *taps):
         own.send(frames.frame(scene.bystanders[0].mac(), scene.wire.mac("w0"), payload, tags=(7,)))
-        return {name for name, tap in zip(places, taps, strict=True) if tap.seen(payload=payload, seconds=0.2)}
+        return heard(dict(zip(places, taps, strict=True)), payload)
 
 
 def queue_of(scene: Scene, guest: Namespace) -> dict:
@@ -303,6 +309,43 @@ def test_what_a_guest_sends_too_fast_is_dropped_to_whomever_it_goes(scene: Scene
             wire.send(*[frames.frame(scene.first.mac(), scene.wire.mac("w0"), payload)] * count)
             received = wait_until(lambda: _received(scene, before, count), "what it receives is not held to the rate")
         assert count <= received
+
+
+def traced(scene: Scene, *arguments: str) -> dict:
+    document: dict = scene.daemon.ask("trace", *arguments)
+    return document
+
+
+def exits(scene: Scene, document: dict) -> set[str]:
+    """Where a traced frame leaves, by the names of heard_by()."""
+    names = {scene.port_of(scene.first): "first", scene.port_of(scene.second): "second"}
+    return {names.get(one["by"].split()[0], "wire") for one in document["leaves"]}
+
+
+def test_a_trace_says_what_becomes_of_a_frame_and_which_line_of_which_policy_decides(scene: Scene) -> None:
+    first, second, wire = scene.first.mac(), scene.second.mac(), scene.wire.mac("w0")
+    port, payload = scene.port_of(scene.first), b"as it was traced to be"
+    for destination in (second, wire, frames.BROADCAST, first):
+        document = traced(scene, "--from", port, "--to", destination)
+        assert exits(scene, document) == heard_by(scene, scene.first, destination, payload)
+    before = scene.daemon.vf_of(scene.first.name)["drops"]
+    document = traced(scene, "--from", port, "--to", second, "--source", "02:00:00:00:77:01", "--tcp", "10.0.0.2:80")
+    assert ("forged_source", "forged_transmits: reject (default)") == (document["verdict"], document["decided_by"])
+    assert [False] == [rule["passed"] for rule in document["rules"]][-1:]
+    assert "spoof_mac" == traced(scene, "--from", port, "--to", wire, "--source", second)["verdict"]
+    assert "spoof_vlan" == traced(scene, "--from", port, "--to", wire, "--vlan", "7")["verdict"]
+    document = traced(scene, "--from", "pf0", "--to", scene.bystanders[0].mac(), "--vlan", "7", "--udp", "[fd77::2]:53")
+    assert ("forwarded", 7, 1) == (document["verdict"], document["vlan"], len(document["leaves"]))
+    assert "no tag" in document["leaves"][0]["frame"]
+    with scene.holding(scene.second, "--block", "true"):
+        document = traced(scene, "--from", port, "--to", second)
+        assert ("blocked", f"block: true (port {scene.port_of(scene.second)})") == (document["verdict"], document["decided_by"])
+    said = scene.daemon.command("trace", "--from", port, "--frame", frames.frame(wire, first, b"whole").hex()).stdout
+    assert "  ok    source is own" in said
+    assert "verdict  forwarded: left by the one port" in said
+    assert before == scene.daemon.vf_of(scene.first.name)["drops"]
+    for arguments in (["--from", "nobody", "--to", wire], ["--from", port], ["--from", port, "--frame", "00"]):
+        assert 0 != scene.daemon.command("trace", *arguments).returncode
 
 
 def hop_of(scene: Scene, guest: Namespace) -> list[str]:

@@ -1,0 +1,113 @@
+"""`sriov-xdp trace`: what would become of a frame, and why. The reference model says it of the ports as they are in the maps; that
+the programs do the same is what tests/parity shows. No frame is sent, and no counter moves. Reads only; for the api package.
+"""
+
+from typing import Any
+
+from sriov_xdp.api.frames import type_name
+from sriov_xdp.api.verdicts import EXPLANATIONS
+from sriov_xdp.datapath import abi, model
+from sriov_xdp.datapath.abi import Verdict
+from sriov_xdp.datapath.model import Explained
+from sriov_xdp.datapath.model_ports import Ethernet, Port
+from sriov_xdp.datapath.tables import PortImage
+from sriov_xdp.pf.hands.context import Context
+from sriov_xdp.pf.hands.publish import own_port
+from sriov_xdp.pf.state.images import slot_of, vf_image
+from sriov_xdp.pf.state.inventory import AttachedVf, Stage
+from sriov_xdp.pf.state.physical_function import PhysicalFunction
+from sriov_xdp.vswitch.policy import SETTINGS
+
+Document = dict[str, Any]
+# Which setting decided, where one did: of the port where the frame entered, or of the one where it would have left.
+_SETTING = {
+    Verdict.FORGED_SOURCE: "forged_transmits",
+    Verdict.BLOCKED: "block",
+    Verdict.PRIVATE_VLAN: "private_vlan",
+    Verdict.OVERSIZE: "mtu",
+}
+
+
+def trace(context: Context, pf: PhysicalFunction, sender: AttachedVf | None, frame: bytes) -> Document:
+    """A frame of a VF's guest, or (None) from the wire of a PF."""
+    vfs = {slot_of(vf): vf for vf in context.inventory.vfs_of_pf(pf.spec.name) if vf.stage is not Stage.PLANNED}
+    ports = {slot: _port(vf_image(context.inventory, vf)) for slot, vf in vfs.items()}
+    ports[pf.number] = _port(own_port(context, pf))
+    slot = slot_of(sender) if sender else pf.number
+    explained = model.explain(ports, slot, frame)
+    fate = explained.fate
+    left = [_exit(vfs.get(to), pf, octets) for to, octets in sorted(fate.left.items())]
+    return {
+        "frame": _shown(frame),
+        "enters": _place(sender, pf),
+        "vlan": explained.vlan,
+        "rules": _rules(explained),
+        "verdict": fate.verdict.label,
+        "meaning": EXPLANATIONS[fate.verdict].meaning,
+        "remedy": EXPLANATIONS[fate.verdict].remedy,
+        "decided_by": _decided_by(context, sender, fate.verdict, vfs, frame),
+        "leaves": left,
+        "reaches_host": fate.reaches_host,
+    }
+
+
+def _port(image: PortImage) -> Port:
+    """As the maps describe it. What it sent so far is not told: a trace meets no storm guard and no rate."""
+    own = abi.mac_word(image.value.mac)
+    macs = {abi.mac_of_fdb_key(key) for key in image.fdb}
+    return Port(
+        value=image.value,
+        trunk=image.trunk,
+        more_macs=frozenset(mac for mac in macs if abi.mac_word(mac) != own),
+        allowed=image.allowed,
+        groups=image.groups,
+    )
+
+
+def _rules(explained: Explained) -> list[Document]:
+    last = len(explained.asked) - 1
+    return [
+        {
+            "rule": rule.__name__.replace("_", " "),
+            "passed": explained.has_entered or number < last,
+            "text": (rule.__doc__ or "").split("\n")[0],
+        }
+        for number, rule in enumerate(explained.asked)
+    ]
+
+
+def _decided_by(
+    context: Context, sender: AttachedVf | None, verdict: Verdict, vfs: dict[int, AttachedVf], frame: bytes
+) -> str | None:
+    """The line of a policy, with the level that said so; or who has the address that a guest may not speak by."""
+    read = Ethernet.parse(frame)
+    if verdict is Verdict.SPOOF_MAC and read:
+        owners = [str(vf.address) for vf in vfs.values() if read.source in {mac.octets for mac in vf.state.unicast}]
+        return f"the address is that of {', '.join(owners) or 'the uplink'}"
+    name = _SETTING.get(verdict)
+    if name is None:
+        return None
+    ends = [sender, *(vf for vf in vfs.values() if read and read.destination in {mac.octets for mac in vf.state.unicast})]
+    policies = [context.inventory.policy(vf) for vf in ends if vf]
+    said = [policy for policy in policies if getattr(policy, name) != SETTINGS[name].default] or policies
+    return said[0].rule(name) if said else None
+
+
+def _place(vf: AttachedVf | None, pf: PhysicalFunction) -> str:
+    if vf is None:
+        return f"{pf.spec.uplink or 'no uplink'} (the wire of {pf.spec.name})"
+    spec = vf.attachment.spec
+    return f"{vf.address} (guest {spec.guest}, {spec.interface})"
+
+
+def _exit(vf: AttachedVf | None, pf: PhysicalFunction, octets: bytes) -> Document:
+    return {"by": _place(vf, pf), "frame": _shown(octets), "octets": octets.hex()}
+
+
+def _shown(frame: bytes) -> str:
+    """In a line."""
+    read = Ethernet.parse(frame)
+    if read is None:
+        return f"{len(frame)} bytes without whole headers"
+    tag = "no tag" if read.tci is None else f"VLAN {read.vid} priority {read.tci >> abi.PRIORITY_SHIFT}"
+    return f"{read.source.hex(':')} to {read.destination.hex(':')}, {tag}, {type_name(read.type)}, {len(frame)} bytes"
