@@ -10,6 +10,7 @@ from platform import release
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
 
+from sriov_xdp.api import fast_path
 from sriov_xdp.api.views import link_of
 from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import DROPS, Counters, Verdict
@@ -112,12 +113,18 @@ class PfCollector:
         )
         switched = CounterMetricFamily("sriovxdp_vf_datapath_switches", "Moves between tcx and XDP.", labels=_VF)
         cut = GaugeMetricFamily("sriovxdp_vf_loop_cut", "1 while the VF is kept out of floods, for a loop.", labels=_VF)
+        slow = GaugeMetricFamily(
+            "sriovxdp_vf_slow_path", "1 for each reason why frames take no fast way.", labels=(*_VF, "direction", "reason")
+        )
         for vf in vfs:
             labels = (vf.address.pf, str(vf.address))
+            for direction, words in fast_path.reasons(context.tables.flags_of(slot_of(vf))).items():
+                for word in words:
+                    slow.add_metric((*labels, direction, word), 1)
             link.add_metric(labels, int(link_of(context, vf)[0] == "up"))
             switched.add_metric(labels, context.mode_switches.get(vf.address, 0))
             cut.add_metric(labels, int(vf.cut_for_loop_with is not None))
-        yield from (link, switched, cut)
+        yield from (link, switched, cut, slow)
 
     def _requests(self) -> Iterator[Metric]:
         metrics = self._service.metrics

@@ -5,6 +5,7 @@ Directions are the guest's: rx is what the switch delivered to it.
 
 from typing import Any
 
+from sriov_xdp.api import fast_path
 from sriov_xdp.datapath.abi import Counters, Verdict
 from sriov_xdp.pf.errors import NotFound
 from sriov_xdp.pf.hands import damaged, live
@@ -223,6 +224,7 @@ def port_show(context: Context, vf: VfAddress) -> Document:
         "port_group": group.name,
         "vlan": vlan_to_json(context.inventory.vlan(attached)),
         "link_state": attached.attachment.spec.link_state.value,
+        "slow_path": fast_path.reasons(context.tables.flags_of(slot_of(attached))),
         "policy": {
             name: {"value": setting.values.plain(getattr(policy, name)), "set_by": policy.origins[name]}
             for name, setting in SETTINGS.items()

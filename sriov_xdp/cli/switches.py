@@ -157,7 +157,8 @@ def portshow(address: str, as_json: bool) -> None:
     if as_json:
         show_json(document)
         return
-    show_object({key: value for key, value in document.items() if key not in ("policy", "overrides")})
+    slow = {direction: ", ".join(reasons) or "by the fast way" for direction, reasons in document["slow_path"].items()}
+    show_object({key: value for key, value in {**document, **slow}.items() if key not in ("policy", "overrides", "slow_path")})
     click.echo()
     show_table([{"name": name, **said} for name, said in document["policy"].items()], _SETTINGS)
 

@@ -39,6 +39,7 @@ _EPOCH_WORD, _LAST_EPOCH_WORD = abi.EPOCH_AT_BYTES // 8, abi.EPOCH_AT_BYTES // 8
 _STORES_KEEP_ORDER = os.uname().machine == "x86_64"  # on others no flow is remembered, as an epoch might overtake a table
 # What of a counter block tells how many group frames entered, let in or held back.
 GROUP_WORDS = (4 + Verdict.STORM, 4 + abi.VERDICT_ROOM, 5 + abi.VERDICT_ROOM)
+_FLAGS = struct.Struct("<I")
 _PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
 
 
@@ -166,6 +167,11 @@ class Tables:
         if packed is None:
             return None
         return PortValue.unpack(packed), port_lists.unpack_trunk(self._trunks.get(slot))
+
+    def flags_of(self, slot: int) -> PortFlag:
+        """Of a port, as the maps have it; none of a slot without one."""
+        packed = self._ports.get(slot, abi.EMPTY_PORT)
+        return PortFlag(_FLAGS.unpack_from(packed, abi.offset_bytes("sxdp_port", "flags"))[0])
 
     def addresses_of(self, slot: int) -> frozenset[bytes]:
         """The addresses under which a port is reached, in whichever VLAN."""

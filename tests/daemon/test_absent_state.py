@@ -222,20 +222,20 @@ IN_FORCE = {
     "--mtu": "1400",
     "--flood-multicast": "false",
     "--shaping-egress": "average_kbps=90000,peak_kbps=100000,burst_bytes=100000",
-    "--shaping-ingress": "average_kbps=80000,peak_kbps=90000,mode=police",
     "--storm-broadcast-pps": "77",
     "--vlan": "trunk:7-9;native:8",
 }
 
 
+@pytest.mark.parametrize("mode", ["shape", "police"])
 @pytest.mark.parametrize("has_file", [True, False])
-def test_a_port_is_held_to_what_it_was_held_to(scene: Scene, has_file: bool) -> None:
+def test_a_port_is_held_to_what_it_was_held_to(scene: Scene, has_file: bool, mode: str) -> None:
     """Whatever of it the file does not say, the maps and the queue do; the switch's MTU is not the port's."""
     vf = scene.daemon.ask("vf", "show", "pf0vf2")["address"]
     kinds = ",".join(kind.value for kind in Override)
     scene.daemon.ask("port-group", "create", "all", "--switch", "vSwitch0", "--overrides-allowed", kinds)
     scene.daemon.ask("vf", "set", vf, "--port-group", "all")
-    for option, value in IN_FORCE.items():
+    for option, value in {**IN_FORCE, "--shaping-ingress": f"average_kbps=80000,peak_kbps=90000,mode={mode}"}.items():
         scene.daemon.ask("port", "set", vf, option, value)
     with RawMailbox(scene.three, vf) as mailbox:
         assert OK == mailbox.addresses(ADD_ETH, "01:00:5e:00:00:05", kind=EXTRA)
@@ -254,6 +254,7 @@ def test_a_port_is_held_to_what_it_was_held_to(scene: Scene, has_file: bool) -> 
     burst_bytes = said["policy"]["shaping"]["egress"].pop("burst_bytes")
     assert abs(burst_bytes - policy["shaping"]["egress"].pop("burst_bytes")) < 100
     shown = scene.daemon.ask("port", "show", vf)
+    assert policy["shaping"]["ingress"] == shown["policy"]["shaping_ingress"]["value"]
     assert (policy["mtu"], policy["block"]) == (shown["policy"]["mtu"]["value"], shown["policy"]["block"]["value"])
     assert 1500 == document["switches"][0]["mtu"]
     assert ["01:00:5e:00:00:05"] == scene.daemon.ask("vf", "show", vf)["filters"]

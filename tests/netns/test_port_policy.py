@@ -229,6 +229,9 @@ def test_a_promiscuous_port_gets_what_others_get_in_its_vlan_and_nobody_else_doe
         assert {"wire", "second"} == heard_by(scene, scene.first, wire, b"for the wire, listened to")
         assert {"second"} == heard_by(scene, scene.wire, nobody, b"for nobody, listened to")
         assert {"first"} == heard_by(scene, scene.second, first, b"from the listener")
+        shown = scene.daemon.ask("port", "show", scene.port_of(scene.first))["slow_path"]
+        assert {"sends": ["promiscuous port in its VLAN"], "receives": []} == shown
+        assert 'direction="sends",pf="pf0",reason="promiscuous port in its VLAN"' in scene.daemon.metrics()
         assert scene.first.can_ping("10.77.0.99")
         assert scene.daemon.vf_of(scene.second.name)["counters"]["rx_packets"] >= before + 3
         assert {"bystander"} == heard_in_another_vlan(scene, b"of another VLAN")
