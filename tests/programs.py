@@ -184,7 +184,8 @@ def _is_trunk(port: Port) -> bool:
 
 def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
     others = {slot: other for slot, other in ports.items() if other.value.pf == port.value.pf}
-    if any(PortFlag.PROMISCUOUS in other.value.flags for other in others.values()):
+    is_listened_to = any(PortFlag.PROMISCUOUS in other.value.flags for other in others.values())
+    if is_listened_to and (port.is_uplink or PortFlag.VEPA not in port.value.flags):
         port = with_flags(port, PortFlag.COPIED)
     if port.is_uplink:
         has_trunks = any(_is_trunk(other) and other.value.pf == port.value.pf for other in ports.values())

@@ -65,6 +65,7 @@ enum sxdp_port_flag {
 	SXDP_PORT_SHAPED = 1 << 22,        /* what its guest sends waits for its turn in another device first */
 	SXDP_PORT_PROMISCUOUS = 1 << 23,   /* it gets a copy of each frame of its VLANs, whoever that is for */
 	SXDP_PORT_COPIED = 1 << 24,        /* such a port is in a VLAN of this one, so what enters here may have more receivers */
+	SXDP_PORT_VEPA = 1 << 25,          /* its PF leaves switching to the wire: what a guest sends goes there, whoever it is for */
 };
 
 /* The fast ways are for ports that have no other flags than these, and whose link is up: a flag that is new is not in here, so a
@@ -83,7 +84,7 @@ enum sxdp_plain {
 			    SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
 			    SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_JUMBO |
 			    SXDP_PORT_HOST_VLANS | SXDP_PORT_ALLOWS | SXDP_PORT_SUBSCRIBES | SXDP_PORT_POLICED |
-			    SXDP_PORT_SHAPED | SXDP_PORT_PROMISCUOUS | SXDP_PORT_COPIED,
+			    SXDP_PORT_SHAPED | SXDP_PORT_PROMISCUOUS | SXDP_PORT_COPIED | SXDP_PORT_VEPA,
 };
 
 /* Of a port in its VLAN (isolation.h); a community's is its number behind the last of these. */

@@ -14,6 +14,7 @@
 #include "rules/loop.h"
 #include "rules/target.h"
 #include "rules/vlan.h"
+#include "switch/enter.h"
 #include "switch/police.h"
 
 enum flood_word {
@@ -21,7 +22,7 @@ enum flood_word {
 	FLOOD_VLAN,
 	FLOOD_PROGRESS,
 	FLOOD_NEXT,
-	FLOOD_TARGET,                   /* of unicast: its addressee's slot, or NO_SLOT */
+	FLOOD_TARGET,                   /* of unicast: its addressee's slot; else that of the guest that it came back from; or NO_SLOT */
 };
 
 enum flood_progress {
@@ -58,6 +59,12 @@ static __always_inline sxdp_answer guard_flood(const struct sxdp_port *port, con
 	return meter->interval_ns ? guard_admit(meter, transit->frames, bpf_ktime_get_ns()) : SXDP_ADMITTED;
 }
 
+/* Of a group frame that goes to the wire alone; its rate is where it leaves. */
+static __always_inline sxdp_answer carrier_guard(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
+{
+	return guard_flood(port, transit);
+}
+
 /* What a flood takes of its port's rate is one frame, however many copies there will be. */
 static __always_inline sxdp_answer admit_flood(carrier *ctx, const struct sxdp_port *port, const struct transit *transit)
 {
@@ -77,12 +84,21 @@ static __always_inline sxdp_answer flood_as(carrier *ctx, const struct transit *
 	return flood_from(ctx, 0);
 }
 
+/* Whose a frame from the wire is, where that gives guests their own back: it gets no copy. */
+static __always_inline __u64 sender_slot(const struct transit *transit, const struct sxdp_port *port)
+{
+	__u64 owner = transit->is_from_wire && port->flags & SXDP_PORT_VEPA ? source_owner(port, port, transit) : 0;
+
+	return owner ? fdb_slot(owner) : NO_SLOT;
+}
+
 static __always_inline sxdp_answer carrier_flood(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
 {
 	sxdp_answer answer = transit->is_from_wire ? SXDP_ADMITTED : admit_flood(ctx, port, transit);
 
 	if (answer != SXDP_ADMITTED)
 		return answer;
+	ctx->cb[FLOOD_TARGET] = (__u32)sender_slot(transit, port);
 	return flood_as(ctx, transit, transit->frame.destination == SXDP_MAC_BROADCAST ? FLOOD_IS_BROADCAST : 0);
 }
 
@@ -120,6 +136,8 @@ static __always_inline int copy_is_for(carrier *ctx, const struct sxdp_port *tar
 			return 1;
 		if (!(target->flags & SXDP_PORT_PROMISCUOUS))
 			return 0;
+	} else if (slot == ctx->cb[FLOOD_TARGET]) {
+		return 0;
 	}
 	return target_judge_copy(port_at(ctx->cb[FLOOD_SLOT]), target, trunk_of(target, slot), vlan) == SXDP_ADMITTED &&
 	       target_takes(target, carrier_longest_bytes(ctx, 0)) && target_device_takes(target, copy_payload_bytes(ctx, progress));

@@ -2,7 +2,7 @@
 /* Floods by XDP: from the wire to access ports only. The frame is made as they all want it, then the kernel copies it to each device
  * of the domain's devmap. No program runs on a copy: the kernel's queue of a device takes one program for all that one poll puts
  * into it, so one on floods would meet unicast too. tc floods what is left: from guests, to domains with ports that XDP cannot
- * serve or without a devmap, what the host must hear too, and frames of several buffers, of which the kernel would copy the first only.
+ * serve or without a devmap, of PFs whose wire gives guests their own frames back, what the host must hear too, and frames of several buffers, of which the kernel would copy the first only.
  */
 #ifndef SXDP_CARRIER_FLOOD_H
 #define SXDP_CARRIER_FLOOD_H
@@ -30,10 +30,16 @@ static __always_inline __u32 count_copies(struct sxdp_cpu *here, const struct sx
 	return taken;
 }
 
+/* Group frames of guests are tc's, which has their guards. */
+static __always_inline sxdp_answer carrier_guard(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
+{
+	return SXDP_DEFERRED;
+}
+
 /* In a program of its own, which the verifier so looks at once. When that is not there the flood is tc's, as all others are. */
 static __always_inline sxdp_answer carrier_flood(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
 {
-	if (port->flags & SXDP_PORT_NATIVE_XDP)
+	if ((port->flags & (SXDP_PORT_NATIVE_XDP | SXDP_PORT_VEPA)) == SXDP_PORT_NATIVE_XDP)
 		carrier_jump(ctx, transit, SXDP_STAGE_FLOOD);
 	return SXDP_DEFERRED;
 }

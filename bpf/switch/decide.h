@@ -40,9 +40,13 @@ static __always_inline sxdp_answer decide(carrier *ctx, struct transit *transit)
 	if (answer == SXDP_PROBE)
 		return carrier_take_probe(ctx, transit);
 	if (answer == SXDP_ADMITTED) {
-		if (frame_is_multicast(transit->frame.destination))
-			return carrier_flood(ctx, transit, port);
-		answer = find_route(port, transit, &route);
+		if (frame_is_multicast(transit->frame.destination)) {
+			if (!is_for_wire(port, transit))
+				return carrier_flood(ctx, transit, port);
+			answer = carrier_guard(ctx, transit, port);
+		}
+		if (answer == SXDP_ADMITTED)
+			answer = find_route(port, transit, &route);
 	}
 	if (answer == SXDP_FOR_HOST)
 		return carrier_pass_to_host(transit);

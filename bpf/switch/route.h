@@ -20,6 +20,21 @@ static __always_inline sxdp_answer route_to(__u64 ref, const struct transit *tra
 	return target_is_current(route->target, ref) ? SXDP_ADMITTED : SXDP_NO_TARGET;
 }
 
+/* Of a PF that switches nothing itself (VEPA, IEEE 802.1Qbg): all that a guest sends goes to the wire, from where it may come back. */
+static __always_inline int is_for_wire(const struct sxdp_port *port, const struct transit *transit)
+{
+	return port->flags & SXDP_PORT_VEPA && !transit->is_from_wire;
+}
+
+static __always_inline sxdp_answer route_to_wire(const struct sxdp_port *port, const struct transit *transit, struct route *route)
+{
+	route->slot = port->pf;
+	route->target = port_at(route->slot);
+	if (!route->target->ifindex)
+		return SXDP_NO_TARGET;
+	return transit->frame.destination == route->target->mac ? SXDP_TARGET_DENIED : SXDP_ADMITTED;
+}
+
 /* No entry in the frame's VLAN: the host, a trunk port, the uplink, or nobody. */
 static __always_inline sxdp_answer route_unknown(const struct sxdp_port *port, const struct transit *transit, struct route *route)
 {
@@ -43,8 +58,11 @@ static __always_inline sxdp_answer route_unknown(const struct sxdp_port *port, c
 
 static __always_inline sxdp_answer find_route(const struct sxdp_port *port, const struct transit *transit, struct route *route)
 {
-	__u64 ref = fdb_find(port->pf, transit->vlan, transit->frame.destination);
+	__u64 ref;
 
+	if (is_for_wire(port, transit))
+		return route_to_wire(port, transit, route);
+	ref = fdb_find(port->pf, transit->vlan, transit->frame.destination);
 	return is_found_at(ref) ? route_to(ref, transit, route) : route_unknown(port, transit, route);
 }
 

@@ -18,6 +18,7 @@ from sriov_xdp.pf.state.intent import (
     HostIntent,
     LinkState,
     PfSpec,
+    Switching,
     UplinkLoss,
     WireOwnSource,
     vlan_from_json,
@@ -249,6 +250,7 @@ class PfDocument(_Document):
     uplink: InterfaceName | None = None
     num_vfs: Annotated[int, Field(strict=True, ge=1, le=validation.MAX_VFS_OF_PF)]
     wire_own_source: WireOwnSource = WireOwnSource.DROP
+    switching: Switching = Switching.VEB
     uplink_loss: UplinkLoss = UplinkLoss.ISOLATE
 
     def spec(self) -> PfSpec:
@@ -258,6 +260,7 @@ class PfDocument(_Document):
             uplink=self.uplink,
             num_vfs=self.num_vfs,
             wire_own_source=self.wire_own_source,
+            switching=self.switching,
             uplink_loss=self.uplink_loss,
         )
 

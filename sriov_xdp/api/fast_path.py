@@ -14,6 +14,7 @@ SENDS: Mapping[PortFlag, str] = {
     PortFlag.POLICED: "policed",
     PortFlag.SHAPED: "shaped",
     PortFlag.COPIED: "promiscuous port in its VLAN",
+    PortFlag.VEPA: "VEPA",
 }
 RECEIVES: Mapping[PortFlag, str] = {
     **_BOTH,

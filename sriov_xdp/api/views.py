@@ -15,6 +15,7 @@ from sriov_xdp.pf.state.intent import (
     HostIntent,
     LinkState,
     PfSpec,
+    Switching,
     VfAddress,
     adapter_to_json,
     group_to_json,
@@ -164,6 +165,7 @@ def pf_document(context: Context, pf: PhysicalFunction, counters: dict[int, Coun
         "mac": str(pf.uplink.mac) if pf.uplink else None,
         "num_vfs": pf.spec.num_vfs,
         "wire_own_source": pf.spec.wire_own_source.value,
+        "switching": pf.spec.switching.value,
         "uplink_loss": pf.spec.uplink_loss.value,
         "attached_vfs": attached,
         "switch": switch.name if switch else None,
@@ -251,7 +253,11 @@ def audit_document(record: AuditRecord) -> Document:
 
 def _as_configured(pf: PfSpec) -> Document:
     uplink = {"uplink": pf.uplink} if pf.uplink else {}
-    rules = {"wire_own_source": pf.wire_own_source.value, "uplink_loss": pf.uplink_loss.value}
+    rules = {
+        "wire_own_source": pf.wire_own_source.value,
+        "uplink_loss": pf.uplink_loss.value,
+        **({"switching": pf.switching.value} if pf.switching is not Switching.VEB else {}),
+    }
     return {"name": pf.name, **uplink, "num_vfs": pf.num_vfs, **rules}
 
 

@@ -190,6 +190,7 @@ class PortFlag(IntFlag):
     SHAPED = 1 << 22
     PROMISCUOUS = 1 << 23
     COPIED = 1 << 24
+    VEPA = 1 << 25
 
 
 class Stage(IntEnum):

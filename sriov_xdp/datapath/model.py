@@ -200,9 +200,15 @@ def guest_makes_no_storm(passage: Passage) -> Verdict | None:
     return Verdict.STORM if Group.of(passage.read.destination) in passage.port.storms else None
 
 
+def leaves_switching_to_the_wire(port: Port) -> bool:
+    """A guest's, of a PF in VEPA mode."""
+    return port.has(PortFlag.VEPA) and not port.is_uplink
+
+
 def rate_is_kept(passage: Passage) -> Verdict | None:
     """A flood takes its part of the port's rate before it is copied; other frames do where they leave (refusal_of())."""
-    return Verdict.RATE_LIMITED if passage.port.is_overdrawn and is_group(passage.read.destination) else None
+    is_flooded = is_group(passage.read.destination) and not leaves_switching_to_the_wire(passage.port)
+    return Verdict.RATE_LIMITED if passage.port.is_overdrawn and is_flooded else None
 
 
 # Entry, in the order of the design; the first objection counts.
@@ -237,6 +243,9 @@ def flood(passage: Passage) -> Fate:
     """To everybody in the VLAN but the sender; from the wire also to the host, if it has an address there, or the VLAN."""
     takers = [slot for slot, port in passage.siblings.items() if slot != passage.slot and takes_copy(passage, port)]
     others = [slot for slot in takers if passage.siblings[slot].hears(passage.read.destination)]
+    if passage.port.has(PortFlag.VEPA) and passage.port.is_uplink:  # a guest's own frame, which the wire gave back
+        own = passage.holder(passage.read.source, passage.reachable)
+        takers, others = [slot for slot in takers if slot != own], [slot for slot in others if slot != own]
     hears = passage.port.has(PortFlag.HOST_STACK) if passage.vlan == VLAN_NONE else passage.vlan in passage.port.host_vlans
     reaches_host = passage.port.is_uplink and hears
     missed = Verdict.NOT_SUBSCRIBED if takers else Verdict.NO_TARGET
@@ -272,9 +281,21 @@ def send_to_host(passage: Passage) -> Fate:
     return Fate(verdict=Verdict.TO_HOST, reaches_host=True)
 
 
+def send_to_wire(passage: Passage) -> Fate:
+    """All that a guest sends, where the next bridge switches."""
+    if passage.is_host(passage.read.destination):
+        return Fate(verdict=Verdict.TARGET_DENIED)
+    if passage.uplink is None:
+        return Fate(verdict=Verdict.NO_TARGET)
+    objection = refusal_of(passage, passage.ports[passage.uplink])
+    return Fate(verdict=objection) if objection else Fate(verdict=Verdict.FORWARDED, left=leaving(passage, [passage.uplink]))
+
+
 def forward(passage: Passage) -> Fate:
     """To the access port in the VLAN, else the host, else a trunk port; what no port has goes to the wire only."""
     destination = passage.read.destination
+    if leaves_switching_to_the_wire(passage.port):
+        return send_to_wire(passage)
     slot = passage.access_holder(destination, passage.reachable)
     if slot is None and passage.is_host(destination):
         return send_to_host(passage)
@@ -340,4 +361,5 @@ def fate(ports: Ports, slot: int, ifindex: int, frame: bytes, *, rules: tuple[Ru
         objection = rule(passage)
         if objection is not None:
             return Fate(verdict=objection, reaches_host=objection is Verdict.TO_HOST)
-    return flood(passage) if is_group(passage.read.destination) else forward(passage)
+    is_flooded = is_group(passage.read.destination) and not leaves_switching_to_the_wire(passage.port)
+    return flood(passage) if is_flooded else forward(passage)

@@ -1,10 +1,10 @@
 """Random networks and random frames, biased to what the rules look at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from programs import BROADCAST, DEVICES, SHORTEST_FRAME_BYTES, UPLINKS, dot1q, ethernet, no_uplink, uplink, vf
+from programs import BROADCAST, DEVICES, SHORTEST_FRAME_BYTES, UPLINKS, dot1q, ethernet, no_uplink, uplink, vf, with_flags
 
 from sriov_xdp.datapath import abi, model
 from sriov_xdp.datapath.abi import VLAN_TRUNKS, PortFlag, Verdict
@@ -136,7 +136,21 @@ def networks(draw: st.DrawFn) -> dict[int, Port]:
     for slot in VFS:
         if draw(MOSTLY):
             ports[slot] = draw(vfs(slot, taken, may_be_trunk=may_have_trunks))
-    return ports
+    return draw(st.sampled_from([in_vepa_mode, without_subscribers, *[lambda same: same] * 6]))(ports)
+
+
+def without_subscribers(ports: dict[int, Port]) -> dict[int, Port]:
+    """No guest asked for any group."""
+    return {
+        slot: replace(with_flags(port, PortFlag.SUBSCRIBES), groups=frozenset()) if slot in VFS else port
+        for slot, port in ports.items()
+    }
+
+
+def in_vepa_mode(ports: dict[int, Port]) -> dict[int, Port]:
+    """PF 0 leaves switching to the wire, which then may give back what it got."""
+    flags = {slot: PortFlag.VEPA | (PortFlag.OWN_SOURCE_ACCEPT if port.is_uplink else PortFlag(0)) for slot, port in ports.items()}
+    return {slot: with_flags(port, flags[slot]) if port.value.pf == 0 else port for slot, port in ports.items()}
 
 
 ORDINARY_TYPES = st.sampled_from([0x0800, 0x88B5, 0x0000, 0x05DC, 0xFFFF])
@@ -233,8 +247,11 @@ def some(count: int) -> tuple[Case, ...]:
 
 
 def is_flooded_by_xdp(case: Case) -> bool:
-    """From a native uplink, not for the host, in a VLAN of access ports only, all of which take all."""
+    """From a native uplink that does not give guests their own frames back, not for the host, in a VLAN of access ports only, all
+    of which take all."""
     wanted, sender = case.fate(), case.ports.get(case.slot)
+    if sender is not None and sender.has(PortFlag.VEPA):
+        return False
     if wanted.verdict is not Verdict.FLOODED or wanted.reaches_host or sender is None or not sender.has(PortFlag.NATIVE_XDP):
         return False
     ethernet = Ethernet.parse(case.frame)

@@ -99,6 +99,11 @@ def gives_nobody_copies(case: Case) -> Fate:
     return with_ports(case, deaf).fate()
 
 
+def switches_itself(case: Case) -> Fate:
+    own = {slot: without_flags(port, PortFlag.VEPA) for slot, port in case.ports.items()}
+    return with_ports(case, own).fate()
+
+
 def with_values(case: Case, slots: Callable[[int], bool], **values: int) -> Case:
     """The same network, where ports say something else."""
     changed = {
@@ -138,6 +143,7 @@ PLANTED = {
     "every group frame is guarded alike": guards_all_alike,
     "floods leave to ports with a loop": floods_to_ports_with_a_loop,
     "blocked ports take frames": lets_frames_into_blocked_ports,
+    "no PF leaves switching to the wire": switches_itself,
     "promiscuous ports get no copies": gives_nobody_copies,
     "segments meet": lets_segments_meet,
     "isolated ports are a community": lets_isolated_ports_be_a_community,

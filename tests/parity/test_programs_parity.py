@@ -9,6 +9,7 @@ from programs import Switch
 from sriov_xdp.datapath import model
 from sriov_xdp.datapath.abi import PortFlag, Verdict
 from sriov_xdp.datapath.model import Fate
+from sriov_xdp.datapath.model_ports import Ethernet
 
 TO_TC = {Verdict.FLOODED, Verdict.TO_HOST}
 GUARDED = {Verdict.STORM, Verdict.LOOP}
@@ -18,11 +19,24 @@ COPIED = {Verdict.FORWARDED, Verdict.FLOODED, Verdict.NO_TARGET, Verdict.RATE_LI
 
 
 def is_listened_to(case: Case) -> bool:
-    """Whether a port of its PF is promiscuous."""
+    """Whether a port of its PF is promiscuous, and what it sends passes by that."""
     sender = case.ports.get(case.slot)
-    return sender is not None and any(
-        port.has(PortFlag.PROMISCUOUS) and port.value.pf == sender.value.pf for port in case.ports.values()
-    )
+    if sender is None or model.leaves_switching_to_the_wire(sender):
+        return False
+    return any(port.has(PortFlag.PROMISCUOUS) and port.value.pf == sender.value.pf for port in case.ports.values())
+
+
+def goes_to_the_wire(case: Case) -> bool:
+    """A group frame of a guest whose PF switches nothing: tc has the guards."""
+    sender = case.ports.get(case.slot)
+    return sender is not None and model.leaves_switching_to_the_wire(sender) and model.is_group(case.frame[:6])
+
+
+def passes_entry(case: Case) -> bool:
+    """All rules but the guards, which XDP does not ask."""
+    guards = (model.guest_has_no_loop, model.guest_makes_no_storm)
+    passage = model.Passage(ports=case.ports, slot=case.slot, frame=case.frame, ethernet=Ethernet.parse(case.frame))
+    return all(rule(passage) is None for rule in model.RULES if rule not in guards)
 
 
 def with_room(case: Case) -> Case:
@@ -37,6 +51,8 @@ def finished_by_xdp(case: Case) -> list[Fate | None]:
     is_flood = wanted.verdict in (Verdict.NO_TARGET, Verdict.NOT_SUBSCRIBED) and model.is_group(case.frame[:6])
     is_guarded = wanted.verdict in GUARDED and not case.ports[case.slot].is_uplink
     is_tcs = is_flood or is_guarded or (wanted.verdict in TO_TC and not is_flooded_by_xdp(case))
+    if goes_to_the_wire(case) and passes_entry(case):
+        return [None]
     if not model.is_group(case.frame[:6]) and is_listened_to(case) and wanted.verdict in COPIED:
         return [None]
     if wanted.verdict is Verdict.RATE_LIMITED and finished_by_xdp(with_room(case)) == [None]:

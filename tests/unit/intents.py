@@ -15,6 +15,7 @@ from sriov_xdp.pf.state.intent import (
     HostIntent,
     LinkState,
     PfSpec,
+    Switching,
     UplinkLoss,
     VfAddress,
     WireOwnSource,
@@ -169,6 +170,7 @@ def hosts(draw: st.DrawFn) -> HostIntent:
             uplink=draw(st.none() | st.just(f"up{number}")),
             num_vfs=draw(st.integers(8, 256)),
             wire_own_source=draw(st.sampled_from(WireOwnSource)),
+            switching=draw(st.sampled_from(Switching)),
             uplink_loss=draw(st.sampled_from(UplinkLoss)),
         )
         for number in range(draw(st.integers(1, 3)))

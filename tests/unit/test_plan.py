@@ -12,6 +12,7 @@ from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, S
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 MAC_VM1 = MacAddress.parse("02:00:00:00:01:01")
+RULES = {"wire_own_source": "drop", "switching": "veb", "uplink_loss": "isolate"}
 PF0 = PfSpec(name="pf0", uplink="wire0", num_vfs=8)
 PF1 = PfSpec(name="pf1", uplink=None, num_vfs=4)
 WEB = PortGroup(name="web", vlan=Vlan.access(100))
@@ -200,8 +201,23 @@ def test_another_interface_is_another_adapter() -> None:
     ("kind", "spec", "document"),
     [
         (PF, None, None),
-        (PF, PF0, {"name": "pf0", "uplink": "wire0", "num_vfs": 8, "wire_own_source": "drop", "uplink_loss": "isolate"}),
-        (PF, PF1, {"name": "pf1", "uplink": None, "num_vfs": 4, "wire_own_source": "drop", "uplink_loss": "isolate"}),
+        (
+            PF,
+            PF0,
+            {
+                "name": "pf0",
+                "uplink": "wire0",
+                "num_vfs": 8,
+                "wire_own_source": "drop",
+                "switching": "veb",
+                "uplink_loss": "isolate",
+            },
+        ),
+        (
+            PF,
+            PF1,
+            {"name": "pf1", "uplink": None, "num_vfs": 4, **RULES},
+        ),
         (
             ADAPTER,
             VM1,

@@ -215,7 +215,8 @@ def _with_pfs_in_force(intent: HostIntent, found: list[MarkedPort], uplinks: dic
         own = uplinks.get(numbers.get(pf.name, -1))
         most = max([pf.num_vfs, *(entry.mark.vf.index + 1 for entry in found if entry.mark.vf.pf == pf.name)])
         uplink = own or (None if pf.uplink in taken else pf.uplink)
-        pfs.append(replace(pf, uplink=uplink, num_vfs=most))
+        switching = next((entry.switching for entry in found if entry.mark.vf.pf == pf.name), pf.switching)
+        pfs.append(replace(pf, uplink=uplink, num_vfs=most, switching=switching))
     mtus = {entry.mark.vf.pf: entry.switch_mtu_bytes for entry in found}
     switches = (replace(switch, mtu_bytes=mtus.get(switch.pf, switch.mtu_bytes)) for switch in intent.switches)
     return replace(intent, pfs=tuple(pfs), switches=tuple(switches))

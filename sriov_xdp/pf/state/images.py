@@ -3,7 +3,7 @@
 from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import Guard, Members, PortFlag, PortValue, Rate
 from sriov_xdp.datapath.tables import PortImage
-from sriov_xdp.pf.state.intent import WireOwnSource
+from sriov_xdp.pf.state.intent import Switching, WireOwnSource
 from sriov_xdp.pf.state.inventory import AttachedVf, Hop, Inventory
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES, xdp_problem
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, XdpMode
@@ -24,6 +24,7 @@ def slot_of(vf: AttachedVf) -> int:
 def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
     """Struct sxdp_port of a VF."""
     vlan, policy = inventory.vlan(vf), inventory.policy(vf)
+    is_vepa = inventory.pf(vf.address.pf).spec.switching is Switching.VEPA
     mtu_bytes, hop = policy.mtu, _hop(inventory, vf)
     is_narrow = mtu_bytes < inventory.mtu_bytes(vf.address.pf)
     conditions = {
@@ -41,7 +42,8 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         PortFlag.QUEUED: policy.shaping_egress.average_kbps > 0,
         PortFlag.SHAPED: hop is not None,
         PortFlag.PROMISCUOUS: policy.promiscuous is Security.ACCEPT,
-        PortFlag.COPIED: not vlan.domains.isdisjoint(inventory.listened_vlans(vf.address.pf)),
+        PortFlag.VEPA: is_vepa,
+        PortFlag.COPIED: not is_vepa and not vlan.domains.isdisjoint(inventory.listened_vlans(vf.address.pf)),
         PortFlag.POLICED: policy.shaping_ingress.average_kbps > 0 and hop is None,
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.AWAY: inventory.is_open(vf) and not vf.has_carrier,  # what is for a closed port goes nowhere
@@ -132,7 +134,7 @@ def _groups(inventory: Inventory, vf: AttachedVf) -> frozenset[bytes]:
 def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunks: bool = False) -> PortImage:
     """The PF's own port; also there without an uplink, as it says whether the PF has trunks. has_unread_trunks: that work on,
     though nothing that can be read names them."""
-    mtu_bytes = inventory.mtu_bytes(pf.spec.name)
+    mtu_bytes, is_vepa = inventory.mtu_bytes(pf.spec.name), pf.spec.switching is Switching.VEPA
     uplink = pf.uplink
     host_vlans = uplink.host_vlans if uplink else frozenset[int]()
     is_narrow = uplink is not None and uplink.mtu_bytes < mtu_bytes  # somebody lowered it since
@@ -147,7 +149,8 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunk
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.COPIED: bool(inventory.listened_vlans(pf.spec.name)),
         PortFlag.PF_HAS_TRUNKS: has_trunks or has_unread_trunks,
-        PortFlag.OWN_SOURCE_ACCEPT: pf.spec.wire_own_source is WireOwnSource.ACCEPT,
+        PortFlag.OWN_SOURCE_ACCEPT: pf.spec.wire_own_source is WireOwnSource.ACCEPT or is_vepa,
+        PortFlag.VEPA: is_vepa,
         PortFlag.NATIVE_XDP: uplink is not None and uplink.xdp_mode is XdpMode.NATIVE,
     }
     value = PortValue(

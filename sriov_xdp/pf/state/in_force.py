@@ -13,7 +13,7 @@ from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
 from sriov_xdp.host.links import Link
 from sriov_xdp.pf.state.device_marks import HostMark
 from sriov_xdp.pf.state.images import hears_asked_groups_only
-from sriov_xdp.pf.state.intent import Datapath, LinkState, PfSpec, UplinkLoss
+from sriov_xdp.pf.state.intent import Datapath, LinkState, PfSpec, Switching, UplinkLoss
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
@@ -59,6 +59,11 @@ class MarkedPort:
     def switch_mtu_bytes(self) -> int:
         """Of the PF."""
         return self.of_pf.mtu_bytes if self.of_pf else self.port.mtu_bytes
+
+    @property
+    def switching(self) -> Switching:
+        """Of its PF."""
+        return Switching.VEPA if PortFlag.VEPA in self.port.flags else Switching.VEB
 
     @property
     def has_wire(self) -> bool:

@@ -56,6 +56,14 @@ class WireOwnSource(StrEnum):
     ACCEPT = "accept"
 
 
+class Switching(StrEnum):
+    """Who switches between the VFs of a PF (IEEE 802.1Qbg): VEB = the PF; VEPA = the next bridge on the wire, which gives back what
+    is for another VF."""
+
+    VEB = "veb"
+    VEPA = "vepa"
+
+
 class UplinkLoss(StrEnum):
     """What becomes of a PF's VFs whose link state is AUTO while its uplink has no carrier. ISOLATE: they have none either, and
     nothing passes between them; KEEP_LOCAL: they go on among themselves."""
@@ -91,6 +99,7 @@ class PfSpec:
     uplink: str | None
     num_vfs: int
     wire_own_source: WireOwnSource = WireOwnSource.DROP
+    switching: Switching = Switching.VEB
     uplink_loss: UplinkLoss = UplinkLoss.ISOLATE
 
 

@@ -48,6 +48,7 @@ def _show_pf(spec: PfSpec) -> Document:
         "uplink": spec.uplink,
         "num_vfs": spec.num_vfs,
         "wire_own_source": spec.wire_own_source.value,
+        "switching": spec.switching.value,
         "uplink_loss": spec.uplink_loss.value,
     }
 

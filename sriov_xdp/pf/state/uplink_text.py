@@ -5,7 +5,7 @@ from typing import Any
 
 from sriov_xdp.datapath.abi import MAX_PFS, MAX_PORTS
 from sriov_xdp.host.links import Link
-from sriov_xdp.pf.state.intent import PfSpec, UplinkLoss, WireOwnSource, require_range, require_type
+from sriov_xdp.pf.state.intent import PfSpec, Switching, UplinkLoss, WireOwnSource, require_range, require_type
 from sriov_xdp.pf.state.physical_function import FoundUplink, PfEntry, PhysicalFunction
 
 _MOST_IFINDEX = (1 << 31) - 1
@@ -19,6 +19,7 @@ def pf_to_text(pf: PhysicalFunction) -> str:
         "uplink": pf.spec.uplink,
         "num_vfs": pf.spec.num_vfs,
         "wire_own_source": pf.spec.wire_own_source.value,
+        "switching": pf.spec.switching.value,
         "uplink_loss": pf.spec.uplink_loss.value,
         "found": _found_to_json(pf.found),
     }
@@ -36,6 +37,7 @@ def pf_from_text(name: str, text: str) -> PfEntry:
         name=name,
         uplink=document["uplink"],
         num_vfs=document["num_vfs"],
+        switching=Switching(document.get("switching", Switching.VEB)),
         wire_own_source=WireOwnSource(document.get("wire_own_source", WireOwnSource.DROP)),  # earlier versions did not say
         uplink_loss=UplinkLoss(document.get("uplink_loss", UplinkLoss.ISOLATE)),  # nor did they this
     )

@@ -48,7 +48,7 @@ def put(context: Context, spec: PfSpec, actor: Actor) -> Steps[None]:
     former = present.entry if present else None
     if present:
         _shrink_check(context, spec)
-    wire = f"uplink {spec.uplink or 'none'}, own sources from the wire: {spec.wire_own_source}"
+    wire = f"uplink {spec.uplink or 'none'}, own sources from the wire: {spec.wire_own_source}, {spec.switching}"
     request = f"set PF {spec.name}: {wire}, {spec.num_vfs} VFs"
     record = record_of(context, "", "", actor, request, Outcome.GRANTED)
     number = former.number if former else inventory.free_pf_number()
