@@ -105,20 +105,59 @@ static __always_inline __u64 carrier_longest_bytes(const carrier *ctx, const str
 	return ctx->gso_size ? ctx->gso_size + TC_MOST_HEADER_BYTES : ctx->len;
 }
 
-/* A super-frame becomes frames that each have its headers. */
+/* Of TCP over IPv6 with more than 64 KB, whose jumbo option segmentation takes out. 0 for anything else with options. */
+static __always_inline __u64 big_wire_bytes(carrier *ctx, __u32 offset)
+{
+	struct sxdp_big_header header;
+
+	if (ctx->len <= SXDP_IPV6_MOST_BYTES || bpf_skb_load_bytes(ctx, offset, &header, sizeof(header)) || !frame_is_big(&header))
+		return 0;
+	return frame_wire_bytes(ctx->len, offset + frame_big_segment_bytes(&header, 0), ctx->gso_size);
+}
+
+/* Of TCP. */
+static __always_inline __u64 tcp_wire_bytes(carrier *ctx, __u32 offset)
+{
+	__u8 words = 0;
+
+	bpf_skb_load_bytes(ctx, offset + SXDP_TCP_WORDS_OFFSET, &words, sizeof(words));
+	return frame_wire_bytes(ctx->len, offset + (words >> 4) * 4, ctx->gso_size);
+}
+
+/* Of UDP; 0 for what is not cut up behind the UDP header, as what a tunnel carries, where the kernel's count of segments tells it. */
+static __always_inline __u64 udp_wire_bytes(carrier *ctx, __u32 offset)
+{
+	__u64 header_bytes = offset + SXDP_UDP_HEADER_BYTES;
+
+	if (frame_segments(ctx->len, header_bytes, ctx->gso_size) != ctx->gso_segs)
+		return 0;
+	return frame_wire_bytes(ctx->len, header_bytes, ctx->gso_size);
+}
+
+/* A super-frame becomes frames that each have its headers. Only for one with a gso_size. */
+static __always_inline __u64 segments_bytes(carrier *ctx, __u32 offset)
+{
+	struct sxdp_network network = {};
+	__u32 transport;
+
+	bpf_skb_load_bytes(ctx, offset, &network, sizeof(network));
+	transport = offset + (__u32)frame_network_bytes(&network);
+	switch (frame_protocol(&network)) {
+	case SXDP_NEXT_IS_TCP:
+		return tcp_wire_bytes(ctx, transport);
+	case SXDP_NEXT_IS_UDP:
+		return udp_wire_bytes(ctx, transport);
+	default:
+		return frame_is_ipv6(&network) ? big_wire_bytes(ctx, offset) : 0;
+	}
+}
+
 static __always_inline __u64 carrier_wire_bytes(carrier *ctx, const struct transit *transit)
 {
 	__u32 offset = SXDP_ETH_HEADER_BYTES + (transit->frame.in_band ? SXDP_TAG_BYTES : 0);
-	struct sxdp_network network = {};
-	__u64 network_bytes;
-	__u8 tcp_words = 0;
+	__u64 bytes = ctx->gso_size ? segments_bytes(ctx, offset) : ctx->len;
 
-	if (!ctx->gso_size)
-		return ctx->len;
-	bpf_skb_load_bytes(ctx, offset, &network, sizeof(network));
-	network_bytes = frame_network_bytes(&network);
-	bpf_skb_load_bytes(ctx, offset + (__u32)network_bytes + SXDP_TCP_WORDS_OFFSET, &tcp_words, sizeof(tcp_words));
-	return frame_wire_bytes(ctx->len, offset + network_bytes + frame_transport_bytes(&network, tcp_words), ctx->gso_size);
+	return bytes ? bytes : frame_most_wire_bytes(ctx->len, ctx->gso_size, port_at(transit->slot)->mtu_bytes);
 }
 
 static __always_inline int carrier_fits_device(carrier *ctx, const struct transit *transit, const struct sxdp_port *target)

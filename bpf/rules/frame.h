@@ -57,14 +57,12 @@ _Static_assert(sizeof(struct sxdp_network) == 10, "sxdp_network");
 enum sxdp_transport {
 	SXDP_NEXT_IS_UDP = 17,
 	SXDP_UDP_HEADER_BYTES = 8,
-	SXDP_ODD_HEADERS_BYTES = 2048,  /* as many as a guest could put in front of what is segmented, extension headers and all */
 	SXDP_TCP_WORDS_OFFSET = 12,
 };
 
 enum sxdp_big {
 	SXDP_IPV6_MOST_BYTES = 65535,
 	SXDP_IPV6_HEADER_BYTES = 40,
-	SXDP_OPTIONS_BYTES = 8,     /* what the jumbo option stands in */
 	SXDP_NEXT_IS_OPTIONS = 0,
 	SXDP_NEXT_IS_TCP = 6,
 	SXDP_OPTION_JUMBO = 0xc2,
@@ -109,31 +107,35 @@ static __always_inline int frame_is_ipv6(const struct sxdp_network *network)
 	return network->version >> 4 == 6;
 }
 
-/* Up to what the segments' transport header is. The jumbo option, which segmentation takes out, is counted with it. */
+static __always_inline __u8 frame_protocol(const struct sxdp_network *network)
+{
+	return frame_is_ipv6(network) ? network->next_header : network->protocol;
+}
+
 static __always_inline __u64 frame_network_bytes(const struct sxdp_network *network)
 {
-	if (!frame_is_ipv6(network))
-		return (network->version & 0xf) * 4;
-	return SXDP_IPV6_HEADER_BYTES + (network->next_header == SXDP_NEXT_IS_OPTIONS ? SXDP_OPTIONS_BYTES : 0);
+	return frame_is_ipv6(network) ? SXDP_IPV6_HEADER_BYTES : (__u64)(network->version & 0xf) * 4;
 }
 
-/* tcp_words: where it stands in a TCP header. Only TCP goes behind a jumbo option. What a tunnel carries has headers of its own, which
- * are not seen. */
-static __always_inline __u64 frame_transport_bytes(const struct sxdp_network *network, __u8 tcp_words)
-{
-	__u8 protocol = frame_is_ipv6(network) ? network->next_header : network->protocol;
-
-	if (protocol == SXDP_NEXT_IS_UDP)
-		return SXDP_UDP_HEADER_BYTES;
-	return protocol == SXDP_NEXT_IS_TCP || protocol == SXDP_NEXT_IS_OPTIONS ? (tcp_words >> 4) * 4 : SXDP_ODD_HEADERS_BYTES;
-}
-
-/* Of a super-frame, all that its segments will be together. Never less than what it is. */
-static __always_inline __u64 frame_wire_bytes(__u64 length_bytes, __u64 header_bytes, __u64 payload_bytes)
+/* Of a super-frame, how many frames it becomes. */
+static __always_inline __u64 frame_segments(__u64 length_bytes, __u64 header_bytes, __u64 payload_bytes)
 {
 	__u64 all_payload_bytes = length_bytes > header_bytes ? length_bytes - header_bytes : 1;
 
-	return length_bytes + (all_payload_bytes - 1) / payload_bytes * header_bytes;
+	return (all_payload_bytes + payload_bytes - 1) / payload_bytes;
+}
+
+/* All that its segments will be together, when each has these headers. */
+static __always_inline __u64 frame_wire_bytes(__u64 length_bytes, __u64 header_bytes, __u64 payload_bytes)
+{
+	return length_bytes + (frame_segments(length_bytes, header_bytes, payload_bytes) - 1) * header_bytes;
+}
+
+/* The same, where a guest has put in front of the payload what is not read here: extension headers, or another packet. No segment is
+ * longer than the port lets pass. */
+static __always_inline __u64 frame_most_wire_bytes(__u64 length_bytes, __u64 payload_bytes, __u64 mtu_bytes)
+{
+	return frame_segments(length_bytes, 0, payload_bytes) * (mtu_bytes + SXDP_ETH_HEADER_BYTES + SXDP_TAG_BYTES);
 }
 
 /* Eight bytes at once, as the machine orders them: an address in the low six. */

@@ -15,15 +15,18 @@
 enum sxdp_rate_shape {
 	SXDP_RATE_TIME_BITS = 10,
 	SXDP_RATE_COST_BITS = 10,
-	SXDP_RATE_MOST_BYTES = 1 << 20,  /* a bucket that owes more than these beside its burst was written ages ago */
+	SXDP_RATE_EXACT_BYTES = 1 << 20,  /* from here on, cost is in whole kilobytes */
+	SXDP_RATE_MOST_BYTES = 1 << 27,  /* a bucket that owes more than these beside its burst was written ages ago */
 	SXDP_RATE_TRIES = 4,        /* then the frame is paid for without a look */
 	SXDP_RATE_FIRST_BYTES = 1514,
 };
 
-/* Of as many bytes as a product of 64 bits has room for, whatever the rate. */
+/* Whatever the rate, the product fits into 64 bits. More bytes than the most no super-frame becomes. */
 static __always_inline __u64 rate_cost(const struct sxdp_bucket *bucket, __u64 bytes)
 {
-	return (bytes < SXDP_RATE_MOST_BYTES ? bytes : SXDP_RATE_MOST_BYTES) * bucket->byte_cost >> SXDP_RATE_COST_BITS;
+	if (bytes < SXDP_RATE_EXACT_BYTES)
+		return bytes * bucket->byte_cost >> SXDP_RATE_COST_BITS;
+	return ((bytes < SXDP_RATE_MOST_BYTES ? bytes : SXDP_RATE_MOST_BYTES) >> SXDP_RATE_COST_BITS) * bucket->byte_cost;
 }
 
 /* What is owed at a time: 0 when the bucket is full. full_at: as it was read. */

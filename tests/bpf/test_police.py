@@ -128,7 +128,32 @@ def test_a_super_frame_is_paid_for_with_the_headers_of_its_segments(
     frame = ethernet(MAC_VM2, MAC_VM1, headers + bytes(950), ether_type=ether_type)
     of_segments = 950 + 4 * (14 + header_bytes)
     assert is_paid(policed, lambda: tc(policed, frame, segments=4, segment_bytes=300), of_segments)
-    assert is_paid(policed, lambda: tc(policed, frame, segments=0, segment_bytes=300), of_segments)
+
+
+def test_tcp_is_paid_for_whatever_the_kernel_counted(policed: Switch) -> None:
+    ether_type, headers = _ipv4(6, TCP_WITH_OPTIONS)
+    frame = ethernet(MAC_VM2, MAC_VM1, headers + bytes(950), ether_type=ether_type)
+    assert is_paid(policed, lambda: tc(policed, frame, segments=0, segment_bytes=300), 950 + 4 * (14 + 24 + 32))
+
+
+WITH_OPTIONS = _ipv6(0, bytes([6, 12]) + bytes(102) + TCP_WITH_OPTIONS)  # 104 bytes of hop-by-hop options before TCP
+WITH_ROUTING = _ipv6(43, bytes([6, 12]) + bytes(102) + TCP_WITH_OPTIONS)
+IN_A_TUNNEL = _ipv4(47, bytes(100) + TCP_WITH_OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("packet", "segments"),
+    [(WITH_OPTIONS, 4), (WITH_ROUTING, 4), (IN_A_TUNNEL, 4), (_ipv4(17, UDP), 0), (_ipv4(17, bytes(400)), 3)],
+    ids=["hop-by-hop options", "a routing header", "GRE", "UDP that nobody counted", "UDP with another packet inside"],
+)
+def test_where_headers_are_not_known_a_segment_is_paid_for_as_the_longest(
+    policed: Switch, packet: tuple[int, bytes], segments: int
+) -> None:
+    """A guest makes them as long as it likes, to send them again with each segment."""
+    ether_type, headers = packet
+    frame = ethernet(MAC_VM2, MAC_VM1, headers + bytes(900), ether_type=ether_type)
+    most = -(-len(frame) // 300) * (1500 + 18)
+    assert is_paid(policed, lambda: tc(policed, frame, segments=segments, segment_bytes=300), most)
 
 
 def test_an_overdrawn_port_sends_nothing_and_is_written_as_it_was(policed: Switch) -> None:

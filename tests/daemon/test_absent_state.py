@@ -384,6 +384,18 @@ def test_a_damaged_switch_cuts_no_trunk_off_from_the_wire(scene: Scene) -> None:
         ask("port-group", "delete", "tagged")
 
 
+def test_a_damaged_row_of_a_shaped_guest_leaves_it_its_hop(scene: Scene) -> None:
+    scene.daemon.ask("port-group", "set", "web", "--shaping-ingress", "average_kbps=50000")
+    try:
+        with damaged(scene, "UPDATE intent SET body = '{' WHERE name = 'pf0vf1'"):
+            assert scene.two.can_ping("10.77.0.1")
+            assert scene.one.can_ping("10.77.0.2")
+            assert "port in slot" not in scene.daemon.command("doctor").stdout
+        assert scene.two.can_ping("10.77.0.1")
+    finally:
+        scene.daemon.ask("port-group", "set", "web", "--shaping-ingress", "inherit")
+
+
 def _assert_one_is_unmanaged(scene: Scene) -> None:
     assert "attachment pf0vf1: its stored form cannot be read" in scene.daemon.log()
     doctor = scene.daemon.command("doctor")

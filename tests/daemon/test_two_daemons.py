@@ -48,6 +48,23 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
             made.second.teardown()
 
 
+def test_a_start_beside_it_leaves_its_hops_alone_whether_it_runs_or_not(scene: Scene) -> None:
+    """The end of a hop that frames go into has no program, and is no stray all the same."""
+    scene.second.config_file.write_text(yaml.safe_dump(host_config(None, [], OTHER)))
+    scene.first.ask("port-group", "set", "lan", "--shaping-ingress", "average_kbps=50000")
+    try:
+        assert scene.guest.can_ping("10.77.0.99")
+        scene.first.kill()
+        scene.second.start()
+        assert scene.guest.can_ping("10.77.0.99")
+        assert "is a representor of a daemon that is gone" not in scene.second.log()
+        scene.first.start()
+        assert scene.guest.can_ping("10.77.0.99")
+    finally:
+        scene.second.stop()
+        scene.first.ask("port-group", "set", "lan", "--shaping-ingress", "inherit")
+
+
 def test_start_on_the_others_uplink(scene: Scene) -> None:
     scene.second.config_file.write_text(yaml.safe_dump(host_config(scene.uplink, [], OTHER)))
     before, stream = scene.uplink_as_it_is(), frames.Stream(scene.guest, scene.wire, "10.77.0.99")

@@ -355,7 +355,7 @@ def hop_of(scene: Scene, guest: Namespace) -> list[str]:
     """Names of its devices: far, near."""
     alias = f" hop {scene.port_of(guest)}"
     links = json.loads(run("ip", "-j", "link", "show"))
-    return sorted(link["ifname"] for link in links if link.get("ifalias", "").endswith(alias))
+    return sorted(link["ifname"] for link in links if link.get("ifalias", "").removesuffix(" entrance").endswith(alias))
 
 
 def test_what_a_guest_sends_waits_for_its_turn_to_whomever_it_goes(scene: Scene) -> None:

@@ -11,15 +11,16 @@ from sriov_xdp.datapath.abi import FIRST_VF_SLOT, SLOT_MASK, Members, PortFlag
 from sriov_xdp.host.links import Link
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import Context
-from sriov_xdp.pf.state.device_marks import is_of, read_host_mark
+from sriov_xdp.pf.state.device_marks import is_hop_entrance, is_of, read_host_mark
 from sriov_xdp.pf.state.intent import VfAddress
 
 
 def devices(context: Context) -> list[Link]:
-    """Representors that may be of a damaged row."""
+    """Representors that may be of a damaged row, and both ends of hops."""
     if not context.damaged:
         return []
     used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()}
+    used |= {ifindex for vf in context.inventory.vfs.values() if vf.hop for ifindex in (vf.hop.near, vf.hop.far)}
     return [link for link in context.links.dump() if is_of(context.instance, link) and link.ifindex not in used]
 
 
@@ -29,7 +30,7 @@ def slots(context: Context) -> frozenset[int]:
         return frozenset()
     known = {pf.number for pf in context.inventory.pfs.values()}
     of_pfs = {slot for slot in context.tables.slots() if slot < FIRST_VF_SLOT} - known
-    return frozenset(of_pfs) | {link.ifindex & SLOT_MASK for link in devices(context)}
+    return frozenset(of_pfs) | {link.ifindex & SLOT_MASK for link in devices(context) if not is_hop_entrance(link)}
 
 
 def has_trunks(context: Context, pf: int) -> bool:

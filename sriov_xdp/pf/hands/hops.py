@@ -11,7 +11,7 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.hands.hooks import VF_TC, Hooks
 from sriov_xdp.pf.hands.representors import bucket_of
-from sriov_xdp.pf.state.device_marks import hop_alias, hop_number
+from sriov_xdp.pf.state.device_marks import hop_alias, hop_entrance_alias, hop_number
 from sriov_xdp.pf.state.intent import Attachment
 from sriov_xdp.pf.state.inventory import Hop
 from sriov_xdp.vswitch.shaping import Queue
@@ -41,9 +41,10 @@ def _make(links: Links, attachment: Attachment, instance: str, group: int) -> Li
     near, far = f"hop{number:x}n", f"hop{number:x}f"
     links.create_hop(near, far, number, group)
     made = _required(links, number)
-    for name, ifindex in ((far, number), (near, made.peer_ifindex)):
-        links.silence(name, ifindex)
-        links.change(ifindex, ifalias=hop_alias(instance, attachment.vf))
+    links.silence(near, made.peer_ifindex)
+    links.change(made.peer_ifindex, ifalias=hop_entrance_alias(instance, attachment.vf))
+    links.silence(far, number)
+    links.change(number, ifalias=hop_alias(instance, attachment.vf))
     return made
 
 

@@ -18,7 +18,7 @@ _PRODUCT = "sriov-xdp"
 _MOST_ALIAS_BYTES = 254  # dev_set_alias() takes less than IFALIASZ with the NUL that netlink adds
 _AS_THE_GUEST, _TOO_LONG = "=", "?"  # in place of a namespace
 _OURS = "+"  # before it: it was made for the guest, and goes with it
-_HOP, _HOP_WORD = 1 << 30, "hop"
+_HOP, _HOP_WORD, _ENTRANCE = 1 << 30, "hop", "entrance"
 _DIGEST = re.compile(r"[0-9a-f]{8}")
 _GROUP_BASE, _GROUP_PF_BITS = 1 << 30, 4
 _GROUP_INSTANCE = (1 << 30 - _GROUP_PF_BITS) - 1
@@ -59,13 +59,19 @@ def hop_number(ifindex: int) -> int:
 
 
 def hop_alias(instance: str, vf: VfAddress) -> str:
-    """Of both ends of a hop that was made ready."""
+    """Of the far end of a hop that was made ready."""
     return f"{_PRODUCT} {instance} {_HOP_WORD} {vf}"
 
 
-def is_hop(link: Link) -> bool:
-    """Whether a device is an end of a hop that was made ready, of whichever instance."""
-    return link.alias.split(" ")[:3:2] == [_PRODUCT, _HOP_WORD]
+def hop_entrance_alias(instance: str, vf: VfAddress) -> str:
+    """Of its near end."""
+    return f"{hop_alias(instance, vf)} {_ENTRANCE}"
+
+
+def is_hop_entrance(link: Link) -> bool:
+    """Whether a device is the near end of a hop, of whichever instance: nothing comes out of it, so it needs no program."""
+    words = link.alias.split(" ")
+    return (words[0], words[2:3], words[-1]) == (_PRODUCT, [_HOP_WORD], _ENTRANCE)
 
 
 def is_ready(link: Link, instance: str, attachment: Attachment, vlan: Vlan) -> bool:

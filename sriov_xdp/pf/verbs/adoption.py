@@ -24,7 +24,16 @@ from sriov_xdp.pf.hands.context import SELF, Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.publish import publish_all, publish_ports, publish_uplink
 from sriov_xdp.pf.hands.turns import finish
-from sriov_xdp.pf.state.device_marks import group_of, hop_alias, hop_number, is_group_of, is_marked, is_of, is_ready
+from sriov_xdp.pf.state.device_marks import (
+    group_of,
+    hop_alias,
+    hop_number,
+    is_group_of,
+    is_hop_entrance,
+    is_marked,
+    is_of,
+    is_ready,
+)
 from sriov_xdp.pf.state.intent import Datapath
 from sriov_xdp.pf.state.inventory import AttachedVf, Change, Hop, Stage
 from sriov_xdp.pf.state.stored import TABLES
@@ -357,7 +366,7 @@ def close_strays(context: Context, found: list[Link]) -> None:
     program their guests reach the host's own stack. They are put down and named; whose they were, nobody knows."""
     used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()} | set(context.leftovers) | _hops(context)
     for device in found:
-        if device.ifindex in used or not is_marked(device) or not device.is_up:
+        if device.ifindex in used or not is_marked(device) or not device.is_up or is_hop_entrance(device):
             continue
         try:
             if not context.hooks.is_held_by_anybody(device.ifindex):

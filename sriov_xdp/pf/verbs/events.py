@@ -267,6 +267,9 @@ class HostEvents:
             return
         shaped = self._context.inventory.vf_with_hop(change.ifindex)
         if shaped and (change.is_gone or not change.has_carrier) and shaped.stage is Stage.IN_SERVICE:
+            if change.is_gone:
+                text = "%s: its hop was removed; it is made anew"
+                self._budgeted.write(logging.WARNING, str(shaped.address), LogKind.EVENTS, text, shaped.address)
             self._context.start(live.follow(self._context, shaped))
             return
         for pf in self._context.inventory.pfs.values():
