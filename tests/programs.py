@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, Rate, Verdict
+from sriov_xdp.datapath.abi import Counters, Members, PortFlag, PortValue, Verdict
 from sriov_xdp.datapath.libbpf import ProgramRun
+from sriov_xdp.datapath.meters import NO_RATE, Guard, Rate
 from sriov_xdp.datapath.model import Fate
 from sriov_xdp.datapath.model_ports import Group, Port
 from sriov_xdp.datapath.pins import Pins, remove_tree
@@ -198,7 +199,7 @@ def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
 
 def _rate(port: Port) -> Rate:
     """One that no test reaches."""
-    return Rate(average_kbps=10**9, burst_bytes=10**9) if PortFlag.POLICED in port.value.flags else abi.NO_RATE
+    return Rate(average_kbps=10**9, burst_bytes=10**9) if PortFlag.POLICED in port.value.flags else NO_RATE
 
 
 def exhausted_guard(port: Port) -> bytes:

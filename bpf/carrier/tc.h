@@ -91,12 +91,12 @@ static __always_inline int big_segments_fit(carrier *ctx, const struct sxdp_port
 /* A super-frame is as long as its segments; the kernel knows how to measure them against a device's MTU. */
 static __always_inline int carrier_length_fits(carrier *ctx, const struct sxdp_port *port, const struct transit *transit)
 {
+	__u32 device = port->flags & SXDP_PORT_SHAPED ? port->ifindex : 0;  /* 0: that it came in by, which is a hop then */
 	__u32 mtu_bytes = 0;
 
 	if (!ctx->gso_size)
 		return admit_length_fits(port, &transit->frame);
-	/* 0 is the device that it came in by, which for one that waited is another one. */
-	return !bpf_check_mtu(ctx, port->flags & SXDP_PORT_SHAPED ? port->ifindex : 0, &mtu_bytes, 0, BPF_MTU_CHK_SEGS) || big_segments_fit(ctx, port, transit);
+	return !bpf_check_mtu(ctx, device, &mtu_bytes, 0, BPF_MTU_CHK_SEGS) || big_segments_fit(ctx, port, transit);
 }
 
 /* Of what leaves: a super-frame becomes segments, whose headers are shorter than this. */

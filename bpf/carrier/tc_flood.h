@@ -44,7 +44,7 @@ static __always_inline sxdp_answer flood_from(carrier *ctx, __u32 next)
 }
 
 /* Of a group frame of a guest. The uplink's port has no guard, and is never cut. */
-static __always_inline sxdp_answer guard_flood(const struct sxdp_port *port, const struct transit *transit)
+static __always_inline sxdp_answer carrier_guard(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
 {
 	__u32 key = (__u32)transit->slot;
 	struct sxdp_guard *guard = bpf_map_lookup_elem(guards_handle(), &key);
@@ -59,16 +59,10 @@ static __always_inline sxdp_answer guard_flood(const struct sxdp_port *port, con
 	return meter->interval_ns ? guard_admit(meter, transit->frames, bpf_ktime_get_ns()) : SXDP_ADMITTED;
 }
 
-/* Of a group frame that goes to the wire alone; its rate is where it leaves. */
-static __always_inline sxdp_answer carrier_guard(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
-{
-	return guard_flood(port, transit);
-}
-
 /* What a flood takes of its port's rate is one frame, however many copies there will be. */
 static __always_inline sxdp_answer admit_flood(carrier *ctx, const struct sxdp_port *port, const struct transit *transit)
 {
-	sxdp_answer answer = guard_flood(port, transit);
+	sxdp_answer answer = carrier_guard(ctx, transit, port);
 
 	return answer == SXDP_ADMITTED ? police(ctx, transit, port) : answer;
 }

@@ -14,7 +14,8 @@
 static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, const struct route *route)
 {
 	struct sxdp_trunk *trunk = trunk_of(route->target, route->slot);
-	sxdp_answer answer = target_judge(port_at(transit->slot), route->target, trunk, transit->vlan);
+	const struct sxdp_port *port = port_at(transit->slot);
+	sxdp_answer answer = target_judge(port, route->target, trunk, transit->vlan);
 
 	if (answer != SXDP_ADMITTED)
 		return answer;
@@ -22,12 +23,12 @@ static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, 
 		return SXDP_OVERSIZE;
 	if (!carrier_fits_device(ctx, transit, route->target))
 		return SXDP_OVERSIZE;
-	if (!carrier_reaches(route->target) || !carrier_copies(port_at(transit->slot)))
+	if (!carrier_reaches(route->target) || !carrier_copies(port))
 		return SXDP_DEFERRED;
-	answer = police(ctx, transit, port_at(transit->slot));
+	answer = police(ctx, transit, port);
 	if (answer != SXDP_ADMITTED)
 		return answer;
-	if (port_at(transit->slot)->flags & SXDP_PORT_COPIED)
+	if (port->flags & SXDP_PORT_COPIED)
 		return carrier_copy(ctx, transit, route->slot);
 	if (carrier_retag(ctx, transit, vlan_leaves_tagged(route->target, transit->vlan)))
 		return SXDP_REDIRECT_ERROR;

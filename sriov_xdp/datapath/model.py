@@ -339,15 +339,13 @@ class Explained:
 def explain(ports: Ports, slot: int, frame: bytes) -> Explained:
     """Of a frame that comes in by a port that is there, on its own device."""
     passage = Passage(ports=ports, slot=slot, frame=frame, ethernet=Ethernet.parse(frame))
-    asked: list[Rule] = []
-    for rule in RULES:
-        asked.append(rule)
-        if rule(passage) is not None:
-            break
-    outcome = fate(ports, slot, ports[slot].value.ifindex, frame)
-    has_entered = len(asked) == len(RULES) and RULES[-1](passage) is None
-    vlan = passage.vlan if passage.ethernet is not None else None
-    return Explained(asked=tuple(asked), has_entered=has_entered, vlan=vlan, fate=outcome)
+    objecting = next((number for number, rule in enumerate(RULES) if rule(passage) is not None), None)
+    return Explained(
+        asked=RULES if objecting is None else RULES[: objecting + 1],
+        has_entered=objecting is None,
+        vlan=passage.vlan if passage.ethernet is not None else None,
+        fate=fate(ports, slot, ports[slot].value.ifindex, frame),
+    )
 
 
 def fate(ports: Ports, slot: int, ifindex: int, frame: bytes, *, rules: tuple[Rule, ...] = RULES) -> Fate:

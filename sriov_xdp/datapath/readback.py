@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sriov_xdp.datapath import abi, libbpf, port_lists
-from sriov_xdp.datapath.abi import Guard, Rate
 from sriov_xdp.datapath.fdb import key_of
 from sriov_xdp.datapath.floods import Floods
+from sriov_xdp.datapath.meters import Guard, Rate
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.subscriptions import Subscriptions
 from sriov_xdp.datapath.tables import PortImage, flood_entry

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from sriov_xdp.datapath import abi, libbpf, port_lists
-from sriov_xdp.datapath.abi import Counters, Guard, Members, PortFlag, PortValue, ProbeReturn, Rate, Verdict
+from sriov_xdp.datapath.abi import Counters, Members, PortFlag, PortValue, ProbeReturn, Verdict
 from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.floods import Floods
+from sriov_xdp.datapath.meters import NO_GUARD, NO_RATE, Guard, Rate
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.slot_array import SlotArray
 from sriov_xdp.datapath.subscriptions import Subscriptions
@@ -27,8 +28,8 @@ class PortImage:
     value: PortValue
     trunk: frozenset[int]
     fdb: frozenset[int]
-    guard: Guard = abi.NO_GUARD
-    rate: Rate = abi.NO_RATE
+    guard: Guard = NO_GUARD
+    rate: Rate = NO_RATE
     allowed: frozenset[port_lists.Prefix] = frozenset()
     groups: frozenset[bytes] = frozenset()
 
@@ -39,7 +40,7 @@ _EPOCH_WORD, _LAST_EPOCH_WORD = abi.EPOCH_AT_BYTES // 8, abi.EPOCH_AT_BYTES // 8
 _STORES_KEEP_ORDER = os.uname().machine == "x86_64"  # on others no flow is remembered, as an epoch might overtake a table
 # What of a counter block tells how many group frames entered, let in or held back.
 GROUP_WORDS = (4 + Verdict.STORM, 4 + abi.VERDICT_ROOM, 5 + abi.VERDICT_ROOM)
-_FLAGS = struct.Struct("<I")
+_FLAGS, _FLAGS_AT_BYTES = struct.Struct("<I"), abi.offset_bytes("sxdp_port", "flags")
 _PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
 
 
@@ -170,8 +171,7 @@ class Tables:
 
     def flags_of(self, slot: int) -> PortFlag:
         """Of a port, as the maps have it; none of a slot without one."""
-        packed = self._ports.get(slot, abi.EMPTY_PORT)
-        return PortFlag(_FLAGS.unpack_from(packed, abi.offset_bytes("sxdp_port", "flags"))[0])
+        return PortFlag(_FLAGS.unpack_from(self._ports.get(slot, abi.EMPTY_PORT), _FLAGS_AT_BYTES)[0])
 
     def addresses_of(self, slot: int) -> frozenset[bytes]:
         """The addresses under which a port is reached, in whichever VLAN."""

@@ -22,7 +22,8 @@ from cast import (
 from programs import BROADCAST, Switch, ethernet, image, uplink, vf
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import Rate, Verdict
+from sriov_xdp.datapath.abi import Verdict
+from sriov_xdp.datapath.meters import Rate
 from sriov_xdp.host import namespaces
 
 NS_A_BYTE = 8_000_000  # of a kilobit a second: no test lasts as long as a frame

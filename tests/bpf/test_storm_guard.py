@@ -24,7 +24,8 @@ from cast import (
 from programs import BROADCAST, Switch, ethernet, image
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import Guard, PortFlag, Verdict
+from sriov_xdp.datapath.abi import PortFlag, Verdict
+from sriov_xdp.datapath.meters import Guard
 from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import namespaces
 

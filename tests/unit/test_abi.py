@@ -13,6 +13,7 @@ import pytest
 from sriov_xdp.api import fast_path
 from sriov_xdp.datapath import abi, fdb, probes, tables
 from sriov_xdp.datapath.maps import MapKind, all_maps
+from sriov_xdp.datapath.meters import Guard, Rate
 from sriov_xdp.datapath.sources import source_dir
 
 LIMITS = [
@@ -156,11 +157,11 @@ def test_each_flag_is_plain_or_looked_at(compiled: dict[str, int]) -> None:
 
 
 def test_a_rate_puts_each_limit_at_its_offset(compiled: dict[str, int]) -> None:
-    rate = abi.Rate(average_kbps=1000, peak_kbps=2000, burst_bytes=9, peak_burst_bytes=8, said_burst_bytes=7)
+    rate = Rate(average_kbps=1000, peak_kbps=2000, burst_bytes=9, peak_burst_bytes=8, said_burst_bytes=7)
     packed, cost = rate.pack(), 8 * 1024**2 * 1000
     assert [cost, 9 * cost >> 10, 0] == [*unpack_from("<QQQ", packed, compiled["sxdp_rate.average"])]
     assert [cost // 2, 8 * (cost // 2) >> 10, 0] == [*unpack_from("<QQQ", packed, compiled["sxdp_rate.peak"])]
-    assert (1000, 2000, 7) == abi.Rate.words_in(packed)
+    assert (1000, 2000, 7) == Rate.words_in(packed)
 
 
 def test_port_value_puts_each_field_at_its_offset(compiled: dict[str, int]) -> None:
@@ -206,15 +207,15 @@ def test_an_entry_of_the_forwarding_database_is_made_the_same_way(compiled: dict
 
 
 def test_a_guard_puts_each_limit_at_its_offset(compiled: dict[str, int]) -> None:
-    packed = abi.Guard(broadcast_pps=10_000, multicast_pps=100_000).pack()
+    packed = Guard(broadcast_pps=10_000, multicast_pps=100_000).pack()
     assert packed[compiled["sxdp_guard.broadcast"] :][:16] == (100_000).to_bytes(8, "little") + bytes(8)
     assert packed[compiled["sxdp_guard.multicast"] :][:16] == (10_000).to_bytes(8, "little") + bytes(8)
-    assert (100_000, 10_000) == abi.Guard.intervals_in(packed)
+    assert (100_000, 10_000) == Guard.intervals_in(packed)
 
 
 @pytest.mark.parametrize(("pps", "interval_ns"), [(0, 0), (1, 10**9), (3, 333_333_334), (7, 142_857_143), (10_000_000, 100)])
 def test_a_limit_is_never_exceeded_by_what_is_rounded(pps: int, interval_ns: int) -> None:
-    assert (interval_ns, interval_ns) == abi.Guard.intervals_in(abi.Guard(broadcast_pps=pps, multicast_pps=pps).pack())
+    assert (interval_ns, interval_ns) == Guard.intervals_in(Guard(broadcast_pps=pps, multicast_pps=pps).pack())
 
 
 def test_a_return_is_read_from_its_offsets(compiled: dict[str, int]) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sriov_xdp.datapath.abi import GUARD_BURST_NS, Guard, Verdict
+from sriov_xdp.datapath.abi import GUARD_BURST_NS, Verdict
+from sriov_xdp.datapath.meters import Guard
 from sriov_xdp.datapath.sources import source_dir
 
 # Reads "interval_ns frames now_ns" a line and answers with a verdict and the due time a line; the meter is kept between lines.

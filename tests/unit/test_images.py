@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sriov_xdp.datapath.abi import NO_GUARD, VLAN_NONE, VLAN_TRUNKS, Guard, Members, PortFlag, PortValue, Rate
+from sriov_xdp.datapath.abi import VLAN_NONE, VLAN_TRUNKS, Members, PortFlag, PortValue
+from sriov_xdp.datapath.meters import NO_GUARD, Guard, Rate
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_guard, vf_image, vf_value
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, PfSpec, VfAddress, WireOwnSource

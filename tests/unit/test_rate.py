@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sriov_xdp.datapath import abi
-from sriov_xdp.datapath.abi import Rate, Verdict
+from sriov_xdp.datapath.abi import Verdict
+from sriov_xdp.datapath.meters import Rate
 from sriov_xdp.datapath.sources import source_dir
 
 # Reads the six words of both buckets, then "bytes now_ns" a line, and answers with a verdict a line.

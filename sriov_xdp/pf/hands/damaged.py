@@ -19,8 +19,7 @@ def devices(context: Context) -> list[Link]:
     """Representors that may be of a damaged row, and both ends of hops."""
     if not context.damaged:
         return []
-    used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()}
-    used |= {ifindex for vf in context.inventory.vfs.values() if vf.hop for ifindex in (vf.hop.near, vf.hop.far)}
+    used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()} | context.inventory.hop_devices()
     return [link for link in context.links.dump() if is_of(context.instance, link) and link.ifindex not in used]
 
 

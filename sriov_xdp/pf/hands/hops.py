@@ -12,7 +12,7 @@ from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.hands.hooks import VF_TC, Hooks
 from sriov_xdp.pf.hands.representors import bucket_of
 from sriov_xdp.pf.state.device_marks import hop_alias, hop_entrance_alias, hop_number
-from sriov_xdp.pf.state.intent import Attachment
+from sriov_xdp.pf.state.intent import Attachment, VfAddress
 from sriov_xdp.pf.state.inventory import Hop
 from sriov_xdp.vswitch.shaping import Queue
 
@@ -83,10 +83,11 @@ def is_as_it_must_be(links: Links, hooks: Hooks, attachment: Attachment, hop: Ho
     return is_open and tbf.has(hop.near, bucket_of(queue)) and not missing(hooks, attachment, hop)
 
 
-def remove(links: Links, attachment: Attachment, instance: str) -> None:
-    """With what waits in it. Absent is fine, and so is another's device of its number, which stays. Raises HostError."""
-    far = links.find(hop_number(attachment.ifindex))
-    if far and far.alias == hop_alias(instance, attachment.vf):
+def remove(links: Links, representor: int, vf: VfAddress, instance: str) -> None:
+    """Of a representor's number: the hop, with what waits in it. Absent is fine, and so is another's device of its number, which
+    stays. Raises HostError."""
+    far = links.find(hop_number(representor))
+    if far and far.alias == hop_alias(instance, vf):
         links.delete(far.ifindex)
 
 

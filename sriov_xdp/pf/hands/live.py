@@ -277,7 +277,7 @@ def keep_to_hop(context: Context, attached: AttachedVf) -> Steps[None]:
     if queue is None:
         attached.hop = None
         publish_ports(context, [attached] if before else [])
-        yield from beside(context, lambda links: hops.remove(links, attachment, context.instance))
+        yield from beside(context, lambda links: hops.remove(links, attachment.ifindex, attached.address, context.instance))
         return
     hop = yield from beside(context, lambda links: hops.hold(links, context.hooks, attachment, context.instance, group, queue))
     if hop != before:

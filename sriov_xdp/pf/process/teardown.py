@@ -17,14 +17,14 @@ from sriov_xdp.datapath.pins import LINKS, detach_pinned, remove_tree
 from sriov_xdp.host import clsact
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links, boot_id
-from sriov_xdp.pf.hands import found_uplinks, hooks, leaving
+from sriov_xdp.pf.hands import found_uplinks, hooks, hops, leaving
 from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
 from sriov_xdp.pf.hands.instances import claim_instance, is_served
 from sriov_xdp.pf.process import orphans, own_uplinks
 from sriov_xdp.pf.process.folders import ADMIN_SOCKET, STATE_LOCK, Folders, lock, require_own_pins
 from sriov_xdp.pf.process.guest_places import made_for, remove_unused
 from sriov_xdp.pf.process.presence import require_devices_here, stored_instance
-from sriov_xdp.pf.state.device_marks import hop_alias, hop_number, instance_of, is_group_of, is_marked, is_of, read_host_mark
+from sriov_xdp.pf.state.device_marks import instance_of, is_group_of, is_marked, is_of, read_host_mark
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
 from sriov_xdp.pf.state.physical_function import FoundUplink, PhysicalFunction
 from sriov_xdp.pf.state.uplink_text import found_from_mark, pf_from_text
@@ -90,20 +90,15 @@ def _remove_orphans() -> list[str]:
         made = dict(_made_for_guests(found))
         for link in found:
             links.delete(link.ifindex)
-            _remove_hop_of(links, link)
+            instance = instance_of(link) or ""
+            mark = read_host_mark(instance, link)
+            if mark:
+                hops.remove(links, link.ifindex, mark.vf, instance)
             done.append(f"representor {link.name}, of a daemon whose state and pins are gone")
         done += _give_lost_uplinks_back(links)
     finally:
         links.close()
     return [*done, *filter(None, (remove_unused(netns, guest) for netns, guest in made.items()))]
-
-
-def _remove_hop_of(links: Links, representor: Link) -> None:
-    instance = instance_of(representor) or ""
-    mark = read_host_mark(instance, representor)
-    far = links.find(hop_number(representor.ifindex))
-    if mark and far and far.alias == hop_alias(instance, mark.vf):
-        links.delete(far.ifindex)
 
 
 def _give_lost_uplinks_back(links: Links) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """From the inventory to what the maps shall say: pure functions, one direction."""
 
 from sriov_xdp.datapath import abi
-from sriov_xdp.datapath.abi import Guard, Members, PortFlag, PortValue, Rate
+from sriov_xdp.datapath.abi import Members, PortFlag, PortValue
+from sriov_xdp.datapath.meters import NO_RATE, Guard, Rate
 from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.state.intent import Switching, WireOwnSource
 from sriov_xdp.pf.state.inventory import AttachedVf, Hop, Inventory
@@ -97,7 +98,7 @@ def vf_rate(inventory: Inventory, vf: AttachedVf) -> Rate:
     policy = inventory.policy(vf)
     policer = policy.shaping_ingress.policer(policy.mtu)
     if policer is None or _hop(inventory, vf):
-        return abi.NO_RATE
+        return NO_RATE
     return Rate(
         average_kbps=policer.average_kbps,
         peak_kbps=policer.peak_kbps,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from sriov_xdp.datapath import abi
-from sriov_xdp.datapath.abi import Guard, PortFlag, PortValue
+from sriov_xdp.datapath.abi import PortFlag, PortValue
+from sriov_xdp.datapath.meters import Guard
 from sriov_xdp.host.links import Link
 from sriov_xdp.pf.state.device_marks import HostMark
 from sriov_xdp.pf.state.images import hears_asked_groups_only

@@ -304,6 +304,10 @@ class Inventory:
             self._listened[pf] = frozenset().union(*(self.vlan(vf).domains for vf in listening))
         return self._listened[pf]
 
+    def hop_devices(self) -> set[int]:
+        """Ifindexes of both ends of all hops."""
+        return {ifindex for vf in self.vfs.values() if vf.hop for ifindex in (vf.hop.near, vf.hop.far)}
+
     def vf_with_hop(self, ifindex: int) -> AttachedVf | None:
         """The VF that one of a hop's devices belongs to."""
         return next((vf for vf in self.vfs.values() if vf.hop and ifindex in (vf.hop.near, vf.hop.far)), None)

@@ -339,7 +339,7 @@ def sweep(context: Context, found: list[Link]) -> set[int]:
     known = {str(vf) for vf in context.inventory.vfs}
     known |= {uplinks.link_name(pf) for pf in context.inventory.pfs.values()}
     used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()}
-    used |= {link.ifindex for link in damaged.devices(context)} | _hops(context)
+    used |= {link.ifindex for link in damaged.devices(context)} | context.inventory.hop_devices()
     unmarked = set()
     for device in found:
         if device.ifindex in used and not is_group_of(context.instance, device.group):
@@ -355,16 +355,12 @@ def sweep(context: Context, found: list[Link]) -> set[int]:
     return unmarked
 
 
-def _hops(context: Context) -> set[int]:
-    """Devices of hops that are in use."""
-    found = (vf.hop for vf in context.inventory.vfs.values() if vf.hop)
-    return {ifindex for hop in found for ifindex in (hop.near, hop.far)}
-
-
 def close_strays(context: Context, found: list[Link]) -> None:
     """Representors of a daemon whose state and pins are both gone, or of one that somebody cleaned up after by hand: without a
     program their guests reach the host's own stack. They are put down and named; whose they were, nobody knows."""
-    used = {vf.attachment.ifindex for vf in context.inventory.vfs.values()} | set(context.leftovers) | _hops(context)
+    used = (
+        {vf.attachment.ifindex for vf in context.inventory.vfs.values()} | set(context.leftovers) | context.inventory.hop_devices()
+    )
     for device in found:
         if device.ifindex in used or not is_marked(device) or not device.is_up or is_hop_entrance(device):
             continue

@@ -45,9 +45,8 @@ def _look(context: Context) -> Steps[list[Breach]]:
     links = yield from live.beside(context, lambda links: links.dump())
     ours = {link.ifindex: link for link in links if is_of(context.instance, link)}
     vfs = list(_with_device(context))
-    for hop in (vf.hop for vf in vfs if vf.hop):
-        ours.pop(hop.near, None)
-        ours.pop(hop.far, None)
+    for ifindex in context.inventory.hop_devices():
+        ours.pop(ifindex, None)
     for start in range(0, len(vfs), _VFS_A_STEP):
         batch = vfs[start : start + _VFS_A_STEP]
         lacking = yield from live.beside(context, partial(_missing, context, batch))

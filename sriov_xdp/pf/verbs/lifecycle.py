@@ -274,7 +274,7 @@ def _remove_own(context: Context, links: Links, attachment: Attachment) -> None:
 def _remove_devices(links: Links, attachment: Attachment, instance: str) -> None:
     """Of an attachment: nothing comes any more, then nothing waits."""
     plug_of(attachment).remove(links, attachment)
-    hops.remove(links, attachment, instance)
+    hops.remove(links, attachment.ifindex, attachment.vf, instance)
 
 
 def remove_leftovers(context: Context) -> Steps[None]:
