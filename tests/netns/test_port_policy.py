@@ -291,17 +291,12 @@ def test_what_a_guest_sends_too_fast_is_dropped_to_whomever_it_goes(scene: Scene
     """Policed: a burst, then the rate, over all targets together; unicast and floods, and each frame once."""
     kbps, frame_bytes, count = 1000, 1000, 100
     mac = scene.second.mac()
-    targets = {"second": mac, "wire": scene.wire.mac("w0"), "all": frames.BROADCAST}
+    targets = [mac, scene.wire.mac("w0"), frames.BROADCAST]
     said = f"average_kbps={kbps},burst_bytes=20000,mode=police"
     with scene.holding(scene.first, "--shaping-ingress", said):
         before = scene.daemon.vf_of(scene.first.name)
         payload = b"rate" + bytes(frame_bytes - 14 - 4)
-        with frames.tapped((scene.first, "eth0")) as (own,):
-            started = time.monotonic()
-            for destination in targets.values():
-                own.send(*[frames.frame(destination, scene.first.mac(), payload)] * count)
-        now = wait_until(lambda: _all_told(scene, before, len(targets) * count), "each frame is counted")
-        seconds = time.monotonic() - started
+        now, seconds = _after_sending(scene, before, targets, payload, count)
         passed = now["counters"]["tx_packets"] - before["counters"]["tx_packets"]
         assert 20 <= passed <= (20_000 + seconds * kbps * 125) / frame_bytes + 1
         assert len(targets) * count == passed + now["drops"]["rate_limited"] - before["drops"].get("rate_limited", 0)
@@ -362,7 +357,7 @@ def test_what_a_guest_sends_waits_for_its_turn_to_whomever_it_goes(scene: Scene)
     """Shaped: burst and queue, over all targets together; what found no room is counted, and each frame once."""
     kbps, frame_bytes, count = 1000, 1000, 100
     most_at_once = 2 * 16_384 + kbps * 125 // 10
-    targets = {"second": scene.second.mac(), "wire": scene.wire.mac("w0"), "all": frames.BROADCAST}
+    targets = [scene.second.mac(), scene.wire.mac("w0"), frames.BROADCAST]
     payload = b"wait" + bytes(frame_bytes - 14 - 4)
     with scene.holding(scene.first, "--shaping-ingress", f"average_kbps={kbps}"):
         assert scene.first.can_ping(SECOND)
@@ -370,12 +365,7 @@ def test_what_a_guest_sends_waits_for_its_turn_to_whomever_it_goes(scene: Scene)
         (queue,) = [one for one in json.loads(run("tc", "-j", "qdisc", "show", "dev", near)) if one.get("root")]
         assert ("tbf", kbps * 125) == (queue["kind"], queue["options"]["rate"])
         before = scene.daemon.vf_of(scene.first.name)
-        with frames.tapped((scene.first, "eth0")) as (own,):
-            started = time.monotonic()
-            for destination in targets.values():
-                own.send(*[frames.frame(destination, scene.first.mac(), payload)] * count)
-        now = wait_until(lambda: _all_told(scene, before, len(targets) * count), "each frame is counted")
-        seconds = time.monotonic() - started
+        now, seconds = _after_sending(scene, before, targets, payload, count)
         passed = now["counters"]["tx_packets"] - before["counters"]["tx_packets"]
         dropped = now["drops"]["queue_full"] - before["drops"].get("queue_full", 0)
         assert len(targets) * count == passed + dropped
@@ -413,6 +403,16 @@ def test_a_hop_that_lost_its_program_gets_it_back(scene: Scene) -> None:
         run("tc", "filter", "del", "dev", far, "ingress")
         wait_until(lambda: "tc_vf" in run("tc", "filter", "show", "dev", far, "ingress"), "it is attached again")
         wait_until(lambda: scene.first.can_ping(SECOND), "frames go on")
+
+
+def _after_sending(scene: Scene, before: dict, targets: list[str], payload: bytes, count: int) -> tuple[dict, float]:
+    """first sends so many frames to each: its VF when all of them are counted, and how long that took."""
+    with frames.tapped((scene.first, "eth0")) as (own,):
+        started = time.monotonic()
+        for destination in targets:
+            own.send(*[frames.frame(destination, scene.first.mac(), payload)] * count)
+    now = wait_until(lambda: _all_told(scene, before, len(targets) * count), "each frame is counted")
+    return now, time.monotonic() - started
 
 
 def _all_told(scene: Scene, before: dict, count: int) -> dict | None:

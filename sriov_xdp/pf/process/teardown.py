@@ -24,7 +24,7 @@ from sriov_xdp.pf.process import orphans, own_uplinks
 from sriov_xdp.pf.process.folders import ADMIN_SOCKET, STATE_LOCK, Folders, lock, require_own_pins
 from sriov_xdp.pf.process.guest_places import made_for, remove_unused
 from sriov_xdp.pf.process.presence import require_devices_here, stored_instance
-from sriov_xdp.pf.state.device_marks import instance_of, is_group_of, is_marked, is_of, read_host_mark
+from sriov_xdp.pf.state.device_marks import instance_of, is_group_of, is_hop, is_marked, is_of, read_host_mark
 from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
 from sriov_xdp.pf.state.physical_function import FoundUplink, PhysicalFunction
 from sriov_xdp.pf.state.uplink_text import found_from_mark, pf_from_text
@@ -72,7 +72,7 @@ def _remove_devices(folders: Folders, links: Links, *, purge: bool) -> list[str]
             links.delete_group(device.group)  # the first of a PF takes all others along
         else:  # an earlier version's, or moved to a group of somebody else's
             links.delete(device.ifindex)
-        done.append(f"representor {device.name}")
+        done.append(f"{'hop' if is_hop(device) else 'representor'} {device.name}")
     for attachment in attachments:
         made.pop(attachment.spec.netns, None)
         done += _remove_namespace(attachment)

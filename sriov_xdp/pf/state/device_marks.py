@@ -68,10 +68,15 @@ def hop_entrance_alias(instance: str, vf: VfAddress) -> str:
     return f"{hop_alias(instance, vf)} {_ENTRANCE}"
 
 
-def is_hop_entrance(link: Link) -> bool:
-    """Whether a device is the near end of a hop, of whichever instance: nothing comes out of it, so it needs no program."""
+def is_hop(link: Link) -> bool:
+    """Whether a device is an end of a hop, of whichever instance."""
     words = link.alias.split(" ")
-    return (words[0], words[2:3], words[-1]) == (_PRODUCT, [_HOP_WORD], _ENTRANCE)
+    return (words[0], words[2:3]) == (_PRODUCT, [_HOP_WORD])
+
+
+def is_hop_entrance(link: Link) -> bool:
+    """Whether it is the near end: nothing comes out of it, so it needs no program."""
+    return is_hop(link) and link.alias.endswith(f" {_ENTRANCE}")
 
 
 def is_ready(link: Link, instance: str, attachment: Attachment, vlan: Vlan) -> bool:
