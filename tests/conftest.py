@@ -21,6 +21,22 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(CACHE_VARIABLE)))
 
 
+# Whole files go to one process; those that take minutes go first, so that no process is left with one at the end.
+_LONG_FILES = (
+    "test_model_parity.py",
+    "test_port_policy.py",
+    "test_programs_parity.py",
+    "test_many_rounds.py",
+    "test_failing_hands.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All others in their order."""
+    rank = {name: number for number, name in enumerate(_LONG_FILES)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report = yield

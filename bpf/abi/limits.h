@@ -18,6 +18,7 @@ enum sxdp_limit {
 	SXDP_MAX_VLANS = 1024,      /* member lists on one host */
 	SXDP_MAX_FDB_ENTRIES = 16384,
 	SXDP_MAX_ALLOWED = 16,      /* addresses and prefixes of one port */
+	SXDP_MAX_SEGMENTS = 512,    /* that a guest's super-frame becomes: more than 256 KB of IPv4's smallest, 536 bytes */
 };
 
 /* Geometry of the flow cache (flow.h), one a CPU: 64 KB, of which a flow touches one line. */

@@ -53,6 +53,11 @@ static __always_inline void carrier_forget_sender(carrier *ctx)
 	ctx->tstamp = 0;
 }
 
+static __always_inline int carrier_is_crumbs(const carrier *ctx)
+{
+	return ctx->gso_size && frame_is_crumbs(ctx->len, ctx->gso_size);
+}
+
 /* A tag that the device took off stands beside the bytes. Returns 0, or -1 when a header is cut off or is not what the kernel takes
  * it for. */
 static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, const struct sxdp_port *port)

@@ -29,6 +29,12 @@ static __always_inline int carrier_type_agrees(const carrier *ctx, __u64 type)
 	return 1;
 }
 
+/* There are no super-frames here. */
+static __always_inline int carrier_is_crumbs(const carrier *ctx)
+{
+	return 0;
+}
+
 /* Returns 0, or -1 when a header is cut off. */
 static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, const struct sxdp_port *port)
 {

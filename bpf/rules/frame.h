@@ -125,6 +125,14 @@ static __always_inline __u64 frame_segments(__u64 length_bytes, __u64 header_byt
 	return (all_payload_bytes + payload_bytes - 1) / payload_bytes;
 }
 
+/* Whoever has a queue of its own cuts a super-frame up under the lock of that queue, with its CPU held: 2 us a segment. The stack of
+ * a guest makes none of more segments than its device says (gso_max_segs, which is this number); one that a guest's program makes
+ * of tens of thousands would hold up all who send there. Headers count as payload: it is told before they are read. */
+static __always_inline int frame_is_crumbs(__u64 length_bytes, __u64 payload_bytes)
+{
+	return length_bytes > payload_bytes * SXDP_MAX_SEGMENTS;
+}
+
 /* All that its segments will be together, when each has these headers. */
 static __always_inline __u64 frame_wire_bytes(__u64 length_bytes, __u64 header_bytes, __u64 payload_bytes)
 {

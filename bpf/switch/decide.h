@@ -29,6 +29,8 @@ static __always_inline sxdp_answer decide(carrier *ctx, struct transit *transit)
 	struct route route = {};
 	sxdp_answer answer;
 
+	if (!transit->is_from_wire && carrier_is_crumbs(ctx))
+		return SXDP_MALFORMED;
 	if (waits_for_its_turn(port, transit))
 		return carrier_queue(ctx, transit, port);
 	answer = admit_port(port, transit->ingress);

@@ -1,198 +1,45 @@
-"""Request documents of the admin socket, and what each does in the PF's writer thread.
+"""The commands of the admin socket, and what each does in the PF's writer thread. Their documents are in requests.
 
 One function a command; its name and document are the API. pydantic checks the document, the PF decides. Work that grows with what
 is asked for is a generator of steps, as guests wait for each of them.
 """
 
 from collections.abc import Callable, Generator
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel
 
-from sriov_xdp.api import health, traces, views
-from sriov_xdp.api.documents import (
-    INHERIT,
-    InterfaceName,
-    MacOrInherit,
-    MacSetting,
-    NetnsName,
-    ObjectName,
-    VlanOrInherit,
-    VlanOrStep,
-    VlanSetting,
-    of_settings,
-    said_in,
-    written_or_inherited,
-)
+from sriov_xdp.api import health, port_views, traces, views
+from sriov_xdp.api.documents import INHERIT, ports_of
 from sriov_xdp.api.frames import MadeUp
 from sriov_xdp.api.reading import Configuration, Wanted
-from sriov_xdp.api.sentences import Form
+from sriov_xdp.api.requests import (
+    AttachVf,
+    CreateGroup,
+    CreatePort,
+    ListAudit,
+    Nothing,
+    OnName,
+    OnPort,
+    OnVf,
+    SetGroup,
+    SetPort,
+    SetSwitch,
+    SetVf,
+    TraceFrame,
+)
 from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Invalid, NotFound, Refused
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
-from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, LinkState, VfAddress
+from sriov_xdp.pf.state.intent import AdapterSpec, VfAddress
 from sriov_xdp.pf.state.plan import Step
-from sriov_xdp.pf.verbs import applied_files, lifecycle, operate
+from sriov_xdp.pf.verbs import applied_files, lifecycle, operate, ports
 from sriov_xdp.pf.verbs import apply as applying
-from sriov_xdp.store.audit import MOST_LISTED
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import Override, PolicySettings, PortGroup
-from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan, VlanStep
+from sriov_xdp.vswitch.ports import PortGroup
+from sriov_xdp.vswitch.vlan import NO_VLAN
 
 _RECORDS_A_STEP = 250
-_LAST_PORT = 65535
 _STRANGER = MacAddress.parse("02:00:00:ff:ff:fe")
-
-
-def _parse_vf(value: Any) -> VfAddress:
-    if isinstance(value, VfAddress):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("no text")
-    return VfAddress.parse(value)
-
-
-def _printable(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("should have printable characters only")
-    return value
-
-
-Vf = Annotated[VfAddress, BeforeValidator(_parse_vf), Form("a PF's name, vf and a number, as in pf0vf3")]
-
-
-def _parse_endpoint(value: Any) -> tuple[str, int]:
-    if not isinstance(value, str):
-        raise ValueError("no text")
-    address, _, port = value.rpartition(":")
-    address = str(ip_address(address.removeprefix("[").removesuffix("]")))
-    if not port.isdecimal() or not 0 <= int(port) <= _LAST_PORT:
-        raise ValueError("no port")
-    return address, int(port)
-
-
-_Endpoint = Annotated[tuple[str, int], BeforeValidator(_parse_endpoint), Form("an address and a port, as in 10.0.0.2:80")]
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class Nothing(_Request):
-    """No arguments."""
-
-
-class OnVf(_Request):
-    """One VF."""
-
-    vf: Vf
-
-
-class OnName(_Request):
-    """One named object."""
-
-    name: ObjectName
-
-
-class AttachVf(_Request):
-    """vf: None takes a free one."""
-
-    vf: Vf | None = None
-    guest: ObjectName
-    netns: NetnsName | None = None
-    port_group: ObjectName
-    mac: MacSetting | None = None
-    interface: Annotated[InterfaceName, AfterValidator(_printable)] = "eth0"
-    datapath: Datapath = Datapath.AUTO
-
-
-LinkStateOrInherit = Annotated[LinkState, BeforeValidator(lambda said: LinkState.AUTO if said == INHERIT else said)]
-DatapathOrInherit = Annotated[Datapath, BeforeValidator(lambda said: Datapath.AUTO if said == INHERIT else said)]
-
-
-class _SettingsBase(_Request):
-    def change(self, vlan: Vlan | VlanStep | Literal["inherit"] | None = None) -> operate.SettingsChange:
-        """As the PF sees it."""
-        said = said_in(self)
-        inherited = {name for name, value in {**said, "vlan": vlan}.items() if value == INHERIT}
-        values = {name: value for name, value in said.items() if value != INHERIT}
-        return operate.SettingsChange(
-            policy=PolicySettings(**values),
-            vlan=vlan if isinstance(vlan, Vlan | VlanStep) else None,
-            inherited=frozenset(inherited),
-        )
-
-
-if TYPE_CHECKING:
-
-    class SettingsDocument(_SettingsBase):
-        """Settings of one level, as configuration files name them; `inherit` takes one back."""
-
-else:
-    SettingsDocument = of_settings("settings", _SettingsBase, written_or_inherited)
-
-
-class SetSwitch(_Request):
-    """What is given changes."""
-
-    name: ObjectName
-    policy: SettingsDocument
-
-
-class SetGroup(_Request):
-    """What is given changes."""
-
-    name: ObjectName
-    policy: SettingsDocument = SettingsDocument()
-    vlan: VlanOrStep | None = None
-
-
-class CreateGroup(_Request):
-    """A port group of a switch."""
-
-    name: ObjectName
-    switch: ObjectName
-    policy: SettingsDocument = SettingsDocument()
-    vlan: VlanSetting | None = None
-    overrides_allowed: list[Override] = []
-
-
-class SetPort(_Request):
-    """What is given overrides the group."""
-
-    vf: Vf
-    policy: SettingsDocument = SettingsDocument()
-    vlan: VlanOrInherit | None = None
-
-
-class SetVf(SetPort):
-    """What is given changes, of the VF and of its port together. mac `inherit`: the host's choice again; of the others, what holds
-    where nobody says it."""
-
-    mac: MacOrInherit | None = None
-    port_group: ObjectName | None = None
-    link_state: LinkStateOrInherit | None = None
-    datapath: DatapathOrInherit | None = None
-
-
-class TraceFrame(_Request):
-    """sender: a VF, or a PF for its wire. frame: in hexadecimal digits; or what it is made up of, with a destination at least."""
-
-    sender: ObjectName
-    frame: Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2}){14,9300}$")] | None = None
-    to: MacSetting | None = None
-    source: MacSetting | None = None
-    vlan: Annotated[int, Field(strict=True, ge=0, le=4095)] | None = None
-    tcp: _Endpoint | None = None
-    udp: _Endpoint | None = None
-    payload_bytes: Annotated[int, Field(strict=True, ge=0, le=9216)] = 46
-
-
-class ListAudit(_Request):
-    """vf None: of all."""
-
-    vf: Vf | None = None
-    limit: Annotated[int, Field(strict=True, ge=1, le=MOST_LISTED)] = 100
 
 
 def _step(step: Step) -> dict[str, Any]:
@@ -216,8 +63,8 @@ def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[st
         applied_files.note_begin(context.database, wanted.fingerprint, is_of_the_start=is_of_the_start)
     try:
         done = yield from applying.apply(context, wanted.intent, actor)
-    except Incomplete:  # for all others it counts, with what is set by command from now on
-        applied_files.note_apply(context.database, wanted.fingerprint, is_of_the_start=is_of_the_start)
+    except Incomplete as error:  # for all others it counts, with what is set by command from now on
+        applied_files.note_apply(context.database, wanted.fingerprint, error.missing, is_of_the_start=is_of_the_start)
         raise
     except FAULTS:
         if steps:  # nothing was begun where another configuration is being applied, whose note stays
@@ -243,11 +90,13 @@ def _diff(context: Context, wanted: Wanted, _actor: Actor) -> Any:
 
 
 def _attach(context: Context, request: AttachVf, actor: Actor) -> Steps[Any]:
+    port_group, port = ports.asked_for(context.inventory, request.port, request.port_group)
     spec = AdapterSpec(
         guest=request.guest,
         netns=request.netns or request.guest,
         interface=request.interface,
-        port_group=request.port_group,
+        port_group=port_group,
+        port=port,
         mac=request.mac,
         datapath=request.datapath,
     )
@@ -272,7 +121,8 @@ def _set_vf(context: Context, request: SetVf, actor: Actor) -> Steps[Any]:
         link_state=request.link_state,
         datapath=request.datapath,
         port_group=request.port_group,
-        port=request.policy.change(request.vlan),
+        port=request.port,
+        settings=request.policy.change(request.vlan),
     )
     yield from operate.set_vf(context, request.vf, asked, actor)
     return views.vf_show(context, request.vf)
@@ -280,12 +130,12 @@ def _set_vf(context: Context, request: SetVf, actor: Actor) -> Steps[Any]:
 
 def _set_switch(context: Context, request: SetSwitch, actor: Actor) -> Steps[Any]:
     yield from operate.set_switch(context, request.name, request.policy.change(), actor)
-    return views.switch_show(context, request.name)
+    return port_views.switch_show(context, request.name)
 
 
 def _set_group(context: Context, request: SetGroup, actor: Actor) -> Steps[Any]:
     yield from operate.set_group(context, request.name, request.policy.change(request.vlan), actor)
-    return views.group_show(context, request.name)
+    return port_views.group_show(context, request.name)
 
 
 def _create_group(context: Context, request: CreateGroup, actor: Actor) -> Steps[Any]:
@@ -294,20 +144,34 @@ def _create_group(context: Context, request: CreateGroup, actor: Actor) -> Steps
         vlan=request.vlan or NO_VLAN,
         policy=request.policy.change().policy,
         overrides_allowed=frozenset(request.overrides_allowed),
+        binding=request.binding,
+        ports=ports_of(request.binding, request.ports, f"port group {request.name}"),
+        reset_at_disconnect=request.reset_at_disconnect,
     )
     yield from operate.create_group(context, request.switch, group, actor)
-    return views.group_show(context, request.name)
+    return port_views.group_show(context, request.name)
 
 
 def _delete_group(context: Context, request: OnName, actor: Actor) -> Steps[Any]:
-    shown = views.group_show(context, request.name)
+    shown = port_views.group_show(context, request.name)
     yield from operate.delete_group(context, request.name, actor)
     return shown
 
 
 def _set_port(context: Context, request: SetPort, actor: Actor) -> Steps[Any]:
-    yield from operate.set_port(context, request.vf, request.policy.change(request.vlan), actor)
-    return views.port_show(context, request.vf)
+    yield from operate.set_port(context, request.port, request.policy.change(request.vlan), actor)
+    return port_views.port_show(context, request.port)
+
+
+def _create_port(context: Context, request: CreatePort, actor: Actor) -> Steps[Any]:
+    name = yield from operate.create_port(context, request.port_group, actor)
+    return port_views.port_show(context, str(name))
+
+
+def _delete_port(context: Context, request: OnPort, actor: Actor) -> Steps[Any]:
+    shown = port_views.port_show(context, request.port)
+    yield from operate.delete_port(context, request.port, actor)
+    return shown
 
 
 def _trace(context: Context, request: TraceFrame, _actor: Actor) -> Any:
@@ -340,7 +204,8 @@ def _vf_named(name: str) -> VfAddress:
 def _audit(context: Context, request: ListAudit, _actor: Actor) -> Any:
     def steps() -> Generator[None, None, list[dict[str, Any]]]:
         documents: list[dict[str, Any]] = []
-        for record in context.database.audit(str(request.vf) if request.vf else None, request.limit):
+        vf, port = (str(asked) if asked else None for asked in (request.vf, request.port))
+        for record in context.database.audit(vf, request.limit, port):
             documents.append(views.audit_document(record))
             if len(documents) % _RECORDS_A_STEP == 0:
                 yield
@@ -375,16 +240,18 @@ COMMANDS: dict[str, Command] = {
     "vf-detach": (OnVf, _verb(_detach)),
     "vf-reset": (OnVf, _reset),
     "vf-set": (SetVf, _verb(_set_vf)),
-    "switch-list": (Nothing, lambda context, _request, _actor: views.switch_list(context)),
-    "switch-show": (OnName, lambda context, request, _actor: views.switch_show(context, request.name)),
+    "switch-list": (Nothing, lambda context, _request, _actor: port_views.switch_list(context)),
+    "switch-show": (OnName, lambda context, request, _actor: port_views.switch_show(context, request.name)),
     "switch-set": (SetSwitch, _verb(_set_switch)),
-    "port-group-list": (Nothing, lambda context, _request, _actor: views.group_list(context)),
-    "port-group-show": (OnName, lambda context, request, _actor: views.group_show(context, request.name)),
+    "port-group-list": (Nothing, lambda context, _request, _actor: port_views.group_list(context)),
+    "port-group-show": (OnName, lambda context, request, _actor: port_views.group_show(context, request.name)),
     "port-group-create": (CreateGroup, _verb(_create_group)),
     "port-group-delete": (OnName, _verb(_delete_group)),
     "port-group-set": (SetGroup, _verb(_set_group)),
-    "port-list": (Nothing, lambda context, _request, _actor: views.port_list(context)),
-    "port-show": (OnVf, lambda context, request, _actor: views.port_show(context, request.vf)),
+    "port-list": (Nothing, lambda context, _request, _actor: port_views.port_list(context)),
+    "port-show": (OnPort, lambda context, request, _actor: port_views.port_show(context, request.port)),
+    "port-create": (CreatePort, _verb(_create_port)),
+    "port-delete": (OnPort, _verb(_delete_port)),
     "port-set": (SetPort, _verb(_set_port)),
     "audit-list": (ListAudit, _audit),
     "trace": (TraceFrame, _trace),

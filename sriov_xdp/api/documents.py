@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model
 
 from sriov_xdp.api.sentences import Form, one_of
+from sriov_xdp.pf.errors import Invalid
 from sriov_xdp.pf.state import validation
 from sriov_xdp.pf.state.intent import (
     NAMESPACE_NAME,
@@ -21,11 +22,11 @@ from sriov_xdp.pf.state.intent import (
     Switching,
     UplinkLoss,
     WireOwnSource,
-    vlan_from_json,
-    vlan_range,
 )
+from sriov_xdp.pf.state.intent_text import vlan_from_json, vlan_range
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PortGroup, PortOverrides, Setting, Switch
+from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, Setting
+from sriov_xdp.vswitch.ports import LAST_PORT, MOST_PORTS, Binding, PortGroup, PortOverrides, Switch
 from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
 from sriov_xdp.vswitch.vlan import FIRST_VLAN, LAST_PRIORITY, LAST_VLAN, Vlan, VlanStep
 
@@ -52,6 +53,7 @@ ObjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.
 InterfaceName = Annotated[
     str, StringConstraints(pattern=r"^[^\s/:%\x00]{1,15}$"), AfterValidator(_fits_into_a_device), _INTERFACE_FORM
 ]
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,3}")
 _NAMED_NETNS = re.compile(rf"(?:/var)?/run/netns/({NAMESPACE_NAME.pattern})")
 
 
@@ -265,6 +267,26 @@ class PfDocument(_Document):
         )
 
 
+class PortSettingsDocument(_Document):
+    """switches[].port_groups[].port_settings, of one port"""
+
+    policy: PolicyDocument = PolicyDocument()
+    vlan: VlanSetting | None = None
+
+
+_PORT_FORM = Form(f"the number of a port, from 0 to {LAST_PORT}", is_number=True)
+PortNumber = Annotated[int, Field(strict=True, ge=0, le=LAST_PORT), _PORT_FORM]
+
+
+def _number_of_key(key: Any) -> Any:
+    """Keys of YAML and JSON are texts."""
+    return int(key) if isinstance(key, str) and _NUMBER.fullmatch(key) else key
+
+
+_PortKey = Annotated[PortNumber, BeforeValidator(_number_of_key), _PORT_FORM]
+DEFAULT_PORTS = 8  # of a static group, as on distributed switches of vSphere
+
+
 class PortGroupDocument(_Document):
     """switches[].port_groups[]"""
 
@@ -272,6 +294,34 @@ class PortGroupDocument(_Document):
     vlan: VlanSetting = vlan_from_json("none")
     policy: PolicyDocument = PolicyDocument()
     overrides_allowed: list[Override] = []
+    binding: Binding = Binding.EPHEMERAL
+    ports: Annotated[int, Field(strict=True, ge=1, le=MOST_PORTS)] | None = None
+    reset_at_disconnect: Annotated[bool, Field(strict=True)] = False
+    port_settings: dict[_PortKey, PortSettingsDocument] = {}
+
+    def group(self) -> PortGroup:
+        """As the vSwitch sees it."""
+        settings = {
+            number: PortOverrides(policy=said.policy.settings(), vlan=said.vlan) for number, said in self.port_settings.items()
+        }
+        ports = self.ports if self.binding is Binding.EPHEMERAL else self.ports or DEFAULT_PORTS
+        return PortGroup(
+            name=self.name,
+            vlan=self.vlan,
+            policy=self.policy.settings(),
+            overrides_allowed=frozenset(self.overrides_allowed),
+            binding=self.binding,
+            ports=ports or 0,
+            reset_at_disconnect=self.reset_at_disconnect,
+            port_settings=tuple((number, said) for number, said in sorted(settings.items()) if said != PortOverrides()),
+        )
+
+
+def ports_of(binding: Binding, ports: int | None, subject: str) -> int:
+    """How many ports a group has by itself. Raises Invalid for a number of ports that come and go."""
+    if binding is Binding.EPHEMERAL and ports is not None:
+        raise Invalid(f"{subject}: ports {ports}: the ports of an ephemeral group come and go; leave it out, or make it static")
+    return 0 if binding is Binding.EPHEMERAL else ports or DEFAULT_PORTS
 
 
 class SwitchDocument(_Document):
@@ -296,6 +346,7 @@ class AdapterDocument(_Document):
     link_state: LinkState = LinkState.AUTO
     policy: PolicyDocument = PolicyDocument()
     vlan: VlanSetting | None = None
+    port: PortNumber | None = None
 
 
 class GuestDocument(_Document):
@@ -328,15 +379,7 @@ class HostDocument(_Document):
 
 
 def _switch(document: SwitchDocument) -> Switch:
-    groups = tuple(
-        PortGroup(
-            name=group.name,
-            vlan=group.vlan,
-            policy=group.policy.settings(),
-            overrides_allowed=frozenset(group.overrides_allowed),
-        )
-        for group in document.port_groups
-    )
+    groups = tuple(group.group() for group in document.port_groups)
     settings = document.policy.settings()
     return Switch(name=document.name, pf=document.pf, mtu_bytes=document.mtu, policy=settings, port_groups=groups)
 
@@ -351,4 +394,6 @@ def _adapter(guest: GuestDocument, adapter: AdapterDocument) -> AdapterSpec:
         datapath=adapter.datapath,
         link_state=adapter.link_state,
         overrides=PortOverrides(policy=adapter.policy.settings(), vlan=adapter.vlan),
+        port=adapter.port,
+        number=adapter.port,
     )

@@ -11,8 +11,8 @@ from sriov_xdp.host.links import Links
 from sriov_xdp.pf.hands import live, uplinks
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.plugs import plug_of
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.intent import Datapath
-from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.pf.verbs import adoption, invariants
 

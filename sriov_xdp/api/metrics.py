@@ -17,8 +17,8 @@ from sriov_xdp.datapath.abi import DROPS, Counters, Verdict
 from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.request_metrics import Histogram
 from sriov_xdp.pf.process.service import PfService
+from sriov_xdp.pf.state.attached_vf import AttachedVf
 from sriov_xdp.pf.state.images import slot_of
-from sriov_xdp.pf.state.inventory import AttachedVf
 
 _VF = ("pf", "vf")
 _NO_COUNTERS = Counters()

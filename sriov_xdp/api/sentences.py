@@ -22,6 +22,7 @@ from sriov_xdp.api.yaml_nodes import Node
 
 _LONGEST_TYPO = 64
 _FEW_KEYS = 4
+KEY = "[key]"  # how pydantic ends the path of a key that does not fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,9 @@ def declared(model: type[BaseModel], path: Path) -> Declared:
     for part in path:
         if isinstance(part, int):
             found = _bare(get_args(found.kind)[0], ()) if get_origin(found.kind) is list else Declared(None)
+        elif get_origin(found.kind) is dict:
+            key, value = get_args(found.kind)
+            found = _bare(key if part == KEY else value, ())
         elif found.model and part in found.model.model_fields:
             field = found.model.model_fields[part]
             bare = _bare(field.annotation, tuple(field.metadata))
@@ -109,6 +113,8 @@ def expected(what: Declared) -> str:
         return f"a mapping with {' and '.join(_few(list(what.model.model_fields)))}"
     if get_origin(what.kind) is list:
         return "a list"
+    if get_origin(what.kind) is dict:
+        return f"a mapping, whose keys are {expected(_bare(get_args(what.kind)[0], ()))}"
     return {bool: "true or false", int: _range(what.metadata)}.get(what.kind, "a text")
 
 
@@ -170,6 +176,9 @@ def _finding(kind: str, model: type[BaseModel], path: Path, value: Any, root: No
     if kind == "extra_forbidden":
         line = root.line_of_key(path) if root else None
         return Finding(line, path, _unknown_key(declared(model, path[:-1]), str(path[-1])))
+    if path[-1:] == (KEY,):
+        what, path = declared(model, (*path[:-2], KEY)), path[:-1]
+        return Finding(root.line_of_key(path) if root else None, path, f"a key; expected {expected(what)}; correct it")
     what, line = declared(model, path), root.line_of(path) if root else None
     if kind == "missing":
         return Finding(line, path, f"missing; expected {expected(what)}; add it")
@@ -207,6 +216,8 @@ def _choice_remedy(what: Declared, value: Any) -> str:
 def _shape_remedy(what: Declared, value: Any, node: Node | None) -> str:
     if get_origin(what.kind) is list:
         return "add to it" if isinstance(value, list) else "write it as a list, each entry after `- `"
+    if get_origin(what.kind) is dict:
+        return "write its keys, each on a line of its own"
     if what.model and not what.form:
         return "write its keys, each on a line of its own"
     if what.kind is bool:

@@ -13,8 +13,8 @@ from sriov_xdp.datapath.model_ports import Ethernet, Port
 from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.hands.publish import own_port
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.images import slot_of, vf_image
-from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.vswitch.policy import SETTINGS
 

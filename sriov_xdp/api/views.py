@@ -5,28 +5,15 @@ Directions are the guest's: rx is what the switch delivered to it.
 
 from typing import Any
 
-from sriov_xdp.api import fast_path
 from sriov_xdp.datapath.abi import Counters, Verdict
-from sriov_xdp.pf.errors import NotFound
 from sriov_xdp.pf.hands import damaged, live
 from sriov_xdp.pf.hands.context import Context
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.images import slot_of
-from sriov_xdp.pf.state.intent import (
-    HostIntent,
-    LinkState,
-    PfSpec,
-    Switching,
-    VfAddress,
-    adapter_to_json,
-    group_to_json,
-    settings_to_json,
-    switch_to_json,
-    vlan_to_json,
-)
-from sriov_xdp.pf.state.inventory import AttachedVf, Stage
+from sriov_xdp.pf.state.intent import HostIntent, LinkState, PfSpec, Switching, VfAddress
+from sriov_xdp.pf.state.intent_text import adapter_to_json, switch_to_json, vlan_to_json
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.store.audit import AuditRecord
-from sriov_xdp.vswitch.policy import SETTINGS
 
 Document = dict[str, Any]
 _NO_COUNTERS = Counters()
@@ -69,6 +56,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         "representor": attachment.representor,
         "switch": switch.name,
         "port_group": spec.port_group,
+        "port": str(context.inventory.port_name(vf) or "") or None,
         "vlan": vlan_to_json(context.inventory.vlan(vf)),
         "admin_mac": str(vf.state.admin_mac),
         "effective_mac": str(vf.state.effective_mac),
@@ -110,6 +98,7 @@ _VF_KEYS = (
     "representor",
     "switch",
     "port_group",
+    "port",
     "vlan",
     "admin_mac",
     "effective_mac",
@@ -181,66 +170,12 @@ def pf_document(context: Context, pf: PhysicalFunction, counters: dict[int, Coun
     }
 
 
-def switch_list(context: Context) -> list[Document]:
-    """Every switch as configured, with how many ports are in use."""
-    return [switch_show(context, name) for name in sorted(context.inventory.switches)]
-
-
-def switch_show(context: Context, name: str) -> Document:
-    """One switch. Raises NotFound."""
-    if name not in context.inventory.switches:
-        raise NotFound(f"switch {name}: not configured; `sriov-xdp switch list` shows what is")
-    switch = context.inventory.switches[name]
-    ports = sum(len(context.inventory.vfs_of_group(group.name)) for group in switch.port_groups)
-    return {**switch_to_json(switch), "ports": ports}
-
-
-def group_list(context: Context) -> list[Document]:
-    """Every port group."""
-    names = [group.name for _name, switch in sorted(context.inventory.switches.items()) for group in switch.port_groups]
-    return [group_show(context, name) for name in names]
-
-
-def group_show(context: Context, name: str) -> Document:
-    """One port group, with the VFs connected to it. Raises NotFound."""
-    switch, group = context.inventory.group(name)
-    ports = sorted(str(vf.address) for vf in context.inventory.vfs_of_group(name))
-    return {**group_to_json(group), "switch": switch.name, "ports": ports}
-
-
-def port_list(context: Context) -> list[Document]:
-    """Every port in use."""
-    return [port_show(context, vf) for vf in sorted(context.inventory.vfs)]
-
-
-def port_show(context: Context, vf: VfAddress) -> Document:
-    """The policy that holds for a port, and which level said so. Raises NotFound."""
-    attached = context.inventory.attached(vf)
-    policy = context.inventory.policy(attached)
-    switch, group = context.inventory.group(attached.attachment.spec.port_group)
-    return {
-        "port": str(vf),
-        "guest": attached.attachment.spec.guest,
-        "interface": attached.attachment.spec.interface,
-        "switch": switch.name,
-        "port_group": group.name,
-        "vlan": vlan_to_json(context.inventory.vlan(attached)),
-        "link_state": attached.attachment.spec.link_state.value,
-        "slow_path": fast_path.reasons(context.tables.flags_of(slot_of(attached))),
-        "policy": {
-            name: {"value": setting.values.plain(getattr(policy, name)), "set_by": policy.origins[name]}
-            for name, setting in SETTINGS.items()
-        },
-        "overrides": settings_to_json(attached.attachment.spec.overrides.policy),
-        "overrides_allowed": sorted(group.overrides_allowed),
-    }
-
-
 def audit_document(record: AuditRecord) -> Document:
     """One audit record."""
     return {
         "time": record.time,
         "vf": record.vf or None,
+        "port": record.port or None,
         "guest": record.guest or None,
         "peer": {"pid": record.peer_pid, "uid": record.peer_uid, "login_uid": record.login_uid},
         "request": record.request,

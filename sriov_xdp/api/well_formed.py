@@ -12,7 +12,7 @@ from annotated_types import Le
 from pydantic import BaseModel, ValidationError
 
 from sriov_xdp.api.findings import Path
-from sriov_xdp.api.sentences import Declared, declared
+from sriov_xdp.api.sentences import KEY, Declared, declared
 
 _ROUNDS = 4  # a list where a mapping should be is repaired, then what the mapping lacks, then what that lacks
 AnyPath = tuple[str | int | None, ...]  # None: any entry of the list
@@ -57,6 +57,9 @@ def well_formed(model: type[Model], content: Any, error: ValidationError, doubt:
 
 
 def _repair(model: type[BaseModel], content: Any, kind: str, path: Path, doubt: Doubt, stand_ins: Iterator[int]) -> None:
+    if path[-1:] == (KEY,):
+        _repair(model, content, "extra_forbidden", path[:-1], doubt, stand_ins)
+        return
     parent = _at(content, path[:-1])
     if not path or not isinstance(parent, dict | list):
         return

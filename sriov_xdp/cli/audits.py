@@ -41,6 +41,7 @@ def _change(record: dict[str, Any]) -> tuple[str, ...]:
 _COLUMNS = (
     Column("TIME", lambda r: datetime.fromtimestamp(r["time"], UTC).strftime("%Y-%m-%d %H:%M:%S")),
     Column("VF", lambda r: r["vf"]),
+    Column("PORT", lambda r: r["port"], rank=5),
     Column("GUEST", lambda r: r["guest"], rank=4),
     Column("WHO", _who, rank=2),
     Column("REQUEST", lambda r: r["request"]),
@@ -57,9 +58,10 @@ def audit() -> None:
 
 @audit.command("list")
 @click.option("--vf", "address", help="Only of this VF.", shell_complete=completion.vf_names)
+@click.option("--port", help="Only of this port, whoever was connected there.", shell_complete=completion.ports)
 @click.option("--limit", type=Number(least=1, most=MOST_LISTED), default=100, show_default=True, help="The newest so many.")
 @daemon_options
 @table_options
-def audit_list(address: str | None, limit: int, output: str | None) -> None:
+def audit_list(address: str | None, port: str | None, limit: int, output: str | None) -> None:
     """Audit records, newest last."""
-    show_rows(ask("audit-list", {"vf": address, "limit": limit}), _COLUMNS, output)
+    show_rows(ask("audit-list", {"vf": address, "port": port, "limit": limit}), _COLUMNS, output)

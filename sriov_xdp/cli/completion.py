@@ -27,7 +27,8 @@ def _names(command: str, key: str) -> Complete:
 
 pf_names = _names("pf-list", "name")
 vf_names = _names("vf-list", "address")
-ports_in_use = _names("port-list", "port")
+ports_in_use = _names("port-list", "vf")
+ports = _names("port-list", "port")
 guest_names = _names("port-list", "guest")
 switch_names = _names("switch-list", "name")
 group_names = _names("port-group-list", "name")

@@ -163,6 +163,7 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
     if applied_files.counts_already(database, fingerprint):
         applied_files.note_unchanged(database, fingerprint)
         service.context.unapplied = stands if cut_off else ""
+        _go_on(service, intent, fingerprint)
         return
     if applied_files.is_recovered(database) and not yes:
         _leave(service, fingerprint, "the state was rebuilt since a file was applied; `sriov-xdp diff -f FILE` shows what differs")
@@ -182,7 +183,7 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
     try:
         steps = finish(apply.apply(service.context, intent, SELF, is_start=True))
     except Incomplete as error:
-        applied_files.note_start(database, fingerprint)  # for all others it counts, with what is set by command from now on
+        applied_files.note_start(database, fingerprint, error.missing)  # for all others it counts, with what is set by command
         _leave(service, fingerprint, str(error))
         return
     except FAULTS as error:
@@ -192,6 +193,22 @@ def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *,
         return
     applied_files.note_start(database, fingerprint)
     _log.info("configuration %s applied, %d steps", fingerprint, len(steps))
+
+
+def _go_on(service: "PfService", intent: "HostIntent", fingerprint: str) -> None:
+    """A guest that could not be given its adapter when the file was applied, as its namespace was not there yet, is given it as
+    soon as it can be; until then each start says so."""
+    from sriov_xdp.pf.hands.context import SELF
+    from sriov_xdp.pf.hands.turns import finish
+    from sriov_xdp.pf.verbs import applied_files, apply
+
+    names = applied_files.missing(service.context.database)
+    if not names:
+        return
+    still = finish(apply.go_on(service.context, intent, names, SELF))
+    applied_files.note_missing(service.context.database, [name for name, _error in still])
+    if still:
+        _leave(service, fingerprint, "\n".join(f"adapter {name}: {error}" for name, error in still))
 
 
 def _leave(service: "PfService", fingerprint: str, why: str) -> None:
@@ -261,7 +278,8 @@ def recover(state_dir: Path, run_dir: Path | None, bpffs: Path, file: Path | Non
         click.echo(f"recovered {line}")
     if file is None:
         click.echo(
-            "policy and overrides are not known to the data path: groups have the strict defaults now, but for what their ports use"
+            "policy and overrides are not known to the data path: groups have the strict defaults now, but for what their ports"
+            " use; uplink_loss, and a link_state that made no difference, are as by default"
         )
 
 
@@ -280,6 +298,5 @@ def teardown(state_dir: Path, run_dir: Path | None, bpffs: Path, cache_dir: Path
         click.confirm("teardown: all guests of this host lose their interfaces; go on?", abort=True)
     with ending_with_faults():
         folders = Folders(state_dir=state_dir, run_dir=_own_run_dir(run_dir), bpffs=bpffs, cache_dir=cache_dir)
-        removed = remove_all(folders, purge=purge)
-    for line in removed:
-        click.echo(f"removed {line}")
+        for line in remove_all(folders, purge=purge):
+            click.echo(f"removed {line}")

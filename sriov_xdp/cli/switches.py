@@ -5,10 +5,13 @@ from typing import Any
 import click
 
 from sriov_xdp.cli import completion
+from sriov_xdp.cli.numbers import Number
 from sriov_xdp.cli.output import ask, daemon_options, json_option, show, show_json, show_object
 from sriov_xdp.cli.settings import policy_of, policy_options, says_nothing, vlan_of, vlan_option
 from sriov_xdp.cli.tables import Column, show_rows, show_table, table_options
+from sriov_xdp.vswitch.ports import MOST_PORTS, Binding
 
+_BINDING = "ephemeral: ports come and go with adapters; static: they are there before, and keep what is set for them."
 _SWITCHES = (
     Column("SWITCH", lambda r: r["name"]),
     Column("PF", lambda r: r["pf"]),
@@ -26,7 +29,8 @@ _GROUPS = (
 )
 _PORTS = (
     Column("PORT", lambda r: r["port"]),
-    Column("GUEST", lambda r: r["guest"]),
+    Column("VF", lambda r: r["vf"]),
+    Column("GUEST", lambda r: r["guest"], rank=1),
     Column("GROUP", lambda r: r["port_group"]),
     Column("VLAN", lambda r: r["vlan"], rank=2),
     Column("PROMISCUOUS", lambda r: r["policy"]["promiscuous"]["value"], rank=3),
@@ -114,15 +118,29 @@ def port_group_set(name: str, vlan: str | None, as_json: bool, **settings: Any) 
 @click.argument("name")
 @click.option("--switch", required=True, help="On which switch.", shell_complete=completion.switch_names)
 @click.option("--overrides-allowed", default="", help="What its ports may override: kinds, with commas.")
+@click.option("--binding", type=click.Choice(list(Binding)), default=Binding.EPHEMERAL, show_default=True, help=_BINDING)
+@click.option("--ports", type=Number(least=1, most=MOST_PORTS), help="Of a static group: how many.")
+@click.option("--reset-at-disconnect", is_flag=True, help="What is set for a port ends when its adapter leaves.")
 @policy_options
 @vlan_option
 @daemon_options
 @json_option
-def port_group_create(name: str, switch: str, overrides_allowed: str, vlan: str | None, as_json: bool, **settings: Any) -> None:
+def port_group_create(
+    name: str,
+    switch: str,
+    overrides_allowed: str,
+    binding: str,
+    ports: int | None,
+    reset_at_disconnect: bool,
+    vlan: str | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """A port group more; adapters can be connected to it at once."""
     kinds = [kind for kind in overrides_allowed.split(",") if kind]
     said = {"policy": policy_of(**settings), "vlan": vlan_of(vlan), "overrides_allowed": kinds}
-    show(ask("port-group-create", {"name": name, "switch": switch, **said}), as_json=as_json)
+    of_ports = {"binding": binding, "ports": ports, "reset_at_disconnect": reset_at_disconnect}
+    show(ask("port-group-create", {"name": name, "switch": switch, **said, **of_ports}), as_json=as_json)
 
 
 @port_group.command("delete")
@@ -136,41 +154,64 @@ def port_group_delete(name: str, as_json: bool) -> None:
 
 @click.group()
 def port() -> None:
-    """Ports: where a VF is connected to its group."""
+    """Ports: where adapters are connected to the switch, each with a number of its own (vSwitch0/3)."""
 
 
 @port.command("list")
 @daemon_options
 @table_options
 def port_list(output: str | None) -> None:
-    """All ports in use, with the policy that holds."""
+    """All ports, in use or not, with the policy that holds."""
     show_rows(ask("port-list"), _PORTS, output)
 
 
 @port.command("show")
-@click.argument("address", shell_complete=completion.ports_in_use)
+@click.argument("address", shell_complete=completion.ports)
 @daemon_options
 @json_option
 def portshow(address: str, as_json: bool) -> None:
-    """One port: what holds, and which level said so."""
-    document = ask("port-show", {"vf": address})
+    """One port, by its name (vSwitch0/3) or by who is connected there (pf0vf3, vm1/eth0): what holds, and which level said so."""
+    document = ask("port-show", {"port": address})
     if as_json:
         show_json(document)
         return
-    slow = {direction: ", ".join(reasons) or "by the fast way" for direction, reasons in document["slow_path"].items()}
+    ways = document["slow_path"] or {}
+    slow = {direction: ", ".join(reasons) or "by the fast way" for direction, reasons in ways.items()}
     show_object({key: value for key, value in {**document, **slow}.items() if key not in ("policy", "overrides", "slow_path")})
     click.echo()
     show_table([{"name": name, **said} for name, said in document["policy"].items()], _SETTINGS)
 
 
+@port.command("create")
+@click.option("--port-group", required=True, help="A static one.", shell_complete=completion.group_names)
+@daemon_options
+@json_option
+def port_create(port_group: str, as_json: bool) -> None:
+    """A port more of a static group; the ports of others come and go with their adapters."""
+    show(_told(ask("port-create", {"port_group": port_group})), as_json=as_json)
+
+
+@port.command("delete")
+@click.argument("address", shell_complete=completion.ports)
+@daemon_options
+@json_option
+def port_delete(address: str, as_json: bool) -> None:
+    """A port less of a static group, with what is set for it; refused while an adapter is connected."""
+    show(_told(ask("port-delete", {"port": address})), as_json=as_json)
+
+
+def _told(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: document[name] for name in ("port", "switch", "port_group", "vlan", "overrides")}
+
+
 @port.command("set")
-@click.argument("address", shell_complete=completion.ports_in_use)
+@click.argument("address", shell_complete=completion.ports)
 @policy_options
 @vlan_option
 @daemon_options
 @json_option
 def port_set(address: str, vlan: str | None, as_json: bool, **settings: Any) -> None:
-    """Overrides the group's settings for one port, where the group allows it."""
+    """Overrides the group's settings for one port (vSwitch0/3, or who is connected there), where the group allows it."""
     if vlan is None and says_nothing(settings):
         raise click.UsageError("nothing to set: give a policy setting or --vlan")
-    show(ask("port-set", {"vf": address, "policy": policy_of(**settings), "vlan": vlan_of(vlan)}), as_json=as_json)
+    show(ask("port-set", {"port": address, "policy": policy_of(**settings), "vlan": vlan_of(vlan)}), as_json=as_json)

@@ -83,7 +83,8 @@ def _namespace(netns: str | None, pid: int | None) -> str | None:
 @click.option("--guest", required=True)
 @click.option("--netns", help="Its network namespace, by name (created when missing) or path.  [default: the guest's name]")
 @click.option("--pid", type=Number(least=1, most=_MOST_PID), help="Instead of --netns: the network namespace of this process.")
-@click.option("--port-group", required=True, shell_complete=completion.group_names)
+@click.option("--port-group", help="Where it is connected.", shell_complete=completion.group_names)
+@click.option("--port", help="Which port, as vSwitch0/3; a static group's says the group.", shell_complete=completion.ports)
 @click.option("--mac", help="Admin MAC.  [default: locally administered, always the same]")
 @click.option("--ifname", default="eth0", show_default=True, help="Name of the interface in the guest.")
 @click.option("--datapath", type=_DATAPATH, default="auto", show_default=True)
@@ -94,15 +95,18 @@ def vf_attach(
     guest: str,
     netns: str | None,
     pid: int | None,
-    port_group: str,
+    port_group: str | None,
+    port: str | None,
     mac: str | None,
     ifname: str,
     datapath: str,
     as_json: bool,
 ) -> None:
     """Gives a VF (a free one when none is named) to a guest."""
-    netns = _namespace(netns, pid)
-    document = {"guest": guest, "netns": netns, "port_group": port_group, "mac": mac, "interface": ifname, "datapath": datapath}
+    if port_group is None and port is None:
+        raise click.UsageError("nowhere to connect it: give --port-group or --port")
+    place = {"netns": _namespace(netns, pid), "port_group": port_group, "port": port}
+    document = {"guest": guest, **place, "mac": mac, "interface": ifname, "datapath": datapath}
     show(ask("vf-attach", {"vf": address, **document}), as_json=as_json)
 
 
@@ -133,6 +137,7 @@ def vf_reset(address: str, as_json: bool) -> None:
     shell_complete=completion.group_names,
     help="Moves the VF to another group of its PF; the guest keeps its interface.",
 )
+@click.option("--port", help="Moves the VF to this port of its switch, as vSwitch0/3.", shell_complete=completion.ports)
 @click.option("--link-state", type=click.Choice(["auto", "enable", "disable", "inherit"]))
 @click.option("--datapath", type=click.Choice([*_DATAPATH.choices, "inherit"]), help="inherit, as of --link-state: auto again.")
 @daemon_options

@@ -89,8 +89,9 @@ class Floods:
     def drop(self, domain: int) -> None:
         """The domain has no members any more. Waits as a replacement does."""
         self._receivers.pop(domain, None)
-        if self._places.pop(domain, None) is not None:
+        if domain in self._places:
             libbpf.delete_element(self._map_fd, _KEY.pack(domain))
+            del self._places[domain]
 
     def _put(self, domain: int, places: list[int], ifindex: int) -> None:
         devmap = self._open(_KEY.pack(domain))

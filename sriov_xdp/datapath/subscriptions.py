@@ -19,6 +19,10 @@ class Subscriptions:
             slot = word >> 48
             self._groups[slot] = self.of(slot) | {abi.mac_of_fdb_key(word)}
 
+    def __len__(self) -> int:
+        """Of all ports."""
+        return sum(map(len, self._groups.values()))
+
     def of(self, slot: int) -> frozenset[bytes]:
         """Of a port."""
         return self._groups.get(slot, frozenset())
@@ -28,9 +32,10 @@ class Subscriptions:
         before = self.of(slot)
         for group in before - groups:
             libbpf.delete_element(self._fd, _key(slot, group))
-        for group in groups - before:
+            self._groups[slot] = self.of(slot) - {group}
+        for group in groups - before:  # what is written is known, also when the next one does not fit
             libbpf.update_element(self._fd, _key(slot, group), _ASKED)
-        self._groups[slot] = groups
+            self._groups[slot] = self.of(slot) | {group}
         return len(before ^ groups)
 
 

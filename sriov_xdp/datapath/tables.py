@@ -205,9 +205,10 @@ class Tables:
         """Flood lists in use."""
         return len(self._members)
 
-    def has_room_for(self, new_fdb_entries: int) -> bool:
-        """Whether that many more FDB entries fit."""
-        return len(self._fdb) + new_fdb_entries <= abi.MAX_FDB_ENTRIES
+    def has_room_for(self, new_fdb_entries: int, new_groups: int = 0) -> bool:
+        """Whether that many more FDB entries fit, and subscriptions to groups."""
+        most = max(len(self._fdb) + new_fdb_entries, len(self._subscriptions) + new_groups)
+        return most <= abi.MAX_FDB_ENTRIES
 
     def put_port(self, slot: int, image: PortImage) -> None:
         """Makes the maps say this of a port: entries that go, then the port, then entries that come. Raises DataPathError;

@@ -47,6 +47,7 @@ class Ifla(IntEnum):
     NET_NS_FD = 28
     EXT_MASK = 29
     LINK_NETNSID = 37
+    GSO_MAX_SEGS = 40
     XDP = 43
     MAX_MTU = 51
     PERM_ADDRESS = 54
@@ -102,7 +103,8 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VethPair:
-    """A pair to be made: the host end here, the guest end in another namespace. group marks both ends from their first moment."""
+    """A pair to be made: the host end here, the guest end in another namespace. group marks both ends from their first moment;
+    most_segments: of a super-frame that the guest's stack sends."""
 
     host_name: str
     host_ifindex: int
@@ -111,6 +113,7 @@ class VethPair:
     guest_mac: str
     group: int
     mtu_bytes: int
+    most_segments: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +267,8 @@ class Links:
         with guest:
             address = attribute(Ifla.ADDRESS, bytes.fromhex(pair.guest_mac.replace(":", "")))
             place = attribute(Ifla.NET_NS_FD, NUMBER.pack(guest.fileno()))
-            peer = attribute(_VETH_INFO_PEER, _of(0, _named(Ifla.IFNAME, pair.guest_name), place, address, *marked))
+            segments = attribute(Ifla.GSO_MAX_SEGS, NUMBER.pack(pair.most_segments))
+            peer = attribute(_VETH_INFO_PEER, _of(0, _named(Ifla.IFNAME, pair.guest_name), place, address, segments, *marked))
             info = attribute(Ifla.LINKINFO, _named(_INFO_KIND, "veth"), attribute(_INFO_DATA, peer))
             body = _of(pair.host_ifindex, _named(Ifla.IFNAME, pair.host_name), *marked, info)
             try:

@@ -38,7 +38,7 @@ QUESTIONS: dict[tuple[str, ...], tuple[str, str]] = {
     ("pf", "list"): ("pf-list", ""),
     ("pf", "show"): ("pf-show", "name"),
     ("port", "list"): ("port-list", ""),
-    ("port", "show"): ("port-show", "vf"),
+    ("port", "show"): ("port-show", "port"),
 }
 
 

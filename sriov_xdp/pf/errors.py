@@ -31,11 +31,12 @@ class Invalid(PfError):
 
 
 class Incomplete(PfError):
-    """Some guests did not get what was asked for; everybody else did. exit_code: of the first fault."""
+    """Some guests did not get what was asked for; everybody else did. exit_code: of the first fault; missing: names of the
+    adapters."""
 
-    def __init__(self, text: str, exit_code: int) -> None:
+    def __init__(self, text: str, exit_code: int, missing: tuple[str, ...] = ()) -> None:
         super().__init__(text)
-        self.exit_code = exit_code
+        self.exit_code, self.missing = exit_code, missing
 
 
 FAULTS = (Fault, OSError)

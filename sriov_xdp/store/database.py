@@ -30,8 +30,9 @@ _OPERATOR_WAITS_MS, _GUEST_WAITS_MS = 2000, 50
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _REVISION = "revision"
 _NEXT_REVISION = "INSERT INTO meta VALUES(?, '1') ON CONFLICT(key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"
-_AUDIT_COLUMNS = "time,vf,guest,peer_pid,peer_uid,request,rule,before,after,outcome,by_guest,login_uid"
+_AUDIT_COLUMNS = "time,vf,guest,peer_pid,peer_uid,request,rule,before,after,outcome,by_guest,login_uid,port"
 _NEWEST = f"SELECT {_AUDIT_COLUMNS} FROM audit ORDER BY seq DESC LIMIT :limit"  # noqa: S608  # all parts are ours
+_NEWEST_OF_PORT = f"SELECT {_AUDIT_COLUMNS} FROM audit WHERE port=:port AND port <> '' ORDER BY seq DESC LIMIT :limit"  # noqa: S608  # all parts are ours
 _NEWEST_OF_VF = f"""
 SELECT {_AUDIT_COLUMNS} FROM audit WHERE seq IN (
     SELECT * FROM (SELECT seq FROM audit WHERE vf = :vf AND by_guest = 0 ORDER BY seq DESC LIMIT :limit) UNION ALL
@@ -194,9 +195,10 @@ class Database:
         value = self.meta(_REVISION) or ""
         return int(value) if value.isdecimal() else 0
 
-    def audit(self, vf: str | None, limit: int) -> list[AuditRecord]:
-        """The newest records, oldest of them first."""
-        rows = self._read(_NEWEST_OF_VF if vf else _NEWEST, {"vf": vf, "limit": limit})
+    def audit(self, vf: str | None, limit: int, port: str | None = None) -> list[AuditRecord]:
+        """The newest records, of all, of a VF or of a port; oldest of them first."""
+        query = _NEWEST_OF_PORT if port else _NEWEST_OF_VF if vf else _NEWEST
+        rows = self._read(query, {"vf": vf, "port": port, "limit": limit})
         return [record for record in map(_record, reversed(rows)) if record]
 
     def _read(self, query: str, arguments: Any) -> list[tuple[Any, ...]]:
@@ -293,7 +295,7 @@ def _text(value: object) -> str:
 
 def _record(row: tuple[Any, ...]) -> AuditRecord | None:
     """None for a row that makes no sense."""
-    time, vf, guest, pid, uid, *texts, outcome, by_guest, login_uid = row
+    time, vf, guest, pid, uid, *texts, outcome, by_guest, login_uid, port = row
     if outcome not in set(Outcome) or not isinstance(time, float) or not isinstance(pid, int) or not isinstance(uid, int):
         return None
     request, rule, before, after = map(_text, texts)
@@ -310,4 +312,5 @@ def _record(row: tuple[Any, ...]) -> AuditRecord | None:
         after=after,
         is_guests=bool(by_guest),
         login_uid=login_uid if isinstance(login_uid, int) else None,
+        port=_text(port),
     )

@@ -6,7 +6,7 @@ statements that lead there from the version before, which run in one transaction
 
 import sqlite3
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # An audit row belongs to the guests of its VF (by_guest) or to the operator. audit_of_vf finds a guest's oldest, as rows with
 # equal keys stand in the order of seq; audit_of_operator finds the operator's, and guests' rows cost it nothing.
 _TABLES = (
@@ -18,12 +18,14 @@ _AUDIT_TABLE = """
 CREATE TABLE audit(
     seq INTEGER PRIMARY KEY, by_guest INTEGER NOT NULL, time REAL NOT NULL, vf TEXT NOT NULL, guest TEXT NOT NULL,
     peer_pid INTEGER NOT NULL, peer_uid INTEGER NOT NULL, request TEXT NOT NULL, rule TEXT NOT NULL, outcome TEXT NOT NULL,
-    before TEXT NOT NULL, after TEXT NOT NULL, login_uid INTEGER)
+    before TEXT NOT NULL, after TEXT NOT NULL, login_uid INTEGER, port TEXT NOT NULL DEFAULT '')
 """
+_AUDIT_OF_PORT = "CREATE INDEX audit_of_port ON audit(port) WHERE port <> ''"
 _AUDIT = (
     _AUDIT_TABLE,
     "CREATE INDEX audit_of_vf ON audit(vf, by_guest)",
     "CREATE INDEX audit_of_operator ON audit(seq) WHERE by_guest = 0",
+    _AUDIT_OF_PORT,
 )
 # Version 1 knew a grant by its VF only. It belongs to the attachment that stands there now, whose document has the generation;
 # one without an attachment outlived its guest and goes.
@@ -48,7 +50,9 @@ ORDER BY seq
 
 
 # Version 2 did not know who had logged in.
-_AUDIT_FROM_2 = "ALTER TABLE audit ADD COLUMN login_uid INTEGER"
+_AUDIT_FROM_2 = ("ALTER TABLE audit ADD COLUMN login_uid INTEGER",)
+# Version 3 did not know ports.
+_AUDIT_FROM_3 = ("ALTER TABLE audit ADD COLUMN port TEXT NOT NULL DEFAULT ''", _AUDIT_OF_PORT)
 
 
 class UnknownVersionError(Exception):
@@ -62,7 +66,7 @@ def prepare(connection: sqlite3.Connection, kept: dict[str, int]) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == SCHEMA_VERSION:
         return
-    if version not in (0, 1, 2):
+    if version not in (0, 1, 2, 3):
         raise UnknownVersionError(f"written by another version (schema {version}, this is {SCHEMA_VERSION})")
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -72,7 +76,8 @@ def prepare(connection: sqlite3.Connection, kept: dict[str, int]) -> None:
         elif version == 1:
             _migrate_from_1(connection, kept)
         else:
-            connection.execute(_AUDIT_FROM_2)
+            for statement in (*(_AUDIT_FROM_2 if version == 2 else ()), *_AUDIT_FROM_3):
+                connection.execute(statement)
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:

@@ -1,7 +1,7 @@
-"""Policy and how it is inherited: a port takes what its group says, a group what its switch says, a switch the defaults.
+"""Policy: its settings, a row each, and what one level says of them. How levels inherit is in ports.
 
-A port may override its group only in the settings that the group allows (vDS: *OverrideAllowed flags). Defaults are the
-strict ones: reject, reject, reject, and a refused guest is not told (the reference's behaviour); storm guards are on.
+Defaults are the strict ones: reject, reject, reject, and a refused guest is not told (the reference's behaviour); storm guards
+are on. Pure.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,6 @@ from typing import Any
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.shaping import MOST_BURST_BYTES, MOST_KBPS, IngressShaping, Shaping, ShapingMode
 from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
-from sriov_xdp.vswitch.vlan import Vlan
 
 MAX_STORM_PPS = 10_000_000
 MOST_MACS, MOST_VLANS = 256, 4094  # of one port, whatever its quotas
@@ -326,71 +325,5 @@ class PolicySettings:
         return frozenset(kind for kind in kinds if kind is not None)
 
 
+NOTHING_SAID = PolicySettings()
 DEFAULTS = PolicySettings(**{name: setting.default for name, setting in SETTINGS.items()})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortGroup:
-    """A policy template and a VLAN."""
-
-    name: str
-    vlan: Vlan
-    policy: PolicySettings = PolicySettings()
-    overrides_allowed: frozenset[Override] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Switch:
-    """A standard switch on one PF."""
-
-    name: str
-    pf: str
-    mtu_bytes: int
-    policy: PolicySettings
-    port_groups: tuple[PortGroup, ...]
-
-    def group(self, name: str) -> PortGroup | None:
-        """The port group of that name."""
-        return next((group for group in self.port_groups if group.name == name), None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortOverrides:
-    """What a port says itself."""
-
-    policy: PolicySettings = PolicySettings()
-    vlan: Vlan | None = None
-
-    def kinds(self) -> frozenset[Override]:
-        """Which overrides of its group these are."""
-        return self.policy.overrides() | ({Override.VLAN} if self.vlan is not None else frozenset())
-
-
-def resolve(switch: Switch, group: PortGroup, port: str, overrides: PortOverrides) -> Policy:
-    """The policy of a port. Overrides that the group does not allow (any more) do not count."""
-    levels: list[tuple[str, PolicySettings]] = [
-        ("default", DEFAULTS),
-        (f"switch {switch.name}", switch.policy),
-        (f"port group {group.name}", group.policy),
-    ]
-    levels.append((f"port {port}", overrides.policy.only(group.overrides_allowed)))
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for origin, settings in levels:
-        for name, value in settings.said:
-            values[name], origins[name] = value, origin
-    if values["mtu"] > switch.mtu_bytes:
-        values["mtu"], origins["mtu"] = switch.mtu_bytes, f"switch {switch.name}"
-    return Policy(**values, origins=origins)
-
-
-def port_mtu_bytes(switch: Switch, group: PortGroup, overrides: PortOverrides) -> int:
-    """The MTU of a port that says this: before it is one, or under a switch that is only wanted."""
-    return resolve(switch, group, "", overrides).mtu
-
-
-def port_vlan(group: PortGroup, overrides: PortOverrides) -> Vlan:
-    """The VLAN of a port: its group's, or its own where the group allows that."""
-    if overrides.vlan is not None and Override.VLAN in group.overrides_allowed:
-        return overrides.vlan
-    return group.vlan

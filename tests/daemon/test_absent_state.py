@@ -215,6 +215,25 @@ def test_what_is_in_force_stays_whatever_the_file_says(scene: Scene, has_file: b
     assert scene.ports == ask("port", "list")
 
 
+@pytest.mark.parametrize("own_source", ["accept", "drop"])
+@pytest.mark.parametrize("has_file", [True, False])
+def test_rules_of_a_pf_stay_in_force_whatever_the_file_says(scene: Scene, own_source: str, has_file: bool) -> None:
+    document = yaml.safe_load(scene.export.read_text())
+    document["pfs"][0]["wire_own_source"] = own_source
+    given = scene.lab.folder / "rules.yaml"
+    given.write_text(yaml.safe_dump(document))
+    assert 0 == scene.daemon.command("apply", "-f", str(given)).returncode
+    scene.daemon.kill()
+    _delete(scene)
+    document["pfs"][0] |= {"switching": "vepa", "wire_own_source": {"accept": "drop", "drop": "accept"}[own_source]}
+    given.write_text(yaml.safe_dump(document))
+    assert 0 == scene.recover(*(["-f", str(given)] if has_file else [])).returncode
+    scene.daemon.start()
+    shown = scene.daemon.ask("pf", "show", "pf0")
+    assert (own_source, "veb") == (shown["wire_own_source"], shown["switching"])
+    assert 0 == scene.daemon.command("apply", "-f", str(scene.export), "--yes").returncode
+
+
 IN_FORCE = {
     "--block": "true",
     "--private-vlan": "community:7",

@@ -74,7 +74,7 @@ def adapter(host: Host, interface: str) -> AdapterSpec:
 
 WORK: dict[str, Callable[[Any], Any]] = {
     "attach": lambda host: lifecycle.attach(host.service.context, adapter(host, "eth1"), VfAddress("pf0", 1), SELF),
-    "set": lambda host: operate.set_port(host.service.context, VF, SettingsChange(vlan=Vlan.access(7)), SELF),
+    "set": lambda host: operate.set_port(host.service.context, str(VF), SettingsChange(vlan=Vlan.access(7)), SELF),
     "detach": lambda host: lifecycle.detach(host.service.context, VfAddress("pf0", 1), SELF),
     "doctor, guest ends": lambda host: health.guest_ends(host.service.context),
     "doctor, host": lambda host: health.host(host.service.context),

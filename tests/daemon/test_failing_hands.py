@@ -89,7 +89,7 @@ def applying(wanted: HostIntent) -> Callable[[Host], None]:
 
 def setting_a_port(place: Host) -> None:
     change = SettingsChange(policy=PolicySettings(mac_changes=Security.REJECT), vlan=Vlan.access(7))
-    place.do(operate.set_port(context_of(place), VF, change, SELF))
+    place.do(operate.set_port(context_of(place), str(VF), change, SELF))
 
 
 def granting(place: Host) -> None:

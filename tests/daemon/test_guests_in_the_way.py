@@ -114,6 +114,27 @@ def test_what_is_set_by_command_stays_over_a_start_though_a_guest_is_missing(sce
         assert "disable" == scene.daemon.ask("vf", "show", vf)["link_state"]
 
 
+def test_a_start_goes_on_with_a_guest_that_was_missing(scene: Scene) -> None:
+    """As one whose namespace comes later in a boot: each start says so until it has its adapter, and undoes no command."""
+    with device_of_the_name(scene):
+        scene.daemon.start()
+        vf = scene.daemon.vf_of(scene.good[0].name)["address"]
+        scene.daemon.ask("vf", "set", vf, "--link-state", "disable")
+        scene.daemon.stop()
+        scene.daemon.start()
+        assert "of the start is not applied" in scene.daemon.command("doctor").stdout
+        assert scene.hostile.name not in scene.served()
+    scene.daemon.kill()
+    scene.daemon.start()
+    assert {scene.hostile.name, *(place.name for place in scene.good)} == scene.served()
+    assert "of the start is not applied" not in scene.daemon.command("doctor").stdout
+    assert "disable" == scene.daemon.ask("vf", "show", vf)["link_state"]
+    scene.daemon.ask("vf", "detach", scene.daemon.vf_of(scene.hostile.name)["address"])
+    scene.daemon.stop()
+    scene.daemon.start()
+    assert scene.hostile.name not in scene.served(), "what was taken by command stays taken"
+
+
 def test_the_only_guest_in_the_way_keeps_no_daemon_from_any_start(scene: Scene) -> None:
     document = host_config(None, [{"guest": scene.hostile.name, "port_group": "lan"}], GROUPS)
     scene.daemon.config_file.write_text(yaml.safe_dump(document))

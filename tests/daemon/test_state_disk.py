@@ -15,6 +15,10 @@ import pytest
 from mailbox_wire import ADD_ETH, ADMIN_QUEUE, EXTRA, GET_STATS, OK, PARAM, RawMailbox
 
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
+from sriov_xdp.pf.errors import PfError
+from sriov_xdp.pf.process.folders import Folders
+from sriov_xdp.pf.process.teardown import teardown
+from sriov_xdp.store.schema import SCHEMA_VERSION
 
 SRIOV_XDP = str(Path(sys.executable).parent / "sriov-xdp")
 NO_MEMORY = -18
@@ -304,6 +308,27 @@ def test_teardown_on_a_full_disk_is_refused_whole_and_works_with_space(scene: Sc
     assert [] == [guest.name for guest in guests if "eth0" in guest.ip("-br", "link")]
 
 
+def test_a_teardown_that_cannot_tell_the_state_in_the_end_says_what_it_removed(scene: Scene) -> None:
+    """The disk is full by the time that the devices are gone."""
+    before = [vf for vf in scene.daemon.ask("vf", "list") if vf["guest"]]
+    scene.daemon.kill()
+    folders = Folders(state_dir=scene.daemon.state_dir, run_dir=scene.daemon.run_dir, bpffs=scene.daemon.bpffs)
+    removed = []
+
+    def remove() -> None:
+        for line in teardown(folders, purge=False):
+            if not removed:
+                scene.fill()
+            removed.append(line)
+
+    with pytest.raises(PfError, match="the devices are gone, and the state could not be told"):
+        remove()
+    assert sorted(f"representor {vf['representor']}" for vf in before) == sorted(removed)
+    scene.make_room()
+    done = _without_daemon(scene, "teardown")
+    assert (0, True) == (done.returncode, "removed the intent from the state" in done.stdout), done.stderr
+
+
 def test_recover_leaves_the_state_of_a_later_version_alone(scene: Scene) -> None:
     scene.daemon.stop()
     state = scene.daemon.state_dir / "state.db"
@@ -313,5 +338,5 @@ def test_recover_leaves_the_state_of_a_later_version_alone(scene: Scene) -> None
     assert (1, True) == (done.returncode, "written by another version" in done.stderr), done.stderr
     with closing(sqlite3.connect(state)) as database:
         assert 99 == database.execute("PRAGMA user_version").fetchone()[0]
-        database.execute("PRAGMA user_version=3")
+        database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     scene.daemon.start()

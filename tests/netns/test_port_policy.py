@@ -158,8 +158,10 @@ def test_ports_of_a_private_vlan_meet_whom_their_segments_let_them(scene: Scene)
         ("isolated", "promiscuous"): True,
         ("promiscuous", "community:8"): True,
     }
-    for (one, two), meet in meetings.items():
-        with scene.holding(scene.first, "--private-vlan", one), scene.holding(scene.second, "--private-vlan", two):
+    with scene.holding(scene.first, "--private-vlan", "isolated"), scene.holding(scene.second, "--private-vlan", "isolated"):
+        for (one, two), meet in meetings.items():
+            for guest, segment in ((scene.first, one), (scene.second, two)):
+                scene.daemon.ask("port", "set", scene.port_of(guest), "--private-vlan", segment)
             before = scene.drops(scene.first, "private_vlan")
             for destination in (frames.BROADCAST, multicast):
                 wanted = {"wire", *(["second"] if meet else [])}
@@ -348,9 +350,11 @@ def test_a_trace_says_what_becomes_of_a_frame_and_which_line_of_which_policy_dec
 
 def hop_of(scene: Scene, guest: Namespace) -> list[str]:
     """Names of its devices: far, near."""
-    alias = f" hop {scene.port_of(guest)}"
     links = json.loads(run("ip", "-j", "link", "show"))
-    return sorted(link["ifname"] for link in links if link.get("ifalias", "").removesuffix(" entrance").endswith(alias))
+    representor = scene.daemon.ask("vf", "show", scene.port_of(guest))["representor"]
+    (instance,) = (link["ifalias"].split(" ")[1] for link in links if link["ifname"] == representor)
+    alias = f"sriov-xdp {instance} hop {scene.port_of(guest)}"  # others' daemons have hops of a VF of that name as well
+    return sorted(link["ifname"] for link in links if link.get("ifalias", "").removesuffix(" entrance") == alias)
 
 
 def test_what_a_guest_sends_waits_for_its_turn_to_whomever_it_goes(scene: Scene) -> None:

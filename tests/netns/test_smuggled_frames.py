@@ -9,13 +9,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from sriov_xdp.datapath.abi import MAX_SEGMENTS
 from sriov_xdp.lab import programs
 from sriov_xdp.lab import traffic as frames
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config, wait_until
 
-GROUPS = [{"name": "lan", "vlan": "none"}, {"name": "web", "vlan": {"access": 200}}, {"name": "trunk", "vlan": {"trunk": [300]}}]
+GROUPS = [
+    {"name": "lan", "vlan": "none", "overrides_allowed": ["shaping"]},
+    {"name": "web", "vlan": {"access": 200}, "overrides_allowed": ["shaping"]},
+    {"name": "trunk", "vlan": {"trunk": [300]}, "overrides_allowed": ["shaping"]},
+]
 IPV4, EAPOL, PTP, PAUSE, TAG = 0x0800, 0x888E, 0x88F7, 0x8808, 0x8100
 SO_RCVMARK, SO_RCVPRIORITY, SO_MARK, SO_PRIORITY, SO_TIMESTAMPNS = 75, 82, 36, 12, 35
+SOL_PACKET, PACKET_VNET_HDR = 263, 15
 FROM, INTO = "x1", "x0"  # a pair inside the guest; the program runs on what comes in by the second
 
 
@@ -34,10 +40,14 @@ class Scene:
             self.liar.ip("link", "set", device, "up", "promisc", "on")
         self.liar.address(1)
         self.other.address(2)
+        self.cuts_up = mode == "xdp"
         self.ifindex = int(json.loads(self.liar.ip("-j", "link", "show", "eth0"))[0]["ifindex"])
 
     def malformed(self) -> int:
         return int(self.daemon.vf_of(self.liar.name)["drops"].get("malformed", 0))
+
+    def sent(self) -> int:
+        return int(self.daemon.vf_of(self.liar.name)["counters"]["tx_packets"])
 
     def heard(self, sent: bytes, payload: bytes, code: bytes) -> dict[str, list[bytes]]:
         """Who hears a frame that goes through the program; waits until the switch counted it."""
@@ -100,3 +110,38 @@ def test_marks_of_one_guest_mean_nothing_to_another() -> None:
         assert (b"marked", {SO_MARK: 0, SO_PRIORITY: 0}) == (data, marks)
         received_at = struct.unpack("=qq", told[SO_TIMESTAMPNS])[0]
         assert sent_at <= received_at <= sent_at + 60, "the receiver's own clock, not the sender's word"
+
+
+def super_frame(target: str, source: str, segment_bytes: int, segments: int) -> bytes:
+    """TCP, behind a struct virtio_net_hdr that says how it is to be cut up."""
+    payload = bytes(segment_bytes * segments)
+    tcp = struct.pack("!HHIIBBHHH", 4000, 5000, 1, 1, 5 << 4, 0x10, 1024, 0, 0) + payload
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(tcp), 1, 0, 64, socket.IPPROTO_TCP, 0, bytes(4), bytes(4))
+    header = struct.pack("<BBHHHH", 1, 1, 54, segment_bytes, 34, 16)
+    return header + bytes.fromhex((target + source).replace(":", "")) + b"\x08\0" + ip + tcp
+
+
+@pytest.mark.parametrize("shaped", ["", "--shaping-ingress", "--shaping-egress"])
+def test_a_super_frame_of_more_segments_than_a_stack_makes_is_malformed(scene: Scene, shaped: str) -> None:
+    """Before it waits anywhere: who has a queue cuts it up under that queue's lock. No stack makes one, as devices say how many."""
+    (link,) = json.loads(scene.liar.ip("-d", "-j", "link", "show", "eth0"))
+    assert MAX_SEGMENTS == link["gso_max_segs"]
+    victim = scene.liar if shaped == "--shaping-ingress" else scene.other
+    address = scene.daemon.vf_of(victim.name)["address"]
+    if shaped:
+        scene.daemon.ask("port", "set", address, shaped, "average_kbps=1000000")
+    with entered(scene.liar):
+        outlet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    try:
+        with outlet:
+            outlet.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+            outlet.bind(("eth0", 0))
+            before, sent = scene.malformed(), scene.sent()
+            outlet.send(super_frame(scene.other.mac(), scene.liar.mac(), 100, MAX_SEGMENTS - 1))
+            outlet.send(super_frame(scene.other.mac(), scene.liar.mac(), 100, MAX_SEGMENTS + 1))
+            wait_until(lambda: scene.malformed() == before + (0 if scene.cuts_up else 1), "one of the two is counted")
+            if scene.cuts_up:
+                wait_until(lambda: scene.sent() > sent + 100, "segments by its stack, as many as the ring of its device takes")
+    finally:
+        if shaped:
+            scene.daemon.ask("port", "set", address, shaped, "inherit")

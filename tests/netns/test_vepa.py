@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from sriov_xdp.lab import traffic as frames
-from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run
 
 
 class Scene:
@@ -68,6 +68,29 @@ def test_nobody_speaks_as_another_all_the_same(scene: Scene) -> None:
         one.send(frames.frame(scene.wire.mac("w0"), scene.two.mac(), payload))
         assert [] == wire.seen(payload=payload, seconds=0.1)
     assert before + 1 == scene.daemon.vf_of(scene.one.name)["drops"]["spoof_mac"]
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_guests_do_not_meet_after_a_recovery_whatever_the_file_says(scene: Scene, has_file: bool) -> None:
+    scene.daemon.kill()
+    for path in scene.daemon.state_dir.glob("state.db*"):
+        path.unlink()
+    document = {**scene.config, "pfs": [{**scene.config["pfs"][0], "switching": "veb"}]}
+    path = scene.lab.folder / "other.json"
+    path.write_text(json.dumps(document))
+    daemon = scene.daemon
+    places = ["--state-dir", str(daemon.state_dir), "--run-dir", str(daemon.run_dir), "--bpffs", str(daemon.bpffs)]
+    run(*daemon.program, "recover", *places, *(["-f", str(path)] if has_file else []))
+    daemon.start()
+    assert "vepa" == daemon.ask("pf", "show", "pf0")["switching"]
+    payload = b"after the recovery"
+    sent = frames.frame(scene.two.mac(), scene.one.mac(), payload)
+    with frames.tapped((scene.one, "eth0"), (scene.two, "eth0"), (scene.wire, "w0")) as (one, two, wire):
+        one.send(sent)
+        assert [sent] == wire.seen(payload=payload)
+        assert [] == two.seen(payload=payload, seconds=0.1)
+    scene.apply("vepa")
+    daemon.settle()
 
 
 def test_it_is_changed_in_place_and_shown(scene: Scene) -> None:

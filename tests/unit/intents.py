@@ -21,18 +21,8 @@ from sriov_xdp.pf.state.intent import (
     WireOwnSource,
 )
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import (
-    MOST_MTU_BYTES,
-    SETTINGS,
-    Override,
-    PolicySettings,
-    PortGroup,
-    PortOverrides,
-    PrivateVlan,
-    SegmentKind,
-    Setting,
-    Switch,
-)
+from sriov_xdp.vswitch.policy import MOST_MTU_BYTES, SETTINGS, Override, PolicySettings, PrivateVlan, SegmentKind, Setting
+from sriov_xdp.vswitch.ports import LAST_PORT, MOST_PORTS, NO_OVERRIDES, Binding, PortGroup, PortOverrides, Switch
 from sriov_xdp.vswitch.shaping import IngressShaping, Shaping, ShapingMode
 from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
@@ -88,14 +78,28 @@ patterns = st.builds(_pattern, st.binary(min_size=6, max_size=6), st.integers(1,
     lambda pattern: pattern.bits < 48 or not pattern.address.is_zero
 )
 policies = st.builds(PolicySettings, **{name: st.none() | values_of(setting) for name, setting in SETTINGS.items()})
-groups = st.builds(PortGroup, name=names, vlan=vlans, policy=policies, overrides_allowed=st.frozensets(st.sampled_from(Override)))
+overrides = st.builds(PortOverrides, policy=policies, vlan=st.none() | vlans)
+port_numbers = st.integers(0, LAST_PORT)
+_of_groups = {"name": names, "vlan": vlans, "policy": policies, "overrides_allowed": st.frozensets(st.sampled_from(Override))}
+static_groups = st.builds(
+    PortGroup,
+    **_of_groups,
+    binding=st.just(Binding.STATIC),
+    ports=st.integers(1, MOST_PORTS),
+    reset_at_disconnect=st.booleans(),
+    port_settings=st.dictionaries(port_numbers, overrides.filter(lambda said: said != NO_OVERRIDES), max_size=3).map(
+        lambda said: tuple(sorted(said.items(), key=lambda pair: pair[0]))
+    ),
+    numbers=st.frozensets(port_numbers, max_size=8).map(lambda found: tuple(sorted(found))),
+)
+groups = st.builds(PortGroup, **_of_groups)
 switches = st.builds(
     Switch,
     name=names,
     pf=names,
     mtu_bytes=st.integers(68, 9216),
     policy=policies,
-    port_groups=st.lists(groups, max_size=4).map(tuple),
+    port_groups=st.lists(groups | static_groups, max_size=4).map(tuple),
 )
 vf_addresses = st.builds(VfAddress, pf=st.from_regex(PF_NAME, fullmatch=True), index=st.integers(0, 999))
 adapters = st.builds(
@@ -107,7 +111,9 @@ adapters = st.builds(
     mac=st.none() | macs,
     datapath=st.sampled_from(Datapath),
     link_state=st.sampled_from(LinkState),
-    overrides=st.builds(PortOverrides, policy=policies, vlan=st.none() | vlans),
+    overrides=overrides,
+    port=st.none() | port_numbers,
+    number=st.none() | port_numbers,
 )
 attachments = st.builds(
     Attachment,
@@ -142,17 +148,34 @@ TRICKY_NAMES = (
 )
 
 
-def _drawn_switch(draw: st.DrawFn, pf: str, free_names: Iterator[str]) -> Switch:
-    """No level says a longer MTU than the switch's."""
+MOST_ADAPTERS, MOST_SET_PORTS = 6, 2  # of a host, and of one of its groups
+
+
+def _drawn_switch(draw: st.DrawFn, pf: str, free_names: Iterator[str], free_ports: Iterator[int]) -> Switch:
+    """No level says a longer MTU than the switch's, no port is of two groups, and none is too few."""
     mtu_bytes = draw(st.just(MOST_MTU_BYTES) | st.integers(68, MOST_MTU_BYTES - 1))
     inherited = frozenset() if mtu_bytes == MOST_MTU_BYTES else frozenset({"mtu"})
     drawn = [replace(draw(groups), name=next(free_names)) for _group in range(draw(st.integers(1, 3)))]
+    drawn = [_drawn_static(draw, group, inherited, free_ports) if draw(st.booleans()) else group for group in drawn]
     return Switch(
         name=next(free_names),
         pf=pf,
         mtu_bytes=mtu_bytes,
         policy=draw(policies).merged(PolicySettings(), inherited),
         port_groups=tuple(replace(group, policy=group.policy.merged(PolicySettings(), inherited)) for group in drawn),
+    )
+
+
+def _drawn_static(draw: st.DrawFn, group: PortGroup, inherited: frozenset[str], free_ports: Iterator[int]) -> PortGroup:
+    said = [draw(overrides).only(group.overrides_allowed) for _port in range(draw(st.integers(0, MOST_SET_PORTS)))]
+    said = [replace(one, policy=one.policy.merged(PolicySettings(), inherited)) for one in said]
+    settings = {next(free_ports): one for one in said if one != NO_OVERRIDES}
+    return replace(
+        group,
+        binding=Binding.STATIC,
+        ports=draw(st.integers(MOST_ADAPTERS + MOST_SET_PORTS, 20)),
+        reset_at_disconnect=draw(st.booleans()),
+        port_settings=tuple(sorted(settings.items(), key=lambda pair: pair[0])),
     )
 
 
@@ -176,11 +199,19 @@ def hosts(draw: st.DrawFn) -> HostIntent:
         for number in range(draw(st.integers(1, 3)))
     )
     free_names = iter(draw(st.permutations([*TRICKY_NAMES, *(f"name{number}" for number in range(8))])))
-    switches = tuple(_drawn_switch(draw, pf.name, free_names) for pf in pfs)
+    free_ports = iter(draw(st.permutations(range(30))))
+    switches = tuple(_drawn_switch(draw, pf.name, free_names, free_ports) for pf in pfs)
     all_groups = [group for switch in switches for group in switch.port_groups]
     found = [
-        replace(draw(adapters), guest=next(free_names), interface=f"eth{number}", mac=draw(st.none() | st.just(_mac(number))))
-        for number in range(draw(st.integers(0, 6)))
+        replace(
+            draw(adapters),
+            guest=next(free_names),
+            interface=f"eth{number}",
+            mac=draw(st.none() | st.just(_mac(number))),
+            port=(port := draw(st.none() | st.just(next(free_ports)))),
+            number=port,
+        )
+        for number in range(draw(st.integers(0, MOST_ADAPTERS)))
     ]
     chosen = [(spec, draw(st.sampled_from(all_groups))) for spec in found]
     long = {group.name for switch in switches if switch.mtu_bytes == MOST_MTU_BYTES for group in switch.port_groups}

@@ -81,6 +81,7 @@ def test_refusals_and_changes_and_guests_do_not_use_up_each_others_budgets() -> 
     others = [CHANGE, on(REFUSAL, "pf0vf1", "vm2"), on(REFUSAL, "pf0vf0", "the next guest of the VF")]
     assert [True] * 3 == [budget.allows(record, 0.1) for record in others]
     assert not budget.allows(REFUSAL, 0.1)
+    assert not budget.allows(on(REFUSAL, "pf0vf5", REFUSAL.guest), 0.1), "a guest has one budget, by whichever VF it asks"
 
 
 def test_a_guest_that_was_quiet_is_forgotten_and_has_its_whole_budget() -> None:

@@ -16,15 +16,18 @@ from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.commit import commit, commit_grant
 from sriov_xdp.pf.hands.guest_records import GuestRecords
+from sriov_xdp.pf.state.attached_vf import Stage
+from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, PfSpec, VfAddress
-from sriov_xdp.pf.state.inventory import Change, Inventory, Stage
+from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.physical_function import PfEntry
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
-from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, Security, Switch
+from sriov_xdp.vswitch.policy import PolicySettings, Security
+from sriov_xdp.vswitch.ports import PortGroup, Switch
 from sriov_xdp.vswitch.vlan import Vlan
 
 MAC_ONE, MAC_TWO, MAC_NEW = (MacAddress.parse(f"02:00:00:00:01:0{number}") for number in (1, 2, 3))

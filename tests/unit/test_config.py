@@ -13,7 +13,8 @@ from sriov_xdp.api.yaml_text import MAX_FILE_BYTES
 from sriov_xdp.pf.errors import Invalid
 from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, HostIntent, PfSpec
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, Security, Switch
+from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, Security
+from sriov_xdp.vswitch.ports import PortGroup, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 STRICT = PolicySettings(

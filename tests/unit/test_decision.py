@@ -20,7 +20,8 @@ from sriov_xdp.vswitch.decision import (
     refused_by,
 )
 from sriov_xdp.vswitch.owners import UPLINK_OWNER, AddressOwners
-from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Quotas, Security, Switch, resolve
+from sriov_xdp.vswitch.policy import PolicySettings, Quotas, Security
+from sriov_xdp.vswitch.ports import PortGroup, PortOverrides, Switch, resolve
 from sriov_xdp.vswitch.values import MacPattern
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 

@@ -9,9 +9,11 @@ from intents import policies
 
 from sriov_xdp.api.config import parse
 from sriov_xdp.api.yaml_text import dump
-from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, HostIntent, PfSpec, switch_to_json
+from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, HostIntent, PfSpec
+from sriov_xdp.pf.state.intent_text import switch_to_json
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import MOST_MTU_BYTES, Override, PortGroup, Switch
+from sriov_xdp.vswitch.policy import MOST_MTU_BYTES, Override
+from sriov_xdp.vswitch.ports import PortGroup, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 # Names that some reader of YAML takes for something else than a name.

@@ -10,8 +10,8 @@ import pytest
 
 from sriov_xdp.pf.hands import uplinks
 from sriov_xdp.pf.hands.turns import finish
+from sriov_xdp.pf.state.attached_vf import Stage
 from sriov_xdp.pf.state.intent import Datapath
-from sriov_xdp.pf.state.inventory import Stage
 from sriov_xdp.pf.verbs import adoption, hook_watch
 from sriov_xdp.pf.verbs.hook_watch import HookWatch
 

@@ -16,14 +16,16 @@ from sriov_xdp.host.links import Link
 from sriov_xdp.host.monitor import FilterRemoval, LinkChange
 from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.log_budget import LOG_LINES_A_SECOND, BudgetedLog
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, PfSpec, VfAddress
-from sriov_xdp.pf.state.inventory import AttachedVf, Inventory, Stage
+from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.pf.verbs import events
 from sriov_xdp.pf.verbs.events import HostEvents
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
-from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, Switch
+from sriov_xdp.vswitch.policy import PolicySettings
+from sriov_xdp.vswitch.ports import PortGroup, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN
 
 FIRST_IFINDEX = 1 << 20

@@ -8,13 +8,15 @@ import pytest
 from sriov_xdp.datapath.abi import VLAN_NONE, VLAN_TRUNKS, Members, PortFlag, PortValue
 from sriov_xdp.datapath.meters import NO_GUARD, Guard, Rate
 from sriov_xdp.host.kernel import JumboXdp
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Hop
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_guard, vf_image, vf_value
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, PfSpec, VfAddress, WireOwnSource
-from sriov_xdp.pf.state.inventory import AttachedVf, Hop, Inventory
+from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
-from sriov_xdp.vswitch.policy import Override, PolicySettings, PortGroup, PortOverrides, Security, Switch
+from sriov_xdp.vswitch.policy import Override, PolicySettings, Security
+from sriov_xdp.vswitch.ports import PortGroup, PortOverrides, Switch
 from sriov_xdp.vswitch.shaping import IngressShaping, ShapingMode
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 

@@ -7,11 +7,8 @@ import pytest
 from hypothesis import given, settings
 from intents import attachments, groups, policies, switches, vf_addresses, vlans
 
-from sriov_xdp.pf.state.intent import (
-    AdapterSpec,
-    Attachment,
-    Datapath,
-    VfAddress,
+from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, VfAddress
+from sriov_xdp.pf.state.intent_text import (
     attachment_from_text,
     attachment_to_text,
     group_from_json,
@@ -24,7 +21,8 @@ from sriov_xdp.pf.state.intent import (
     vlan_to_json,
 )
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, PortGroup, Security, Switch
+from sriov_xdp.vswitch.policy import DenyReply, Override, PolicySettings, Security
+from sriov_xdp.vswitch.ports import PortGroup, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 

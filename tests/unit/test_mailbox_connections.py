@@ -6,6 +6,7 @@ import select
 import selectors
 import socket
 import struct
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -28,7 +29,9 @@ class Host:
     """Mailboxes in this test's own namespace, and the guests' ends of connections to them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, descriptor_limit: int = PLENTY) -> None:
-        monkeypatch.setattr(namespaces, "in_namespace", lambda _name: contextlib.nullcontext())
+        self.place = ""
+        monkeypatch.setattr(namespaces, "in_namespace", self._entered)
+        monkeypatch.setattr(namespaces, "own_identity", lambda: (1, zlib.crc32(self.place.encode())))
         self.pf = f"t{os.getpid() % 100000}"
         self.now_seconds = 1000.0
         self.is_changing = False
@@ -37,14 +40,19 @@ class Host:
         self.mailboxes.connect_controller(self._serve, lambda *_invalid: None)
         self.clients: list[sockets.Client] = []
 
+    @contextlib.contextmanager
+    def _entered(self, name: str) -> Iterator[None]:
+        self.place = name
+        yield
+
     def _serve(self, _vf: VfAddress, session: Session, ask: Ask, _actor: Actor) -> Served:
         assert isinstance(ask.request, GetResources)
         return Served(answers=[session.activate(ask.request, bytes(6), 1500)], has_changed=self.is_changing)
 
-    def vf(self, index: int) -> VfAddress:
+    def vf(self, index: int, guest: str = "one") -> VfAddress:
         address = VfAddress(self.pf, index)
         if not self.mailboxes.is_open(address):
-            self.mailboxes.open(address, "")
+            self.mailboxes.open(address, guest)
         return address
 
     def go_round(self, rounds: int = 3) -> None:
@@ -343,8 +351,8 @@ def answers_of(host: Host, client: sockets.Client, count: int) -> int:
     return answered
 
 
-def test_a_vf_that_changes_too_much_waits_and_nobody_else_does(host: Host) -> None:
-    one, other = host.vf(0), host.vf(1)
+def test_a_guest_that_changes_too_much_waits_and_nobody_else_does(host: Host) -> None:
+    one, other = host.vf(0), host.vf(1, "other")
     busy, second, neighbour = (host.connect(vf, negotiate=True) for vf in (one, one, other))
     host.is_changing = True
     assert CHANGES_AT_ONCE == answers_of(host, busy, CHANGES_AT_ONCE + 5)
@@ -362,6 +370,16 @@ def test_a_vf_that_changes_too_much_waits_and_nobody_else_does(host: Host) -> No
         busy.receive()
     second.receive()
     assert CHANGES_A_SECOND - waited - 1 == answers_of(host, busy, CHANGES_A_SECOND)
+
+
+def test_all_vfs_of_a_guest_have_one_budget(host: Host) -> None:
+    """And one of them is held by its own change alone, so that a request of another guest's VF is never kept."""
+    vfs = [host.connect(host.vf(index), negotiate=True) for index in range(4)]
+    host.is_changing = True
+    answered = [answers_of(host, client, CHANGES_AT_ONCE // 4) for client in vfs]
+    assert CHANGES_AT_ONCE == sum(answered)
+    assert len(vfs) - 1 >= sum(answers_of(host, client, 10) for client in vfs), "each VF notices by its own next change"
+    assert 0 == sum(answers_of(host, client, 1) for client in vfs)
 
 
 def test_one_that_waits_may_leave(host: Host) -> None:

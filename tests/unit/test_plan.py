@@ -8,7 +8,8 @@ from sriov_xdp.pf.state.intent import AdapterSpec, Datapath, HostIntent, LinkSta
 from sriov_xdp.pf.state.kinds import ADAPTER, PF, SWITCH, Action, Kind
 from sriov_xdp.pf.state.plan import Step, parts_of, plan
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Security, Switch
+from sriov_xdp.vswitch.policy import PolicySettings, Security
+from sriov_xdp.vswitch.ports import PortGroup, PortOverrides, Switch
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 MAC_VM1 = MacAddress.parse("02:00:00:00:01:01")

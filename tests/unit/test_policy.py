@@ -5,21 +5,8 @@ from typing import Any
 import pytest
 
 from sriov_xdp.vswitch import policy
-from sriov_xdp.vswitch.policy import (
-    DenyReply,
-    Override,
-    Policy,
-    PolicySettings,
-    PortGroup,
-    PortOverrides,
-    PrivateVlan,
-    Quotas,
-    Security,
-    SegmentKind,
-    Switch,
-    port_vlan,
-    resolve,
-)
+from sriov_xdp.vswitch.policy import DenyReply, Override, Policy, PolicySettings, PrivateVlan, Quotas, Security, SegmentKind
+from sriov_xdp.vswitch.ports import PortGroup, PortOverrides, Switch, port_vlan, resolve
 from sriov_xdp.vswitch.shaping import IngressShaping, Shaping
 from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Truth
 from sriov_xdp.vswitch.vlan import Vlan

@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sriov_xdp.api.commands import COMMANDS, AttachVf, ListAudit, OnName, OnVf, SetGroup, SetPort, SetVf
+from sriov_xdp.api.commands import COMMANDS
 from sriov_xdp.api.reading import problems_of
+from sriov_xdp.api.requests import AttachVf, ListAudit, OnName, OnVf, SetGroup, SetPort, SetVf
 
 KEYS = st.sampled_from(["vf", "name", "access", "trunk", "security"])
 scalars = st.sampled_from(
@@ -50,7 +51,7 @@ MODELS = sorted({model for model, _run in COMMANDS.values()}, key=lambda model: 
         (SetGroup, {"name": "lab", "vlan": 5}),
         (SetGroup, {"name": "lab", "vlan": {"trunk": "x" * 1000}}),
         (SetGroup, {"name": "lab", "vlan": {"access": 1e30}}),
-        (SetPort, {"vf": "pf0vf0", "policy": []}),
+        (SetPort, {"port": "pf0vf0", "policy": []}),
     ],
 )
 def test_wrong_values_are_problems_of_one_short_line_each(model: type, document: dict) -> None:

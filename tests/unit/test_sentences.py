@@ -7,7 +7,7 @@ from typing import Any, get_origin
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from sriov_xdp.api import commands, documents
+from sriov_xdp.api import commands, documents, requests
 from sriov_xdp.api.findings import Path
 from sriov_xdp.api.sentences import declared, expected, findings
 
@@ -85,14 +85,14 @@ def test_what_stands_where_nothing_is_declared_is_not_declared() -> None:
     assert [None] * len(paths) == [declared(documents.HostDocument, path).kind for path in paths]
 
 
-SET_VF = "vf, policy, vlan, mac, port_group, link_state or datapath"
+SET_VF = "policy, vlan, vf, mac, port_group, port, link_state or datapath"
 
 
 def test_a_request_that_is_wrong_is_told_as_a_configuration_is() -> None:
     with pytest.raises(ValidationError) as refusal:
-        commands.SetVf.model_validate({"vf": "pf0", "mac": "junk", "link_stat": "up"})
+        requests.SetVf.model_validate({"vf": "pf0", "mac": "junk", "link_stat": "up"})
     assert [
         'vf: "pf0"; expected a PF\'s name, vf and a number, as in pf0vf3; correct it',
         'mac: "junk"; expected six hexadecimal bytes, as in 02:00:00:00:01:01, or inherit; correct it',
         f"link_stat: unknown key; expected {SET_VF}; write link_state, or remove it",
-    ] == [str(finding) for finding in findings(commands.SetVf, refusal.value, None, 100)]
+    ] == [str(finding) for finding in findings(requests.SetVf, refusal.value, None, 100)]

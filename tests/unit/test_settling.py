@@ -10,7 +10,7 @@ import pytest
 from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.pf.hands.log_budget import BudgetedLog
 from sriov_xdp.pf.hands.turns import Turns, finish
-from sriov_xdp.pf.state.inventory import Stage
+from sriov_xdp.pf.state.attached_vf import Stage
 from sriov_xdp.pf.verbs.settling import Settling
 
 REST, LONGEST, PAUSE = 0.5, 2.0, 10.0

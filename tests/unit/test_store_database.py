@@ -15,6 +15,7 @@ from records import CHANGE, COMMAND, MAC_A, MAC_B, REFUSAL, numbered, on
 from sriov_xdp.store.audit import AuditRecord
 from sriov_xdp.store.database import Change, Database
 from sriov_xdp.store.errors import StateDamaged, StoreError
+from sriov_xdp.store.schema import SCHEMA_VERSION
 
 ATTACHED = Change(kind="attachment", name="pf0vf0", body='{"generation": 7}')
 DETACHED = Change(kind="attachment", name="pf0vf0", body=None)
@@ -306,6 +307,6 @@ def test_one_damaged_row_costs_one_object(database: Database) -> None:
 def test_a_state_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     with closing(Database(tmp_path)) as database, closing(beside(database)) as other:
         other.execute("PRAGMA user_version=99")
-    with pytest.raises(StoreError, match="schema 99, this is 3") as caught:
+    with pytest.raises(StoreError, match=f"schema 99, this is {SCHEMA_VERSION}") as caught:
         Database(tmp_path)
     assert not isinstance(caught.value, StateDamaged)

@@ -122,15 +122,23 @@ def test_a_migrated_audit_is_no_larger_than_the_limits(tmp_path: Path) -> None:
         assert (tmp_path / "state.db-wal").stat().st_size <= 4 << 20
 
 
-def test_what_the_second_version_wrote_is_there(tmp_path: Path) -> None:
-    """It did not know who had logged in."""
+_TO_3 = ("DROP INDEX audit_of_port", "ALTER TABLE audit DROP COLUMN port")
+
+
+@pytest.mark.parametrize(
+    ("version", "undone"), [(2, (*_TO_3, "ALTER TABLE audit DROP COLUMN login_uid")), (3, _TO_3)], ids=["second", "third"]
+)
+def test_what_an_earlier_version_wrote_is_there(tmp_path: Path, version: int, undone: tuple[str, ...]) -> None:
+    """The second did not know who had logged in, the third knew no ports."""
     with closing(Database(tmp_path)) as database:
         database.write_records([COMMAND, REFUSAL])
         database.checkpoint()
     with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
-        other.execute("ALTER TABLE audit DROP COLUMN login_uid")
-        other.execute("PRAGMA user_version=2")
+        for statement in undone:
+            other.execute(statement)
+        other.execute(f"PRAGMA user_version={version}")
     with closing(Database(tmp_path)) as database:
-        by_admin = replace(COMMAND, login_uid=1000)
+        by_admin = replace(COMMAND, login_uid=1000, port="vSwitch0/3")
         database.write_records([by_admin])
         assert [COMMAND, REFUSAL, by_admin] == database.audit(None, 10)
+        assert [by_admin] == database.audit(None, 10, "vSwitch0/3")

@@ -8,8 +8,9 @@ from hypothesis import given
 from intents import hosts
 
 from sriov_xdp.host.kernel import JumboXdp
+from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.intent import Attachment, HostIntent, VfAddress
-from sriov_xdp.pf.state.inventory import Change, Inventory
+from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.physical_function import PfEntry
 from sriov_xdp.pf.state.stored import TABLES, Table, all_documents, documents, read_all
 from sriov_xdp.vswitch.address import MacAddress

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sriov_xdp.pf.state.intent import VfAddress, attachment_from_text, switch_from_json
+from sriov_xdp.pf.state.intent import VfAddress
+from sriov_xdp.pf.state.intent_text import attachment_from_text, switch_from_json
 from sriov_xdp.pf.state.uplink_text import pf_from_text
 
 ATTACHMENT = {

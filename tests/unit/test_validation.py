@@ -7,7 +7,8 @@ from host_example import EXAMPLE
 from sriov_xdp.api.config import parse
 from sriov_xdp.pf.state.validation import Problem, find, problems
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.policy import Override, PortOverrides
+from sriov_xdp.vswitch.policy import Override
+from sriov_xdp.vswitch.ports import PortOverrides
 from sriov_xdp.vswitch.vlan import Vlan
 
 HOST = parse(EXAMPLE)

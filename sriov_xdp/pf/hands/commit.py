@@ -15,8 +15,9 @@ from dataclasses import replace
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import SELF, Context, record_of
 from sriov_xdp.pf.hands.publish import publish, publish_again
+from sriov_xdp.pf.state.attached_vf import AttachedVf
+from sriov_xdp.pf.state.change import Change, Former
 from sriov_xdp.pf.state.intent import VfAddress
-from sriov_xdp.pf.state.inventory import AttachedVf, Change, Former
 from sriov_xdp.pf.state.stored import documents
 from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.store.database import Grant
@@ -51,6 +52,17 @@ def commit(context: Context, change: Change, records: Sequence[AuditRecord], met
     for vf in change.states:
         if vf in former.vfs and former.vfs[vf] and vf in context.inventory.vfs:
             context.mailboxes.reset(vf)
+
+
+def require_bearable(context: Context, change: Change) -> None:
+    """As commit() would refuse it, before anything is done that would have to be undone. Raises Conflict with every objection of
+    every port."""
+    known = frozenset(context.inventory.objections(context.inventory.ports_of(change)))
+    former = context.inventory.install(change)
+    try:
+        _require_no_new_objection(context, former, known)
+    finally:
+        context.inventory.restore(former)
 
 
 def _require_no_new_objection(context: Context, former: Former, known: Container[str]) -> None:

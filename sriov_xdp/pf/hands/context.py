@@ -89,6 +89,13 @@ class Context:
     mode_switches: dict[VfAddress, int] = field(default_factory=dict)
 
 
+def _port_of(context: Context, vf: str) -> str:
+    """Where a VF is connected, as text; empty for one that is at no port."""
+    attached = context.inventory.vfs.get(VfAddress.parse(vf)) if vf else None
+    name = context.inventory.port_name(attached) if attached else None
+    return str(name or "")
+
+
 def record_of(
     context: Context,
     vf: str,
@@ -101,11 +108,13 @@ def record_of(
     before: str = "",
     after: str = "",
     is_guests: bool = False,
+    port: str | None = None,
 ) -> AuditRecord:
-    """An audit record with the present time."""
+    """An audit record with the present time. port: None = where the VF is connected."""
     return AuditRecord(
         time=context.wall_clock(),
         vf=vf,
+        port=_port_of(context, vf) if port is None else port,
         guest=guest,
         peer_pid=actor.pid,
         peer_uid=actor.uid,

@@ -11,9 +11,9 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.hands.hooks import VF_TC, Hooks
 from sriov_xdp.pf.hands.representors import bucket_of
+from sriov_xdp.pf.state.attached_vf import Hop
 from sriov_xdp.pf.state.device_marks import hop_alias, hop_entrance_alias, hop_number
 from sriov_xdp.pf.state.intent import Attachment, VfAddress
-from sriov_xdp.pf.state.inventory import Hop
 from sriov_xdp.vswitch.shaping import Queue
 
 

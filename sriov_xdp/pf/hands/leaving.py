@@ -11,7 +11,8 @@ from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import links_of
 from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.context import Context, Steps
-from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text, attachment_to_text
+from sriov_xdp.pf.state.intent import Attachment, VfAddress
+from sriov_xdp.pf.state.intent_text import attachment_from_text, attachment_to_text
 
 _log = logging.getLogger("sriov_xdp.pf")
 LEAVING, NOBODY = "leaving", ""

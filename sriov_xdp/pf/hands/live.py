@@ -19,9 +19,9 @@ from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.plugs import plug_of
 from sriov_xdp.pf.hands.publish import publish_ports
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.device_marks import group_of
 from sriov_xdp.pf.state.intent import Attachment, Datapath
-from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.modes import active_datapath, xdp_problem
 
 _log = logging.getLogger("sriov_xdp.pf")

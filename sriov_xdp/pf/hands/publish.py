@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.hands import damaged
 from sriov_xdp.pf.hands.context import Context
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
+from sriov_xdp.pf.state.change import Former
 from sriov_xdp.pf.state.images import member_lists, slot_of, uplink_image, vf_image
 from sriov_xdp.pf.state.intent import VfAddress
-from sriov_xdp.pf.state.inventory import AttachedVf, Former, Stage
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
 
 

@@ -19,9 +19,9 @@ from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.hands.found_uplinks import OFFLOADS, as_found, found_again, is_same, resolve, restore
 from sriov_xdp.pf.hands.publish import publish_ports, publish_uplink
+from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.device_marks import is_marked
 from sriov_xdp.pf.state.intent import PfSpec
-from sriov_xdp.pf.state.inventory import Change
 from sriov_xdp.pf.state.modes import xdp_problem
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, UplinkState, XdpMode
 from sriov_xdp.pf.state.uplink_text import found_to_mark

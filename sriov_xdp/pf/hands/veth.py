@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
+from sriov_xdp.datapath.abi import MAX_SEGMENTS
 from sriov_xdp.host import features, namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links, VethPair, links_of
@@ -47,6 +48,7 @@ def _is_made(links: Links, attachment: Attachment, name: str, group: int, mtu_by
         guest_mac=str(attachment.admin_mac),
         group=group,
         mtu_bytes=mtu_bytes,
+        most_segments=MAX_SEGMENTS,
     )
     try:
         links.create_pair(pair)

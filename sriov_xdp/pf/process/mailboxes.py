@@ -7,8 +7,8 @@ Descriptors. A VF has at most MAX_CONNECTIONS, all VFs together at most half of 
 once less than a reserve is left, which the operator's sockets live on. Where connections run short, one that never
 negotiated goes before a new one is refused, and a VF gives way to another that has fewer.
 
-Changes. What a guest is granted is stored before it is answered, so how many changes it is granted is how much is written. A VF
-that makes more than its budget is not read from until the next look after it, and waits by itself.
+Changes. What a guest is granted is stored before it is answered, so how many changes it is granted is how much is written. One that
+makes more than its budget, by however many VFs, is not read from until the next look after it, and waits by itself.
 """
 
 import errno
@@ -38,7 +38,7 @@ Complain = Callable[[VfAddress, int, str, Actor], None]
 NEGOTIATION_SECONDS = 10.0  # from a connection, or a reset of its VF, to GET_VF_RESOURCES
 RESERVED_DESCRIPTORS = 128
 _RESERVED_PART = 2  # of a small limit
-CHANGES_A_SECOND, CHANGES_AT_ONCE = 100, 1000  # of one VF
+CHANGES_A_SECOND, CHANGES_AT_ONCE = 100, 1000  # of all VFs of a guest
 _PAUSE_SECONDS = 1.0  # of a listener whose connections the kernel has no descriptor for
 
 
@@ -53,13 +53,13 @@ class _Line:
 
 @dataclass(slots=True, eq=False)
 class _Mailbox:
-    """guest: the namespace that it is in, whose VFs share one turn a round. lines: the oldest first; is_held: they are not read
-    from for now."""
+    """guest: the namespace that it is in, whose VFs share one turn a round, and one budget of changes. lines: the oldest first;
+    is_held: they are not read from for now."""
 
     listener: socket.socket
     guest: namespaces.Identity
+    changes: TokenBucket
     lines: list[_Line] = field(default_factory=list)
-    changes: TokenBucket = field(default_factory=lambda: TokenBucket(a_second=CHANGES_A_SECOND, most=CHANGES_AT_ONCE), repr=False)
     is_held: bool = False
 
     def least_wanted(self) -> _Line:
@@ -79,6 +79,7 @@ class Mailboxes:
         self._most_lines = descriptor_limit // 2
         self._line_count = 0
         self._mailboxes: dict[VfAddress, _Mailbox] = {}
+        self._changes: dict[namespaces.Identity, TokenBucket] = {}
         self._deadlines: dict[_Line, float] = {}  # of those that are not active, the earliest first
         self._paused: dict[VfAddress, float] = {}  # until when
         self._closing: dict[VfAddress, list[threading.Thread]] = {}  # of what peers passed, which may take as long as they like
@@ -104,7 +105,8 @@ class Mailboxes:
             listener.close()
             text = f"mailbox of {vf}: the daemon has too few descriptors left"
             raise Conflict(f"{text}; raise its limit (LimitNOFILE= of the service) and restart it")
-        mailbox = self._mailboxes[vf] = _Mailbox(listener=listener, guest=guest)
+        changes = self._changes.setdefault(guest, TokenBucket(a_second=CHANGES_A_SECOND, most=CHANGES_AT_ONCE))
+        mailbox = self._mailboxes[vf] = _Mailbox(listener=listener, guest=guest, changes=changes)
         self._listen(vf, mailbox)
 
     def is_open(self, vf: VfAddress) -> bool:
@@ -144,6 +146,9 @@ class Mailboxes:
                 for line in mailbox.lines:
                     self._read_from(mailbox, line)
         self._close_idle()
+        served = {mailbox.guest for mailbox in self._mailboxes.values()}
+        for guest in [guest for guest, changes in self._changes.items() if guest not in served and changes.is_full(self._clock())]:
+            del self._changes[guest]
 
     def _close_idle(self) -> None:
         now = self._clock()
@@ -204,7 +209,8 @@ class Mailboxes:
         self._selector.register(line.connection, selectors.EVENT_READ, self._source(mailbox, lambda: self._receive(line)))
 
     def _charge(self, mailbox: _Mailbox) -> None:
-        """For a change. One that was the last for now holds the VF's lines."""
+        """For a change. One that was the last for now holds the VF's lines; of the guest's other VFs each by its own next
+        change."""
         if mailbox.changes.take(self._clock()) and mailbox.changes.has_some(self._clock()):
             return
         mailbox.is_held = True

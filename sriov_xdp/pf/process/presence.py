@@ -18,7 +18,7 @@ from sriov_xdp.host.links import Links
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.commit import vf_state_from_text
 from sriov_xdp.pf.process.folders import Folders
-from sriov_xdp.pf.state.inventory import Change
+from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.stored import merged, read_all
 from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StateDamaged

@@ -29,8 +29,9 @@ from sriov_xdp.pf.process import orphans, own_uplinks
 from sriov_xdp.pf.process.folders import Folders, lock
 from sriov_xdp.pf.process.guest_places import made_for, namespace_of
 from sriov_xdp.pf.process.presence import is_sound, stored_instance
+from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.device_marks import read_host_mark
-from sriov_xdp.pf.state.in_force import MarkedPort, group_of, overrides_of
+from sriov_xdp.pf.state.in_force import MarkedPort, group_of, overrides_of, pf_in_force
 from sriov_xdp.pf.state.intent import (
     AdapterSpec,
     Attachment,
@@ -39,8 +40,9 @@ from sriov_xdp.pf.state.intent import (
     LinkState,
     PfSpec,
 )
-from sriov_xdp.pf.state.inventory import Change, Inventory
+from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.physical_function import FoundUplink, PfEntry
+from sriov_xdp.pf.state.port_numbers import with_numbers
 from sriov_xdp.pf.state.stored import all_documents
 from sriov_xdp.pf.state.uplink_text import found_from_mark
 from sriov_xdp.pf.state.validation import MAX_VFS_OF_PF
@@ -50,7 +52,8 @@ from sriov_xdp.store.database import Database
 from sriov_xdp.store.files import STATE_FILE
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
-from sriov_xdp.vswitch.policy import Override, PolicySettings, PortOverrides, Switch
+from sriov_xdp.vswitch.policy import Override, PolicySettings
+from sriov_xdp.vswitch.ports import PortOverrides, Switch
 from sriov_xdp.vswitch.shaping import IngressShaping, ShapingMode
 from sriov_xdp.vswitch.values import MacPattern
 
@@ -68,7 +71,7 @@ def recover(folders: Folders, wanted: HostIntent | None, fingerprint: str, *, is
         if instance is None:
             return _from_marks_alone(folders, links, wanted, fingerprint)
         claimed = claim_instance(instance)
-        found = _marked_devices(folders, links, instance)
+        found, of_pfs = _marked_devices(folders, links, instance)
         unmapped = _unmapped(links, instance, found, wanted)
         if not is_meant and is_sound(folders, {str(vf) for vf in [*(entry.mark.vf for entry in found), *orphans.vfs(unmapped)]}):
             text = f"{folders.state_dir}: the state is sound, a start needs no recovery"
@@ -76,6 +79,7 @@ def recover(folders: Folders, wanted: HostIntent | None, fingerprint: str, *, is
         on_uplinks = own_uplinks.find(folders, links)
         uplinks = {number: link.name for number, link in on_uplinks.items()}
         intent = _with_pfs_in_force(wanted, found, uplinks) if wanted else _intent_of(found, uplinks)
+        intent = _with_rules_in_force(intent, orphans.numbers(unmapped) | _numbers(intent, found, uplinks), of_pfs)
         intent, attachments = _held_to_what_is_in_force(found, intent)
         attachments += orphans.attachments(unmapped, intent)
         numbers = orphans.numbers(unmapped) | _numbers(intent, found, uplinks)
@@ -113,8 +117,9 @@ def _from_marks_alone(folders: Folders, links: Links, wanted: HostIntent | None,
     return [*(f"{path} is kept as {aside.name}" for path, aside in kept.items()), *lines]
 
 
-def _marked_devices(folders: Folders, links: Links, instance: str) -> list[MarkedPort]:
-    """Every port of a guest that the data path has, by its device. Raises Conflict for one that would be left behind."""
+def _marked_devices(folders: Folders, links: Links, instance: str) -> tuple[list[MarkedPort], dict[int, PortValue]]:
+    """Every port of a guest that the data path has, by its device; and the ports of PFs themselves, by number. Raises Conflict for
+    one that would be left behind."""
     pins = Pins(folders.bpffs)
     pins.load()
     tables = Tables(pins)
@@ -152,11 +157,12 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> list[Marke
                 of_pf=of_pf[0] if of_pf else None,
             )
         )
+    of_pfs = {number: known[0] for number in range(MAX_PFS) if (known := tables.port(number))}
     pins.close()
     if gone and not found:
         text = f"{folders.bpffs}: the data path has {gone} ports of guests, and none of their devices is here"
         raise Conflict(f"{text}; run this where the daemon runs, or remove what is left with `sriov-xdp teardown`")
-    return sorted(found, key=lambda entry: entry.mark.vf)
+    return sorted(found, key=lambda entry: entry.mark.vf), of_pfs
 
 
 def _ingress_of(tables: Tables, slot: int, port: PortValue) -> IngressShaping:
@@ -215,11 +221,16 @@ def _with_pfs_in_force(intent: HostIntent, found: list[MarkedPort], uplinks: dic
         own = uplinks.get(numbers.get(pf.name, -1))
         most = max([pf.num_vfs, *(entry.mark.vf.index + 1 for entry in found if entry.mark.vf.pf == pf.name)])
         uplink = own or (None if pf.uplink in taken else pf.uplink)
-        switching = next((entry.switching for entry in found if entry.mark.vf.pf == pf.name), pf.switching)
-        pfs.append(replace(pf, uplink=uplink, num_vfs=most, switching=switching))
+        pfs.append(replace(pf, uplink=uplink, num_vfs=most))
     mtus = {entry.mark.vf.pf: entry.switch_mtu_bytes for entry in found}
     switches = (replace(switch, mtu_bytes=mtus.get(switch.pf, switch.mtu_bytes)) for switch in intent.switches)
     return replace(intent, pfs=tuple(pfs), switches=tuple(switches))
+
+
+def _with_rules_in_force(intent: HostIntent, numbers: dict[str, int], of_pfs: dict[int, PortValue]) -> HostIntent:
+    """What a PF's own port holds all of its guests to."""
+    ports = {name: of_pfs.get(number) for name, number in numbers.items()}
+    return replace(intent, pfs=tuple(pf_in_force(pf, ports.get(pf.name)) for pf in intent.pfs))
 
 
 def _numbers(intent: HostIntent, found: list[MarkedPort], uplinks: dict[int, str]) -> dict[str, int]:
@@ -265,7 +276,7 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
     said = next((spec for spec in intent.adapters if spec.key == (mark.guest, mark.interface)), None)
     netns, netns_id = namespace_of(mark, entry.link, said.netns if said else None)
     is_ours = made_for(mark, entry.link) == netns
-    overrides, needed = overrides_of(entry, switch, group, said.overrides if said else PortOverrides())
+    overrides, needed = overrides_of(entry, switch, group, said.overrides_in(group) if said else PortOverrides())
     spec = AdapterSpec(
         guest=mark.guest,
         netns=netns,
@@ -275,6 +286,8 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
         datapath=entry.datapath(said.datapath if said else Datapath.AUTO),
         link_state=entry.link_state(said.link_state if said else LinkState.AUTO, pf),
         overrides=overrides,
+        port=said.port if said else None,
+        number=said.port if said else None,
     )
     if (spec.mac or default_mac(spec)) != mark.admin_mac:
         spec = replace(spec, mac=mark.admin_mac)
@@ -324,6 +337,7 @@ def _write(
     fingerprint: str,
     on_uplinks: Mapping[int, Link],
 ) -> None:
+    intent, attachments = _with_ports(intent, attachments)
     marks, database = Marks(folders.bpffs), Database(folders.state_dir)
     free = iter(sorted(set(range(MAX_PFS)) - set(numbers.values())))
     with_numbers = [(spec, numbers[spec.name] if spec.name in numbers else next(free)) for spec in intent.pfs]
@@ -351,6 +365,15 @@ def _write(
     if marks.instance():
         marks.write_revision(database.revision())
     database.close()
+
+
+def _with_ports(intent: HostIntent, attachments: list[Attachment]) -> tuple[HostIntent, list[Attachment]]:
+    """With the numbers of ports. Raises Invalid where a static group has fewer than there are guests."""
+    specs = tuple(one.spec for one in attachments)
+    numbered, problems = with_numbers(HostIntent(pfs=(), switches=(), adapters=()), replace(intent, adapters=specs))
+    if problems:
+        raise Invalid("\n".join(problems))
+    return numbered, [replace(one, spec=spec) for one, spec in zip(attachments, numbered.adapters, strict=True)]
 
 
 def _entry(marks: Marks, spec: PfSpec, number: int, link: Link | None) -> PfEntry:

@@ -17,6 +17,7 @@ from sriov_xdp.datapath.pins import LINKS, detach_pinned, remove_tree
 from sriov_xdp.host import clsact
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links, boot_id
+from sriov_xdp.pf.errors import PfError
 from sriov_xdp.pf.hands import found_uplinks, hooks, hops, leaving
 from sriov_xdp.pf.hands.hooks import TC_PROGRAMS
 from sriov_xdp.pf.hands.instances import claim_instance, is_served
@@ -25,21 +26,24 @@ from sriov_xdp.pf.process.folders import ADMIN_SOCKET, STATE_LOCK, Folders, lock
 from sriov_xdp.pf.process.guest_places import made_for, remove_unused
 from sriov_xdp.pf.process.presence import require_devices_here, stored_instance
 from sriov_xdp.pf.state.device_marks import instance_of, is_group_of, is_hop, is_marked, is_of, read_host_mark
-from sriov_xdp.pf.state.intent import Attachment, VfAddress, attachment_from_text
+from sriov_xdp.pf.state.intent import Attachment, VfAddress
+from sriov_xdp.pf.state.intent_text import attachment_from_text
 from sriov_xdp.pf.state.physical_function import FoundUplink, PhysicalFunction
 from sriov_xdp.pf.state.uplink_text import found_from_mark, pf_from_text
 from sriov_xdp.pf.verbs import applied_files
 from sriov_xdp.store.database import Database
+from sriov_xdp.store.errors import StoreError
 from sriov_xdp.store.files import STATE_FILE
 
 _ROW_FAULTS = (ValueError, KeyError, TypeError)
 
 
-def teardown(folders: Folders, *, purge: bool) -> list[str]:
-    """What was removed, a line each. Raises Conflict while a daemon runs, and for a folder of pins that holds others'; StoreError,
-    before anything is done, when the state cannot be read or written now."""
+def teardown(folders: Folders, *, purge: bool) -> Iterator[str]:
+    """What was removed, a line each as it goes. Raises Conflict while a daemon runs, and for a folder of pins that holds others';
+    StoreError, before anything is done, when the state cannot be read or written now; PfError when that came to pass later."""
     if not folders.state_dir.exists() and not folders.bpffs.exists() and not folders.run_dir.exists():
-        return _remove_orphans()
+        yield from _remove_orphans()
+        return
     require_own_pins(folders.bpffs)
     made = [folder for folder in (folders.run_dir, folders.state_dir) if not folder.exists()]  # by the lock
     held = lock(folders)
@@ -49,37 +53,36 @@ def teardown(folders: Folders, *, purge: bool) -> list[str]:
         with contextlib.ExitStack() as claims:
             for instance in _instances(folders):
                 claims.enter_context(claim_instance(instance))
-            done = _remove_devices(folders, links, purge=purge)
+            yield from _remove_devices(folders, links, purge=purge)
         for folder in made:
             shutil.rmtree(folder)
-        return [*done, *_remove_files(folders, purge=purge)]
+        yield from _remove_files(folders, purge=purge)
     finally:
         links.close()
         for fd in held:
             os.close(fd)
 
 
-def _remove_devices(folders: Folders, links: Links, *, purge: bool) -> list[str]:
-    done: list[str] = []
+def _remove_devices(folders: Folders, links: Links, *, purge: bool) -> Iterator[str]:
     attachments, pfs, has_state = _begin(folders)
-    done += _give_uplinks_back(folders, links, pfs)
+    yield from _give_uplinks_back(folders, links, pfs)
     instances = _instances(folders)
     if not instances:
-        return [*done, *_remove_orphans()]
+        yield from _remove_orphans()
+        return
     made = dict(_made_for_guests(link for link in links.dump() if instance_of(link) in instances))
     for device in [device for device in links.dump() if any(is_of(instance, device) for instance in instances)]:
         if any(is_group_of(instance, device.group) for instance in instances):
             links.delete_group(device.group)  # the first of a PF takes all others along
         else:  # an earlier version's, or moved to a group of somebody else's
             links.delete(device.ifindex)
-        done.append(f"{'hop' if is_hop(device) else 'representor'} {device.name}")
+        yield f"{'hop' if is_hop(device) else 'representor'} {device.name}"
     for attachment in attachments:
         made.pop(attachment.spec.netns, None)
-        done += _remove_namespace(attachment)
-    done += filter(None, (remove_unused(netns, guest) for netns, guest in made.items()))
+        yield from _remove_namespace(attachment)
+    yield from filter(None, (remove_unused(netns, guest) for netns, guest in made.items()))
     if has_state and not purge:
-        done += _forget_intent(folders)
-    return done
+        yield _forget_intent(folders)
 
 
 def _remove_orphans() -> list[str]:
@@ -188,14 +191,15 @@ def _remove_namespace(attachment: Attachment) -> list[str]:
     return [line] if line else []
 
 
-def _forget_intent(folders: Folders) -> list[str]:
-    """Raises StoreError."""
-    database = Database(folders.state_dir)
+def _forget_intent(folders: Folders) -> str:
+    """Raises PfError: by then the devices are gone."""
     try:
-        database.forget_intent()
-    finally:
-        database.close()
-    return ["the intent from the state; audit and history stay (--purge removes them)"]
+        with contextlib.closing(Database(folders.state_dir)) as database:
+            database.forget_intent()
+    except StoreError as error:
+        text = f"teardown: the devices are gone, and the state could not be told: {error.__cause__ or error}"
+        raise PfError(f"{text}; a start would build the guests anew: free some space and run it again") from error
+    return "the intent from the state; audit and history stay (--purge removes them)"
 
 
 def _remove_files(folders: Folders, *, purge: bool) -> list[str]:

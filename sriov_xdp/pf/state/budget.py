@@ -78,23 +78,25 @@ class _Sum:
         return now - self.last_at >= _QUIET_SECONDS or now - self.first_at >= _MOST_SECONDS
 
 
-Key = tuple[str, str, Lane]  # VF, guest: the next guest of a VF neither pays for the last one's flood nor is named in its sum
+# A guest has one budget, by however many VFs it asks: the next guest of a VF does not pay for the last one's flood.
+Payer = tuple[str, Lane]
+Key = tuple[str, str, Lane]  # of a sum: VF and guest, both of which it names
 
 
 @dataclass(slots=True)
 class RecordBudget:
     """Of all guests."""
 
-    _buckets: dict[Key, TokenBucket] = field(default_factory=dict)
+    _buckets: dict[Payer, TokenBucket] = field(default_factory=dict)
     _sums: dict[Key, _Sum] = field(default_factory=dict)
 
     def allows(self, record: AuditRecord, now: float) -> bool:
         """Whether it may be written by itself; else it is to be left out."""
-        key = _key(record)
-        bucket = self._buckets.get(key)
+        payer = record.guest, Lane.of(record)
+        bucket = self._buckets.get(payer)
         if bucket is None:
-            a_second, most = key[2].value
-            bucket = self._buckets[key] = TokenBucket(a_second=a_second, most=most)
+            a_second, most = payer[1].value
+            bucket = self._buckets[payer] = TokenBucket(a_second=a_second, most=most)
         return bucket.take(now)
 
     def left_out(self, record: AuditRecord, now: float) -> None:
@@ -121,8 +123,8 @@ class RecordBudget:
 
     def forget_quiet(self, now: float) -> None:
         """Guests whose budget is whole are as good as unknown."""
-        for key in [key for key, bucket in self._buckets.items() if bucket.is_full(now)]:
-            del self._buckets[key]
+        for payer in [payer for payer, bucket in self._buckets.items() if bucket.is_full(now)]:
+            del self._buckets[payer]
 
 
 def _key(record: AuditRecord) -> Key:

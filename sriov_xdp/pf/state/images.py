@@ -4,8 +4,9 @@ from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import Members, PortFlag, PortValue
 from sriov_xdp.datapath.meters import NO_RATE, Guard, Rate
 from sriov_xdp.datapath.tables import PortImage
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Hop
 from sriov_xdp.pf.state.intent import Switching, WireOwnSource
-from sriov_xdp.pf.state.inventory import AttachedVf, Hop, Inventory
+from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES, xdp_problem
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, XdpMode
 from sriov_xdp.vswitch.policy import Policy, PrivateVlan, Security, SegmentKind

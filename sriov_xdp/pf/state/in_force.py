@@ -14,22 +14,12 @@ from sriov_xdp.datapath.meters import Guard
 from sriov_xdp.host.links import Link
 from sriov_xdp.pf.state.device_marks import HostMark
 from sriov_xdp.pf.state.images import hears_asked_groups_only
-from sriov_xdp.pf.state.intent import Datapath, LinkState, PfSpec, Switching, UplinkLoss
+from sriov_xdp.pf.state.intent import Datapath, LinkState, PfSpec, Switching, UplinkLoss, WireOwnSource
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
-from sriov_xdp.vswitch.policy import (
-    SETTINGS,
-    Override,
-    PolicySettings,
-    PortGroup,
-    PortOverrides,
-    PrivateVlan,
-    Security,
-    SegmentKind,
-    Switch,
-    resolve,
-)
+from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PrivateVlan, Security, SegmentKind
+from sriov_xdp.vswitch.ports import PortGroup, PortOverrides, Switch, resolve
 from sriov_xdp.vswitch.shaping import IngressShaping, Shaping
 from sriov_xdp.vswitch.values import MacPattern
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
@@ -60,11 +50,6 @@ class MarkedPort:
     def switch_mtu_bytes(self) -> int:
         """Of the PF."""
         return self.of_pf.mtu_bytes if self.of_pf else self.port.mtu_bytes
-
-    @property
-    def switching(self) -> Switching:
-        """Of its PF."""
-        return Switching.VEPA if PortFlag.VEPA in self.port.flags else Switching.VEB
 
     @property
     def has_wire(self) -> bool:
@@ -132,6 +117,18 @@ class MarkedPort:
         automatic = Datapath.XDP if wants_xdp else Datapath.TCX
         candidates = {Datapath.AUTO: automatic, Datapath.XDP: Datapath.XDP, Datapath.TCX: Datapath.TCX}
         return next(mode for mode in (said, Datapath.AUTO, active) if candidates[mode] is active)
+
+
+def pf_in_force(said: PfSpec, of_pf: PortValue | None) -> PfSpec:
+    """A PF with the rules that its own port tells, for all of its guests. uplink_loss makes no difference while the wire is there,
+    so nothing tells it."""
+    if of_pf is None:
+        return said
+    if PortFlag.VEPA in of_pf.flags:  # which takes own sources from the wire whatever wire_own_source says
+        return replace(said, switching=Switching.VEPA)
+    accepts = PortFlag.OWN_SOURCE_ACCEPT in of_pf.flags
+    own_source = WireOwnSource.ACCEPT if accepts else WireOwnSource.DROP
+    return replace(said, switching=Switching.VEB, wire_own_source=own_source)
 
 
 def group_of(name: str, ports: Sequence[MarkedPort]) -> PortGroup:

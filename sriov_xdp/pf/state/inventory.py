@@ -5,92 +5,28 @@ what is merely observed (carrier, programs) is set where it is seen.
 """
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import TypeVar
 
 from sriov_xdp.datapath.abi import MAX_PFS
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.pf.errors import Conflict, NotFound
+from sriov_xdp.pf.state.attached_vf import AttachedVf
+from sriov_xdp.pf.state.change import Change, Former
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, HostIntent, LinkState, UplinkLoss, VfAddress
+from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.pf.state.physical_function import PfEntry, PhysicalFunction
+from sriov_xdp.pf.state.port_record import PortRecord
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import PortView, VfState
 from sriov_xdp.vswitch.owners import UPLINK_OWNER
-from sriov_xdp.vswitch.policy import Policy, PortGroup, Security, Switch, port_vlan, resolve
+from sriov_xdp.vswitch.policy import Policy, Security
+from sriov_xdp.vswitch.ports import PortGroup, PortName, Switch, port_vlan, resolve
 from sriov_xdp.vswitch.shaping import Queue
 from sriov_xdp.vswitch.vlan import Vlan
 
 DEFAULT_MTU_BYTES = 1500
 Key = TypeVar("Key")
 Value = TypeVar("Value")
-
-
-class Stage(Enum):
-    """How far a VF is. Only one that is IN_SERVICE is held to what its hooks must be; a PLANNED one has no device yet."""
-
-    PLANNED = "planned"
-    CHANGING = "changing"
-    IN_SERVICE = "in service"
-
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """The pair of devices on the host that what a shaped guest sends goes through: its frames wait in near's queue, and come out of
-    far. By ifindexes."""
-
-    near: int
-    far: int
-
-
-@dataclass(slots=True)
-class AttachedVf:
-    """A VF in use. active: the program kind that is attached now, and why. is_settled: whether its tc program is attached by the
-    kind of hook that is meant. is_open: whether its representor was put up last. lag: why its device could not follow its port
-    yet, "" when it could; link_lag: why its representor could not follow the uplink. hop: that is ready for its guest's
-    frames. cut_for_loop_with: the other VF of a loop
-    through the guest, because of which this one takes no part in floods."""
-
-    attachment: Attachment
-    state: VfState
-    active: Datapath
-    active_reason: str
-    stage: Stage = Stage.PLANNED
-    is_settled: bool = False
-    is_open: bool = False
-    lag: str = ""
-    link_lag: str = ""
-    has_carrier: bool = True
-    guest_runs_xdp: bool = False
-    is_restless: bool = False  # its guest's XDP program comes and goes, and is not followed until it rests
-    hop: Hop | None = None
-    cut_for_loop_with: VfAddress | None = None
-    guest_features_before: dict[str, bool] = field(default_factory=dict)
-
-    @property
-    def address(self) -> VfAddress:
-        """pf0vf3."""
-        return self.attachment.vf
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """What one verb makes different: whole values by name, None = gone. A state of None is that of a fresh VF."""
-
-    pfs: Mapping[str, PfEntry | None] = field(default_factory=dict)
-    switches: Mapping[str, Switch | None] = field(default_factory=dict)
-    attachments: Mapping[VfAddress, Attachment | None] = field(default_factory=dict)
-    states: Mapping[VfAddress, VfState | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Former:
-    """What install() replaced, by name; None = was not there."""
-
-    pfs: dict[str, tuple[PhysicalFunction, PfEntry] | None]
-    switches: dict[str, Switch | None]
-    vfs: dict[VfAddress, tuple[AttachedVf, Attachment, VfState] | None]
-    ports: frozenset[VfAddress]  # whose settings may be others now: those named, and all on the switches named
 
 
 class Inventory:
@@ -101,6 +37,7 @@ class Inventory:
         self.pfs: dict[str, PhysicalFunction] = {}
         self.switches: dict[str, Switch] = {}
         self.vfs: dict[VfAddress, AttachedVf] = {}
+        self.port_records: dict[PortName, PortRecord] = {}
         self._policies: dict[VfAddress, tuple[Switch, AdapterSpec, Policy]] = {}
         self._listened: dict[str, frozenset[int]] = {}
 
@@ -111,12 +48,14 @@ class Inventory:
         former = Former(
             pfs={name: (self.pfs[name], self.pfs[name].entry) if name in self.pfs else None for name in change.pfs},
             switches={name: self.switches.get(name) for name in change.switches},
+            port_records={name: self.port_records.get(name) for name in change.port_records},
             vfs={vf: self._kept(vf) for vf in named},
             ports=self.ports_of(change),
         )
         for name, entry in change.pfs.items():
             self._put_pf(name, entry)
         _put_all(self.switches, change.switches)
+        _put_all(self.port_records, change.port_records)
         for vf, attachment in change.attachments.items():
             self._put_attachment(vf, attachment)
         for vf, state in change.states.items():
@@ -135,6 +74,7 @@ class Inventory:
                 self.pfs[name] = kept_pf[0]
                 kept_pf[0].entry = kept_pf[1]
         _put_all(self.switches, former.switches)
+        _put_all(self.port_records, former.port_records)
         for vf, kept in former.vfs.items():
             if kept is None:
                 self._remove(vf)
@@ -150,12 +90,15 @@ class Inventory:
         return named | self._ports_on(change.switches) | {vf for vf in self.vfs if vf.pf in change.pfs}
 
     def objections(self, ports: Iterable[VfAddress]) -> list[str]:
-        """Addresses that two ports of one VLAN own, a line each."""
+        """Addresses that two ports of one VLAN own, and ports pinned to a data path that they cannot have, a line each."""
         found = []
         for address in sorted(ports):
             vf = self.vfs.get(address)
             if vf is None:
                 continue
+            mode = vf.attachment.spec.datapath
+            pinned = pinned_problem(f"VF {address}", mode, self.port_mtu_bytes(vf), self.jumbo_xdp)
+            found += [pinned] if pinned else []
             owners, domains = self.pf(address.pf).owners, self.vlan(vf).address_domains
             for mac in sorted(vf.state.claimed):
                 owner = owners.other_owner(str(address), mac, domains)
@@ -278,6 +221,16 @@ class Inventory:
         """The VF behind an adapter."""
         return next((vf for vf in self.vfs.values() if vf.attachment.spec.key == (guest, interface)), None)
 
+    def ports_in_use(self, switch: Switch) -> dict[int, AttachedVf]:
+        """Who is connected at which port of a switch, by number."""
+        found = {vf.attachment.spec.number: vf for vf in self.vfs.values() if vf.address.pf == switch.pf}
+        return {number: vf for number, vf in found.items() if number is not None}
+
+    def port_name(self, vf: AttachedVf) -> PortName | None:
+        """Of the port that a VF is connected at; None for one that has no number yet."""
+        switch, number = self.switch_of_pf(vf.address.pf), vf.attachment.spec.number
+        return None if switch is None or number is None else PortName(switch.name, number)
+
     def vf_with_ifindex(self, ifindex: int) -> AttachedVf | None:
         """The VF behind a representor."""
         return next((vf for vf in self.vfs.values() if vf.attachment.ifindex == ifindex), None)
@@ -343,14 +296,14 @@ class Inventory:
         switch, group = self.group(spec.port_group)
         kept = self._policies.get(vf.address)
         if kept is None or kept[0] is not switch or kept[1] is not spec:
-            kept = switch, spec, resolve(switch, group, str(vf.address), spec.overrides)
+            kept = switch, spec, resolve(switch, group, str(vf.address), spec.overrides_in(group))
             self._policies[vf.address] = kept
         return kept[2]
 
     def vlan(self, vf: AttachedVf) -> Vlan:
         """Of the VF's port."""
         _switch, group = self.group(vf.attachment.spec.port_group)
-        return port_vlan(group, vf.attachment.spec.overrides)
+        return port_vlan(group, vf.attachment.spec.overrides_in(group))
 
     def port_view(self, vf: AttachedVf) -> PortView:
         """What decide() may see."""

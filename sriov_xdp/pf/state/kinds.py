@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sriov_xdp.pf.state.intent import AdapterSpec, HostIntent, PfSpec, adapter_to_json, switch_to_json
-from sriov_xdp.vswitch.policy import Switch
+from sriov_xdp.pf.state.intent import AdapterSpec, HostIntent, PfSpec
+from sriov_xdp.pf.state.intent_text import adapter_to_json, switch_to_json
+from sriov_xdp.vswitch.ports import Switch
 
 Spec = PfSpec | Switch | AdapterSpec
 Document = dict[str, Any]

@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sriov_xdp.pf.state.intent import VfAddress, attachment_from_text, attachment_to_text, switch_from_json, switch_to_json
-from sriov_xdp.pf.state.inventory import Change, Inventory
+from sriov_xdp.pf.state.change import Change
+from sriov_xdp.pf.state.intent import VfAddress
+from sriov_xdp.pf.state.intent_text import attachment_from_text, attachment_to_text, switch_from_json, switch_to_text
+from sriov_xdp.pf.state.inventory import Inventory
+from sriov_xdp.pf.state.port_record import record_from_text, record_to_text
 from sriov_xdp.pf.state.uplink_text import pf_from_text, pf_to_text
 from sriov_xdp.store.database import Change as Document
+from sriov_xdp.vswitch.ports import PortName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,7 +38,7 @@ def _pf_text(inventory: Inventory, name: str) -> str | None:
 
 def _switch_text(inventory: Inventory, name: str) -> str | None:
     switch = inventory.switches.get(name)
-    return json.dumps(switch_to_json(switch)) if switch else None
+    return switch_to_text(switch) if switch else None
 
 
 def _read_switch(_name: str, text: str) -> Change:
@@ -50,6 +54,11 @@ def _attachment_text(inventory: Inventory, vf: VfAddress) -> str | None:
 def _read_attachment(name: str, text: str) -> Change:
     attachment = attachment_from_text(VfAddress.parse(name), text)
     return Change(attachments={attachment.vf: attachment})
+
+
+def _record_text(inventory: Inventory, name: PortName) -> str | None:
+    record = inventory.port_records.get(name)
+    return record_to_text(record) if record else None
 
 
 TABLES = (
@@ -73,6 +82,13 @@ TABLES = (
         keys=lambda inventory: inventory.vfs,
         text=_attachment_text,
         read=_read_attachment,
+    ),
+    Table(
+        kind="port",
+        of=lambda change: change.port_records,
+        keys=lambda inventory: inventory.port_records,
+        text=_record_text,
+        read=lambda name, text: Change(port_records={PortName.parse(name): record_from_text(text)}),
     ),
 )
 
@@ -106,4 +122,5 @@ def merged(one: Change, other: Change) -> Change:
         switches={**one.switches, **other.switches},
         attachments={**one.attachments, **other.attachments},
         states={**one.states, **other.states},
+        port_records={**one.port_records, **other.port_records},
     )

@@ -5,7 +5,8 @@ from typing import Any
 
 from sriov_xdp.datapath.abi import MAX_PFS, MAX_PORTS
 from sriov_xdp.host.links import Link
-from sriov_xdp.pf.state.intent import PfSpec, Switching, UplinkLoss, WireOwnSource, require_range, require_type
+from sriov_xdp.pf.state.intent import PfSpec, Switching, UplinkLoss, WireOwnSource
+from sriov_xdp.pf.state.intent_text import require_range, require_type
 from sriov_xdp.pf.state.physical_function import FoundUplink, PfEntry, PhysicalFunction
 
 _MOST_IFINDEX = (1 << 31) - 1

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PFS, MAX_PORTS
 from sriov_xdp.pf.state.intent import AdapterSpec, HostIntent
-from sriov_xdp.vswitch.policy import Override, PolicySettings, PortGroup, Switch
+from sriov_xdp.pf.state.port_validation import port_problems
+from sriov_xdp.pf.state.problem import Path, Problem
+from sriov_xdp.vswitch.policy import Override, PolicySettings
+from sriov_xdp.vswitch.ports import PortGroup, Switch
 from sriov_xdp.vswitch.vlan import LAST_VLAN, Vlan
 
 MAX_VFS_OF_PF = 256
@@ -18,20 +21,8 @@ MIN_MTU_BYTES = 68
 MAX_MTU_BYTES = 9216
 _NAMES_SHOWN = 8
 
-Path = tuple[str | int | None, ...]
 _ANY_PF_NAME: Path = ("pfs", None, "name")
 _ANY_GROUP_NAME: Path = ("switches", None, "port_groups", None, "name")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """path: of the value, as in a configuration file, except that adapters are counted over all guests and have the names of
-    AdapterSpec: ("adapters", 7, "mac"). text: observed; expected; remedy. rests_on: the other values that it was concluded from;
-    None stands for each entry of a list."""
-
-    path: Path
-    text: str
-    rests_on: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +55,7 @@ def find(intent: HostIntent) -> Iterator[Problem]:
     yield from _adapter_problems(intent, groups)
     yield from _mac_problems(intent, groups)
     yield from _mtu_problems(intent, groups)
+    yield from port_problems(intent)
 
 
 def _groups(intent: HostIntent) -> dict[str, _GroupPlace]:
@@ -233,7 +225,7 @@ def _mac_problems(intent: HostIntent, groups: dict[str, _GroupPlace]) -> Iterato
         if spec.mac is None or place is None:
             continue
         key = (place.switch.pf, str(spec.mac))
-        own = spec.overrides.vlan
+        own = spec.overrides_in(place.group).vlan
         bits = _bits(own) if own and Override.VLAN in place.group.overrides_allowed else place.vlans
         shared = bits & taken[key]
         if not shared:

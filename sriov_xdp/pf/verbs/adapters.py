@@ -6,8 +6,8 @@ from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError
 from sriov_xdp.pf.errors import Invalid
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
+from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.intent import AdapterSpec, HostIntent
-from sriov_xdp.pf.state.inventory import Change
 from sriov_xdp.pf.state.kinds import Action
 from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.pf.state.plan import Step, leaving_adapters
@@ -16,7 +16,7 @@ from sriov_xdp.store.audit import AuditRecord
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import refused_by
 from sriov_xdp.vswitch.owners import AddressOwners
-from sriov_xdp.vswitch.policy import PortGroup, Switch, port_mtu_bytes, port_vlan, resolve
+from sriov_xdp.vswitch.ports import PortGroup, Switch, port_mtu_bytes, port_vlan, resolve
 
 
 def problems(context: Context, wanted: HostIntent) -> list[str]:
@@ -24,7 +24,8 @@ def problems(context: Context, wanted: HostIntent) -> list[str]:
     places = {group.name: (switch, group) for switch in wanted.switches for group in switch.port_groups}
     found = []
     for spec in wanted.adapters:
-        mtu_bytes = port_mtu_bytes(*places[spec.port_group], spec.overrides)
+        switch, group = places[spec.port_group]
+        mtu_bytes = port_mtu_bytes(switch, group, spec.overrides_in(group))
         subject = f"guests: {spec.guest}: adapter {spec.interface}"
         found.append(pinned_problem(subject, spec.datapath, mtu_bytes, context.jumbo_xdp))
     return [problem for problem in found if problem]
@@ -60,7 +61,7 @@ def _shared_addresses(context: Context, wanted: HostIntent, steps: list[Step]) -
     keys: dict[str, tuple[str, str]] = {}
     for spec in wanted.adapters if changed else ():
         switch, group = places[spec.port_group]
-        name, vlan = f"guest {spec.guest}'s {spec.interface}", port_vlan(group, spec.overrides)
+        name, vlan = f"guest {spec.guest}'s {spec.interface}", port_vlan(group, spec.overrides_in(group))
         keys[name] = spec.key
         of_pf = owners.setdefault(switch.pf, AddressOwners())
         claimed = _claimed(context, switch, group, spec)
@@ -77,7 +78,7 @@ def _claimed(context: Context, switch: Switch, group: PortGroup, spec: AdapterSp
     attached = context.inventory.adapter(*spec.key)
     if attached is None or attached.state.admin_mac != admin_mac:
         return frozenset({admin_mac})
-    policy = resolve(switch, group, str(attached.address), spec.overrides)
+    policy = resolve(switch, group, str(attached.address), spec.overrides_in(group))
     return frozenset({admin_mac}) if refused_by(policy, attached.state) else attached.state.claimed
 
 
@@ -116,4 +117,4 @@ def remove(context: Context, spec: AdapterSpec, actor: Actor) -> Steps[None]:
     """One that is gone by now is fine. Raises as lifecycle.detach() does."""
     attached = context.inventory.adapter(*spec.key)
     if attached:
-        yield from lifecycle.detach(context, attached.address, actor)
+        yield from lifecycle.detach(context, attached.address, actor, is_declared=True)

@@ -24,6 +24,8 @@ from sriov_xdp.pf.hands.context import SELF, Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
 from sriov_xdp.pf.hands.publish import publish_all, publish_ports, publish_uplink
 from sriov_xdp.pf.hands.turns import finish
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Hop, Stage
+from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.device_marks import (
     group_of,
     hop_alias,
@@ -35,9 +37,8 @@ from sriov_xdp.pf.state.device_marks import (
     is_ready,
 )
 from sriov_xdp.pf.state.intent import Datapath
-from sriov_xdp.pf.state.inventory import AttachedVf, Change, Hop, Stage
 from sriov_xdp.pf.state.stored import TABLES
-from sriov_xdp.pf.verbs import lifecycle
+from sriov_xdp.pf.verbs import lifecycle, ports
 from sriov_xdp.store.database import Grant
 from sriov_xdp.store.errors import StoreError
 
@@ -69,6 +70,8 @@ def adopt(context: Context) -> None:
             serve(context, vf, devices.get(vf.attachment.ifindex))
     for vf in stale:
         _let_go(context, vf)
+    with _or_later():
+        ports.number_all(context)
     _withdraw_grants(context)
     _mark_group(context, sweep(context, found))
     close_strays(context, found)

@@ -2,11 +2,15 @@
 was set by command since stays. Names in the state's meta table; for the pf package and the daemon's start.
 """
 
+import json
+from collections.abc import Sequence
+
 from sriov_xdp.store.database import Database
 
 STARTED_WITH = "configuration"  # the file of the last start that counted
 APPLIED = "applied"  # the file that was applied last, by a start or by command
 UNDER_WAY = "applying"  # the file that is being applied: a daemon that died meanwhile left the host between two
+MISSING = "missing"  # adapters of the file that counts that could not be given yet, as JSON: a start goes on with them
 RECOVERED = "recovered"  # instead of a file: the state was rebuilt, and no file counts before the operator applies it
 
 
@@ -26,9 +30,25 @@ def is_recovered(database: Database) -> bool:
     return database.meta(STARTED_WITH) == RECOVERED
 
 
-def note_start(database: Database, fingerprint: str) -> None:
-    """A start that applied this file. Raises StoreError."""
-    database.write_intent([], [], {STARTED_WITH: fingerprint, APPLIED: fingerprint, UNDER_WAY: ""})
+def missing(database: Database) -> list[str]:
+    """Names of adapters that the file which counts has, and that could not be given to their guests. Raises StoreError."""
+    try:
+        names = json.loads(database.meta(MISSING) or "[]")
+    except ValueError:
+        return []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def note_missing(database: Database, names: Sequence[str]) -> None:
+    """These are all that could not be given yet. Raises StoreError."""
+    if list(names) != missing(database):
+        database.write_intent([], [], {MISSING: json.dumps(list(names))})
+
+
+def note_start(database: Database, fingerprint: str, missing_ones: Sequence[str] = ()) -> None:
+    """A start that applied this file, but for these adapters. Raises StoreError."""
+    counts = {STARTED_WITH: fingerprint, APPLIED: fingerprint, UNDER_WAY: "", MISSING: json.dumps(list(missing_ones))}
+    database.write_intent([], [], counts)
 
 
 def note_unchanged(database: Database, fingerprint: str) -> None:
@@ -45,7 +65,7 @@ def note_begin(database: Database, fingerprint: str, *, is_of_the_start: bool) -
 
 def forget(database: Database) -> None:
     """No text counts any more, as everything is being removed. Raises StoreError."""
-    database.write_intent([], [], {STARTED_WITH: "", APPLIED: ""})
+    database.write_intent([], [], {STARTED_WITH: "", APPLIED: "", MISSING: "[]"})
 
 
 def note_end(database: Database) -> None:
@@ -53,8 +73,9 @@ def note_end(database: Database) -> None:
     database.write_intent([], [], {UNDER_WAY: ""})
 
 
-def note_apply(database: Database, fingerprint: str, *, is_of_the_start: bool) -> None:
-    """An apply of this text. is_of_the_start: from the file that starts are made with, whose earlier text no longer counts: put
-    back, it is a change. Raises StoreError."""
+def note_apply(database: Database, fingerprint: str, missing_ones: Sequence[str] = (), *, is_of_the_start: bool) -> None:
+    """An apply of this text, but for these adapters. is_of_the_start: from the file that starts are made with, whose earlier text
+    no longer counts: put back, it is a change. Raises StoreError."""
     started_with = {STARTED_WITH: fingerprint} if is_of_the_start or is_recovered(database) else {}
-    database.write_intent([], [], {APPLIED: fingerprint, UNDER_WAY: "", **started_with})
+    counts = {APPLIED: fingerprint, UNDER_WAY: "", MISSING: json.dumps(list(missing_ones)), **started_with}
+    database.write_intent([], [], counts)

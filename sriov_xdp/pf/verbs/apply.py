@@ -10,20 +10,23 @@ root in a namespace can have the device's name, or delete it as soon as it comes
 """
 
 import logging
+from collections.abc import Sequence
 
 from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Invalid, PfError
 from sriov_xdp.pf.hands import damaged
-from sriov_xdp.pf.hands.commit import commit
+from sriov_xdp.pf.hands.commit import commit, require_bearable
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
+from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.intent import HostIntent
-from sriov_xdp.pf.state.inventory import Change
-from sriov_xdp.pf.state.kinds import KINDS
+from sriov_xdp.pf.state.kinds import ADAPTER, KINDS
 from sriov_xdp.pf.state.plan import Step, parts_of, plan
+from sriov_xdp.pf.state.port_numbers import with_numbers
 from sriov_xdp.pf.state.stored import merged
 from sriov_xdp.pf.state.validation import problems
-from sriov_xdp.pf.verbs import operate
+from sriov_xdp.pf.verbs import adapters, operate
 from sriov_xdp.pf.verbs.kinds import DEEDS
 from sriov_xdp.store.audit import AuditRecord
+from sriov_xdp.store.errors import StoreError
 
 _log = logging.getLogger("sriov_xdp.pf")
 
@@ -34,11 +37,16 @@ def check(context: Context, wanted: HostIntent, *, is_start: bool = False) -> li
     nothing yet is no reason, as nobody is there to mend it."""
     damaged.require_none(context, "configuration")
     found = problems(wanted)
-    if not found:
-        found = [problem for deeds in DEEDS.values() for problem in deeds.problems(context, wanted)]
     if found:
         raise Invalid("\n".join(found))
-    steps = plan(context.inventory.intent(), wanted)
+    current = context.inventory.intent()
+    wanted, ports_in_the_way = with_numbers(current, wanted)
+    found = [problem for deeds in DEEDS.values() for problem in deeds.problems(context, wanted)]
+    if found:
+        raise Invalid("\n".join(found))
+    if ports_in_the_way:
+        raise Conflict("\n".join(ports_in_the_way))
+    steps = plan(current, wanted)
     asked = [step for step in steps if not (is_start and step.is_one_guests)]
     in_the_way = [obstacle for deeds in DEEDS.values() for obstacle in deeds.obstacles(context, wanted, asked)]
     if in_the_way:
@@ -58,7 +66,7 @@ def apply(context: Context, wanted: HostIntent, actor: Actor, *, is_start: bool 
             try:
                 yield from context.turns.take(_carry_out(context, part, actor))
             except FAULTS as error:
-                if not part[0].is_one_guests:
+                if not part[0].is_one_guests or isinstance(error, StoreError):  # a full disk is no guest's fault
                     raise _explained(error, done, part, sum(map(len, parts))) from error
                 failed.append((part[0], error))
             else:
@@ -72,15 +80,32 @@ def apply(context: Context, wanted: HostIntent, actor: Actor, *, is_start: bool 
     return steps
 
 
+def go_on(context: Context, wanted: HostIntent, names: Sequence[str], actor: Actor) -> Steps[list[tuple[str, Exception]]]:
+    """At a start with a file that counts already: gives their adapters to guests that it was kept from. names: theirs. One that has
+    its adapter by now, or is in the file no more, is done. Returns those that are missing still, and why; raises nothing."""
+    missing = list[tuple[str, Exception]]()
+    numbered, _problems = with_numbers(context.inventory.intent(), wanted)
+    specs = {name: spec for name, spec in ADAPTER.specs(numbered).items() if name in names}
+    for name, spec in specs.items():
+        if context.inventory.adapter(*spec.key):
+            continue
+        try:
+            yield from context.turns.take(adapters.put(context, spec, actor))
+        except FAULTS as error:
+            missing.append((name, error))
+    return missing
+
+
 def _incomplete(failed: list[tuple[Step, Exception]], done: list[Step]) -> Exception:
     """What is missing, and that the rest is there."""
     exit_code = getattr(failed[0][1], "exit_code", PfError.exit_code)
+    missing = tuple(step.name for step, _error in failed)
     lines = [f"{step}: {error}" for step, error in failed]
     if not done and len(failed) == 1:
-        return Incomplete(lines[0], exit_code)
+        return Incomplete(lines[0], exit_code, missing)
     stands = f"apply: {len(done)} of {len(done) + len(failed)} steps are done"
     text = f"{stands}; mend the cause and apply the same file again, it goes on from here"
-    return Incomplete("\n".join([*lines, text]), exit_code)
+    return Incomplete("\n".join([*lines, text]), exit_code, missing)
 
 
 def _explained(error: Exception, done: list[Step], failed: list[Step], count: int) -> Exception:
@@ -112,6 +137,7 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     present = [switch for switch in change.switches.values() if switch]
     ports = operate.as_ports_are(context)
     former = {vf.address: (vf.attachment, vf.state) for vf in context.inventory.vfs.values()}
+    require_bearable(context, change)
     yield from operate.leave_xdp_for(context, present)
     commit(context, change, records)
     installed = {vf: context.inventory.vfs[vf].state for vf in change.attachments}

@@ -31,8 +31,9 @@ from sriov_xdp.pf.hands.commit import commit_grant
 from sriov_xdp.pf.hands.context import Actor, Context, record_of
 from sriov_xdp.pf.hands.live import link_event
 from sriov_xdp.pf.hands.request_metrics import RequestMetrics
-from sriov_xdp.pf.state.images import slot_of
-from sriov_xdp.pf.state.inventory import AttachedVf
+from sriov_xdp.pf.state.attached_vf import AttachedVf
+from sriov_xdp.pf.state.images import hears_asked_groups_only, slot_of
+from sriov_xdp.pf.state.room import room_problem
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
@@ -113,9 +114,7 @@ class Controller:
         before, after = vf.state, grant.state
         if before == after and not isinstance(asked, ResetDevice):
             return  # what the guest has already is no news, to nobody
-        new_entries = len(after.unicast - before.unicast)
-        if not self._context.tables.has_room_for(new_entries):
-            raise DataPathError(f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters")
+        self._require_room(vf, after)
         record = record_of(
             self._context,
             str(vf.address),
@@ -138,6 +137,17 @@ class Controller:
             text = "%s of guest %s: effective MAC %s is %s now: %s"
             arguments = (vf.address, vf.attachment.spec.guest, before.effective_mac, after.effective_mac, grant.rule)
             self._metrics.log_change(vf.address, text, arguments)
+
+    def _require_room(self, vf: AttachedVf, after: VfState) -> None:
+        """Raises DataPathError where the tables, which are everybody's, have none."""
+        inventory, before = self._context.inventory, vf.state
+        problem = room_problem(lambda: (other.state for other in inventory.vfs.values() if other is not vf), before, after)
+        new_entries, new_groups = len(after.unicast - before.unicast), 0
+        if hears_asked_groups_only(inventory.policy(vf)):
+            new_groups = sum(1 for address in after.filters - before.filters if address.is_multicast)
+        if problem or not self._context.tables.has_room_for(new_entries, new_groups):
+            full = f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters"
+            raise DataPathError(problem or full)
 
     def _deny(self, vf: AttachedVf, asked: ConfigurationRequest, deny: Deny, actor: Actor) -> tuple[Status, Outcome]:
         """The device stays as it is. What the guest hears is policy too."""

@@ -20,8 +20,8 @@ from sriov_xdp.pf.hands import damaged, live
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
 from sriov_xdp.pf.hands.publish import publish_all, publish_ports
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.intent import VfAddress
-from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.restlessness import Restlessness
 from sriov_xdp.pf.verbs import adoption, lifecycle
 from sriov_xdp.pf.verbs.hook_watch import HookWatch

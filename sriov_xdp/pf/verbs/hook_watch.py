@@ -15,8 +15,8 @@ from sriov_xdp.host.links import Links
 from sriov_xdp.host.monitor import FolderMonitor
 from sriov_xdp.pf.hands import live, uplinks
 from sriov_xdp.pf.hands.context import Context, GoingOn, Steps
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.intent import Datapath
-from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, XdpMode
 from sriov_xdp.pf.verbs import adoption
 

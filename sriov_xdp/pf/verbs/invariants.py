@@ -19,9 +19,9 @@ from sriov_xdp.pf.hands import damaged, live, uplinks
 from sriov_xdp.pf.hands.commit import vf_state_to_text
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.publish import own_port
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.device_marks import is_of
 from sriov_xdp.pf.state.images import member_lists, slot_of, vf_image
-from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.stored import TABLES, all_documents
 from sriov_xdp.pf.verbs import adoption
 from sriov_xdp.vswitch.decision import VfState

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
+from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.intent import HostIntent
-from sriov_xdp.pf.state.inventory import Change
 from sriov_xdp.pf.state.kinds import ADAPTER, PF, SWITCH, Kind
 from sriov_xdp.pf.state.plan import Step
 from sriov_xdp.pf.verbs import adapters, pfs, switches

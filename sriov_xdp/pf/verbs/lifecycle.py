@@ -25,16 +25,19 @@ from sriov_xdp.pf.hands.context import SELF, Actor, Context, Steps, record_of
 from sriov_xdp.pf.hands.hooks import VF_TC
 from sriov_xdp.pf.hands.plugs import plug_of
 from sriov_xdp.pf.hands.publish import publish_ports, start_counters, withdraw_port
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
+from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.device_marks import group_of, is_of
 from sriov_xdp.pf.state.images import slot_of
-from sriov_xdp.pf.state.intent import MOST_GENERATION, NAMESPACE_NAME, AdapterSpec, Attachment, VfAddress
-from sriov_xdp.pf.state.inventory import AttachedVf, Change, Stage
+from sriov_xdp.pf.state.intent import NAMESPACE_NAME, AdapterSpec, Attachment, VfAddress
+from sriov_xdp.pf.state.intent_text import MOST_GENERATION
 from sriov_xdp.pf.state.modes import pinned_problem
+from sriov_xdp.pf.verbs import ports
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import address_form_problem
-from sriov_xdp.vswitch.policy import port_mtu_bytes
+from sriov_xdp.vswitch.ports import PortName, port_mtu_bytes
 
 _log = logging.getLogger("sriov_xdp.pf")
 _MACHINE_ID = Path("/etc/machine-id")
@@ -56,11 +59,19 @@ def attach(
     vf = vf or context.inventory.free_vf(switch.pf, lost)
     if vf in lost:
         damaged.require_none(context, f"VF {vf}")
+    spec = ports.placed(context.inventory, spec)
     _validate(context, spec, vf, switch.pf)
     with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
         attachment = _plan_attachment(context, spec, vf, new_namespace)
         record = record_of(
-            context, str(vf), spec.guest, actor, f"attach {spec.interface}", Outcome.GRANTED, after=_describe(attachment)
+            context,
+            str(vf),
+            spec.guest,
+            actor,
+            f"attach {spec.interface}",
+            Outcome.GRANTED,
+            after=_describe(attachment),
+            port=str(PortName(switch.name, spec.number or 0)),
         )
         commit(context, Change(attachments={vf: attachment}), [record], {"generation": str(attachment.generation)})
         undo.callback(_forget, context, vf, actor)
@@ -83,12 +94,12 @@ def _validate(context: Context, spec: AdapterSpec, vf: VfAddress, group_pf: str)
         raise Conflict(f"adapter {spec.interface} of guest {spec.guest}: is VF {other.address} already; choose another --ifname")
     subject = f"adapter {spec.interface} of guest {spec.guest}"
     switch, group = context.inventory.group(spec.port_group)
-    mtu_bytes = port_mtu_bytes(switch, group, spec.overrides)
+    mtu_bytes = port_mtu_bytes(switch, group, spec.overrides_in(group))
     problem = pinned_problem(subject, spec.datapath, mtu_bytes, context.jumbo_xdp)
     if problem:
         raise Refused(problem)
     check_admin_mac(subject, spec.mac)
-    check_overrides(context, subject, spec)
+    ports.check_overrides(group, subject, spec.overrides)
     validate_namespace(spec.netns)
     if not context.tables.has_room_for(1):
         raise Conflict(f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters")
@@ -112,15 +123,6 @@ def check_admin_mac(subject: str, mac: MacAddress | None) -> None:
     problem = address_form_problem(mac) if mac else None
     if problem:
         raise Conflict(f"{subject}: admin MAC: {problem}")
-
-
-def check_overrides(context: Context, subject: str, spec: AdapterSpec) -> None:
-    """Raises Refused for settings that the group keeps to itself."""
-    _switch, group = context.inventory.group(spec.port_group)
-    refused = spec.overrides.kinds() - group.overrides_allowed
-    if refused:
-        text = f"{subject}: port group {group.name} does not let its ports override {', '.join(sorted(refused))}"
-        raise Refused(f"{text}; list it in the group's overrides_allowed, or change the group")
 
 
 @contextlib.contextmanager
@@ -237,13 +239,14 @@ def _remove_pair(context: Context, attachment: Attachment) -> None:
     context.hooks.forget(str(attachment.vf))
 
 
-def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach") -> Steps[None]:
-    """Takes a VF back from its guest, with its interface; the VF is free again. Raises PfError, StoreError; then it is as
-    it was."""
+def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach", *, is_declared: bool = False) -> Steps[None]:
+    """Takes a VF back from its guest, with its interface; the VF is free again. is_declared: as ports.left_by(). Raises PfError,
+    StoreError; then it is as it was."""
     attached = context.inventory.attached(vf)
     attachment, spec = attached.attachment, attached.attachment.spec
     record = record_of(context, str(vf), spec.guest, actor, request, Outcome.GRANTED, before=_describe(attachment))
-    commit(context, Change(attachments={vf: None}), [record], leaving.note(attachment))
+    left = ports.left_by(context, attached, is_declared=is_declared)
+    commit(context, replace(left, attachments={vf: None}), [record], leaving.note(attachment))
     context.mailboxes.close(vf)
     try:
         yield from live.beside(context, partial(_remove_own, context, attachment=attachment))
@@ -359,4 +362,5 @@ def restore(context: Context, attachment: Attachment) -> Steps[AttachedVf]:
 
 def _describe(attachment: Attachment) -> str:
     spec = attachment.spec
-    return f"{spec.guest}/{spec.interface} in {spec.port_group}, MAC {attachment.admin_mac}, datapath {spec.datapath}"
+    place = f"{spec.guest}/{spec.interface} in {spec.port_group}, port {spec.number}"
+    return f"{place}, MAC {attachment.admin_mac}, datapath {spec.datapath}"

@@ -16,8 +16,8 @@ from sriov_xdp.pf.errors import FAULTS
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.publish import publish_ports
 from sriov_xdp.pf.hands.turns import finish
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.images import slot_of
-from sriov_xdp.pf.state.inventory import AttachedVf, Stage
 from sriov_xdp.pf.state.loops import GuestPort, Loops, Probe
 
 _log = logging.getLogger("sriov_xdp.pf")

@@ -10,17 +10,20 @@ from dataclasses import dataclass, field, replace
 
 from sriov_xdp.pf.errors import FAULTS, Conflict, NotFound, PfError, Refused
 from sriov_xdp.pf.hands import live
-from sriov_xdp.pf.hands.commit import commit
+from sriov_xdp.pf.hands.commit import commit, require_bearable
 from sriov_xdp.pf.hands.context import Actor, Context, Steps, record_of
-from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, VfAddress, attachment_to_text, switch_to_json
-from sriov_xdp.pf.state.inventory import AttachedVf, Change
+from sriov_xdp.pf.state.attached_vf import AttachedVf
+from sriov_xdp.pf.state.change import Change
+from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, VfAddress
+from sriov_xdp.pf.state.intent_text import attachment_to_text, switch_to_json
 from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.pf.state.validation import MAX_PORT_GROUPS_OF_HOST, too_many_groups
-from sriov_xdp.pf.verbs import lifecycle
+from sriov_xdp.pf.verbs import lifecycle, ports
 from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
-from sriov_xdp.vswitch.policy import PolicySettings, PortGroup, PortOverrides, Switch, port_mtu_bytes
+from sriov_xdp.vswitch.policy import PolicySettings
+from sriov_xdp.vswitch.ports import PortGroup, PortName, PortOverrides, Switch, port_mtu_bytes, port_vlan
 from sriov_xdp.vswitch.shaping import Queue
 from sriov_xdp.vswitch.vlan import Vlan, VlanStep
 
@@ -64,10 +67,14 @@ def adapter_record(context: Context, before: Attachment, after: Attachment, acto
 
 def put_switch(context: Context, switch: Switch, actor: Actor) -> Steps[None]:
     """Makes a switch what it says; all its ports obey when this returns. Raises Conflict, StoreError, DataPathError."""
-    before, ports = context.inventory.switches.get(switch.name), as_ports_are(context)
+    inventory = context.inventory
+    before, as_it_was = inventory.switches.get(switch.name), as_ports_are(context)
+    switch = ports.numbered(inventory, switch)
+    change = Change(switches={switch.name: switch}, port_records=ports.records_gone(inventory, before, switch))
+    require_bearable(context, change)
     yield from leave_xdp_for(context, [switch])
-    commit(context, Change(switches={switch.name: switch}), [switch_record(context, before, switch, actor)])
-    yield from settle_ports(context, ports)
+    commit(context, change, [switch_record(context, before, switch, actor)])
+    yield from settle_ports(context, as_it_was)
 
 
 AsItIs = tuple[Vlan, int, Queue | None, Queue | None]  # what of a port its device must know: VLAN, MTU, rates
@@ -90,7 +97,7 @@ def leave_xdp_for(context: Context, switches: list[Switch]) -> Steps[None]:
             spec = vf.attachment.spec
             group = switch.group(spec.port_group)
             if group:
-                yield from live.leave_xdp_for(context, vf, port_mtu_bytes(switch, group, spec.overrides))
+                yield from live.leave_xdp_for(context, vf, port_mtu_bytes(switch, group, spec.overrides_in(group)))
 
 
 def settle_ports(context: Context, before: dict[VfAddress, AsItIs]) -> Steps[None]:
@@ -127,8 +134,7 @@ def set_group(context: Context, name: str, change: SettingsChange, actor: Actor)
     require_mtu(f"port group {name}", switch, change.policy)
     vlan = change.vlan_after(f"port group {name}", group.vlan)
     changed = replace(group, policy=group.policy.merged(change.policy, change.of_policy()), vlan=vlan or group.vlan)
-    groups = tuple(changed if other.name == name else other for other in switch.port_groups)
-    yield from put_switch(context, replace(switch, port_groups=groups), actor)
+    yield from put_switch(context, switch.with_group(changed), actor)
     return changed
 
 
@@ -149,49 +155,74 @@ def create_group(context: Context, switch_name: str, group: PortGroup, actor: Ac
 def delete_group(context: Context, name: str, actor: Actor) -> Steps[None]:
     """A port group less. Raises NotFound; Conflict while anything is connected to it."""
     switch, _group = context.inventory.group(name)
-    ports = sorted(str(vf.address) for vf in context.inventory.vfs_of_group(name))
-    if ports:
-        text = f"port group {name}: {len(ports)} ports are connected, as {ports[0]}"
+    connected = sorted(str(vf.address) for vf in context.inventory.vfs_of_group(name))
+    if connected:
+        text = f"port group {name}: {len(connected)} ports are connected, as {connected[0]}"
         raise Conflict(f"{text}; move them with `vf set VF --port-group`, or detach them")
     groups = tuple(group for group in switch.port_groups if group.name != name)
     yield from put_switch(context, replace(switch, port_groups=groups), actor)
 
 
-def set_port(context: Context, vf: VfAddress, change: SettingsChange, actor: Actor) -> Steps[None]:
-    """Overrides settings of a port's group, where the group allows it. Raises NotFound, Refused, Conflict."""
-    attached = context.inventory.attached(vf)
-    spec = _with_overrides(context, attached, attached.attachment.spec, change, actor)
-    yield from change_adapter(context, attached, spec, actor, "set port")
+def set_port(context: Context, name: str, change: SettingsChange, actor: Actor) -> Steps[None]:
+    """Overrides settings of a port's group, where the group allows it. name: as ports.find() takes it. Raises NotFound, Refused,
+    Conflict."""
+    place = ports.find(context.inventory, name)
+    if place.attached:
+        spec, switch = _with_settings(context, place, place.attached.attachment.spec, change, actor)
+        yield from change_adapter(context, place.attached, spec, actor, "set port", switch)
+        return
+    assert place.number is not None
+    said = _asked(context, place, change, port_vlan(place.group, place.group.settings_of(place.number)), actor)
+    kept = ports.merged(place.group.settings_of(place.number), said, change.inherited)
+    yield from put_switch(context, place.switch.with_group(place.group.with_settings(place.number, kept)), actor)
 
 
-def _with_overrides(context: Context, attached: AttachedVf, spec: AdapterSpec, change: SettingsChange, actor: Actor) -> AdapterSpec:
-    """An adapter whose port says this as well. A refusal is in the audit. Raises NotFound, Refused."""
-    vf, present = attached.address, spec.overrides
-    require_mtu(f"port {vf}", context.inventory.group(spec.port_group)[0], change.policy)
-    said = change.vlan_after(f"port {vf}", context.inventory.vlan(attached))
-    asked = PortOverrides(policy=change.policy, vlan=said)
-    try:
-        lifecycle.check_overrides(context, f"port {vf}", replace(spec, overrides=asked))
-    except Refused:
-        names = ", ".join(sorted(asked.kinds()))
-        record = record_of(context, str(vf), spec.guest, actor, f"set port: {names}", Outcome.REFUSED)
-        context.database.write_record(record)
-        raise
-    vlan = None if "vlan" in change.inherited else said or present.vlan
-    return replace(spec, overrides=PortOverrides(policy=present.policy.merged(change.policy, change.of_policy()), vlan=vlan))
+def _with_settings(
+    context: Context, place: ports.Place, spec: AdapterSpec, change: SettingsChange, actor: Actor
+) -> tuple[AdapterSpec, Switch | None]:
+    """An adapter whose port says this as well, and the switch where it is the port's to keep. place: where it will be connected."""
+    said = _asked(context, place, change, port_vlan(place.group, spec.overrides_in(place.group)), actor)
+    switch, spec = ports.set_for(place, spec, said, change.inherited)
+    return spec, switch
+
+
+def _asked(context: Context, place: ports.Place, change: SettingsChange, vlan: Vlan, actor: Actor) -> PortOverrides:
+    """What a command sets for a port, checked. vlan: the port's. A refusal is in the audit. Raises Refused."""
+    subject = f"port {place.attached.address if place.attached else place}"
+    require_mtu(subject, place.switch, change.policy)
+    said = PortOverrides(policy=change.policy, vlan=change.vlan_after(subject, vlan))
+    ports.require_allowed(context, place, said, actor)
+    return said
+
+
+def create_port(context: Context, group: str, actor: Actor) -> Steps[PortName]:
+    """A port more of a static group. Raises NotFound, Refused, Conflict."""
+    switch, _group, number = ports.with_ports(context, group, None, 1)
+    yield from put_switch(context, switch, actor)
+    return PortName(switch.name, number)
+
+
+def delete_port(context: Context, name: str, actor: Actor) -> Steps[None]:
+    """A port less of a static group, with what is set for it. Raises NotFound, Refused; Conflict while somebody is connected."""
+    place = ports.find(context.inventory, name)
+    problem = ports.delete_problem(place)
+    if problem:
+        raise Conflict(problem)
+    switch, _group, _number = ports.with_ports(context, place.group.name, place.number, -1)
+    yield from put_switch(context, switch, actor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VfSettings:
-    """What `vf set` may change; None = stays. inherits_mac: the admin MAC is the host's choice again; port: settings of its
-    port."""
+    """What `vf set` may change; None = stays. inherits_mac: the admin MAC is the host's choice again; settings: of its port."""
 
     mac: MacAddress | None = None
     inherits_mac: bool = False
     link_state: LinkState | None = None
     datapath: Datapath | None = None
     port_group: str | None = None
-    port: SettingsChange = field(default_factory=SettingsChange)
+    port: PortName | None = None
+    settings: SettingsChange = field(default_factory=SettingsChange)
 
 
 def set_vf(context: Context, vf: VfAddress, asked: VfSettings, actor: Actor) -> Steps[None]:
@@ -204,31 +235,43 @@ def set_vf(context: Context, vf: VfAddress, asked: VfSettings, actor: Actor) -> 
         mac=None if asked.inherits_mac else asked.mac or spec.mac,
         link_state=asked.link_state or spec.link_state,
         datapath=asked.datapath or spec.datapath,
-        port_group=asked.port_group or spec.port_group,
     )
-    wanted = _with_overrides(context, attached, wanted, asked.port, actor)
-    yield from change_adapter(context, attached, wanted, actor, "set VF")
+    if asked.port or asked.port_group not in (None, spec.port_group):
+        name, port = ports.asked_for(context.inventory, asked.port, asked.port_group)
+        wanted = replace(wanted, port_group=name, port=port)
+    wanted = ports.placed(context.inventory, wanted, vf)
+    switch, group = context.inventory.group(wanted.port_group)
+    place = ports.Place(switch=switch, group=group, number=wanted.number, attached=attached)
+    wanted, changed = _with_settings(context, place, wanted, asked.settings, actor)
+    yield from change_adapter(context, attached, wanted, actor, "set VF", changed)
 
 
-def change_adapter(context: Context, attached: AttachedVf, spec: AdapterSpec, actor: Actor, request: str) -> Steps[None]:
-    """One adapter in place. Raises NotFound, Refused, Conflict, DataPathError, StoreError, then nothing changed; PfError when its
-    device could not follow, which says whether it is as it was."""
+def change_adapter(
+    context: Context, attached: AttachedVf, spec: AdapterSpec, actor: Actor, request: str, switch: Switch | None = None
+) -> Steps[None]:
+    """One adapter in place. switch: as it will be, where the adapter's port keeps something else then. Raises NotFound, Refused,
+    Conflict, DataPathError, StoreError, then nothing changed; PfError when its device could not follow, which says whether it is as
+    it was."""
     attachment, state = attached.attachment, attached.state
-    changed = changed_attachment(context, attached, spec)
+    former = context.inventory.switches[switch.name] if switch else None
+    changed = changed_attachment(context, attached, spec, switch)
     record = adapter_record(context, attachment, changed, actor, request)
-    commit(context, Change(attachments={attached.address: changed}), [record])
-    before = Before(attachment=attachment, state=state, installed=attached.state)
+    switches = {switch.name: switch} if switch else {}
+    records = [record, *([switch_record(context, former, switch, actor)] if switch else [])]
+    commit(context, Change(switches=switches, attachments={attached.address: changed}), records)
+    before = Before(attachment=attachment, state=state, installed=attached.state, switch=former)
     yield from carry_out_change(context, attached, before, actor, request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Before:
     """What an adapter was before a change of it was committed, with its grants. installed: its device as the commit left it, by
-    which is told what its guest was granted since."""
+    which is told what its guest was granted since; switch: as it was, where its port kept something else then."""
 
     attachment: Attachment
     state: VfState
     installed: VfState
+    switch: Switch | None = None
 
     def state_with(self, now: VfState) -> VfState:
         """The device as it was, with what its guest was granted meanwhile."""
@@ -252,7 +295,8 @@ def carry_out_change(context: Context, attached: AttachedVf, before: Before, act
         undone = adapter_record(context, changed, former, actor, f"{request}: undone, its device could not follow")
         try:
             vf, state = attached.address, before.state_with(attached.state)
-            commit(context, Change(attachments={vf: former}, states={vf: state}), [undone])
+            switches = {before.switch.name: before.switch} if before.switch else {}
+            commit(context, Change(switches=switches, attachments={vf: former}, states={vf: state}), [undone])
         except FAULTS as second:
             raise PfError(f"{error}; it keeps the change, as it could not be put back: {second}") from error
         with contextlib.suppress(*FAULTS):
@@ -260,19 +304,20 @@ def carry_out_change(context: Context, attached: AttachedVf, before: Before, act
         raise PfError(f"{error}; it is as it was before") from error
 
 
-def changed_attachment(context: Context, attached: AttachedVf, spec: AdapterSpec) -> Attachment:
-    """The attachment as it will be, checked. Raises NotFound, Refused, Conflict."""
+def changed_attachment(context: Context, attached: AttachedVf, spec: AdapterSpec, changed: Switch | None = None) -> Attachment:
+    """The attachment as it will be, checked. changed: its switch, where that changes too. Raises NotFound, Refused, Conflict."""
     vf, former = attached.address, attached.attachment
     switch, group = context.inventory.group(spec.port_group)
+    switch, group = changed or switch, (changed and changed.group(group.name)) or group
     if switch.pf != vf.pf:
         text = f"VF {vf}: port group {spec.port_group} is on the switch of PF {switch.pf}"
         raise Conflict(f"{text}; detach the VF and attach one of that PF")
-    mtu_bytes = port_mtu_bytes(switch, group, spec.overrides)
+    mtu_bytes = port_mtu_bytes(switch, group, spec.overrides_in(group))
     problem = pinned_problem(f"VF {vf}", spec.datapath, mtu_bytes, context.jumbo_xdp)
     if problem and spec.datapath is not former.spec.datapath:
         raise Refused(problem)
     if (spec.overrides, spec.port_group) != (former.spec.overrides, former.spec.port_group):
-        lifecycle.check_overrides(context, f"port {vf}", spec)
+        ports.check_overrides(group, f"port {vf}", spec.overrides)
     lifecycle.check_admin_mac(f"VF {vf}", spec.mac)
     if spec.mac == former.spec.mac:
         return replace(former, spec=spec)

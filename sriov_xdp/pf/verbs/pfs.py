@@ -10,8 +10,8 @@ from sriov_xdp.pf.hands import found_uplinks, live, uplinks
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import Actor, Context, Steps, record_of
 from sriov_xdp.pf.hands.publish import withdraw_uplink
+from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.intent import HostIntent, PfSpec
-from sriov_xdp.pf.state.inventory import Change
 from sriov_xdp.pf.state.physical_function import PfEntry
 from sriov_xdp.pf.state.plan import Step, leaving_adapters
 from sriov_xdp.pf.verbs import lifecycle

@@ -13,7 +13,7 @@ from sriov_xdp.pf.errors import FAULTS
 from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
-from sriov_xdp.pf.state.inventory import AttachedVf, Stage
+from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 
 LOOK_SECONDS = 0.25
 _REST_SECONDS = 0.5
