@@ -33,6 +33,7 @@ enum sxdp_verdict {
 	SXDP_NOT_SUBSCRIBED = 23,   /* nobody who might have got it asked for its group */
 	SXDP_QUEUE_FULL = 24,       /* the queue that holds its port to a rate had no room: the kernel counts it, no program does */
 	SXDP_RATE_LIMITED = 25,     /* its port sent more than its rate lets pass */
+	SXDP_UPLINK_LOST = 26,      /* for the wire, which has no carrier, or whose device is gone */
 };
 
 enum sxdp_verdict_room {
@@ -66,6 +67,7 @@ enum sxdp_port_flag {
 	SXDP_PORT_PROMISCUOUS = 1 << 23,   /* it gets a copy of each frame of its VLANs, whoever that is for */
 	SXDP_PORT_COPIED = 1 << 24,        /* such a port is in a VLAN of this one, so what enters here may have more receivers */
 	SXDP_PORT_VEPA = 1 << 25,          /* its PF leaves switching to the wire: what a guest sends goes there, whoever it is for */
+	SXDP_PORT_LOST = 1 << 26,          /* on the uplink's port: the wire has no carrier, or its device is gone */
 };
 
 /* The fast ways are for ports that have no other flags than these, and whose link is up: a flag that is new is not in here, so a
@@ -77,7 +79,7 @@ enum sxdp_plain {
 			     SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
 			     SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_AWAY |
 			     SXDP_PORT_HOST_VLANS | SXDP_PORT_NARROW | SXDP_PORT_ALLOWS | SXDP_PORT_PRIVATE |
-			     SXDP_PORT_SUBSCRIBES | SXDP_PORT_QUEUED | SXDP_PORT_PROMISCUOUS,
+			     SXDP_PORT_SUBSCRIBES | SXDP_PORT_QUEUED | SXDP_PORT_PROMISCUOUS | SXDP_PORT_LOST,
 	/* As above, seen from where it leaves. A port with long frames may get one by a fast way, and one whose guest takes a single
 	 * buffer too, as ports that may send longer ones are not plain. */
 	SXDP_PLAIN_TARGET = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |

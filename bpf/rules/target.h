@@ -8,10 +8,18 @@
 #include "rules/isolation.h"
 #include "rules/vlan.h"
 
+/* The wire's end, when there is no wire. */
+static __always_inline int target_is_lost(const struct sxdp_port *target)
+{
+	return (target->flags & SXDP_PORT_LOST) != 0;
+}
+
 /* from: the port where the frame entered. */
 static __always_inline sxdp_answer target_judge(const struct sxdp_port *from, const struct sxdp_port *target,
 						      const struct sxdp_trunk *trunk, __u64 vlan)
 {
+	if (target_is_lost(target))
+		return SXDP_UPLINK_LOST;
 	if (!(target->flags & SXDP_PORT_LINK_UP) || !vlan_is_member(target, trunk, vlan))
 		return SXDP_TARGET_DENIED;
 	if (target->flags & SXDP_PORT_BLOCKED)

@@ -26,12 +26,18 @@ static __always_inline int is_for_wire(const struct sxdp_port *port, const struc
 	return port->flags & SXDP_PORT_VEPA && !transit->is_from_wire;
 }
 
+/* A PF without an uplink leads nowhere; one whose uplink is gone had one. */
+static __always_inline sxdp_answer answer_without_uplink(const struct sxdp_port *uplink)
+{
+	return target_is_lost(uplink) ? SXDP_UPLINK_LOST : SXDP_NO_TARGET;
+}
+
 static __always_inline sxdp_answer route_to_wire(const struct sxdp_port *port, const struct transit *transit, struct route *route)
 {
 	route->slot = port->pf;
 	route->target = port_at(route->slot);
 	if (!route->target->ifindex)
-		return SXDP_NO_TARGET;
+		return answer_without_uplink(route->target);
 	return transit->frame.destination == route->target->mac ? SXDP_TARGET_DENIED : SXDP_ADMITTED;
 }
 
@@ -49,8 +55,10 @@ static __always_inline sxdp_answer route_unknown(const struct sxdp_port *port, c
 	ref = fdb_find_in_trunks(uplink, transit->vlan, transit->frame.destination);
 	if (is_found_at(ref))
 		return route_to(ref, transit, route);
-	if (transit->is_from_wire || !uplink->ifindex)
+	if (transit->is_from_wire)
 		return SXDP_NO_TARGET;
+	if (!uplink->ifindex)
+		return answer_without_uplink(uplink);
 	route->target = uplink;
 	route->slot = port->pf;
 	return SXDP_ADMITTED;

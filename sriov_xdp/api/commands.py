@@ -32,7 +32,7 @@ from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Invalid, NotFound,
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
 from sriov_xdp.pf.state.intent import AdapterSpec, VfAddress
 from sriov_xdp.pf.state.plan import Step
-from sriov_xdp.pf.verbs import applied_files, lifecycle, operate, ports
+from sriov_xdp.pf.verbs import applied_files, confirmation, lifecycle, operate, ports
 from sriov_xdp.pf.verbs import apply as applying
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.ports import PortGroup
@@ -59,6 +59,9 @@ def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[st
     if not wanted.request.yes:
         require_consent(steps, frozenset(wanted.request.consented))
     is_of_the_start = wanted.request.path is not None and wanted.request.path == context.started_with
+    confirmation.require_none(context)
+    if steps and wanted.request.confirm_timeout_seconds:
+        confirmation.begin(context, wanted.fingerprint, wanted.request.confirm_timeout_seconds)
     if steps:
         applied_files.note_begin(context.database, wanted.fingerprint, is_of_the_start=is_of_the_start)
     try:
@@ -67,6 +70,7 @@ def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[st
         applied_files.note_apply(context.database, wanted.fingerprint, error.missing, is_of_the_start=is_of_the_start)
         raise
     except FAULTS:
+        confirmation.take_back_now(context)
         if steps:  # nothing was begun where another configuration is being applied, whose note stays
             applied_files.note_end(context.database)
         raise
@@ -220,6 +224,7 @@ def _verb(run: Callable[[Context, Any, Actor], Steps[Any]]) -> Callable[[Context
     def guarded(context: Context, request: Any, actor: Actor) -> Steps[Any]:
         if context.is_applying:
             raise Conflict("another configuration is being applied; try again when it is done")
+        confirmation.require_none(context)
         return context.turns.take(run(context, request, actor))
 
     return guarded
@@ -230,6 +235,7 @@ Command = tuple[type[BaseModel], Callable[[Context, Any, Actor], Any]]
 
 COMMANDS: dict[str, Command] = {
     "apply": (Configuration, _apply),
+    "confirm": (Nothing, lambda context, _request, actor: {"configuration": confirmation.confirm(context, actor)}),
     "diff": (Configuration, _diff),
     "export": (Nothing, lambda context, _request, _actor: views.export(context)),
     "pf-list": (Nothing, lambda context, _request, _actor: views.pf_list(context)),

@@ -22,6 +22,7 @@ RECEIVES: Mapping[PortFlag, str] = {
     PortFlag.NARROW: "lower MTU",
     PortFlag.PRIVATE: "private VLAN",
     PortFlag.QUEUED: "shaped",
+    PortFlag.LOST: "no wire",  # of the uplink's port only
 }
 
 

@@ -36,6 +36,10 @@ def host(context: Context) -> Steps[list[dict[str, Any]]]:
     """A document a problem of the host's side: subject, observed, remedy. Empty when all is well. Raises StoreError,
     DataPathError, HostError."""
     found = [_problem(subject, why, "stop the daemon and run `sriov-xdp recover`") for subject, why in context.damaged.items()]
+    if context.trial:
+        left = max(0, round(context.trial.due - context.clock()))
+        text = f"{context.trial.fingerprint} is on trial: what was before comes back in {left} s"
+        found.append(_problem("configuration", text, "`sriov-xdp confirm` if it is to stay"))
     if context.unapplied:
         found.append(_problem("configuration", context.unapplied, "`sriov-xdp apply -f FILE --yes` if it is meant"))
     for attachment in context.leftovers.values():

@@ -13,12 +13,14 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections import Counter
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sriov_xdp.api import config, sentences
 from sriov_xdp.pf.errors import Invalid
 from sriov_xdp.pf.state.intent import HostIntent
+from sriov_xdp.pf.state.trial import MOST_SECONDS
 
 CHILD_SECONDS = 100
 _CHILD_MEMORY_BYTES = 1 << 30  # 4 MiB of YAML take 0.6
@@ -31,7 +33,8 @@ _USAGE, _ERROR = 2, 1
 
 class Configuration(BaseModel):
     """A whole configuration, as text, so that the daemon sees what a person wrote. file: its name, for messages; path: where it is,
-    absolute; yes: what is removed by it is meant, whatever it is; consented: the steps that somebody was shown and meant."""
+    absolute; yes: what is removed by it is meant, whatever it is; consented: the steps that somebody was shown and meant;
+    confirm_timeout_seconds: it is taken back unless somebody confirms it by then."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,6 +43,7 @@ class Configuration(BaseModel):
     path: str | None = None
     yes: bool = False
     consented: list[str] = []
+    confirm_timeout_seconds: Annotated[int, Field(strict=True, ge=1, le=MOST_SECONDS)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

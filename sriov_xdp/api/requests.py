@@ -68,7 +68,7 @@ def _parse_port(value: Any) -> PortName:
 Port = Annotated[PortName, BeforeValidator(_parse_port), Form("a switch's name and a number, as in vSwitch0/3")]
 AnyPort = Annotated[
     str,
-    StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,128}$"),
+    StringConstraints(pattern=r"^([a-z][a-z0-9]{0,6}vf(0|[1-9][0-9]{0,2})|[^/\x00-\x1f\x7f]{1,63}/[^/\x00-\x1f\x7f]{1,15})$"),
     Form("a port as vSwitch0/3, or who is connected there: a VF as pf0vf3, an adapter as vm1/eth0"),
 ]
 _Endpoint = Annotated[tuple[str, int], BeforeValidator(_parse_endpoint), Form("an address and a port, as in 10.0.0.2:80")]

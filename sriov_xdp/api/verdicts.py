@@ -29,7 +29,8 @@ EXPLANATIONS: dict[Verdict, Explanation] = {
         "came in by a port whose link is down", "`vf show` says who has it down; `vf set VF --link-state enable` has it up"
     ),
     Verdict.MALFORMED: Explanation(
-        "a header is cut off, or its source is a group's address or none", "the sender builds broken frames; no port lets them in"
+        "a header is cut off, its source is a group's address or none, or a super-frame has more than 512 segments",
+        "the sender builds broken frames; no port lets them in",
     ),
     Verdict.OVERSIZE: Explanation(
         "longer than the MTU where it entered, or than what its target takes",
@@ -106,5 +107,9 @@ EXPLANATIONS: dict[Verdict, Explanation] = {
     Verdict.RATE_LIMITED: Explanation(
         "its guest sent more than its port's rate lets pass",
         "`port show` tells `shaping_ingress`: raise the rate or its burst, or send less; TCP needs half a second's burst",
+    ),
+    Verdict.UPLINK_LOST: Explanation(
+        "for the wire, which has no carrier, or whose device is gone",
+        "`pf show` and `doctor` tell of the uplink; what guests send to each other goes on where `uplink_loss` is keep_local",
     ),
 }

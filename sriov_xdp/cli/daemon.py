@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sriov_xdp.host.kernel import JumboXdp
     from sriov_xdp.pf.process.folders import Folders
     from sriov_xdp.pf.process.service import PfService
-    from sriov_xdp.pf.state.intent import HostIntent
 
 DEFAULT_STATE_DIR = "/var/lib/sriov-xdp"
 DEFAULT_CACHE_DIR = "/var/cache/sriov-xdp"
@@ -109,6 +108,7 @@ def daemon(
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS_AT_START)
     from sriov_xdp.api import config
     from sriov_xdp.host import descriptors
+    from sriov_xdp.pf.process import start_file
     from sriov_xdp.pf.process.folders import Folders
     from sriov_xdp.pf.process.service import PfService
 
@@ -124,7 +124,7 @@ def daemon(
         listeners = _listen(metrics)  # what is in the way is found before anything is done
         service.start({spec.key for spec in intent.adapters})
         service.context.started_with = str(config_file.resolve())
-        _apply_file(service, intent, fingerprint, yes=yes)
+        start_file.take(service.context, intent, fingerprint, is_first_start=service.is_first_start, yes=yes)
         server = _start_server(service, folders, listeners)
     _serve(service)
     service.loop.abandon()
@@ -144,77 +144,6 @@ def _said_of_jumbo(option: str) -> "JumboXdp | None":
     if option == "auto":
         return None
     return JumboXdp(is_allowed=option == "allow", because=f"--jumbo-xdp {option} says so")
-
-
-def _apply_file(service: "PfService", intent: "HostIntent", fingerprint: str, *, yes: bool) -> None:
-    """The file counts when it is new or was changed since it was applied; what was set by command stays otherwise. One that
-    would take something from a guest does not count at a start unless that is said, nor one that cannot be had on a host that has
-    guests: the host goes on as it was. A guest that cannot be given its adapter keeps no other from being served."""
-    from sriov_xdp.pf.errors import FAULTS, Incomplete
-    from sriov_xdp.pf.hands.context import SELF
-    from sriov_xdp.pf.hands.turns import finish
-    from sriov_xdp.pf.verbs import applied_files, apply
-
-    database = service.context.database
-    cut_off = applied_files.cut_off(database)
-    if cut_off:
-        stands = f"the apply of configuration {cut_off} did not come to its end, as the daemon died: what it did stays"
-        _log.error("state: %s; `sriov-xdp apply -f FILE` goes on with it", stands)
-    if applied_files.counts_already(database, fingerprint):
-        applied_files.note_unchanged(database, fingerprint)
-        service.context.unapplied = stands if cut_off else ""
-        _go_on(service, intent, fingerprint)
-        return
-    if applied_files.is_recovered(database) and not yes:
-        _leave(service, fingerprint, "the state was rebuilt since a file was applied; `sriov-xdp diff -f FILE` shows what differs")
-        return
-    try:
-        losses = [step for step in apply.check(service.context, intent, is_start=True) if step.consequence]
-    except FAULTS as error:
-        if service.is_first_start or not (service.context.inventory.vfs or service.context.damaged):
-            raise
-        _leave(service, fingerprint, f"it cannot be had: {error}")
-        return
-    if losses and not yes:
-        for step in losses:
-            _log.error("configuration %s: %s: %s", fingerprint, step, step.consequence)
-        _leave(service, fingerprint, f"steps that would take something away: {len(losses)}; `daemon --yes` takes it")
-        return
-    try:
-        steps = finish(apply.apply(service.context, intent, SELF, is_start=True))
-    except Incomplete as error:
-        applied_files.note_start(database, fingerprint, error.missing)  # for all others it counts, with what is set by command
-        _leave(service, fingerprint, str(error))
-        return
-    except FAULTS as error:
-        if service.is_first_start or not (service.context.inventory.vfs or service.context.damaged):
-            raise
-        _leave(service, fingerprint, str(error))
-        return
-    applied_files.note_start(database, fingerprint)
-    _log.info("configuration %s applied, %d steps", fingerprint, len(steps))
-
-
-def _go_on(service: "PfService", intent: "HostIntent", fingerprint: str) -> None:
-    """A guest that could not be given its adapter when the file was applied, as its namespace was not there yet, is given it as
-    soon as it can be; until then each start says so."""
-    from sriov_xdp.pf.hands.context import SELF
-    from sriov_xdp.pf.hands.turns import finish
-    from sriov_xdp.pf.verbs import applied_files, apply
-
-    names = applied_files.missing(service.context.database)
-    if not names:
-        return
-    still = finish(apply.go_on(service.context, intent, names, SELF))
-    applied_files.note_missing(service.context.database, [name for name, _error in still])
-    if still:
-        _leave(service, fingerprint, "\n".join(f"adapter {name}: {error}" for name, error in still))
-
-
-def _leave(service: "PfService", fingerprint: str, why: str) -> None:
-    """The host goes on as it was; log and doctor say so."""
-    _log.error("configuration %s: not applied: %s; `sriov-xdp apply -f FILE` applies it when it is meant", fingerprint, why)
-    service.context.unapplied = f"{fingerprint} of the start is not applied: {why}"
 
 
 def _listen(metrics: tuple[str, int] | None) -> "list[socket.socket]":

@@ -12,12 +12,24 @@ from sriov_xdp.cli.daemon import daemon, recover, teardown
 from sriov_xdp.cli.demo import demo
 from sriov_xdp.cli.differences import yaml_differences
 from sriov_xdp.cli.doctor import doctor
-from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ask, daemon_options, exits_cleanly, fail, json_option, show_json
+from sriov_xdp.cli.numbers import Number
+from sriov_xdp.cli.output import (
+    DEFAULT_RUN_DIR,
+    RUN_DIR_VARIABLE,
+    ask,
+    daemon_options,
+    exits_cleanly,
+    fail,
+    json_option,
+    show,
+    show_json,
+)
 from sriov_xdp.cli.pfs import pf
 from sriov_xdp.cli.switches import port, port_group, switch
 from sriov_xdp.cli.traces import trace
 from sriov_xdp.cli.verdicts import verdicts
 from sriov_xdp.cli.vfs import vf
+from sriov_xdp.pf.state.trial import MOST_SECONDS
 
 REFUSED, DIFFERENCES_FOUND = 4, 7
 
@@ -54,22 +66,37 @@ def _show_steps(steps: list[dict[str, Any]]) -> None:
 @FILE
 @click.option("--dry-run", is_flag=True, help="Only shows the steps; exit code 7 when there are any.")
 @click.option("--yes", is_flag=True, help="What the file removes is meant; without it, a terminal is asked, a script refused.")
+@click.option(
+    "--confirm-timeout",
+    type=Number(least=1, most=MOST_SECONDS),
+    help="What was before comes back after so many seconds, also over a restart, unless `confirm` comes.",
+)
 @daemon_options
 @json_option
-def apply(file: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+def apply(file: str, dry_run: bool, yes: bool, confirm_timeout: int | None, as_json: bool) -> None:
     """Makes the host what a configuration file says, whole: what it does not name is removed."""
     request = request_of(file)
     if dry_run:
         _show_plan(ask("diff", request), as_json)
     is_asked = not yes and sys.stdin.isatty() and file != "-"
     consented = _ask_consent(ask("diff", request)) if is_asked else []
-    steps = ask("apply", {**request, "yes": yes, "consented": consented})
+    steps = ask("apply", {**request, "yes": yes, "consented": consented, "confirm_timeout_seconds": confirm_timeout})
     if as_json:
         show_json(steps)
     elif steps:
         _show_steps(steps)
+        if confirm_timeout:
+            click.echo(f"what was before comes back in {confirm_timeout} s; `sriov-xdp confirm` says that this stays")
     else:
         click.echo("nothing to do")
+
+
+@main.command()
+@daemon_options
+@json_option
+def confirm(as_json: bool) -> None:
+    """Says that the configuration which is on trial (`apply --confirm-timeout`) is to stay."""
+    show(ask("confirm"), as_json=as_json)
 
 
 def _ask_consent(steps: list[dict[str, Any]]) -> list[str]:

@@ -152,6 +152,7 @@ class Verdict(IntEnum):
     NOT_SUBSCRIBED = 23
     QUEUE_FULL = 24
     RATE_LIMITED = 25
+    UPLINK_LOST = 26
 
     @property
     def label(self) -> str:
@@ -192,6 +193,7 @@ class PortFlag(IntFlag):
     PROMISCUOUS = 1 << 23
     COPIED = 1 << 24
     VEPA = 1 << 25
+    LOST = 1 << 26
 
 
 class Stage(IntEnum):

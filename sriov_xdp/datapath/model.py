@@ -75,6 +75,12 @@ class Passage:
         """Slot of the PF's uplink."""
         return next((slot for slot, port in self.siblings.items() if port.is_uplink), None)
 
+    @property
+    def nowhere(self) -> Verdict:
+        """Of a frame for the wire, where there is no uplink: there was one, or there was none."""
+        own = (port for port in self.ports.values() if port.value.pf == self.port.value.pf)
+        return Verdict.UPLINK_LOST if any(port.is_lost for port in own) else Verdict.NO_TARGET
+
     def is_host(self, mac: bytes) -> bool:
         """Whether the address is the uplink's own, which is the host's."""
         return self.uplink is not None and self.ports[self.uplink].value.mac == mac
@@ -286,7 +292,7 @@ def send_to_wire(passage: Passage) -> Fate:
     if passage.is_host(passage.read.destination):
         return Fate(verdict=Verdict.TARGET_DENIED)
     if passage.uplink is None:
-        return Fate(verdict=Verdict.NO_TARGET)
+        return Fate(verdict=passage.nowhere)
     objection = refusal_of(passage, passage.ports[passage.uplink])
     return Fate(verdict=objection) if objection else Fate(verdict=Verdict.FORWARDED, left=leaving(passage, [passage.uplink]))
 
@@ -303,7 +309,8 @@ def forward(passage: Passage) -> Fate:
     if slot is None and not passage.port.is_uplink:
         slot = passage.uplink
     if slot is None:
-        return reach_nobody(passage)
+        is_lost = not passage.port.is_uplink and passage.nowhere is Verdict.UPLINK_LOST
+        return Fate(verdict=Verdict.UPLINK_LOST) if is_lost else reach_nobody(passage)
     if slot == passage.slot:
         return Fate(verdict=Verdict.HAIRPIN)
     objection = refusal_of(passage, passage.ports[slot])
@@ -314,6 +321,8 @@ def forward(passage: Passage) -> Fate:
 
 def refusal_of(passage: Passage, target: Port) -> Verdict | None:
     """Why a frame may not leave by the port that has its destination."""
+    if target.is_lost:
+        return Verdict.UPLINK_LOST
     if not target.takes(passage.vlan):
         return Verdict.TARGET_DENIED
     if target.has(PortFlag.BLOCKED):

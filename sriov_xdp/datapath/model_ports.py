@@ -80,9 +80,14 @@ class Port:
         is_member = vlan == self.value.vlan if self.is_access else self.is_uplink or vlan in self.trunk
         return self.has(PortFlag.LINK_UP) and is_member
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is the wire's end, and there is no wire."""
+        return self.has(PortFlag.LOST)
+
     def takes_copies(self, vlan: int) -> bool:
         """Whether floods of this VLAN may leave here."""
-        return self.takes(vlan) and not self.has(PortFlag.LOOP) and not self.has(PortFlag.BLOCKED)
+        return self.takes(vlan) and not self.is_lost and not self.has(PortFlag.LOOP) and not self.has(PortFlag.BLOCKED)
 
     def hears(self, destination: bytes) -> bool:
         """Whether it gets what goes to a group: all, or what its guest asked for, and broadcast."""

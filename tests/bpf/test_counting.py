@@ -38,6 +38,7 @@ SLOT_NOISY, MAC_NOISY = 27, mac(0x1B)
 SLOT_BLOCKED, MAC_BLOCKED = 28, mac(0x1C)
 SLOT_CHOSEN, MAC_CHOSEN, SLOT_CHOOSY, MAC_CHOOSY = 31, mac(0x1F), 32, mac(0x20)
 SLOT_HASTY, MAC_HASTY = 33, mac(0x21)
+PF_CUT_OFF, SLOT_CUT_OFF, MAC_CUT_OFF = 2, 34, mac(0x22)
 SLOT_LONELY, MAC_LONELY, SLOT_COY, MAC_COY = 29, mac(0x1D), 30, mac(0x1E)
 BY_VERDICT = {
     Verdict.FORWARDED: (SLOT_VM1, ethernet(MAC_VM2, MAC_VM1)),
@@ -63,6 +64,7 @@ BY_VERDICT = {
     Verdict.UNTAGGED: (SLOT_ROUTER, ethernet(MAC_VM2, MAC_ROUTER)),
     Verdict.NOT_SUBSCRIBED: (SLOT_CHOSEN, ethernet(GROUP, MAC_CHOSEN)),
     Verdict.BLOCKED: (SLOT_BLOCKED, ethernet(MAC_VM2, MAC_BLOCKED)),
+    Verdict.UPLINK_LOST: (SLOT_CUT_OFF, ethernet(MAC_INVENTED, MAC_CUT_OFF)),
     Verdict.RATE_LIMITED: (SLOT_HASTY, ethernet(MAC_VM2, MAC_HASTY)),
 }
 MISSED = {Verdict.MISSED_STAGE, Verdict.QUEUE_FULL}  # in test_stages; and the kernel counts it
@@ -109,6 +111,8 @@ def test_every_verdict_is_counted_once_by_the_program_that_finishes_the_frame(sw
         SLOT_CHOSEN: vf(SLOT_CHOSEN, MAC_CHOSEN, pf=1, vlan=WEB),
         SLOT_CHOOSY: vf(SLOT_CHOOSY, MAC_CHOOSY, pf=1, vlan=WEB, groups=[]),
         SLOT_OTHER_UPLINK: no_uplink(1),
+        SLOT_CUT_OFF: vf(SLOT_CUT_OFF, MAC_CUT_OFF, pf=PF_CUT_OFF),
+        PF_CUT_OFF: with_flags(no_uplink(PF_CUT_OFF), PortFlag.LOST),
     }
     switch.install({**NETWORK, **others, **apart})
     if verdict is not Verdict.REDIRECT_ERROR:

@@ -369,11 +369,11 @@ def test_admin_socket_is_for_its_group_only(scene: Scene) -> None:
     assert scene.daemon.bpffs.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize(
-    "question",
-    [(*noun_verb, *(["pf0vf0" if key == "vf" else "pf0"] if key else [])) for noun_verb, (_name, key) in QUESTIONS.items()],
-    ids=" ".join,
-)
+_A_NAME = {"vf": "pf0vf0", "port": "pf0vf0", "name": "pf0"}
+_ASKED = [(*noun_verb, *([_A_NAME[key]] if key else [])) for noun_verb, (_name, key) in QUESTIONS.items()]
+
+
+@pytest.mark.parametrize("question", _ASKED, ids=" ".join)
 def test_a_command_says_what_the_admin_socket_answers(scene: Scene, question: tuple[str, ...]) -> None:
     """Which the tests rely on, who ask the socket."""
     assert json.loads(scene.daemon.command(*question, "-j").stdout) == scene.daemon.ask(*question)

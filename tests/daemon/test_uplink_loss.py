@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sriov_xdp.api.client import call
+from sriov_xdp.lab import traffic as frames
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 LAN = [{"name": "lan"}]
@@ -82,6 +83,15 @@ def test_ports_that_follow_it_are_isolated_and_those_that_do_not_go_on(scene: Sc
     assert (True, False) == (scene.pings("three", "four"), scene.pings("three", "one"))
     links = [line.split()[-1] for line in scene.daemon.metrics().splitlines() if line.startswith("sriovxdp_vf_link_up{")]
     assert ["0.0", "0.0", "1.0", "1.0"] == links
+
+
+@pytest.mark.usefixtures("lost")
+def test_what_is_for_the_wire_meanwhile_is_counted_as_that(scene: Scene) -> None:
+    sender = scene.guests["three"]
+    before = scene.daemon.vf_of(sender.name)["drops"].get("uplink_lost", 0)
+    with frames.tapped((sender, "eth0")) as (own,):
+        own.send(frames.frame("02:00:00:00:77:77", sender.mac(), b"for the wire"))
+        wait_until(lambda: scene.daemon.vf_of(sender.name)["drops"].get("uplink_lost", 0) == before + 1, "it is counted")
 
 
 @pytest.mark.usefixtures("lost")

@@ -76,9 +76,10 @@ MOSTLY = st.sampled_from([True] * 7 + [False])
 @st.composite
 def uplinks(draw: st.DrawFn) -> Port:
     if not draw(MOSTLY):
-        return no_uplink(0)
+        return with_flags(no_uplink(0), draw(st.sampled_from([PortFlag(0), PortFlag.LOST])))
     flags = draw(st.sampled_from([PortFlag(0), PortFlag.HOST_STACK, PortFlag.NO_CARRIER])) | draw(st.sampled_from(DRIVERS))
     flags |= draw(st.sampled_from([PortFlag(0), PortFlag.OWN_SOURCE_ACCEPT]))
+    flags |= PortFlag(0) if draw(MOSTLY) else PortFlag.LOST
     host_vlans = draw(st.sampled_from([frozenset(), frozenset(VLANS[:1]), frozenset(VLANS)]))
     return uplink(
         0,

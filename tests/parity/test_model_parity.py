@@ -94,6 +94,11 @@ def lets_frames_into_blocked_ports(case: Case) -> Fate:
     return with_ports(case, opened).fate()
 
 
+def sends_to_a_wire_that_is_lost(case: Case) -> Fate:
+    joined = {slot: without_flags(port, PortFlag.LOST) for slot, port in case.ports.items()}
+    return with_ports(case, joined).fate()
+
+
 def gives_nobody_copies(case: Case) -> Fate:
     deaf = {slot: without_flags(port, PortFlag.PROMISCUOUS) for slot, port in case.ports.items()}
     return with_ports(case, deaf).fate()
@@ -143,6 +148,7 @@ PLANTED = {
     "every group frame is guarded alike": guards_all_alike,
     "floods leave to ports with a loop": floods_to_ports_with_a_loop,
     "blocked ports take frames": lets_frames_into_blocked_ports,
+    "a wire that is lost takes frames": sends_to_a_wire_that_is_lost,
     "no PF leaves switching to the wire": switches_itself,
     "promiscuous ports get no copies": gives_nobody_copies,
     "segments meet": lets_segments_meet,

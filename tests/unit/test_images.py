@@ -296,7 +296,7 @@ def test_without_an_uplink_the_pfs_port_is_down_and_has_no_address() -> None:
     [
         ({"serves_host": True}, PortFlag.HOST_STACK | PortFlag.NATIVE_XDP),
         ({"host_vlans": frozenset({100})}, PortFlag.HOST_VLANS | PortFlag.NATIVE_XDP),
-        ({"has_carrier": False}, PortFlag.NO_CARRIER | PortFlag.NATIVE_XDP),
+        ({"has_carrier": False}, PortFlag.NO_CARRIER | PortFlag.LOST | PortFlag.NATIVE_XDP),
         ({"mtu_bytes": 1499}, PortFlag.NARROW | PortFlag.NATIVE_XDP),
         ({"mtu_bytes": 9000}, PortFlag.NATIVE_XDP),
         ({"xdp_mode": XdpMode.NONE}, PortFlag(0)),

@@ -19,6 +19,7 @@ from sriov_xdp.pf.hands.hooks import Hooks
 from sriov_xdp.pf.hands.turns import Turns
 from sriov_xdp.pf.state.intent import Attachment, VfAddress
 from sriov_xdp.pf.state.inventory import Inventory
+from sriov_xdp.pf.state.trial import Trial
 from sriov_xdp.store.audit import OPERATOR, AuditRecord, Outcome
 from sriov_xdp.store.database import Database
 
@@ -84,6 +85,7 @@ class Context:
     is_start_noted: bool = False
     leftovers: dict[int, Attachment] = field(default_factory=dict)  # pairs of former VFs that could not be removed yet
     started_with: str = ""  # where the configuration file of starts is
+    trial: Trial | None = None  # a configuration that awaits a word (verbs/confirmation.py)
     unapplied: str = ""  # why the configuration file of the start does not hold
     damaged: dict[str, str] = field(default_factory=dict)  # stored objects that could not be taken up: name → why
     mode_switches: dict[VfAddress, int] = field(default_factory=dict)

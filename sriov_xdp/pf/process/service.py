@@ -40,7 +40,7 @@ from sriov_xdp.pf.state.intent import VfAddress
 from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.lasting_fault import LastingFault
 from sriov_xdp.pf.state.loops import LOOK_SECONDS
-from sriov_xdp.pf.verbs import adoption
+from sriov_xdp.pf.verbs import adoption, confirmation
 from sriov_xdp.pf.verbs.controller import Controller, Served
 from sriov_xdp.pf.verbs.events import HostEvents
 from sriov_xdp.pf.verbs.hook_watch import PINS_LOOK_SECONDS
@@ -50,6 +50,7 @@ from sriov_xdp.pf.verbs.settling import Settling
 from sriov_xdp.store.errors import StoreError
 
 _log = logging.getLogger("sriov_xdp.pf")
+_TRIAL_SECONDS = 1.0
 _CHECKPOINT_SECONDS = 30.0
 _SUM_SECONDS = 1.0
 _RETRY_SECONDS = 2.0
@@ -134,6 +135,7 @@ class PfService:
         self.mailboxes.connect_controller(self._serve_with(controller), self._complain_with(controller))
         self._watch_host()
         adoption.adopt(self.context)
+        confirmation.take_up(self.context)
         self.events.on_links()  # what was queued while there was nobody to hear it is old by now
         self.loop_watch = LoopWatch(self.context)
         self.settling = Settling(self.context, self.metrics.log)
@@ -189,6 +191,7 @@ class PfService:
         self.loop.every(LOOK_SECONDS, self.loop_watch.look)
         self.loop.every(SETTLING_SECONDS, self.settling.look)
         self.loop.every(_SETTLE_SECONDS, self.mailboxes.look_after)
+        self.loop.every(_TRIAL_SECONDS, lambda: confirmation.look(self.context))
         watchdog_seconds = systemd.watchdog_interval_seconds()
         if watchdog_seconds:
             self.loop.every(watchdog_seconds, lambda: systemd.notify("WATCHDOG=1"))

@@ -148,6 +148,7 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunk
         PortFlag.HOST_VLANS: bool(host_vlans),
         PortFlag.NARROW: is_narrow,
         PortFlag.NO_CARRIER: uplink is not None and not uplink.has_carrier,
+        PortFlag.LOST: pf.spec.uplink is not None and (uplink is None or not uplink.has_carrier),
         PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.COPIED: bool(inventory.listened_vlans(pf.spec.name)),
         PortFlag.PF_HAS_TRUNKS: has_trunks or has_unread_trunks,

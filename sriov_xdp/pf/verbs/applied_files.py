@@ -11,6 +11,7 @@ STARTED_WITH = "configuration"  # the file of the last start that counted
 APPLIED = "applied"  # the file that was applied last, by a start or by command
 UNDER_WAY = "applying"  # the file that is being applied: a daemon that died meanwhile left the host between two
 MISSING = "missing"  # adapters of the file that counts that could not be given yet, as JSON: a start goes on with them
+TAKEN_BACK = "taken_back"  # the file that was on trial and that nobody confirmed, until another one is applied
 RECOVERED = "recovered"  # instead of a file: the state was rebuilt, and no file counts before the operator applies it
 
 
@@ -23,6 +24,11 @@ def counts_already(database: Database, fingerprint: str) -> bool:
 def cut_off(database: Database) -> str:
     """The file whose apply did not come to an end, "" for none. Raises StoreError."""
     return database.meta(UNDER_WAY) or ""
+
+
+def taken_back(database: Database) -> str:
+    """The file that was on trial and came to nothing, "" for none. Raises StoreError."""
+    return database.meta(TAKEN_BACK) or ""
 
 
 def is_recovered(database: Database) -> bool:
@@ -47,7 +53,13 @@ def note_missing(database: Database, names: Sequence[str]) -> None:
 
 def note_start(database: Database, fingerprint: str, missing_ones: Sequence[str] = ()) -> None:
     """A start that applied this file, but for these adapters. Raises StoreError."""
-    counts = {STARTED_WITH: fingerprint, APPLIED: fingerprint, UNDER_WAY: "", MISSING: json.dumps(list(missing_ones))}
+    counts = {
+        STARTED_WITH: fingerprint,
+        APPLIED: fingerprint,
+        UNDER_WAY: "",
+        TAKEN_BACK: "",
+        MISSING: json.dumps(list(missing_ones)),
+    }
     database.write_intent([], [], counts)
 
 
@@ -77,5 +89,5 @@ def note_apply(database: Database, fingerprint: str, missing_ones: Sequence[str]
     """An apply of this text, but for these adapters. is_of_the_start: from the file that starts are made with, whose earlier text
     no longer counts: put back, it is a change. Raises StoreError."""
     started_with = {STARTED_WITH: fingerprint} if is_of_the_start or is_recovered(database) else {}
-    counts = {APPLIED: fingerprint, UNDER_WAY: "", MISSING: json.dumps(list(missing_ones)), **started_with}
+    counts = {APPLIED: fingerprint, UNDER_WAY: "", TAKEN_BACK: "", MISSING: json.dumps(list(missing_ones)), **started_with}
     database.write_intent([], [], counts)
