@@ -11,7 +11,8 @@ from sriov_xdp.datapath.abi import VLAN_TRUNKS, PortFlag, Verdict
 from sriov_xdp.datapath.model import PROBE, Fate, Rule
 from sriov_xdp.datapath.model_ports import Ethernet, Group, Port
 
-COMPARED = settings(deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
+FRAMES = 4  # in each network, as that takes several times longer to draw than a frame
+COMPARED = settings(deadline=None, max_examples=5000 // FRAMES, suppress_health_check=[HealthCheck.too_slow])
 VFS = range(16, 22)
 SLOT_TENANT = 22  # of PF 1
 VLANS = (10, 20, 30)
@@ -221,27 +222,28 @@ def is_runnable(frame: bytes) -> bool:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw: st.DrawFn) -> list[Case]:
+    """Several in one network."""
     ports = draw(networks())
-    slot = draw(st.sampled_from([0, 0, *VFS]))
-    return Case(ports=ports, slot=slot, frame=draw(frames(ports, slot).filter(is_runnable)))
+    slots = [draw(st.sampled_from([0, 0, *VFS])) for _frame in range(FRAMES)]
+    return [Case(ports=ports, slot=slot, frame=draw(frames(ports, slot).filter(is_runnable))) for slot in slots]
 
 
 def some(count: int) -> tuple[Case, ...]:
     """The same ones each time."""
     found: list[Case] = []
 
-    @given(case=cases())
+    @given(drawn=cases())
     @settings(
         deadline=None,
-        max_examples=count,
+        max_examples=count // FRAMES,
         phases=[Phase.generate],
         derandomize=True,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    def collect(case: Case) -> None:
-        found.append(case)
+    def collect(drawn: list[Case]) -> None:
+        found.extend(drawn)
 
     collect()
     return tuple(found)

@@ -32,8 +32,10 @@ def test_an_apply_that_is_refused_ends_its_own_note_only(
 
     monkeypatch.setattr(applying, "check", lambda *_arguments: [STEP])
     monkeypatch.setattr(applying, "apply", refuse)
-    context: Any = SimpleNamespace(is_applying=is_applying, database=database, started_with=None)
-    wanted: Any = SimpleNamespace(intent=None, fingerprint="f", request=SimpleNamespace(yes=True, path=None, consented=[]))
+    context: Any = SimpleNamespace(is_applying=is_applying, database=database, started_with=None, trial=None)
+    wanted: Any = SimpleNamespace(
+        intent=None, fingerprint="f", request=SimpleNamespace(yes=True, path=None, consented=[], confirm_timeout_seconds=None)
+    )
     if is_applying:
         applied_files.note_begin(database, "other", is_of_the_start=False)
     with pytest.raises(Conflict):
