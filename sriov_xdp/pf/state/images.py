@@ -175,9 +175,10 @@ def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, Member
     trunks: list[tuple[int, frozenset[int]]] = []
     lists: dict[int, list[int]] = {}
     of_tc: set[int] = set()
+    mtu_bytes = inventory.mtu_bytes(pf.spec.name)
     for vf in inventory.vfs_of_pf(pf.spec.name):
         vlan, policy = inventory.vlan(vf), inventory.policy(vf)
-        is_narrow = policy.mtu < inventory.mtu_bytes(pf.spec.name)
+        is_narrow = policy.mtu < mtu_bytes
         if hears_asked_groups_only(policy) or is_narrow or policy.shaping_egress.average_kbps:
             of_tc.add(slot_of(vf))
         if vlan.mode is VlanMode.TRUNK:

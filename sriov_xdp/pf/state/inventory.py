@@ -5,6 +5,7 @@ what is merely observed (carrier, programs) is set where it is seen.
 """
 
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from sriov_xdp.datapath.abi import MAX_PFS
@@ -29,6 +30,16 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """What holds for a port, as long as its switch and its adapter say the same."""
+
+    switch: Switch
+    spec: AdapterSpec
+    policy: Policy
+    vlan: Vlan
+
+
 class Inventory:
     """Everything by name."""
 
@@ -38,7 +49,7 @@ class Inventory:
         self.switches: dict[str, Switch] = {}
         self.vfs: dict[VfAddress, AttachedVf] = {}
         self.port_records: dict[PortName, PortRecord] = {}
-        self._policies: dict[VfAddress, tuple[Switch, AdapterSpec, Policy]] = {}
+        self._resolved: dict[VfAddress, _Resolved] = {}
         self._listened: dict[str, frozenset[int]] = {}
 
     def install(self, change: Change) -> Former:
@@ -148,7 +159,7 @@ class Inventory:
 
     def _remove(self, vf: VfAddress) -> None:
         self.vfs.pop(vf, None)
-        self._policies.pop(vf, None)
+        self._resolved.pop(vf, None)
         if vf.pf in self.pfs:
             self.pfs[vf.pf].owners.release(str(vf))
 
@@ -291,19 +302,23 @@ class Inventory:
                 return not self.has_lost_wire(vf.address.pf)
 
     def policy(self, vf: AttachedVf) -> Policy:
-        """What holds for the VF's port. Resolved once for what a switch and an adapter say: each attach asks for all ports."""
-        spec = vf.attachment.spec
-        switch, group = self.group(spec.port_group)
-        kept = self._policies.get(vf.address)
-        if kept is None or kept[0] is not switch or kept[1] is not spec:
-            kept = switch, spec, resolve(switch, group, str(vf.address), spec.overrides_in(group))
-            self._policies[vf.address] = kept
-        return kept[2]
+        """What holds for the VF's port."""
+        return self._resolve(vf).policy
 
     def vlan(self, vf: AttachedVf) -> Vlan:
         """Of the VF's port."""
-        _switch, group = self.group(vf.attachment.spec.port_group)
-        return port_vlan(group, vf.attachment.spec.overrides_in(group))
+        return self._resolve(vf).vlan
+
+    def _resolve(self, vf: AttachedVf) -> "_Resolved":
+        """Once for what a switch and an adapter say: each attach asks for all ports."""
+        spec, kept = vf.attachment.spec, self._resolved.get(vf.address)
+        if kept is not None and kept.spec is spec and self.switches.get(kept.switch.name) is kept.switch:
+            return kept
+        switch, group = self.group(spec.port_group)
+        said = spec.overrides_in(group)
+        policy = resolve(switch, group, str(vf.address), said)
+        kept = self._resolved[vf.address] = _Resolved(switch, spec, policy, port_vlan(group, said))
+        return kept
 
     def port_view(self, vf: AttachedVf) -> PortView:
         """What decide() may see."""
