@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sriov_xdp.api import health, port_views, traces, views
+from sriov_xdp.api import health, port_views, traces, views, what_ifs
 from sriov_xdp.api.documents import INHERIT, ports_of
 from sriov_xdp.api.frames import MadeUp
 from sriov_xdp.api.reading import Configuration, Wanted
@@ -34,11 +34,12 @@ from sriov_xdp.pf.state.intent import AdapterSpec, VfAddress
 from sriov_xdp.pf.state.plan import Step
 from sriov_xdp.pf.verbs import applied_files, confirmation, lifecycle, operate, ports
 from sriov_xdp.pf.verbs import apply as applying
+from sriov_xdp.store.audit import MOST_LISTED
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.ports import PortGroup
 from sriov_xdp.vswitch.vlan import NO_VLAN
 
-_RECORDS_A_STEP = 250
+_RECORDS_A_STEP, _A_WEEK_SECONDS = 250, 7 * 86_400
 _STRANGER = MacAddress.parse("02:00:00:ff:ff:fe")
 
 
@@ -91,6 +92,13 @@ def require_consent(steps: list[Step], consented: frozenset[str] = frozenset()) 
 
 def _diff(context: Context, wanted: Wanted, _actor: Actor) -> Any:
     return [_step(step) for step in applying.check(context, wanted.intent)]
+
+
+def _what_if(context: Context, wanted: Wanted, _actor: Actor) -> Steps[Any]:
+    numbered, steps = applying.checked(context, wanted.intent)
+    since = context.wall_clock() - (wanted.request.since_seconds or _A_WEEK_SECONDS)
+    found = yield from what_ifs.what_if(context, numbered, since, MOST_LISTED)
+    return {**found, "steps": [_step(step) for step in steps]}
 
 
 def _attach(context: Context, request: AttachVf, actor: Actor) -> Steps[Any]:
@@ -237,6 +245,7 @@ COMMANDS: dict[str, Command] = {
     "apply": (Configuration, _apply),
     "confirm": (Nothing, lambda context, _request, actor: {"configuration": confirmation.confirm(context, actor)}),
     "diff": (Configuration, _diff),
+    "what-if": (Configuration, _what_if),
     "export": (Nothing, lambda context, _request, _actor: views.export(context)),
     "pf-list": (Nothing, lambda context, _request, _actor: views.pf_list(context)),
     "pf-show": (OnName, lambda context, request, _actor: views.pf_show(context, request.name)),

@@ -34,7 +34,8 @@ _USAGE, _ERROR = 2, 1
 class Configuration(BaseModel):
     """A whole configuration, as text, so that the daemon sees what a person wrote. file: its name, for messages; path: where it is,
     absolute; yes: what is removed by it is meant, whatever it is; consented: the steps that somebody was shown and meant;
-    confirm_timeout_seconds: it is taken back unless somebody confirms it by then."""
+    confirm_timeout_seconds: it is taken back unless somebody confirms it by then; since_seconds: how old the requests may be that
+    are decided again by it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,6 +44,7 @@ class Configuration(BaseModel):
     path: str | None = None
     yes: bool = False
     consented: list[str] = []
+    since_seconds: Annotated[int, Field(strict=True, ge=1, le=10 * 366 * 86_400)] | None = None
     confirm_timeout_seconds: Annotated[int, Field(strict=True, ge=1, le=MOST_SECONDS)] | None = None
 
 

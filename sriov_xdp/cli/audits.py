@@ -38,8 +38,12 @@ def _change(record: dict[str, Any]) -> tuple[str, ...]:
     return (f"{before} -> {after}",) if before and after else (f"+ {after}" if after else f"- {before}",)
 
 
+def _time(record: dict[str, Any]) -> str:
+    return datetime.fromtimestamp(record["time"], UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
 _COLUMNS = (
-    Column("TIME", lambda r: datetime.fromtimestamp(r["time"], UTC).strftime("%Y-%m-%d %H:%M:%S")),
+    Column("TIME", _time),
     Column("VF", lambda r: r["vf"]),
     Column("PORT", lambda r: r["port"], rank=5),
     Column("GUEST", lambda r: r["guest"], rank=4),
@@ -49,6 +53,11 @@ _COLUMNS = (
     Column("RULE", lambda r: r["rule"], rank=3),
     Column("CHANGE", _change, rank=1),
 )
+
+
+def told(record: dict[str, Any]) -> str:
+    """A record in a few words."""
+    return f"{_time(record)} {record['vf']}, guest {record['guest']}: {record['request']}"
 
 
 @click.group()

@@ -29,6 +29,7 @@ from sriov_xdp.cli.switches import port, port_group, switch
 from sriov_xdp.cli.traces import trace
 from sriov_xdp.cli.verdicts import verdicts
 from sriov_xdp.cli.vfs import vf
+from sriov_xdp.cli.what_ifs import what_if
 from sriov_xdp.pf.state.trial import MOST_SECONDS
 
 REFUSED, DIFFERENCES_FOUND = 4, 7
@@ -148,6 +149,7 @@ _COMMANDS: list[click.Command] = [
     validate,
     doctor,
     trace,
+    what_if,
     verdicts,
     demo,
     bench,

@@ -25,7 +25,7 @@ class AuditRecord:
     """time is seconds since the epoch; peer is who spoke (the process in the guest, or the operator's), login_uid the user who had
     logged in to start it, None where nobody had; before and after are what the request was about, as text. is_guests: whether a
     guest set it off; it then pushes out older records of the same VF's guests only. port: of a switch, as vSwitch0/3, which the
-    record is about; "" = of none."""
+    record is about; "" = of none. asked: of a guest, exactly, with its VF then (vswitch/recorded.py); "" where nobody wrote it."""
 
     time: float
     vf: str
@@ -40,3 +40,4 @@ class AuditRecord:
     is_guests: bool = False
     login_uid: int | None = None
     port: str = ""
+    asked: str = ""

@@ -30,7 +30,7 @@ _OPERATOR_WAITS_MS, _GUEST_WAITS_MS = 2000, 50
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _REVISION = "revision"
 _NEXT_REVISION = "INSERT INTO meta VALUES(?, '1') ON CONFLICT(key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"
-_AUDIT_COLUMNS = "time,vf,guest,peer_pid,peer_uid,request,rule,before,after,outcome,by_guest,login_uid,port"
+_AUDIT_COLUMNS = "time,vf,guest,peer_pid,peer_uid,request,rule,before,after,outcome,by_guest,login_uid,port,asked"
 _NEWEST = f"SELECT {_AUDIT_COLUMNS} FROM audit ORDER BY seq DESC LIMIT :limit"  # noqa: S608  # all parts are ours
 _NEWEST_OF_PORT = f"SELECT {_AUDIT_COLUMNS} FROM audit WHERE port=:port AND port <> '' ORDER BY seq DESC LIMIT :limit"  # noqa: S608  # all parts are ours
 _NEWEST_OF_VF = f"""
@@ -295,7 +295,7 @@ def _text(value: object) -> str:
 
 def _record(row: tuple[Any, ...]) -> AuditRecord | None:
     """None for a row that makes no sense."""
-    time, vf, guest, pid, uid, *texts, outcome, by_guest, login_uid, port = row
+    time, vf, guest, pid, uid, *texts, outcome, by_guest, login_uid, port, asked = row
     if outcome not in set(Outcome) or not isinstance(time, float) or not isinstance(pid, int) or not isinstance(uid, int):
         return None
     request, rule, before, after = map(_text, texts)
@@ -313,4 +313,5 @@ def _record(row: tuple[Any, ...]) -> AuditRecord | None:
         is_guests=bool(by_guest),
         login_uid=login_uid if isinstance(login_uid, int) else None,
         port=_text(port),
+        asked=_text(asked),
     )

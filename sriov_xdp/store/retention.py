@@ -15,8 +15,8 @@ from sriov_xdp.store.audit import AuditRecord
 _OPERATOR = ""  # as an owner; guests' rows are owned by the name of their VF
 _MORE_ROWS_A_STEP = 4  # beside one for each inserted: so rows above a limit that was lowered go by and by
 _INSERT = (
-    "INSERT INTO audit(by_guest,time,vf,guest,peer_pid,peer_uid,request,rule,outcome,before,after,login_uid,port)"
-    " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    "INSERT INTO audit(by_guest,time,vf,guest,peer_pid,peer_uid,request,rule,outcome,before,after,login_uid,port,asked)"
+    " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
 _OLDEST_OF_VF = "SELECT seq FROM audit INDEXED BY audit_of_vf WHERE vf=? AND by_guest=1 ORDER BY seq LIMIT ?"
 _OLDEST_OF_OPERATOR = "SELECT seq FROM audit INDEXED BY audit_of_operator WHERE by_guest=0 ORDER BY seq LIMIT ?"
@@ -102,7 +102,7 @@ class AuditRows:
         most = kept.guest_characters if record.is_guests else kept.operator_characters
         head = (int(record.is_guests), record.time, record.vf, record.guest, record.peer_pid, record.peer_uid)
         request, rule, before, after = (_cut(text, most) for text in (record.request, record.rule, record.before, record.after))
-        return (*head, request, rule, record.outcome.value, before, after, record.login_uid, record.port)
+        return (*head, request, rule, record.outcome.value, before, after, record.login_uid, record.port, record.asked)
 
 
 def _cut(text: str, most: int) -> str:

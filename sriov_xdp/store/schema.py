@@ -18,7 +18,7 @@ _AUDIT_TABLE = """
 CREATE TABLE audit(
     seq INTEGER PRIMARY KEY, by_guest INTEGER NOT NULL, time REAL NOT NULL, vf TEXT NOT NULL, guest TEXT NOT NULL,
     peer_pid INTEGER NOT NULL, peer_uid INTEGER NOT NULL, request TEXT NOT NULL, rule TEXT NOT NULL, outcome TEXT NOT NULL,
-    before TEXT NOT NULL, after TEXT NOT NULL, login_uid INTEGER, port TEXT NOT NULL DEFAULT '')
+    before TEXT NOT NULL, after TEXT NOT NULL, login_uid INTEGER, port TEXT NOT NULL DEFAULT '', asked TEXT NOT NULL DEFAULT '')
 """
 _AUDIT_OF_PORT = "CREATE INDEX audit_of_port ON audit(port) WHERE port <> ''"
 _AUDIT = (
@@ -51,8 +51,12 @@ ORDER BY seq
 
 # Version 2 did not know who had logged in.
 _AUDIT_FROM_2 = ("ALTER TABLE audit ADD COLUMN login_uid INTEGER",)
-# Version 3 did not know ports.
-_AUDIT_FROM_3 = ("ALTER TABLE audit ADD COLUMN port TEXT NOT NULL DEFAULT ''", _AUDIT_OF_PORT)
+# Version 3 knew neither ports nor what exactly was asked.
+_AUDIT_FROM_3 = (
+    "ALTER TABLE audit ADD COLUMN port TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE audit ADD COLUMN asked TEXT NOT NULL DEFAULT ''",
+    _AUDIT_OF_PORT,
+)
 
 
 class UnknownVersionError(Exception):

@@ -122,7 +122,7 @@ def test_a_migrated_audit_is_no_larger_than_the_limits(tmp_path: Path) -> None:
         assert (tmp_path / "state.db-wal").stat().st_size <= 4 << 20
 
 
-_TO_3 = ("DROP INDEX audit_of_port", "ALTER TABLE audit DROP COLUMN port")
+_TO_3 = ("DROP INDEX audit_of_port", "ALTER TABLE audit DROP COLUMN port", "ALTER TABLE audit DROP COLUMN asked")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_what_an_earlier_version_wrote_is_there(tmp_path: Path, version: int, un
             other.execute(statement)
         other.execute(f"PRAGMA user_version={version}")
     with closing(Database(tmp_path)) as database:
-        by_admin = replace(COMMAND, login_uid=1000, port="vSwitch0/3")
+        by_admin = replace(COMMAND, login_uid=1000, port="vSwitch0/3", asked="{}")
         database.write_records([by_admin])
         assert [COMMAND, REFUSAL, by_admin] == database.audit(None, 10)
         assert [by_admin] == database.audit(None, 10, "vSwitch0/3")

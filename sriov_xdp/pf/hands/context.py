@@ -111,6 +111,7 @@ def record_of(
     after: str = "",
     is_guests: bool = False,
     port: str | None = None,
+    asked: str = "",
 ) -> AuditRecord:
     """An audit record with the present time. port: None = where the VF is connected."""
     return AuditRecord(
@@ -123,6 +124,7 @@ def record_of(
         request=request,
         rule=rule,
         outcome=outcome,
+        asked=asked,
         before=before,
         after=after,
         is_guests=is_guests,

@@ -32,9 +32,14 @@ _log = logging.getLogger("sriov_xdp.pf")
 
 
 def check(context: Context, wanted: HostIntent, *, is_start: bool = False) -> list[Step]:
-    """The steps that wanted needs. Raises Invalid with all problems when it cannot be had, Conflict when something that is there
-    is in the way: what can be foreseen is, before anything is taken away. is_start: what is in the way of one guest that has
-    nothing yet is no reason, as nobody is there to mend it."""
+    """The steps that wanted needs, as checked() finds them."""
+    return checked(context, wanted, is_start=is_start)[1]
+
+
+def checked(context: Context, wanted: HostIntent, *, is_start: bool = False) -> tuple[HostIntent, list[Step]]:
+    """What is wanted, with the numbers that its ports get, and the steps that it needs. Raises Invalid with all problems when it
+    cannot be had, Conflict when something that is there is in the way: what can be foreseen is, before anything is taken away.
+    is_start: what is in the way of one guest that has nothing yet is no reason, as nobody is there to mend it."""
     damaged.require_none(context, "configuration")
     found = problems(wanted)
     if found:
@@ -51,7 +56,7 @@ def check(context: Context, wanted: HostIntent, *, is_start: bool = False) -> li
     in_the_way = [obstacle for deeds in DEEDS.values() for obstacle in deeds.obstacles(context, wanted, asked)]
     if in_the_way:
         raise Conflict("\n".join(in_the_way))
-    return steps
+    return wanted, steps
 
 
 def apply(context: Context, wanted: HostIntent, actor: Actor, *, is_start: bool = False) -> Steps[list[Step]]:

@@ -36,6 +36,7 @@ from sriov_xdp.pf.state.images import hears_asked_groups_only, slot_of
 from sriov_xdp.pf.state.room import room_problem
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.errors import StoreError
+from sriov_xdp.vswitch import recorded
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import (
     AddAddresses,
@@ -126,6 +127,7 @@ class Controller:
             before=_show(before),
             after=_show(after),
             is_guests=True,
+            asked=recorded.text_of(asked, before),
         )
         if before == after:  # a reset of what is as the operator wants it: nothing to store but that it was
             self._context.records.unchanged(record)
@@ -165,6 +167,7 @@ class Controller:
             before=unchanged,
             after=unchanged,
             is_guests=True,
+            asked=recorded.text_of(asked, vf.state),
         )
         self._context.records.unchanged(record)
         text = "%s of guest %s: %s: refused by %s: %s; the device keeps %s, the guest was told %s"

@@ -1,0 +1,26 @@
+"""What a guest asked, as the audit keeps it, is read back as it was."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from intents import macs
+
+from sriov_xdp.vswitch import recorded
+from sriov_xdp.vswitch.decision import AddAddresses, AddressRole, ConfigurationRequest, RemoveAddresses, ResetDevice, VfState
+
+addresses = st.lists(macs, max_size=6).map(tuple)
+requests: st.SearchStrategy[ConfigurationRequest] = st.one_of(
+    st.just(ResetDevice()),
+    st.builds(AddAddresses, st.lists(st.tuples(macs, st.sampled_from(AddressRole)), max_size=6).map(tuple)),
+    st.builds(RemoveAddresses, addresses),
+)
+states = st.builds(VfState, admin_mac=macs, effective_mac=macs, filters=addresses.map(frozenset))
+
+
+@given(requests, states)
+def test_it_comes_back(request: ConfigurationRequest, state: VfState) -> None:
+    assert (request, state) == recorded.read(recorded.text_of(request, state))
+
+
+@given(states, st.lists(macs, min_size=60, max_size=60, unique=True))
+def test_one_that_names_very_many_is_not_kept(state: VfState, many: list) -> None:
+    assert "" == recorded.text_of(RemoveAddresses(tuple(many)), state)
