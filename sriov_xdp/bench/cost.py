@@ -31,7 +31,8 @@ def _mac(number: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _switch(tag: str) -> Iterator[tuple[Lab, Pins]]:
+def loaded_pins(tag: str) -> Iterator[tuple[Lab, Pins]]:
+    """A lab with the programs of this build loaded, of nobody else's."""
     folder = Path("/sys/fs/bpf") / f"{tag}cost"
     with Lab(tag) as lab:
         bpffs.ensure(folder)
@@ -51,7 +52,7 @@ def program_cost(tag: str, rounds: int) -> dict[tuple[int, int], list[float]]:
     """Nanoseconds a frame, by (VFs, FDB entries), a value a round; at REMEMBERED of frames that the flow cache knows. The
     sender's frames go to many destinations in turn."""
     results: dict[tuple[int, int], list[float]] = {size: [] for size in (*SIZES, REMEMBERED)}
-    with _switch(tag) as (lab, pins):
+    with loaded_pins(tag) as (lab, pins):
         place = lab.namespace("c")
         _make_targets(place)
         empty = libbpf.load_program(ProgramType.XDP, "empty", programs.constant(programs.XDP_DROP), attach=AttachType.NONE)

@@ -1,6 +1,7 @@
 """The benchmark's results for people: tables (rich), targets beside results, and a picture."""
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.text import Text
 
 from sriov_xdp.bench.arms import AUTO, BARE, BRIDGE, CABLE, NOISE, TCX, XDP
 from sriov_xdp.bench.builds import Comparison
+from sriov_xdp.bench.prices import Price
 from sriov_xdp.bench.runner import Results
 from sriov_xdp.bench.targets import TARGETS, Target, is_met
 
@@ -50,6 +52,22 @@ def show(results: Results, console: Console) -> None:
     console.print(single)
     console.print(_target_table(results))
     console.print(f"took {results.took_seconds:.0f} s", highlight=False)
+
+
+def show_prices(prices: Sequence[Price], console: Console) -> None:
+    """A row a feature, with both hooks."""
+    table = Table("feature", "tc ns", "vs plain", "95 %", "XDP ns", "vs plain", "95 %", box=None, pad_edge=False)
+    by_hook = {hook: {price.feature: price for price in prices if price.hook == hook} for hook in ("tc", "xdp")}
+    plain = [by_hook[hook][next(iter(by_hook[hook]))].off_ns for hook in by_hook]
+    table.add_row("plain port", f"{plain[0]:.0f}", "", "", f"{plain[1]:.0f}", "", "")
+    for feature in by_hook["tc"]:
+        cells = []
+        for of_hook in by_hook.values():
+            price = of_hook[feature]
+            interval = f"{price.ratio.low:.2f}-{price.ratio.high:.2f}"
+            cells += [f"{price.on_ns:.0f}", f"{price.ratio.median:.2f}", interval]
+        table.add_row(feature, *cells)
+    console.print(table)
 
 
 def _workload_table(results: Results, name: str, measured: dict[str, list[float]]) -> Table:

@@ -19,8 +19,9 @@ from sriov_xdp.cli.output import console, ending_lab, fail, json_option, show_js
     metavar="CHECKOUT",
     help="Only compares this build's plain paths with those of another checkout of it, in pairs.",
 )
+@click.option("--prices", is_flag=True, help="Only measures what each feature costs a frame, against a plain port.")
 @json_option
-def bench(quick: bool, picture: Path | None, soak: float | None, against: Path | None, as_json: bool) -> None:
+def bench(quick: bool, picture: Path | None, soak: float | None, against: Path | None, prices: bool, as_json: bool) -> None:
     """Measures this product against a cable, macvlan, the Linux bridge and a bare redirect, in pairs, on this machine.
 
     Everything lives in throw-away namespaces. Run it on an otherwise idle machine.
@@ -28,7 +29,20 @@ def bench(quick: bool, picture: Path | None, soak: float | None, against: Path |
     if os.geteuid() != 0:
         fail(1, "bench: this needs root (network namespaces, BPF); run it as root, for example with sudo")
     with ending_lab("bench"):
-        _bench(quick=quick, picture=picture, soak=soak, against=against, as_json=as_json)
+        if prices:
+            _prices(as_json=as_json)
+        else:
+            _bench(quick=quick, picture=picture, soak=soak, against=against, as_json=as_json)
+
+
+def _prices(*, as_json: bool) -> None:
+    from sriov_xdp.bench import prices, report
+
+    found = prices.measure("bnp")
+    if as_json:
+        show_json([asdict(price) for price in found])
+    else:
+        report.show_prices(found, console(140))
 
 
 def _bench(*, quick: bool, picture: Path | None, soak: float | None, against: Path | None, as_json: bool) -> None:
