@@ -1,7 +1,7 @@
 """The benchmark's results for people: tables (rich), targets beside results, and a picture."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from sriov_xdp.bench.arms import AUTO, BARE, BRIDGE, CABLE, NOISE, TCX, XDP
 from sriov_xdp.bench.builds import Comparison
 from sriov_xdp.bench.prices import Price
 from sriov_xdp.bench.runner import Results
+from sriov_xdp.bench.shaping import Kept
 from sriov_xdp.bench.targets import TARGETS, Target, is_met
 
 _PICTURE_ARMS = (NOISE, "macvlan", BRIDGE, BARE, TCX, XDP, AUTO)
@@ -52,6 +53,37 @@ def show(results: Results, console: Console) -> None:
     console.print(single)
     console.print(_target_table(results))
     console.print(f"took {results.took_seconds:.0f} s", highlight=False)
+
+
+def show_shaping(rows: Iterable[Kept], console: Console) -> None:
+    """A row a rate and mode. UDP and TCP in percent of the rate, by frames."""
+    table = Table(
+        "mode",
+        "kbps",
+        "UDP %",
+        "TCP 1 %",
+        "TCP 4 %",
+        "worst 1 s",
+        "at most",
+        "ping lost %",
+        "slowest ms",
+        "free",
+        box=None,
+        pad_edge=False,
+    )
+    for row in rows:
+        shares = (row.udp_percent, row.tcp_one_percent, row.tcp_four_percent)
+        ratios = (row.worst_second, row.most_second)
+        table.add_row(
+            f"{row.mode}, {row.datapath}",
+            str(row.kbps),
+            *(f"{share:.1f}" for share in shares),
+            *(f"{ratio:.2f}" for ratio in ratios),
+            f"{row.ping_lost_percent:.0f}",
+            f"{row.ping_worst_ms:.1f}",
+            f"{row.unshaped:.0f} x",
+        )
+    console.print(table)
 
 
 def show_prices(prices: Sequence[Price], console: Console) -> None:

@@ -19,9 +19,12 @@ from sriov_xdp.cli.output import console, ending_lab, fail, json_option, show_js
     metavar="CHECKOUT",
     help="Only compares this build's plain paths with those of another checkout of it, in pairs.",
 )
+@click.option("--shaping", is_flag=True, help="Only measures how ports keep their rates, 1 Mbit/s to 1 Gbit/s; five minutes.")
 @click.option("--prices", is_flag=True, help="Only measures what each feature costs a frame, against a plain port.")
 @json_option
-def bench(quick: bool, picture: Path | None, soak: float | None, against: Path | None, prices: bool, as_json: bool) -> None:
+def bench(
+    quick: bool, picture: Path | None, soak: float | None, against: Path | None, prices: bool, shaping: bool, as_json: bool
+) -> None:
     """Measures this product against a cable, macvlan, the Linux bridge and a bare redirect, in pairs, on this machine.
 
     Everything lives in throw-away namespaces. Run it on an otherwise idle machine.
@@ -31,8 +34,20 @@ def bench(quick: bool, picture: Path | None, soak: float | None, against: Path |
     with ending_lab("bench"):
         if prices:
             _prices(as_json=as_json)
+        elif shaping:
+            _shaping(as_json=as_json)
         else:
             _bench(quick=quick, picture=picture, soak=soak, against=against, as_json=as_json)
+
+
+def _shaping(*, as_json: bool) -> None:
+    from sriov_xdp.bench import report, shaping
+
+    found = list(shaping.measure("bns"))
+    if as_json:
+        show_json([asdict(row) for row in found])
+    else:
+        report.show_shaping(found, console(140))
 
 
 def _prices(*, as_json: bool) -> None:
