@@ -1,7 +1,8 @@
 """The tables of the state: what is written of a host is what is read."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,10 @@ from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.intent import Attachment, HostIntent, VfAddress
 from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.physical_function import PfEntry
-from sriov_xdp.pf.state.stored import TABLES, Table, all_documents, documents, read_all
+from sriov_xdp.pf.state.port_record import PortRecord
+from sriov_xdp.pf.state.stored import TABLES, Table, all_documents, documents, merged, read_all
 from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.ports import PortName
 
 OF_GUESTS = "states"  # grants, which go another way
 
@@ -35,7 +38,9 @@ def inventory_of(host: HostIntent) -> tuple[Inventory, Change]:
             netns_is_ours=bool(number % 2),
             netns_id=(4, number),
         )
-    change = Change(pfs=pfs, switches={switch.name: switch for switch in host.switches}, attachments=attachments)
+    switches = {switch.name: switch for switch in host.switches}
+    records = {PortName(switch.name, 7): PortRecord(counted=(("rx_packets", 3),)) for switch in host.switches}
+    change = Change(pfs=pfs, switches=switches, attachments=attachments, port_records=records)
     inventory = Inventory(JumboXdp(is_allowed=False, because=""))
     inventory.install(change)
     return inventory, change
@@ -60,6 +65,27 @@ def test_each_part_of_a_change_has_its_table() -> None:
     marked = {name: Change(**{name: {"x": None}}) for name in parts}
     assert parts == {name for table in TABLES for name in parts if table.of(marked[name])}
     assert len(parts) == len(TABLES)
+
+
+@pytest.mark.parametrize("part", [field.name for field in fields(Change)])
+def test_each_part_of_two_changes_is_in_both_together(part: str) -> None:
+    both = merged(Change(**{part: {"x": 1, "y": 1}}), Change(**{part: {"y": 2, "z": 2}}))
+    assert {"x": 1, "y": 2, "z": 2} == getattr(both, part)
+
+
+@given(hosts())
+def test_what_is_put_back_is_as_it_was(host: HostIntent) -> None:
+    """Whatever table it is of."""
+    inventory, change = inventory_of(host)
+    before = all_documents(inventory)
+    former = inventory.install(replace(change, **{table: dict.fromkeys(of) for table, of in _parts(change).items()}))
+    assert [] == all_documents(inventory)
+    inventory.restore(former)
+    assert sorted(map(repr, before)) == sorted(map(repr, all_documents(inventory)))
+
+
+def _parts(change: Change) -> dict[str, dict[Any, Any]]:
+    return {field.name: dict(getattr(change, field.name)) for field in fields(Change) if field.name != OF_GUESTS}
 
 
 def test_what_is_gone_is_stored_as_gone() -> None:
