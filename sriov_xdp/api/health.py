@@ -37,9 +37,12 @@ def host(context: Context) -> Steps[list[dict[str, Any]]]:
     DataPathError, HostError."""
     found = [_problem(subject, why, "stop the daemon and run `sriov-xdp recover`") for subject, why in context.damaged.items()]
     if context.trial:
-        left = max(0, round(context.trial.due - context.clock()))
+        left, remedy = max(0, round(context.trial.due - context.clock())), "`sriov-xdp confirm` if it is to stay"
         text = f"{context.trial.fingerprint} is on trial: what was before comes back in {left} s"
-        found.append(_problem("configuration", text, "`sriov-xdp confirm` if it is to stay"))
+        if context.trial.trouble:
+            text = f"{context.trial.fingerprint} was to be taken back, and could not be yet: {context.trial.trouble}"
+            remedy = f"mend that, it is tried again each few seconds; or {remedy}"
+        found.append(_problem("configuration", text, remedy))
     if context.unapplied:
         found.append(_problem("configuration", context.unapplied, "`sriov-xdp apply -f FILE --yes` if it is meant"))
     for attachment in context.leftovers.values():

@@ -2,6 +2,7 @@
 the program."""
 
 import contextlib
+import errno
 import socket
 import struct
 from typing import Any
@@ -28,22 +29,55 @@ sched_bpf.options.nla_map += (("TCA_BPF_FLAGS_GEN", "uint32"), ("TCA_BPF_TAG", "
 
 
 def attach(ifindex: int, program_fd: int, name: str, names: tuple[str, ...]) -> None:
-    """Makes the program the ingress filter; replaces an earlier one atomically, if its name begins as one of names. Raises
-    HostError, also where somebody else's filter has the first place."""
+    """Makes the program the ingress filter that comes first; replaces an earlier one atomically, if its name begins as one of
+    names. Somebody else's filters stay behind it. Raises HostError, also where those of another kind have its priority."""
     rtnl = kept_rtnl()
-    if not _is_new(rtnl, ifindex):
-        _require_first_place(kept_netlink(), ifindex, names)
+    others = [] if _is_new(rtnl, ifindex) else _others_before(ifindex, names)
+    # The kernel puts a new filter before those of its priority, and one that takes the place of another stays where that one was.
+    handle = max([_FILTER_HANDLE, *others]) + 1 if others else _FILTER_HANDLE
     options = (
         attribute(_BPF_CLASSID, NUMBER.pack(1)),
         attribute(_BPF_FD, NUMBER.pack(program_fd)),
         attribute(_BPF_NAME, name.encode() + b"\0"),
         attribute(_BPF_FLAGS, NUMBER.pack(_ACT_DIRECT)),
     )
-    message = _TCMSG.pack(0, ifindex, _FILTER_HANDLE, _INGRESS, _PRIORITY << 16 | socket.htons(_ETH_P_ALL))
+    message = _TCMSG.pack(0, ifindex, handle, _INGRESS, _PRIORITY << 16 | socket.htons(_ETH_P_ALL))
     try:
         rtnl.change(Kind.NEWTFILTER, message + attribute(_KIND, b"bpf\0") + attribute(_OPTIONS, *options), Flag.CREATE)
     except OSError as error:
-        raise HostError(f"ifindex {ifindex}: clsact filter {name}: {error.strerror}") from error
+        text = f"ifindex {ifindex}: clsact filter {name}: {error.strerror}"
+        if error.errno == errno.EINVAL:
+            text = f"{text}; somebody else's tc filter of another kind has priority {_PRIORITY} there"
+            text = f"{text}: `tc filter show dev DEVICE ingress` shows it, move it behind"
+        raise HostError(text) from error
+    if others:
+        _remove_others_of_ours(ifindex, names, handle)
+
+
+def _others_before(ifindex: int, names: tuple[str, ...]) -> list[int]:
+    """Handles of all filters of our kind, where somebody else's come before ours, or ours is not there and theirs may have its
+    handle; empty where ours is first, or nobody's is there."""
+    with contextlib.suppress(NetlinkError):
+        found = [message for message in _filters(kept_netlink(), ifindex, _INGRESS) if message.get_attr("TCA_KIND") == "bpf"]
+        if found and not _name_of(found[0]).startswith(names):
+            return [message["handle"] for message in found if message["info"] >> 16 == _PRIORITY]
+    return []
+
+
+def _remove_others_of_ours(ifindex: int, names: tuple[str, ...], handle: int) -> None:
+    """What the new one, which is first, stands for."""
+    with contextlib.suppress(NetlinkError):
+        _remove_filters(kept_netlink(), ifindex, names, but=handle)
+
+
+def is_first(ifindex: int, names: tuple[str, ...]) -> bool:
+    """Whether the ingress filter that comes first holds a program whose name begins so. One behind somebody else's judges only what
+    that one lets pass."""
+    try:
+        found = _filters(kept_netlink(), ifindex, _INGRESS)
+    except NetlinkError:
+        return False
+    return bool(found) and _name_of(found[0]).startswith(names)
 
 
 def _is_new(rtnl: Rtnl, ifindex: int) -> bool:
@@ -54,15 +88,6 @@ def _is_new(rtnl: Rtnl, ifindex: int) -> bool:
     except OSError:  # what else is in the way, the filter meets as well
         return False
     return True
-
-
-def _require_first_place(netlink: IPRoute, ifindex: int, names: tuple[str, ...]) -> None:
-    with contextlib.suppress(NetlinkError):
-        for message in _filters(netlink, ifindex, _INGRESS):
-            is_first = (message["info"] >> 16, message["handle"]) == (_PRIORITY, _FILTER_HANDLE)
-            if is_first and not _name_of(message).startswith(names):
-                text = f"ifindex {ifindex}: somebody else's tc filter has priority {_PRIORITY} there"
-                raise HostError(f"{text}; `tc filter show dev DEVICE ingress` shows it; move it behind")
 
 
 def program_ids(ifindex: int) -> dict[str, int]:
@@ -92,8 +117,10 @@ def remove_filter(ifindex: int, names: tuple[str, ...]) -> None:
         _remove_filters(kept_netlink(), ifindex, names)
 
 
-def _remove_filters(netlink: IPRoute, ifindex: int, names: tuple[str, ...]) -> bool:
-    ours = [message for message in _filters(netlink, ifindex, _INGRESS) if _name_of(message).startswith(names)]
+def _remove_filters(netlink: IPRoute, ifindex: int, names: tuple[str, ...], but: int = 0) -> bool:
+    """but: the handle of one that stays."""
+    found = (message for message in _filters(netlink, ifindex, _INGRESS) if message["handle"] != but)
+    ours = [message for message in found if _name_of(message).startswith(names)]
     for message in ours:
         priority = message["info"] >> 16
         netlink.tc("del-filter", "bpf", ifindex, message["handle"], parent=_INGRESS, prio=priority, protocol=_ETH_P_ALL)

@@ -25,7 +25,7 @@ MOST_DEVICES = 8
 _RTMGRP_LINK, _RTMGRP_TC, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x1, 0x8, 0x10, 0x100
 _LINK_MESSAGES = (Kind.NEWLINK, Kind.DELLINK)
 _ADDRESS_MESSAGES = (20, 21)
-_FILTER_REMOVALS = (37, 45)  # RTM_DELQDISC, RTM_DELTFILTER
+_FILTER_MESSAGES = (37, 44, 45)  # RTM_DELQDISC, RTM_NEWTFILTER, RTM_DELTFILTER
 _RECEIVE_BYTES = 1 << 16
 _SOCKET_BUFFER_BYTES = 1 << 20
 _MOST_DISCARDED = 1 << 11  # more than the buffer holds
@@ -59,19 +59,21 @@ class AddressChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilterRemoval:
-    """A device lost a qdisc or a filter, perhaps the one that held a program of ours."""
+class FilterChange:
+    """A device lost a qdisc or a filter, perhaps the one that held a program of ours; or got one, perhaps before that."""
 
     ifindex: int
 
 
-Change = LinkChange | AddressChange | FilterRemoval
+Change = LinkChange | AddressChange | FilterChange
 
 
 class LinkMonitor:
-    """Changes of devices, of their addresses and filters, in the namespace where the object is made."""
+    """Changes of devices, of their addresses and filters, in the namespace where the object is made. own_filters: how the names of
+    filters begin whose coming is no news, as each attached port tells of one."""
 
-    def __init__(self) -> None:
+    def __init__(self, own_filters: tuple[str, ...] = ()) -> None:
+        self._own_filters = tuple(name.encode() for name in own_filters)
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
         self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_TC | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
@@ -91,7 +93,7 @@ class LinkMonitor:
                 if len(devices) > MOST_DEVICES:
                     break
                 message = self._socket.recv(_RECEIVE_BYTES)
-                if not _is_of_a_bridge(message):
+                if not _is_of_a_bridge(message) and not self._is_own(message):
                     messages.append(message)
         except BlockingIOError:
             pass
@@ -101,6 +103,9 @@ class LinkMonitor:
             self._discard()
             return None
         return [change for message in latest(messages) if (change := parse(message))]
+
+    def _is_own(self, message: bytes) -> bool:
+        return _kind(message) == Kind.NEWTFILTER and any(name in message for name in self._own_filters)
 
     def _discard(self) -> None:
         """What waits is older than what was lost; followed now, it would put the past above the present."""
@@ -127,7 +132,7 @@ def latest(messages: list[bytes]) -> list[bytes]:
         ifindex, kind = _ifindex(message), _kind(message)
         if kind == Kind.DELLINK:
             ends[ifindex] = ends.get(ifindex, 0) + 1
-        family = next((kinds[0] for kinds in (_ADDRESS_MESSAGES, _FILTER_REMOVALS) if kind in kinds), kind)
+        family = next((kinds[0] for kinds in (_ADDRESS_MESSAGES, _FILTER_MESSAGES) if kind in kinds), kind)
         key = (ifindex, family, ends.get(ifindex, 0))
         kept.pop(key, None)
         kept[key] = message
@@ -151,8 +156,8 @@ def _ifindex(message: bytes) -> int:
 def parse(message: bytes) -> Change | None:
     """One message of the kernel; None when it is of another kind."""
     kind = _kind(message)
-    if kind in _FILTER_REMOVALS:
-        return FilterRemoval(ifindex=_ifindex(message))
+    if kind in _FILTER_MESSAGES:
+        return FilterChange(ifindex=_ifindex(message))
     if kind in _ADDRESS_MESSAGES:
         return AddressChange(ifindex=_ifindex(message))
     if kind not in _LINK_MESSAGES:

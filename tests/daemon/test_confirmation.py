@@ -1,6 +1,7 @@
 """A configuration on trial comes to nothing unless somebody says in time that it stays, whatever becomes of the daemon."""
 
 import copy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
 
+SRIOV_VF = Path(sys.executable).parent / "sriov-vf"
 GROUPS = [{"name": "lan", "overrides_allowed": ["vlan"]}, {"name": "web", "vlan": {"access": 100}}]
 
 
@@ -123,3 +125,32 @@ def test_one_that_cannot_be_had_is_on_no_trial(scene: Scene) -> None:
 def test_a_time_that_is_none(scene: Scene, seconds: str) -> None:
     done = scene.daemon.command("apply", "-f", scene.file(scene.tried), "--yes", "--confirm-timeout", seconds)
     assert (2, True) == (done.returncode, is_back(scene))
+
+
+def test_a_guest_that_is_in_its_own_way_keeps_nobody_from_what_was_before(scene: Scene) -> None:
+    """It lets its interface go meanwhile, and has another of that name."""
+    config = copy.deepcopy(scene.config)
+    config["switches"][0]["port_groups"][0]["vlan"] = {"access": 20}
+    scene.try_out(3, config)
+    vf = scene.daemon.vf_of(scene.two.name)["address"]
+    scene.two.ip("link", "del", "eth0")
+    scene.two.ip("link", "add", "eth0", "type", "veth", "peer", "name", "zz")
+    wait_until(lambda: scene.daemon.ask("vf", "show", vf)["state"] == "free", "it is unplugged")
+    wait_until(lambda: scene.daemon.vf_of(scene.one.name)["vlan"] == "none", "the other is where it was")
+    wait_until(lambda: "is on trial" not in scene.doctor(), "nothing is on trial any more")
+    scene.daemon.ask("vf", "set", scene.daemon.vf_of(scene.one.name)["address"], "--link-state", "auto")
+
+
+def test_no_guest_is_granted_meanwhile_what_may_come_back(scene: Scene) -> None:
+    """one goes to another VLAN; two, who stays and may have other addresses, asks for the address that one had there."""
+    config = copy.deepcopy(scene.config)
+    config["switches"][0]["port_groups"][0]["policy"] = {"security": {"mac_changes": "accept"}, "deny_reply": "nack"}
+    assert 0 == scene.daemon.command("apply", "-f", scene.file(config)).returncode
+    tried = copy.deepcopy(config)
+    tried["guests"][0]["adapters"][0]["port_group"] = "web"
+    mac = scene.daemon.vf_of(scene.one.name)["admin_mac"]
+    scene.try_out(4, tried)
+    refused = scene.two.run(str(SRIOV_VF), "set-mac", mac, check=False)
+    assert mac != scene.daemon.vf_of(scene.two.name)["effective_mac"], refused
+    wait_until(lambda: is_back(scene), "what was before")
+    assert mac == scene.daemon.vf_of(scene.one.name)["effective_mac"]

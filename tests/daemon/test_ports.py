@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sriov_xdp.lab import traffic as frames
-from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 GROUPS = [
     {"name": "loose", "overrides_allowed": ["security"]},
@@ -261,3 +261,44 @@ def test_an_adapter_of_an_earlier_version_gets_a_number(scene: Scene) -> None:
     scene.daemon.kill()
     scene.daemon.start()
     assert "vSwitch0/5" == scene.daemon.vf_of(scene.sender.name)["port"]
+
+
+def test_who_moves_away_leaves_a_port_as_one_who_is_detached_does(scene: Scene) -> None:
+    """Settings end where the group says so, and what was counted stays where it was counted."""
+    first, second, _third = scene.guests
+    vf = scene.attach(first, "--port-group", "short")["address"]
+    name = scene.daemon.vf_of(first.name)["port"]
+    scene.daemon.ask("port", "set", name, "--forged-transmits", "accept")
+    sent(scene, first, 5)
+    counted = scene.port(name)["counters"]["tx_packets"]
+    before = scene.port("vSwitch0/2")["counters"]["tx_packets"]
+    scene.daemon.ask("vf", "set", vf, "--port", "vSwitch0/2", "spoofchk", "off")
+    assert ({}, 0) == (scene.port(name)["overrides"], scene.port(name)["counters"]["tx_packets"])
+    assert {"policy": {"security": {"forged_transmits": "accept"}}} == scene.port("vSwitch0/2")["overrides"]
+    assert before + counted > scene.port("vSwitch0/2")["counters"]["tx_packets"]
+    scene.attach(second, "--port", name)
+    assert "reject" == scene.port(name)["policy"]["forged_transmits"]["value"]
+    sent(scene, first, 5)
+    kept = scene.port("vSwitch0/2")["counters"]["tx_packets"]
+    scene.daemon.ask("vf", "set", vf, "--port", "vSwitch0/1")
+    assert scene.port("vSwitch0/2")["counters"]["tx_packets"] >= kept
+    scene.daemon.ask("port", "set", "vSwitch0/2", "--forged-transmits", "inherit")
+
+
+def test_what_is_a_ports_is_the_ports_after_a_recovery_too(scene: Scene) -> None:
+    first = scene.guests[0]
+    scene.daemon.ask("port", "set", "vSwitch0/1", "--vlan", "access:30", "--mtu", "1300")
+    vf = scene.attach(first, "--port", "vSwitch0/1")["address"]
+    export = scene.path_of(scene.daemon.ask("export"))
+    scene.daemon.kill()
+    for path in scene.daemon.state_dir.glob("state.db*"):
+        path.unlink()
+    daemon = scene.daemon
+    places = ["--state-dir", str(daemon.state_dir), "--run-dir", str(daemon.run_dir), "--bpffs", str(daemon.bpffs)]
+    run(*daemon.program, "recover", *places, "-f", export)
+    daemon.start()
+    assert 0 == daemon.command("diff", "-f", export).returncode
+    scene.daemon.ask("vf", "set", vf, "--port", "vSwitch0/2")
+    moved = scene.daemon.vf_of(first.name)
+    assert ("none", 1500) == (moved["vlan"], moved["mtu"])
+    scene.daemon.ask("port", "set", "vSwitch0/1", "--vlan", "inherit", "--mtu", "inherit")

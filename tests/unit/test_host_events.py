@@ -13,7 +13,7 @@ import pytest
 
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link
-from sriov_xdp.host.monitor import FilterRemoval, LinkChange
+from sriov_xdp.host.monitor import FilterChange, LinkChange
 from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.log_budget import LOG_LINES_A_SECOND, BudgetedLog
 from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
@@ -342,7 +342,7 @@ def test_a_filter_that_is_removed_is_asked_for_whatever_is_being_done(stage: Sta
     """The check takes its turn, after what is being done; a port must not come up without."""
     host = Host()
     host.vf(0).stage = stage
-    host.batches.append([FilterRemoval(ifindex=host.vf(0).attachment.ifindex)])  # type: ignore[list-item]
+    host.batches.append([FilterChange(ifindex=host.vf(0).attachment.ifindex)])  # type: ignore[list-item]
     host.events.on_links()
     assert verbs == len(host.verbs)
 

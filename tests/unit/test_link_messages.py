@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from sriov_xdp.host.monitor import AddressChange, FilterRemoval, LinkChange, latest, parse
+from sriov_xdp.host.monitor import AddressChange, FilterChange, LinkChange, latest, parse
 
 NEWLINK, DELLINK, NEWADDR, DELADDR = 16, 17, 20, 21
 DELQDISC, DELTFILTER, DELCHAIN = 37, 45, 101
@@ -43,7 +43,7 @@ def seen(messages: list[bytes]) -> list[str]:
         if isinstance(change, LinkChange):
             words.append(("!" if change.is_gone else "+" if change.has_carrier else "-") + chr(change.ifindex))
         elif change is not None:
-            words.append(("%" if isinstance(change, FilterRemoval) else "~") + chr(change.ifindex))
+            words.append(("%" if isinstance(change, FilterChange) else "~") + chr(change.ifindex))
     return words
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import SELF, Context, record_of
-from sriov_xdp.pf.hands.publish import publish, publish_again
+from sriov_xdp.pf.hands.publish import publish, publish_again, publish_ports
 from sriov_xdp.pf.state.attached_vf import AttachedVf
 from sriov_xdp.pf.state.change import Change, Former
 from sriov_xdp.pf.state.intent import VfAddress
@@ -82,7 +82,7 @@ def commit_grant(context: Context, vf: AttachedVf, state: VfState, record: Audit
         context.inventory.restore(former)
         raise
     try:
-        publish(context, former)
+        publish_ports(context, [vf])  # what a guest was granted makes no difference to anybody's floods
     except Exception:
         context.inventory.restore(former)
         try:

@@ -84,7 +84,9 @@ class Hooks:
     def missing(self, name: str, tc_program: str, xdp_program: str | None, ifindex: int) -> list[str]:
         """Which of the programs that must run on a device do not, as the kernel says. Raises DataPathError, HostError."""
         found = []
-        running = self._pins.program_on(f"{name}_tc", ifindex) or _filter_ids(ifindex).get(tc_program)
+        running = self._pins.program_on(f"{name}_tc", ifindex)
+        if not running and clsact.is_first(ifindex, TC_PROGRAMS):
+            running = _filter_ids(ifindex).get(tc_program, 0)
         if running != self._pins.id_of(tc_program) and not self._pins.is_attached(tc_program, ifindex, AttachType.TCX_INGRESS):
             found.append(tc_program)
         if xdp_program and not (

@@ -276,7 +276,8 @@ def _attachment(entry: MarkedPort, intent: HostIntent) -> tuple[Attachment, froz
     said = next((spec for spec in intent.adapters if spec.key == (mark.guest, mark.interface)), None)
     netns, netns_id = namespace_of(mark, entry.link, said.netns if said else None)
     is_ours = made_for(mark, entry.link) == netns
-    overrides, needed = overrides_of(entry, switch, group, said.overrides_in(group) if said else PortOverrides())
+    own, kept = (said.overrides, group.settings_of(said.port)) if said else (PortOverrides(), PortOverrides())
+    overrides, needed = overrides_of(entry, switch, group, own, kept)
     spec = AdapterSpec(
         guest=mark.guest,
         netns=netns,

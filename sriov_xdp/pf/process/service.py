@@ -27,7 +27,7 @@ from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.beside import Beside
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
 from sriov_xdp.pf.hands.guest_records import GuestRecords
-from sriov_xdp.pf.hands.hooks import Hooks
+from sriov_xdp.pf.hands.hooks import TC_PROGRAMS, Hooks
 from sriov_xdp.pf.hands.instances import claim_instance
 from sriov_xdp.pf.hands.log_budget import LogKind
 from sriov_xdp.pf.hands.request_metrics import RequestMetrics
@@ -170,7 +170,7 @@ class PfService:
 
     def _watch_host(self) -> None:
         """Monitors come before adoption, so that nothing happens in between unseen."""
-        link_monitor = LinkMonitor()
+        link_monitor = LinkMonitor(TC_PROGRAMS)
         name_monitor, pin_monitor = FolderMonitor(NAMED), FolderMonitor(self._folders.bpffs / LINKS)
         self.events = HostEvents(self.context, link_monitor, name_monitor, pin_monitor, self.loop.walk, self.metrics.log)
         for monitor, source in (

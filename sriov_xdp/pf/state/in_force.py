@@ -19,7 +19,7 @@ from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, PrivateVlan, Security, SegmentKind
-from sriov_xdp.vswitch.ports import PortGroup, PortOverrides, Switch, resolve
+from sriov_xdp.vswitch.ports import NO_OVERRIDES, PortGroup, PortOverrides, Switch, resolve
 from sriov_xdp.vswitch.shaping import IngressShaping, Shaping
 from sriov_xdp.vswitch.values import MacPattern
 from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
@@ -144,11 +144,11 @@ def group_of(name: str, ports: Sequence[MarkedPort]) -> PortGroup:
 
 
 def overrides_of(
-    entry: MarkedPort, switch: Switch, group: PortGroup, said: PortOverrides
+    entry: MarkedPort, switch: Switch, group: PortGroup, said: PortOverrides, kept: PortOverrides = NO_OVERRIDES
 ) -> tuple[PortOverrides, frozenset[Override]]:
-    """What a port must say itself, beside what a configuration said of it, to be held to what it is held to; and which kinds of
-    that its group may not know yet."""
-    policy = resolve(switch, replace(group, overrides_allowed=_ALL_OVERRIDES), str(entry.mark.vf), said)
+    """What an adapter must say itself, beside what a configuration said of it and of its port, to be held to what it is held to;
+    and which kinds of that its group may not know yet. kept: what is set for its port, whoever is connected."""
+    policy = resolve(switch, replace(group, overrides_allowed=_ALL_OVERRIDES), str(entry.mark.vf), kept.below(said))
     in_force = {
         "forged_transmits": entry.forged_transmits,
         "promiscuous": entry.promiscuous,
@@ -168,7 +168,7 @@ def overrides_of(
         own = own.merged(PolicySettings(mac_changes=Security.ACCEPT))
     if _storm_ns(policy.storm_broadcast_pps, policy.storm_multicast_pps) != entry.storm_ns:
         own = own.merged(_storms(*entry.storm_ns))
-    has_vlan = (said.vlan or group.vlan) == entry.vlan
+    has_vlan = (said.vlan or kept.vlan or group.vlan) == entry.vlan
     overrides = PortOverrides(policy=said.policy.merged(own), vlan=said.vlan if has_vlan else entry.vlan)
     return overrides, own.overrides() | (frozenset() if has_vlan else {Override.VLAN})
 

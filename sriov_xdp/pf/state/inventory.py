@@ -54,7 +54,8 @@ class Inventory:
 
     def install(self, change: Change) -> Former:
         """Makes memory say what the change says; returns what restore() needs."""
-        self._listened = {}
+        if change.pfs or change.switches or change.attachments:
+            self._listened = {}
         named = {**change.attachments, **change.states}
         former = Former(
             pfs={name: (self.pfs[name], self.pfs[name].entry) if name in self.pfs else None for name in change.pfs},

@@ -11,12 +11,13 @@ from sriov_xdp.pf.state.intent import AdapterSpec, HostIntent
 from sriov_xdp.pf.state.kinds import Action
 from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.pf.state.plan import Step, leaving_adapters
-from sriov_xdp.pf.verbs import lifecycle, operate
+from sriov_xdp.pf.state.port_record import PortRecord
+from sriov_xdp.pf.verbs import lifecycle, operate, ports
 from sriov_xdp.store.audit import AuditRecord
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import refused_by
 from sriov_xdp.vswitch.owners import AddressOwners
-from sriov_xdp.vswitch.ports import PortGroup, Switch, port_mtu_bytes, port_vlan, resolve
+from sriov_xdp.vswitch.ports import PortGroup, PortName, Switch, port_mtu_bytes, port_vlan, resolve
 
 
 def problems(context: Context, wanted: HostIntent) -> list[str]:
@@ -92,17 +93,21 @@ def _guest_ends(context: Context, place: tuple[int, int] | None, going: set[tupl
 def change(context: Context, so_far: Change, steps: list[Step], actor: Actor) -> tuple[Change, list[AuditRecord]]:
     """Those that keep their interface. Seen with the rest of the change, which may have the groups that they move to. Raises
     NotFound, Refused, Conflict."""
+    moving = (context.inventory.adapter(*step.after.key) for step in steps if isinstance(step.after, AdapterSpec))
+    kept = {vf.address: ports.left_by(context, vf, is_declared=True).port_records for vf in moving if vf}
     seen = context.inventory.install(so_far)
     try:
-        attachments, records = {}, []
+        attachments, records, left = {}, [], dict[PortName, PortRecord | None]()
         for step in steps:
             assert isinstance(step.after, AdapterSpec)
             attached = context.inventory.adapter(*step.after.key)
             if attached:
+                if ports.has_moved(attached.attachment.spec, step.after):
+                    left |= kept[attached.address]
                 changed = operate.changed_attachment(context, attached, step.after)
                 attachments[attached.address] = changed
                 records.append(operate.adapter_record(context, attached.attachment, changed, actor, "apply"))
-        return Change(attachments=attachments), records
+        return Change(attachments=attachments, port_records=left), records
     finally:
         context.inventory.restore(seen)
 

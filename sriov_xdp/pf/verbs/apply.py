@@ -16,6 +16,7 @@ from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Invalid, PfError
 from sriov_xdp.pf.hands import damaged
 from sriov_xdp.pf.hands.commit import commit, require_bearable
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
+from sriov_xdp.pf.hands.publish import start_counters
 from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.intent import HostIntent
 from sriov_xdp.pf.state.kinds import ADAPTER, KINDS
@@ -23,7 +24,7 @@ from sriov_xdp.pf.state.plan import Step, parts_of, plan
 from sriov_xdp.pf.state.port_numbers import with_numbers
 from sriov_xdp.pf.state.stored import merged
 from sriov_xdp.pf.state.validation import problems
-from sriov_xdp.pf.verbs import adapters, operate
+from sriov_xdp.pf.verbs import adapters, operate, ports
 from sriov_xdp.pf.verbs.kinds import DEEDS
 from sriov_xdp.store.audit import AuditRecord
 from sriov_xdp.store.errors import StoreError
@@ -140,14 +141,17 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     change, records = _whole_change(context, steps, actor)
     _check_groups(context, change)
     present = [switch for switch in change.switches.values() if switch]
-    ports = operate.as_ports_are(context)
+    as_it_was = operate.as_ports_are(context)
     former = {vf.address: (vf.attachment, vf.state) for vf in context.inventory.vfs.values()}
     require_bearable(context, change)
     yield from operate.leave_xdp_for(context, present)
     commit(context, change, records)
+    for vf, attachment in change.attachments.items():
+        if attachment and ports.has_moved(former[vf][0].spec, attachment.spec):
+            start_counters(context, vf)  # what was counted is the port's that it left
     installed = {vf: context.inventory.vfs[vf].state for vf in change.attachments}
     befores = [operate.Before(attachment=former[vf][0], state=former[vf][1], installed=state) for vf, state in installed.items()]
-    yield from operate.settle_ports(context, ports)
+    yield from operate.settle_ports(context, as_it_was)
     yield from _carry_out_changes(context, befores, actor)
 
 

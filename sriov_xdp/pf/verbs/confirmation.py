@@ -13,18 +13,21 @@ from typing import Any
 
 from sriov_xdp.host.links import boot_id
 from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, NotFound
+from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import SELF, Actor, Context, Steps, record_of
+from sriov_xdp.pf.state.change import Change as StateChange
 from sriov_xdp.pf.state.intent import HostIntent
 from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.stored import all_documents, read_all
 from sriov_xdp.pf.state.trial import Trial
-from sriov_xdp.pf.verbs import applied_files, apply
+from sriov_xdp.pf.verbs import applied_files, apply, lifecycle, operate
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.database import Change, Database
+from sriov_xdp.vswitch.address import MacAddress
 
 _log = logging.getLogger("sriov_xdp.pf")
 _KIND, _NAME = "trial", "former"
-_RETRY_SECONDS = 30.0
+_RETRY_SECONDS = 5.0
 
 
 def pending(database: Database) -> Trial | None:
@@ -45,8 +48,9 @@ def _document(database: Database) -> Mapping[str, Any]:
 
 
 def require_none(context: Context) -> None:
-    """Raises Conflict while a configuration is on trial: what is set now would be undone with it."""
-    if context.trial is not None:
+    """Raises Conflict while a configuration is on trial: what is set now would be undone with it. Where it could not be taken back
+    in time, the operator is needed, and free."""
+    if context.trial is not None and not context.trial.trouble:
         left = max(0, round(context.trial.due - context.clock()))
         text = f"configuration {context.trial.fingerprint} is on trial for {left} s more, and what is set now would go with it"
         raise Conflict(f"{text}; say `sriov-xdp confirm`, or wait until it is taken back")
@@ -59,6 +63,7 @@ def begin(context: Context, fingerprint: str, seconds: int) -> None:
     counts = {key: context.database.meta(key) or "" for key in (applied_files.APPLIED, applied_files.MISSING)}
     document = {"fingerprint": fingerprint, "boot": trial.boot, "due": trial.due, "former": former, "counts": counts}
     context.database.write_intent([Change(kind=_KIND, name=_NAME, body=json.dumps(document))], [])
+    trial.reserved = _admin_macs(context.inventory.intent())
     context.trial = trial
 
 
@@ -79,6 +84,8 @@ def take_back_now(context: Context) -> None:
 def take_up(context: Context) -> None:
     """At a start. One that the daemon died in the middle of is over. Raises StoreError."""
     context.trial = pending(context.database)
+    if context.trial:
+        context.trial.reserved = _admin_macs(_former(context, _document(context.database)).intent())
     if context.trial and applied_files.cut_off(context.database) == context.trial.fingerprint:
         take_back_now(context)
 
@@ -100,15 +107,20 @@ def look(context: Context) -> Steps[None]:
     trial = context.trial
     if trial is None or context.is_applying or not trial.is_over(boot_id(), context.clock()):
         return
-    document = _document(context.database)
-    _log.error("configuration %s: nobody confirmed it in time; what was before comes back", trial.fingerprint)
+    if not trial.trouble:
+        _log.error("configuration %s: nobody confirmed it in time; what was before comes back", trial.fingerprint)
     try:
-        yield from apply.apply(context, _former(context, document), SELF)
-    except Incomplete as error:
+        document = _document(context.database)
+        former = _former(context, document)
+        _take_back_addresses(context, former.intent())
+        yield from apply.apply(context, former.intent(), SELF, is_start=True)
+        _keep_records(context, former)
+    except Incomplete as error:  # a guest that is in its own way is in nobody else's
         _log.error("configuration %s: taken back, but: %s", trial.fingerprint, error)
     except FAULTS as error:
-        trial.next_try = context.clock() + _RETRY_SECONDS
-        _log.error("configuration %s: could not be taken back yet, it is tried again: %s", trial.fingerprint, error)
+        if trial.trouble != str(error):
+            _log.error("configuration %s: could not be taken back yet, it is tried again: %s", trial.fingerprint, error)
+        trial.trouble, trial.next_try = str(error), context.clock() + _RETRY_SECONDS
         return
     counts = {key: str(value) for key, value in document.get("counts", {}).items()}
     # The text that was taken back may be the file of the next start by now: it counts as done, so that no start applies it again.
@@ -123,7 +135,26 @@ def taken_back_text(fingerprint: str) -> str:
     return f"{fingerprint} was taken back, as nobody confirmed it in time" if fingerprint else ""
 
 
-def _former(context: Context, document: Mapping[str, Any]) -> HostIntent:
+def _take_back_addresses(context: Context, former: HostIntent) -> None:
+    """What a guest had been granted before the trial, as it may have, is in nobody's way whose address it was."""
+    admin_macs = _admin_macs(former)
+    for vf in list(context.inventory.vfs.values()):
+        if admin_macs & (vf.state.unicast - {vf.state.admin_mac}):
+            operate.reset_vf(context, vf.address, SELF)
+
+
+def _admin_macs(intent: HostIntent) -> frozenset[MacAddress]:
+    return frozenset(spec.mac or lifecycle.default_mac(spec) for spec in intent.adapters)
+
+
+def _keep_records(context: Context, former: Inventory) -> None:
+    """What was counted at ports that went, and are there again."""
+    lost = {name: record for name, record in former.port_records.items() if name not in context.inventory.port_records}
+    if lost:
+        commit(context, StateChange(port_records=lost), [])
+
+
+def _former(context: Context, document: Mapping[str, Any]) -> Inventory:
     """What was before, as it was stored."""
     rows: dict[str, dict[str, str]] = {}
     for kind, name, body in document.get("former", []):
@@ -131,4 +162,4 @@ def _former(context: Context, document: Mapping[str, Any]) -> HostIntent:
     inventory = Inventory(context.jumbo_xdp)
     for change in read_all(lambda kind: rows.get(kind, {})):
         inventory.install(change)
-    return inventory.intent()
+    return inventory

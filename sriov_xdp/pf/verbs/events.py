@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link
-from sriov_xdp.host.monitor import Change, FilterRemoval, FolderMonitor, LinkChange, LinkMonitor
+from sriov_xdp.host.monitor import Change, FilterChange, FolderMonitor, LinkChange, LinkMonitor
 from sriov_xdp.pf.hands import damaged, live
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
@@ -249,8 +249,8 @@ class HostEvents:
         if isinstance(change, LinkChange):
             self._on_link(change)
             return
-        if isinstance(change, FilterRemoval):
-            self.hooks.on_filter_removal(change.ifindex)
+        if isinstance(change, FilterChange):
+            self.hooks.on_filter_change(change.ifindex)
             return
         for pf in self._context.inventory.pfs.values():
             if pf.uplink and pf.uplink.ifindex == change.ifindex:

@@ -68,9 +68,9 @@ class HookWatch:
     def _name(self, owners: set[str] | None) -> None:
         self._named = None if owners is None or self._named is None else self._named | owners
 
-    def on_filter_removal(self, ifindex: int) -> None:
-        """Perhaps the one that held our program; a device that goes says so too. What is done about it is done when it is its turn,
-        after what is being done to the port or the PF now."""
+    def on_filter_change(self, ifindex: int) -> None:
+        """Perhaps the one that held our program went, or another came before it; a device that goes says so too. What is done about
+        it is done when it is its turn, after what is being done to the port or the PF now."""
         vf = self._context.inventory.vf_with_ifindex(ifindex) or self._context.inventory.vf_with_hop(ifindex)
         if vf and vf.stage is not Stage.PLANNED:
             self._context.start(self._enforce(vf))

@@ -6,17 +6,20 @@ Verbs in steps, as in lifecycle. For the pf package and the admin API.
 
 import contextlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from sriov_xdp.pf.errors import FAULTS, Conflict, NotFound, PfError, Refused
 from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.commit import commit, require_bearable
 from sriov_xdp.pf.hands.context import Actor, Context, Steps, record_of
+from sriov_xdp.pf.hands.publish import start_counters
 from sriov_xdp.pf.state.attached_vf import AttachedVf
 from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, VfAddress
 from sriov_xdp.pf.state.intent_text import attachment_to_text, switch_to_json
 from sriov_xdp.pf.state.modes import pinned_problem
+from sriov_xdp.pf.state.port_record import PortRecord
 from sriov_xdp.pf.state.validation import MAX_PORT_GROUPS_OF_HOST, too_many_groups
 from sriov_xdp.pf.verbs import lifecycle, ports
 from sriov_xdp.store.audit import AuditRecord, Outcome
@@ -240,25 +243,40 @@ def set_vf(context: Context, vf: VfAddress, asked: VfSettings, actor: Actor) -> 
         name, port = ports.asked_for(context.inventory, asked.port, asked.port_group)
         wanted = replace(wanted, port_group=name, port=port)
     wanted = ports.placed(context.inventory, wanted, vf)
-    switch, group = context.inventory.group(wanted.port_group)
+    has_moved = ports.has_moved(spec, wanted)
+    left = ports.left_by(context, attached, is_declared=False) if has_moved else Change()
+    switch, _group = context.inventory.group(wanted.port_group)
+    switch = left.switches.get(switch.name) or switch
+    group = switch.group(wanted.port_group)
+    assert group is not None
     place = ports.Place(switch=switch, group=group, number=wanted.number, attached=attached)
     wanted, changed = _with_settings(context, place, wanted, asked.settings, actor)
-    yield from change_adapter(context, attached, wanted, actor, "set VF", changed)
+    changed = changed or left.switches.get(switch.name)
+    yield from change_adapter(context, attached, wanted, actor, "set VF", changed, left.port_records)
 
 
 def change_adapter(
-    context: Context, attached: AttachedVf, spec: AdapterSpec, actor: Actor, request: str, switch: Switch | None = None
+    context: Context,
+    attached: AttachedVf,
+    spec: AdapterSpec,
+    actor: Actor,
+    request: str,
+    switch: Switch | None = None,
+    port_records: Mapping[PortName, PortRecord | None] | None = None,
 ) -> Steps[None]:
-    """One adapter in place. switch: as it will be, where the adapter's port keeps something else then. Raises NotFound, Refused,
-    Conflict, DataPathError, StoreError, then nothing changed; PfError when its device could not follow, which says whether it is as
-    it was."""
+    """One adapter in place. switch: as it will be, where a port keeps something else then; port_records: what the port keeps that
+    the adapter leaves. Raises NotFound, Refused, Conflict, DataPathError, StoreError, then nothing changed; PfError when its device
+    could not follow, which says whether it is as it was."""
     attachment, state = attached.attachment, attached.state
     former = context.inventory.switches[switch.name] if switch else None
     changed = changed_attachment(context, attached, spec, switch)
     record = adapter_record(context, attachment, changed, actor, request)
     switches = {switch.name: switch} if switch else {}
     records = [record, *([switch_record(context, former, switch, actor)] if switch else [])]
-    commit(context, Change(switches=switches, attachments={attached.address: changed}), records)
+    change = Change(switches=switches, attachments={attached.address: changed}, port_records=port_records or {})
+    commit(context, change, records)
+    if ports.has_moved(attachment.spec, spec):  # what was counted is the port's that it left
+        start_counters(context, attached.address)
     before = Before(attachment=attachment, state=state, installed=attached.state, switch=former)
     yield from carry_out_change(context, attached, before, actor, request)
 

@@ -183,6 +183,11 @@ def left_by(context: Context, vf: AttachedVf, *, is_declared: bool) -> Change:
     return Change(switches={place.switch.name: place.switch.with_group(group)}, port_records=forgotten)
 
 
+def has_moved(before: AdapterSpec, after: AdapterSpec) -> bool:
+    """Whether an adapter is at another port."""
+    return (before.port_group, before.number) != (after.port_group, after.number)
+
+
 def totals(context: Context, place: Place) -> PortRecord:
     """All that was counted at a port: now, and before its adapter came."""
     kept = context.inventory.port_records.get(place.name) if place.name else None
