@@ -49,7 +49,7 @@ class Inventory:
         self.switches: dict[str, Switch] = {}
         self.vfs: dict[VfAddress, AttachedVf] = {}
         self.port_records: dict[PortName, PortRecord] = {}
-        self._resolved: dict[VfAddress, _Resolved] = {}
+        self._resolved: dict[VfAddress, tuple[_Resolved, ...]] = {}
         self._listened: dict[str, frozenset[int]] = {}
 
     def install(self, change: Change) -> Former:
@@ -311,15 +311,17 @@ class Inventory:
         return self._resolve(vf).vlan
 
     def _resolve(self, vf: AttachedVf) -> "_Resolved":
-        """Once for what a switch and an adapter say: each attach asks for all ports."""
-        spec, kept = vf.attachment.spec, self._resolved.get(vf.address)
-        if kept is not None and kept.spec is spec and self.switches.get(kept.switch.name) is kept.switch:
-            return kept
+        """Once for what a switch and an adapter say: each attach asks for all ports. What held before is known as well, as a change
+        is looked at, and taken back, before it is made."""
+        spec, known = vf.attachment.spec, self._resolved.get(vf.address, ())
+        for one in known:
+            if one.spec is spec and self.switches.get(one.switch.name) is one.switch:
+                return one
         switch, group = self.group(spec.port_group)
         said = spec.overrides_in(group)
-        policy = resolve(switch, group, str(vf.address), said)
-        kept = self._resolved[vf.address] = _Resolved(switch, spec, policy, port_vlan(group, said))
-        return kept
+        found = _Resolved(switch, spec, resolve(switch, group, str(vf.address), said), port_vlan(group, said))
+        self._resolved[vf.address] = (found, *known[:1])
+        return found
 
     def port_view(self, vf: AttachedVf) -> PortView:
         """What decide() may see."""
