@@ -302,3 +302,21 @@ def test_what_is_a_ports_is_the_ports_after_a_recovery_too(scene: Scene) -> None
     moved = scene.daemon.vf_of(first.name)
     assert ("none", 1500) == (moved["vlan"], moved["mtu"])
     scene.daemon.ask("port", "set", "vSwitch0/1", "--vlan", "inherit", "--mtu", "inherit")
+
+
+def test_a_change_is_asked_of_every_port_before_anything_is_done() -> None:
+    """Two are pinned to XDP, which frames that long must not meet on a kernel that is not known to bear them."""
+    with Lab("pb") as lab:
+        places = [lab.namespace(name) for name in ("first", "second", "third")]
+        modes = ("xdp", "xdp", "tcx")
+        guests = [{"guest": place.name, "port_group": "lan", "datapath": mode} for place, mode in zip(places, modes, strict=True)]
+        groups = [{"name": "lan", "policy": {"mtu": 1500}}]
+        daemon = lab.daemon(host_config(None, guests, groups, mtu=9000), "--jumbo-xdp", "refuse")
+        daemon.settle()
+        before = daemon.ask("export")
+        refused = daemon.command("port-group", "set", "lan", "--mtu", "9000")
+        assert 5 == refused.returncode
+        pinned = [daemon.vf_of(place.name)["address"] for place in places[:2]]
+        assert [f"VF {vf}" for vf in pinned] == [line.split(": ")[0] for line in refused.stderr.splitlines()]
+        assert before == daemon.ask("export")
+        assert ["xdp", "xdp"] == [daemon.vf_of(place.name)["datapath"]["active"] for place in places[:2]]

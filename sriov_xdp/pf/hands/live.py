@@ -309,10 +309,15 @@ def has_its_mtu(context: Context, attached: AttachedVf, link: Link) -> bool:
     return link.mtu_bytes == context.inventory.port_mtu_bytes(attached) and not link.answers
 
 
+def must_leave_xdp_for(context: Context, attached: AttachedVf, mtu_bytes: int) -> bool:
+    """Whether a port runs XDP, and must not with this MTU."""
+    return bool(xdp_problem(mtu_bytes, context.jumbo_xdp)) and context.hooks.has_xdp(str(attached.address))
+
+
 def leave_xdp_for(context: Context, attached: AttachedVf, mtu_bytes: int) -> Steps[None]:
     """Before a port's MTU becomes mtu_bytes: one that must not run XDP with it leaves it. Raises DataPathError."""
     attachment, before = attached.attachment, dict(attached.guest_features_before)
-    if not xdp_problem(mtu_bytes, context.jumbo_xdp) or not context.hooks.has_xdp(str(attached.address)):
+    if not must_leave_xdp_for(context, attached, mtu_bytes):
         return
     yield from beside(context, lambda links: _leave_xdp(context, links, attachment, before))
     attached.guest_features_before = {}

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Invalid, PfError
 from sriov_xdp.pf.hands import damaged
-from sriov_xdp.pf.hands.commit import commit, require_bearable
+from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
 from sriov_xdp.pf.hands.publish import start_counters
 from sriov_xdp.pf.state.change import Change
@@ -140,11 +140,9 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     """One change of all objects, so that what is exchanged between them meets nothing half done; then what devices need."""
     change, records = _whole_change(context, steps, actor)
     _check_groups(context, change)
-    present = [switch for switch in change.switches.values() if switch]
     as_it_was = operate.as_ports_are(context)
     former = {vf.address: (vf.attachment, vf.state) for vf in context.inventory.vfs.values()}
-    require_bearable(context, change)
-    yield from operate.leave_xdp_for(context, present)
+    yield from operate.leave_xdp_for(context, change)
     commit(context, change, records)
     for vf, attachment in change.attachments.items():
         if attachment and ports.has_moved(former[vf][0].spec, attachment.spec):

@@ -74,8 +74,7 @@ def put_switch(context: Context, switch: Switch, actor: Actor) -> Steps[None]:
     before, as_it_was = inventory.switches.get(switch.name), as_ports_are(context)
     switch = ports.numbered(inventory, switch)
     change = Change(switches={switch.name: switch}, port_records=ports.records_gone(inventory, before, switch))
-    require_bearable(context, change)
-    yield from leave_xdp_for(context, [switch])
+    yield from leave_xdp_for(context, change)
     commit(context, change, [switch_record(context, before, switch, actor)])
     yield from settle_ports(context, as_it_was)
 
@@ -93,14 +92,21 @@ def _as_it_is(context: Context, vf: AttachedVf) -> AsItIs:
     return inventory.vlan(vf), inventory.port_mtu_bytes(vf), inventory.egress_queue(vf), inventory.ingress_queue(vf)
 
 
-def leave_xdp_for(context: Context, switches: list[Switch]) -> Steps[None]:
-    """Before a larger MTU is let in anywhere, ports that must not run XDP with it leave it."""
-    for switch in switches:
+def leave_xdp_for(context: Context, change: Change) -> Steps[None]:
+    """Before a larger MTU is let in anywhere, ports that must not run XDP with it leave it; first it is asked whether the change
+    can be at all. Raises Conflict, DataPathError."""
+    leaving = []
+    for switch in filter(None, change.switches.values()):
         for vf in context.inventory.vfs_of_pf(switch.pf):
             spec = vf.attachment.spec
             group = switch.group(spec.port_group)
-            if group:
-                yield from live.leave_xdp_for(context, vf, port_mtu_bytes(switch, group, spec.overrides_in(group)))
+            mtu_bytes = port_mtu_bytes(switch, group, spec.overrides_in(group)) if group else 0
+            if live.must_leave_xdp_for(context, vf, mtu_bytes):
+                leaving.append((vf, mtu_bytes))
+    if leaving:
+        require_bearable(context, change)
+    for vf, mtu_bytes in leaving:
+        yield from live.leave_xdp_for(context, vf, mtu_bytes)
 
 
 def settle_ports(context: Context, before: dict[VfAddress, AsItIs]) -> Steps[None]:
