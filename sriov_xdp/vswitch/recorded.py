@@ -9,21 +9,21 @@ import json
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import AddAddresses, AddressRole, ConfigurationRequest, RemoveAddresses, ResetDevice, VfState
 
-_MOST_CHARACTERS = 1024  # a request that names more than some forty addresses is not kept
+_MOST_CHARACTERS = 256  # as of each text of a guest's row; a request that names more than some ten addresses is not kept
 
 
 def text_of(request: ConfigurationRequest, state: VfState) -> str:
     """Empty for one that is too long to be kept."""
-    document: dict[str, object] = {
-        "admin": str(state.admin_mac),
-        "effective": str(state.effective_mac),
-        "filters": sorted(map(str, state.filters)),
-    }
+    document: dict[str, object] = {"admin": _short(state.admin_mac)}
+    if state.effective_mac != state.admin_mac:
+        document["effective"] = _short(state.effective_mac)
+    if state.filters:
+        document["filters"] = sorted(map(_short, state.filters))
     match request:
         case AddAddresses(addresses):
-            document["add"] = [[str(address), role.name.lower()] for address, role in addresses]
+            document["add"] = [[_short(address), role.value] for address, role in addresses]
         case RemoveAddresses(addresses):
-            document["remove"] = list(map(str, addresses))
+            document["remove"] = list(map(_short, addresses))
         case ResetDevice():
             document["reset"] = True
     text = json.dumps(document, separators=(",", ":"))
@@ -33,15 +33,25 @@ def text_of(request: ConfigurationRequest, state: VfState) -> str:
 def read(text: str) -> tuple[ConfigurationRequest, VfState]:
     """The reverse. Raises ValueError, KeyError, TypeError."""
     document = json.loads(text)
+    admin_mac = _long(document["admin"])
     state = VfState(
-        admin_mac=MacAddress.parse(document["admin"]),
-        effective_mac=MacAddress.parse(document["effective"]),
-        filters=frozenset(map(MacAddress.parse, document["filters"])),
+        admin_mac=admin_mac,
+        effective_mac=_long(document["effective"]) if "effective" in document else admin_mac,
+        filters=frozenset(map(_long, document.get("filters", ()))),
     )
     request: ConfigurationRequest = ResetDevice()
     if "add" in document:
-        pairs = ((MacAddress.parse(address), AddressRole[role.upper()]) for address, role in document["add"])
+        pairs = ((_long(address), AddressRole(role)) for address, role in document["add"])
         request = AddAddresses(tuple(pairs))
     elif "remove" in document:
-        request = RemoveAddresses(tuple(map(MacAddress.parse, document["remove"])))
+        request = RemoveAddresses(tuple(map(_long, document["remove"])))
     return request, state
+
+
+def _short(address: MacAddress) -> str:
+    """Guests' rows are many."""
+    return address.octets.hex()
+
+
+def _long(text: str) -> MacAddress:
+    return MacAddress(bytes.fromhex(text))

@@ -108,7 +108,7 @@ def test_pin_of_the_uplink_that_is_removed(scene: Scene, pin: str) -> None:
     before = len(scene.errors("uplink"))
     (scene.links / pin).unlink()
     wait_until((scene.links / pin).exists, "the pin is back", WITHIN_SECONDS)
-    (line,) = scene.errors("uplink")[before:]
+    (line,) = wait_until(lambda: scene.errors("uplink")[before:], "it is told", WITHIN_SECONDS)
     assert "was not on it any more; attached again" in line
     scene.assert_all_reach_all()
 

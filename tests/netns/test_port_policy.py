@@ -357,6 +357,12 @@ def hop_of(scene: Scene, guest: Namespace) -> list[str]:
     return sorted(link["ifname"] for link in links if link.get("ifalias", "").removesuffix(" entrance") == alias)
 
 
+def sent_by(guest: Namespace) -> int:
+    """Frames, by its own device."""
+    (link,) = json.loads(guest.ip("-s", "-j", "link", "show", "eth0"))
+    return int(link["stats64"]["tx"]["packets"])
+
+
 def test_what_a_guest_sends_waits_for_its_turn_to_whomever_it_goes(scene: Scene) -> None:
     """Shaped: burst and queue, over all targets together; what found no room is counted, and each frame once."""
     kbps, frame_bytes, count = 1000, 1000, 100
@@ -368,11 +374,13 @@ def test_what_a_guest_sends_waits_for_its_turn_to_whomever_it_goes(scene: Scene)
         _far, near = hop_of(scene, scene.first)
         (queue,) = [one for one in json.loads(run("tc", "-j", "qdisc", "show", "dev", near)) if one.get("root")]
         assert ("tbf", kbps * 125) == (queue["kind"], queue["options"]["rate"])
-        before = scene.daemon.vf_of(scene.first.name)
+        before, sent = scene.daemon.vf_of(scene.first.name), sent_by(scene.first)
         now, seconds = _after_sending(scene, before, targets, payload, count)
         passed = now["counters"]["tx_packets"] - before["counters"]["tx_packets"]
         dropped = now["drops"]["queue_full"] - before["drops"].get("queue_full", 0)
-        assert len(targets) * count == passed + dropped
+        assert len(targets) * count <= passed + dropped <= sent_by(scene.first) - sent, (
+            "each once, and its stack may ask for a neighbour"
+        )
         assert passed * frame_bytes <= most_at_once + seconds * kbps * 125
         assert scene.second.can_ping("10.77.0.99")
 
