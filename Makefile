@@ -13,7 +13,7 @@ demo: setup
 	.venv/bin/sriov-xdp demo
 
 test: setup
-	.venv/bin/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder tests
+	.venv/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests
 
 # What takes minutes: a soak, millions of frames and of messages.
 test-long: setup
