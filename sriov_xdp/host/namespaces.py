@@ -94,7 +94,8 @@ def own_identity() -> Identity:
 
 def can_die_unseen(name: str) -> bool:
     """Whether the end of the namespace changes no file under /run/netns, as with a process's: then somebody has to look."""
-    return name.startswith("/") or os.path.islink(f"{NAMED}/{name}")  # noqa: PTH114  # of each VF each second, and a Path takes three times as long
+    # Of each VF each second, and a Path takes three times as long.
+    return name.startswith("/") or os.path.islink(f"{NAMED}/{name}")  # noqa: PTH114
 
 
 class NewNamespace:
