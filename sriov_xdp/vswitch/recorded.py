@@ -5,27 +5,31 @@ Pure. For who records requests, and for what-if.
 """
 
 import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
 
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import AddAddresses, AddressRole, ConfigurationRequest, RemoveAddresses, ResetDevice, VfState
 
-_MOST_CHARACTERS = 256  # as of each text of a guest's row; a request that names more than some ten addresses is not kept
+_MOST_CHARACTERS = 256  # as of each text of a guest's row; at the default quota one that names five addresses is kept
+_CHARACTERS = 8  # an address's six octets in base64, as guests' rows are many
 
 
 def text_of(request: ConfigurationRequest, state: VfState) -> str:
     """Empty for one that is too long to be kept."""
-    document: dict[str, object] = {"admin": _short(state.admin_mac)}
+    document = {"admin": _texts([state.admin_mac])}
     if state.effective_mac != state.admin_mac:
-        document["effective"] = _short(state.effective_mac)
+        document["effective"] = _texts([state.effective_mac])
     if state.filters:
-        document["filters"] = sorted(map(_short, state.filters))
+        document["filters"] = _texts(sorted(state.filters))
     match request:
         case AddAddresses(addresses):
-            document["add"] = [[_short(address), role.value] for address, role in addresses]
+            document["add"] = _texts(address for address, _role in addresses)
+            document["roles"] = "".join(str(role.value) for _address, role in addresses)
         case RemoveAddresses(addresses):
-            document["remove"] = list(map(_short, addresses))
+            document["remove"] = _texts(addresses)
         case ResetDevice():
-            document["reset"] = True
+            document["reset"] = ""
     text = json.dumps(document, separators=(",", ":"))
     return text if len(text) <= _MOST_CHARACTERS else ""
 
@@ -33,25 +37,22 @@ def text_of(request: ConfigurationRequest, state: VfState) -> str:
 def read(text: str) -> tuple[ConfigurationRequest, VfState]:
     """The reverse. Raises ValueError, KeyError, TypeError."""
     document = json.loads(text)
-    admin_mac = _long(document["admin"])
-    state = VfState(
-        admin_mac=admin_mac,
-        effective_mac=_long(document["effective"]) if "effective" in document else admin_mac,
-        filters=frozenset(map(_long, document.get("filters", ()))),
-    )
-    request: ConfigurationRequest = ResetDevice()
+    (admin_mac,) = _addresses(document["admin"])
+    (effective_mac,) = _addresses(document.get("effective", document["admin"]))
+    filters = frozenset(_addresses(document.get("filters", "")))
+    state = VfState(admin_mac=admin_mac, effective_mac=effective_mac, filters=filters)
     if "add" in document:
-        pairs = ((_long(address), AddressRole(role)) for address, role in document["add"])
-        request = AddAddresses(tuple(pairs))
-    elif "remove" in document:
-        request = RemoveAddresses(tuple(map(_long, document["remove"])))
-    return request, state
+        roles = (AddressRole(int(role)) for role in document["roles"])
+        return AddAddresses(tuple(zip(_addresses(document["add"]), roles, strict=True))), state
+    if "remove" in document:
+        return RemoveAddresses(_addresses(document["remove"])), state
+    return ResetDevice(), state
 
 
-def _short(address: MacAddress) -> str:
-    """Guests' rows are many."""
-    return address.octets.hex()
+def _texts(addresses: Iterable[MacAddress]) -> str:
+    return "".join(b64encode(address.octets).decode() for address in addresses)
 
 
-def _long(text: str) -> MacAddress:
-    return MacAddress(bytes.fromhex(text))
+def _addresses(text: str) -> tuple[MacAddress, ...]:
+    pieces = (text[start : start + _CHARACTERS] for start in range(0, len(text), _CHARACTERS))
+    return tuple(MacAddress(b64decode(piece, validate=True)) for piece in pieces)

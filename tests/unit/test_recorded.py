@@ -1,11 +1,17 @@
 """What a guest asked, as the audit keeps it, is read back as it was."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from intents import macs
 
 from sriov_xdp.vswitch import recorded
+from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import AddAddresses, AddressRole, ConfigurationRequest, RemoveAddresses, ResetDevice, VfState
+
+# What a guest may hold by the default quota, and more than a driver asks at once.
+sixteen = frozenset(MacAddress.parse(f"02:00:00:00:01:{number:02x}") for number in range(16))
+full = VfState(admin_mac=MacAddress.parse("02:00:00:00:00:01"), effective_mac=MacAddress.parse("02:00:00:00:00:02"), filters=sixteen)
+five = tuple((MacAddress.parse(f"02:00:00:00:02:{number:02x}"), AddressRole.EXTRA) for number in range(5))
 
 addresses = st.lists(macs, max_size=6).map(tuple)
 requests: st.SearchStrategy[ConfigurationRequest] = st.one_of(
@@ -17,6 +23,8 @@ states = st.builds(VfState, admin_mac=macs, effective_mac=macs, filters=addresse
 
 
 @given(requests, states)
+@example(AddAddresses(five), full)
+@example(RemoveAddresses(tuple(address for address, _role in five)), full)
 def test_it_comes_back(request: ConfigurationRequest, state: VfState) -> None:
     assert (request, state) == recorded.read(recorded.text_of(request, state))
 
