@@ -28,11 +28,13 @@ from sriov_xdp.api.requests import (
     SetVf,
     TraceFrame,
 )
-from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Invalid, NotFound, Refused
+from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Invalid, Refused
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
-from sriov_xdp.pf.state.intent import AdapterSpec, VfAddress
+from sriov_xdp.pf.state import places
+from sriov_xdp.pf.state.attached_vf import AttachedVf
+from sriov_xdp.pf.state.intent import AdapterSpec
 from sriov_xdp.pf.state.plan import Step
-from sriov_xdp.pf.verbs import applied_files, confirmation, lifecycle, operate, ports
+from sriov_xdp.pf.verbs import applied_files, confirmation, lifecycle, operate
 from sriov_xdp.pf.verbs import apply as applying
 from sriov_xdp.store.audit import MOST_LISTED
 from sriov_xdp.vswitch.address import MacAddress
@@ -102,7 +104,7 @@ def _what_if(context: Context, wanted: Wanted, _actor: Actor) -> Steps[Any]:
 
 
 def _attach(context: Context, request: AttachVf, actor: Actor) -> Steps[Any]:
-    port_group, port = ports.asked_for(context.inventory, request.port, request.port_group)
+    port_group, port = places.asked_for(context.inventory, request.port, request.port_group)
     spec = AdapterSpec(
         guest=request.guest,
         netns=request.netns or request.guest,
@@ -157,7 +159,7 @@ def _create_group(context: Context, request: CreateGroup, actor: Actor) -> Steps
         policy=request.policy.change().policy,
         overrides_allowed=frozenset(request.overrides_allowed),
         binding=request.binding,
-        ports=ports_of(request.binding, request.ports, f"port group {request.name}"),
+        ports=ports_of(request.binding, request.ports),
         reset_at_disconnect=request.reset_at_disconnect,
     )
     yield from operate.create_group(context, request.switch, group, actor)
@@ -188,7 +190,7 @@ def _delete_port(context: Context, request: OnPort, actor: Actor) -> Steps[Any]:
 
 def _trace(context: Context, request: TraceFrame, _actor: Actor) -> Any:
     pf = context.inventory.pfs.get(request.sender)
-    vf = None if pf else context.inventory.attached(_vf_named(request.sender))
+    vf = None if pf else _connected_at(context, request.sender)
     pf = pf or context.inventory.pf(vf.address.pf if vf else request.sender)
     if (request.frame is None) is (request.to is None):
         raise Invalid(f"trace from {request.sender}: expected frame or to, one of them; give --frame HEX or --to MAC")
@@ -206,11 +208,11 @@ def _trace(context: Context, request: TraceFrame, _actor: Actor) -> Any:
     return traces.trace(context, pf, vf, made_up.octets())
 
 
-def _vf_named(name: str) -> VfAddress:
-    try:
-        return VfAddress.parse(name)
-    except ValueError as error:
-        raise NotFound(f"{name}: no PF of that name, and no VF's address as pf0vf3; `sriov-xdp vf list` shows them") from error
+def _connected_at(context: Context, port: str) -> AttachedVf:
+    place = places.find(context.inventory, port)
+    if place.attached is None:
+        raise Conflict(f"port {place}: nobody is connected there, so nothing is sent; `sriov-xdp port list` shows who is where")
+    return place.attached
 
 
 def _audit(context: Context, request: ListAudit, _actor: Actor) -> Any:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model
 
 from sriov_xdp.api.sentences import Form, one_of
-from sriov_xdp.pf.errors import Invalid
 from sriov_xdp.pf.state import validation
 from sriov_xdp.pf.state.intent import (
     NAMESPACE_NAME,
@@ -304,24 +303,21 @@ class PortGroupDocument(_Document):
         settings = {
             number: PortOverrides(policy=said.policy.settings(), vlan=said.vlan) for number, said in self.port_settings.items()
         }
-        ports = self.ports if self.binding is Binding.EPHEMERAL else self.ports or DEFAULT_PORTS
         return PortGroup(
             name=self.name,
             vlan=self.vlan,
             policy=self.policy.settings(),
             overrides_allowed=frozenset(self.overrides_allowed),
             binding=self.binding,
-            ports=ports or 0,
+            ports=ports_of(self.binding, self.ports),
             reset_at_disconnect=self.reset_at_disconnect,
             port_settings=tuple((number, said) for number, said in sorted(settings.items()) if said != PortOverrides()),
         )
 
 
-def ports_of(binding: Binding, ports: int | None, subject: str) -> int:
-    """How many ports a group has by itself. Raises Invalid for a number of ports that come and go."""
-    if binding is Binding.EPHEMERAL and ports is not None:
-        raise Invalid(f"{subject}: ports {ports}: the ports of an ephemeral group come and go; leave it out, or make it static")
-    return 0 if binding is Binding.EPHEMERAL else ports or DEFAULT_PORTS
+def ports_of(binding: Binding, said: int | None) -> int:
+    """How many ports a group has by itself. What is said of ports that come and go is kept, for validation to refuse."""
+    return said or (0 if binding is Binding.EPHEMERAL else DEFAULT_PORTS)
 
 
 class SwitchDocument(_Document):

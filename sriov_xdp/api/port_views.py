@@ -5,9 +5,10 @@ from typing import Any
 from sriov_xdp.api import fast_path
 from sriov_xdp.pf.errors import NotFound
 from sriov_xdp.pf.hands.context import Context
+from sriov_xdp.pf.state import places
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.intent_text import group_to_json, overrides_to_json, switch_to_json, vlan_to_json
-from sriov_xdp.pf.verbs import ports
+from sriov_xdp.pf.verbs import connecting
 from sriov_xdp.vswitch.policy import SETTINGS, Policy
 from sriov_xdp.vswitch.ports import port_vlan, resolve
 
@@ -43,18 +44,18 @@ def group_show(context: Context, name: str) -> Document:
 
 def port_list(context: Context) -> list[Document]:
     """Every port, in use or not."""
-    return [_port(context, place) for place in ports.all_ports(context.inventory)]
+    return [_port(context, place) for place in places.all_ports(context.inventory)]
 
 
 def port_show(context: Context, name: str) -> Document:
     """One port, with what was counted there. name: its own, or of who is connected there. Raises NotFound, Invalid."""
-    place = ports.find(context.inventory, name)
-    counted = ports.totals(context, place)
+    place = places.find(context.inventory, name)
+    counted = connecting.totals(context, place)
     drops = {verdict: frames for verdict, frames in counted.drops if frames}
     return {**_port(context, place), "counters": dict(counted.counted), "drops": drops}
 
 
-def _port(context: Context, place: ports.Place) -> Document:
+def _port(context: Context, place: places.Place) -> Document:
     """The policy that holds for a port, and which level said so."""
     attached, group = place.attached, place.group
     spec = attached.attachment.spec if attached else None

@@ -70,14 +70,15 @@ def _remove_others_of_ours(ifindex: int, names: tuple[str, ...], handle: int) ->
         _remove_filters(kept_netlink(), ifindex, names, but=handle)
 
 
-def is_first(ifindex: int, names: tuple[str, ...]) -> bool:
-    """Whether the ingress filter that comes first holds a program whose name begins so. One behind somebody else's judges only what
-    that one lets pass."""
+def first(ifindex: int) -> tuple[str, int] | None:
+    """Name and program's id of the ingress filter that comes first, where it is a program; one behind somebody else's judges only
+    what that one lets pass. None on a device that has none, or is gone."""
     try:
         found = _filters(kept_netlink(), ifindex, _INGRESS)
     except NetlinkError:
-        return False
-    return bool(found) and _name_of(found[0]).startswith(names)
+        return None
+    name = _name_of(found[0]) if found else ""
+    return (name, int(found[0].get_attr("TCA_OPTIONS").get_attr("TCA_BPF_ID") or 0)) if name else None
 
 
 def _is_new(rtnl: Rtnl, ifindex: int) -> bool:

@@ -1,8 +1,11 @@
 """A configuration on trial comes to nothing unless somebody says in time that it stays, whatever becomes of the daemon."""
 
+import contextlib
 import copy
+import json
+import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +111,39 @@ def test_a_daemon_that_dies_is_followed_by_one_that_takes_it_back(scene: Scene) 
     scene.daemon.start()
     wait_until(lambda: is_back(scene), "what was before")
     assert not scene.differs(scene.config)
+
+
+def change_record(scene: Scene, change: Callable[[dict[str, Any]], object]) -> None:
+    """Of a trial, in the state of a daemon that does not run."""
+    with contextlib.closing(sqlite3.connect(scene.daemon.state_dir / "state.db")) as state, state:
+        (body,) = state.execute("SELECT body FROM intent WHERE kind='trial'").fetchone()
+        document = json.loads(body)
+        change(document)
+        state.execute("UPDATE intent SET body=? WHERE kind='trial'", (json.dumps(document),))
+
+
+def test_a_record_that_does_not_tell_what_was_before_ends_no_start(scene: Scene) -> None:
+    """Half of what was before would take from guests what is theirs, so the operator has the word."""
+    scene.try_out(2)
+    scene.daemon.kill()
+    change_record(scene, lambda document: document["former"].append(["switch", "vSwitch9", "{"]))
+    scene.daemon.start()
+    wait_until(lambda: "is damaged in the state" in scene.doctor(), "doctor says it")
+    assert not scene.differs(scene.tried)
+    scene.daemon.ask("vf", "set", scene.daemon.vf_of(scene.one.name)["address"], "--link-state", "disable")
+    assert 0 == scene.daemon.command("confirm").returncode
+    assert "is damaged in the state" not in scene.doctor()
+
+
+def test_a_record_that_is_none_ends_no_start_and_its_trial(scene: Scene) -> None:
+    scene.try_out(60)
+    scene.daemon.kill()
+    change_record(scene, lambda document: document.pop("due"))
+    scene.daemon.start()
+    assert "its record is damaged: it stays" in scene.daemon.log()
+    scene.daemon.stop()
+    scene.daemon.start()
+    assert (False, 1) == (scene.differs(scene.tried), scene.daemon.log().count("its record is damaged"))
 
 
 def test_one_that_cannot_be_had_is_on_no_trial(scene: Scene) -> None:

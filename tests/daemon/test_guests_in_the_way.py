@@ -32,6 +32,15 @@ class Scene:
     def served(self) -> set[str]:
         return {vf["guest"] for vf in self.daemon.ask("vf", "list") if vf["guest"]}
 
+    def start_twice_with_a_command_between(self) -> str:
+        """The command disables the first good guest's link. Returns its VF."""
+        self.daemon.start()
+        vf = str(self.daemon.vf_of(self.good[0].name)["address"])
+        self.daemon.ask("vf", "set", vf, "--link-state", "disable")
+        self.daemon.stop()
+        self.daemon.start()
+        return vf
+
     def assert_the_others_are_served(self) -> None:
         assert {place.name for place in self.good} == self.served()
         for number, place in enumerate(self.good, 1):
@@ -106,22 +115,14 @@ def test_a_guest_that_deletes_what_it_gets_keeps_no_start_from_the_others(scene:
 
 def test_what_is_set_by_command_stays_over_a_start_though_a_guest_is_missing(scene: Scene) -> None:
     with device_of_the_name(scene):
-        scene.daemon.start()
-        vf = scene.daemon.vf_of(scene.good[0].name)["address"]
-        scene.daemon.ask("vf", "set", vf, "--link-state", "disable")
-        scene.daemon.stop()
-        scene.daemon.start()
+        vf = scene.start_twice_with_a_command_between()
         assert "disable" == scene.daemon.ask("vf", "show", vf)["link_state"]
 
 
 def test_a_start_goes_on_with_a_guest_that_was_missing(scene: Scene) -> None:
     """As one whose namespace comes later in a boot: each start says so until it has its adapter, and undoes no command."""
     with device_of_the_name(scene):
-        scene.daemon.start()
-        vf = scene.daemon.vf_of(scene.good[0].name)["address"]
-        scene.daemon.ask("vf", "set", vf, "--link-state", "disable")
-        scene.daemon.stop()
-        scene.daemon.start()
+        vf = scene.start_twice_with_a_command_between()
         assert "of the start is not applied" in scene.daemon.command("doctor").stdout
         assert scene.hostile.name not in scene.served()
     scene.daemon.kill()

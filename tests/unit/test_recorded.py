@@ -10,7 +10,9 @@ from sriov_xdp.vswitch.decision import AddAddresses, AddressRole, ConfigurationR
 
 # What a guest may hold by the default quota, and more than a driver asks at once.
 sixteen = frozenset(MacAddress.parse(f"02:00:00:00:01:{number:02x}") for number in range(16))
-full = VfState(admin_mac=MacAddress.parse("02:00:00:00:00:01"), effective_mac=MacAddress.parse("02:00:00:00:00:02"), filters=sixteen)
+full = VfState(
+    admin_mac=MacAddress.parse("02:00:00:00:00:01"), effective_mac=MacAddress.parse("02:00:00:00:00:02"), filters=sixteen
+)
 five = tuple((MacAddress.parse(f"02:00:00:00:02:{number:02x}"), AddressRole.EXTRA) for number in range(5))
 
 addresses = st.lists(macs, max_size=6).map(tuple)

@@ -85,8 +85,8 @@ class Hooks:
         """Which of the programs that must run on a device do not, as the kernel says. Raises DataPathError, HostError."""
         found = []
         running = self._pins.program_on(f"{name}_tc", ifindex)
-        if not running and clsact.is_first(ifindex, TC_PROGRAMS):
-            running = _filter_ids(ifindex).get(tc_program, 0)
+        if not running:
+            running = _first_filter_id(ifindex, tc_program)
         if running != self._pins.id_of(tc_program) and not self._pins.is_attached(tc_program, ifindex, AttachType.TCX_INGRESS):
             found.append(tc_program)
         if xdp_program and not (
@@ -155,6 +155,12 @@ def filters_on(ifindex: int) -> list[Filter]:
 def filters_in_service(ifindex: int) -> list[Filter]:
     """Without those whose daemon does not run, and whose pins are nowhere. Raises OSError."""
     return [one for one in filters_on(ifindex) if not one.instance or is_served(one.instance)]
+
+
+def _first_filter_id(ifindex: int, program: str) -> int:
+    """Of the filter that comes first, if it holds this program; 0 else."""
+    name, number = clsact.first(ifindex) or ("", 0)
+    return number if name.partition(" ")[0] == program else 0
 
 
 def _filter_ids(ifindex: int) -> dict[str, int]:

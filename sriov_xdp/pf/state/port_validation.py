@@ -19,27 +19,33 @@ def port_problems(intent: HostIntent) -> Iterator[Problem]:
     for number, switch in enumerate(intent.switches):
         for place, group in enumerate(switch.port_groups):
             path: Path = ("switches", number, "port_groups", place)
-            yield from _binding_problems(group, path)
+            yield from (Problem((*path, key), text, ((*path, "binding"),)) for key, text in binding_problems(group))
             yield from _settings_problems(switch, group, path)
-        total = sum(group.ports for group in switch.port_groups if group.is_static)
-        if total > MOST_STATIC_PORTS:
-            text = f"{total} ports in static groups; expected at most {MOST_STATIC_PORTS} of a switch; lower `ports`"
-            yield Problem(("switches", number, "port_groups"), text)
+        too_many = too_many_static_ports(switch)
+        if too_many:
+            yield Problem(("switches", number, "port_groups"), too_many)
         yield from _shared_numbers(intent, number, switch)
     yield from _full_groups(intent)
 
 
-def _binding_problems(group: PortGroup, path: Path) -> Iterator[Problem]:
+def too_many_static_ports(switch: Switch) -> str | None:
+    """What is wrong with how many ports a switch has by itself; None when nothing is."""
+    total = sum(group.ports for group in switch.port_groups if group.is_static)
+    if total <= MOST_STATIC_PORTS:
+        return None
+    return f"{total} ports in static groups; expected at most {MOST_STATIC_PORTS} of a switch; lower `ports`"
+
+
+def binding_problems(group: PortGroup) -> Iterator[tuple[str, str]]:
+    """What a group says of ports that are not its own, by its key."""
     if group.is_static:
         return
     remedy = "leave it out, or write `binding: static`"
-    binding: Path = (*path, "binding")
     if group.ports:
-        text = f"{group.ports}; expected nothing, as ports of an ephemeral group come and go with adapters; {remedy}"
-        yield Problem((*path, "ports"), text, (binding,))
+        yield "ports", f"{group.ports}; expected nothing, as ports of an ephemeral group come and go with adapters; {remedy}"
     if group.port_settings:
         text = f"settings of {len(group.port_settings)} ports; expected none, as an ephemeral group's come and go; {remedy}"
-        yield Problem((*path, "port_settings"), text, (binding,))
+        yield "port_settings", text
 
 
 def _settings_problems(switch: Switch, group: PortGroup, path: Path) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from sriov_xdp.pf.state.kinds import Action
 from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.pf.state.plan import Step, leaving_adapters
 from sriov_xdp.pf.state.port_record import PortRecord
-from sriov_xdp.pf.verbs import lifecycle, operate, ports
+from sriov_xdp.pf.verbs import connecting, lifecycle, operate
 from sriov_xdp.store.audit import AuditRecord
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import refused_by
@@ -94,7 +94,7 @@ def change(context: Context, so_far: Change, steps: list[Step], actor: Actor) ->
     """Those that keep their interface. Seen with the rest of the change, which may have the groups that they move to. Raises
     NotFound, Refused, Conflict."""
     moving = (context.inventory.adapter(*step.after.key) for step in steps if isinstance(step.after, AdapterSpec))
-    kept = {vf.address: ports.left_by(context, vf, is_declared=True).port_records for vf in moving if vf}
+    kept = {vf.address: connecting.left_by(context, vf, is_declared=True).port_records for vf in moving if vf}
     seen = context.inventory.install(so_far)
     try:
         attachments, records, left = {}, [], dict[PortName, PortRecord | None]()
@@ -102,7 +102,7 @@ def change(context: Context, so_far: Change, steps: list[Step], actor: Actor) ->
             assert isinstance(step.after, AdapterSpec)
             attached = context.inventory.adapter(*step.after.key)
             if attached:
-                if ports.has_moved(attached.attachment.spec, step.after):
+                if connecting.has_moved(attached.attachment.spec, step.after):
                     left |= kept[attached.address]
                 changed = operate.changed_attachment(context, attached, step.after)
                 attachments[attached.address] = changed

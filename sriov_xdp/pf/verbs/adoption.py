@@ -38,7 +38,7 @@ from sriov_xdp.pf.state.device_marks import (
 )
 from sriov_xdp.pf.state.intent import Datapath
 from sriov_xdp.pf.state.stored import TABLES
-from sriov_xdp.pf.verbs import lifecycle, ports
+from sriov_xdp.pf.verbs import connecting, lifecycle
 from sriov_xdp.store.database import Grant
 from sriov_xdp.store.errors import StoreError
 
@@ -71,7 +71,7 @@ def adopt(context: Context) -> None:
     for vf in stale:
         _let_go(context, vf)
     with _or_later():
-        ports.number_all(context)
+        connecting.number_all(context)
     _withdraw_grants(context)
     _mark_group(context, sweep(context, found))
     close_strays(context, found)

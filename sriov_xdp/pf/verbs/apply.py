@@ -24,7 +24,7 @@ from sriov_xdp.pf.state.plan import Step, parts_of, plan
 from sriov_xdp.pf.state.port_numbers import with_numbers
 from sriov_xdp.pf.state.stored import merged
 from sriov_xdp.pf.state.validation import problems
-from sriov_xdp.pf.verbs import adapters, operate, ports
+from sriov_xdp.pf.verbs import adapters, connecting, operate
 from sriov_xdp.pf.verbs.kinds import DEEDS
 from sriov_xdp.store.audit import AuditRecord
 from sriov_xdp.store.errors import StoreError
@@ -145,7 +145,7 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     yield from operate.leave_xdp_for(context, change)
     commit(context, change, records)
     for vf, attachment in change.attachments.items():
-        if attachment and ports.has_moved(former[vf][0].spec, attachment.spec):
+        if attachment and connecting.has_moved(former[vf][0].spec, attachment.spec):
             start_counters(context, vf)  # what was counted is the port's that it left
     installed = {vf: context.inventory.vfs[vf].state for vf in change.attachments}
     befores = [operate.Before(attachment=former[vf][0], state=former[vf][1], installed=state) for vf, state in installed.items()]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sriov_xdp.host.links import boot_id
-from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, NotFound
+from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, NotFound, PfError
 from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import SELF, Actor, Context, Steps, record_of
 from sriov_xdp.pf.state.change import Change as StateChange
@@ -30,9 +30,8 @@ _KIND, _NAME = "trial", "former"
 _RETRY_SECONDS = 5.0
 
 
-def pending(database: Database) -> Trial | None:
-    """What awaits a word, after a start too. Raises StoreError."""
-    document = _document(database)
+def _read(document: Mapping[str, Any]) -> Trial | None:
+    """None for what is damaged."""
     try:
         return Trial(fingerprint=str(document["fingerprint"]), boot=str(document["boot"]), due=float(document["due"]))
     except (KeyError, ValueError, TypeError):
@@ -40,6 +39,7 @@ def pending(database: Database) -> Trial | None:
 
 
 def _document(database: Database) -> Mapping[str, Any]:
+    """What was stored. Empty for what is damaged. Raises StoreError."""
     try:
         document = json.loads(database.documents(_KIND).get(_NAME, "{}"))
     except ValueError:
@@ -82,11 +82,21 @@ def take_back_now(context: Context) -> None:
 
 
 def take_up(context: Context) -> None:
-    """At a start. One that the daemon died in the middle of is over. Raises StoreError."""
-    context.trial = pending(context.database)
-    if context.trial:
-        context.trial.reserved = _admin_macs(_former(context, _document(context.database)).intent())
-    if context.trial and applied_files.cut_off(context.database) == context.trial.fingerprint:
+    """At a start. One that the daemon died in the middle of is over; what is damaged, so that nothing comes back, is said. Raises
+    StoreError."""
+    if _NAME not in context.database.documents(_KIND):
+        return
+    document = _document(context.database)
+    context.trial = _read(document)
+    if context.trial is None:
+        _log.error("a configuration was on trial, and its record is damaged: it stays, as if it had been confirmed")
+        context.database.write_intent([Change(kind=_KIND, name=_NAME, body=None)], [])
+        return
+    try:
+        context.trial.reserved = _admin_macs(_former(context, document).intent())
+    except FAULTS as error:
+        _note_trouble(context, context.trial, error)
+    if applied_files.cut_off(context.database) == context.trial.fingerprint:
         take_back_now(context)
 
 
@@ -110,18 +120,27 @@ def look(context: Context) -> Steps[None]:
     if not trial.trouble:
         _log.error("configuration %s: nobody confirmed it in time; what was before comes back", trial.fingerprint)
     try:
-        document = _document(context.database)
-        former = _former(context, document)
-        _take_back_addresses(context, former.intent())
+        yield from _take_back(context, trial)
+    except FAULTS as error:
+        _note_trouble(context, trial, error)
+
+
+def _note_trouble(context: Context, trial: Trial, error: BaseException) -> None:
+    """It is tried again, and said once."""
+    if trial.trouble != str(error):
+        _log.error("configuration %s: could not be taken back yet, it is tried again: %s", trial.fingerprint, error)
+    trial.trouble, trial.next_try = str(error), context.clock() + _RETRY_SECONDS
+
+
+def _take_back(context: Context, trial: Trial) -> Steps[None]:
+    document = _document(context.database)
+    former = _former(context, document)
+    _take_back_addresses(context, former.intent())
+    try:
         yield from apply.apply(context, former.intent(), SELF, is_start=True)
         _keep_records(context, former)
     except Incomplete as error:  # a guest that is in its own way is in nobody else's
         _log.error("configuration %s: taken back, but: %s", trial.fingerprint, error)
-    except FAULTS as error:
-        if trial.trouble != str(error):
-            _log.error("configuration %s: could not be taken back yet, it is tried again: %s", trial.fingerprint, error)
-        trial.trouble, trial.next_try = str(error), context.clock() + _RETRY_SECONDS
-        return
     counts = {key: str(value) for key, value in document.get("counts", {}).items()}
     # The text that was taken back may be the file of the next start by now: it counts as done, so that no start applies it again.
     counts |= dict.fromkeys((applied_files.STARTED_WITH, applied_files.TAKEN_BACK), trial.fingerprint)
@@ -155,11 +174,15 @@ def _keep_records(context: Context, former: Inventory) -> None:
 
 
 def _former(context: Context, document: Mapping[str, Any]) -> Inventory:
-    """What was before, as it was stored."""
-    rows: dict[str, dict[str, str]] = {}
-    for kind, name, body in document.get("former", []):
-        rows.setdefault(kind, {})[name] = body
+    """What was before, as it was stored. Raises PfError for what is damaged: half of it would take from guests what is theirs."""
     inventory = Inventory(context.jumbo_xdp)
-    for change in read_all(lambda kind: rows.get(kind, {})):
-        inventory.install(change)
+    try:
+        rows: dict[str, dict[str, str]] = {}
+        for kind, name, body in document["former"]:
+            rows.setdefault(kind, {})[name] = body
+        for change in read_all(lambda kind: rows.get(kind, {})):
+            inventory.install(change)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        text = f"what was before it is damaged in the state ({type(error).__name__}: {error})"
+        raise PfError(f"{text}; apply the configuration that is to be, or say `sriov-xdp confirm`") from error
     return inventory

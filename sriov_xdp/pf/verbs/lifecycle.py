@@ -32,7 +32,7 @@ from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.intent import NAMESPACE_NAME, AdapterSpec, Attachment, VfAddress
 from sriov_xdp.pf.state.intent_text import MOST_GENERATION
 from sriov_xdp.pf.state.modes import pinned_problem
-from sriov_xdp.pf.verbs import ports
+from sriov_xdp.pf.verbs import connecting, ports
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
@@ -59,7 +59,7 @@ def attach(
     vf = vf or context.inventory.free_vf(switch.pf, lost)
     if vf in lost:
         damaged.require_none(context, f"VF {vf}")
-    spec = ports.placed(context.inventory, spec)
+    spec = connecting.placed(context.inventory, spec)
     _validate(context, spec, vf, switch.pf)
     with _new_namespace(spec.netns) as new_namespace, contextlib.ExitStack() as undo:
         attachment = _plan_attachment(context, spec, vf, new_namespace)
@@ -240,12 +240,12 @@ def _remove_pair(context: Context, attachment: Attachment) -> None:
 
 
 def detach(context: Context, vf: VfAddress, actor: Actor, request: str = "detach", *, is_declared: bool = False) -> Steps[None]:
-    """Takes a VF back from its guest, with its interface; the VF is free again. is_declared: as ports.left_by(). Raises PfError,
-    StoreError; then it is as it was."""
+    """Takes a VF back from its guest, with its interface; the VF is free again. is_declared: as connecting.left_by(). Raises
+    PfError, StoreError; then it is as it was."""
     attached = context.inventory.attached(vf)
     attachment, spec = attached.attachment, attached.attachment.spec
     record = record_of(context, str(vf), spec.guest, actor, request, Outcome.GRANTED, before=_describe(attachment))
-    left = ports.left_by(context, attached, is_declared=is_declared)
+    left = connecting.left_by(context, attached, is_declared=is_declared)
     commit(context, replace(left, attachments={vf: None}), [record], leaving.note(attachment))
     context.mailboxes.close(vf)
     try:

@@ -9,19 +9,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from sriov_xdp.pf.errors import FAULTS, Conflict, NotFound, PfError, Refused
+from sriov_xdp.pf.errors import FAULTS, Conflict, Invalid, NotFound, PfError, Refused
 from sriov_xdp.pf.hands import live
 from sriov_xdp.pf.hands.commit import commit, require_bearable
 from sriov_xdp.pf.hands.context import Actor, Context, Steps, record_of
 from sriov_xdp.pf.hands.publish import start_counters
+from sriov_xdp.pf.state import places
 from sriov_xdp.pf.state.attached_vf import AttachedVf
 from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkState, VfAddress
 from sriov_xdp.pf.state.intent_text import attachment_to_text, switch_to_json
 from sriov_xdp.pf.state.modes import pinned_problem
 from sriov_xdp.pf.state.port_record import PortRecord
+from sriov_xdp.pf.state.port_validation import binding_problems
 from sriov_xdp.pf.state.validation import MAX_PORT_GROUPS_OF_HOST, too_many_groups
-from sriov_xdp.pf.verbs import lifecycle, ports
+from sriov_xdp.pf.verbs import connecting, lifecycle, ports
 from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
@@ -72,8 +74,8 @@ def put_switch(context: Context, switch: Switch, actor: Actor) -> Steps[None]:
     """Makes a switch what it says; all its ports obey when this returns. Raises Conflict, StoreError, DataPathError."""
     inventory = context.inventory
     before, as_it_was = inventory.switches.get(switch.name), as_ports_are(context)
-    switch = ports.numbered(inventory, switch)
-    change = Change(switches={switch.name: switch}, port_records=ports.records_gone(inventory, before, switch))
+    switch = connecting.numbered(inventory, switch)
+    change = Change(switches={switch.name: switch}, port_records=connecting.records_gone(inventory, before, switch))
     yield from leave_xdp_for(context, change)
     commit(context, change, [switch_record(context, before, switch, actor)])
     yield from settle_ports(context, as_it_was)
@@ -158,6 +160,8 @@ def create_group(context: Context, switch_name: str, group: PortGroup, actor: Ac
         raise Conflict(f"port group {group.name}: {too_many_groups(count + 1)}")
     switch = context.inventory.switches[switch_name]
     require_mtu(f"port group {group.name}", switch, group.policy)
+    for key, problem in binding_problems(group):
+        raise Invalid(f"port group {group.name}: {key} {problem}")
     yield from put_switch(context, replace(switch, port_groups=(*switch.port_groups, group)), actor)
 
 
@@ -173,9 +177,9 @@ def delete_group(context: Context, name: str, actor: Actor) -> Steps[None]:
 
 
 def set_port(context: Context, name: str, change: SettingsChange, actor: Actor) -> Steps[None]:
-    """Overrides settings of a port's group, where the group allows it. name: as ports.find() takes it. Raises NotFound, Refused,
+    """Overrides settings of a port's group, where the group allows it. name: as places.find() takes it. Raises NotFound, Refused,
     Conflict."""
-    place = ports.find(context.inventory, name)
+    place = places.find(context.inventory, name)
     if place.attached:
         spec, switch = _with_settings(context, place, place.attached.attachment.spec, change, actor)
         yield from change_adapter(context, place.attached, spec, actor, "set port", switch)
@@ -187,7 +191,7 @@ def set_port(context: Context, name: str, change: SettingsChange, actor: Actor) 
 
 
 def _with_settings(
-    context: Context, place: ports.Place, spec: AdapterSpec, change: SettingsChange, actor: Actor
+    context: Context, place: places.Place, spec: AdapterSpec, change: SettingsChange, actor: Actor
 ) -> tuple[AdapterSpec, Switch | None]:
     """An adapter whose port says this as well, and the switch where it is the port's to keep. place: where it will be connected."""
     said = _asked(context, place, change, port_vlan(place.group, spec.overrides_in(place.group)), actor)
@@ -195,7 +199,7 @@ def _with_settings(
     return spec, switch
 
 
-def _asked(context: Context, place: ports.Place, change: SettingsChange, vlan: Vlan, actor: Actor) -> PortOverrides:
+def _asked(context: Context, place: places.Place, change: SettingsChange, vlan: Vlan, actor: Actor) -> PortOverrides:
     """What a command sets for a port, checked. vlan: the port's. A refusal is in the audit. Raises Refused."""
     subject = f"port {place.attached.address if place.attached else place}"
     require_mtu(subject, place.switch, change.policy)
@@ -206,18 +210,14 @@ def _asked(context: Context, place: ports.Place, change: SettingsChange, vlan: V
 
 def create_port(context: Context, group: str, actor: Actor) -> Steps[PortName]:
     """A port more of a static group. Raises NotFound, Refused, Conflict."""
-    switch, _group, number = ports.with_ports(context, group, None, 1)
+    switch, name = ports.with_port_more(context.inventory, group)
     yield from put_switch(context, switch, actor)
-    return PortName(switch.name, number)
+    return name
 
 
 def delete_port(context: Context, name: str, actor: Actor) -> Steps[None]:
     """A port less of a static group, with what is set for it. Raises NotFound, Refused; Conflict while somebody is connected."""
-    place = ports.find(context.inventory, name)
-    problem = ports.delete_problem(place)
-    if problem:
-        raise Conflict(problem)
-    switch, _group, _number = ports.with_ports(context, place.group.name, place.number, -1)
+    switch = ports.without_port(context.inventory, places.find(context.inventory, name))
     yield from put_switch(context, switch, actor)
 
 
@@ -246,16 +246,16 @@ def set_vf(context: Context, vf: VfAddress, asked: VfSettings, actor: Actor) -> 
         datapath=asked.datapath or spec.datapath,
     )
     if asked.port or asked.port_group not in (None, spec.port_group):
-        name, port = ports.asked_for(context.inventory, asked.port, asked.port_group)
+        name, port = places.asked_for(context.inventory, asked.port, asked.port_group)
         wanted = replace(wanted, port_group=name, port=port)
-    wanted = ports.placed(context.inventory, wanted, vf)
-    has_moved = ports.has_moved(spec, wanted)
-    left = ports.left_by(context, attached, is_declared=False) if has_moved else Change()
+    wanted = connecting.placed(context.inventory, wanted, vf)
+    has_moved = connecting.has_moved(spec, wanted)
+    left = connecting.left_by(context, attached, is_declared=False) if has_moved else Change()
     switch, _group = context.inventory.group(wanted.port_group)
     switch = left.switches.get(switch.name) or switch
     group = switch.group(wanted.port_group)
     assert group is not None
-    place = ports.Place(switch=switch, group=group, number=wanted.number, attached=attached)
+    place = places.Place(switch=switch, group=group, number=wanted.number, attached=attached)
     wanted, changed = _with_settings(context, place, wanted, asked.settings, actor)
     changed = changed or left.switches.get(switch.name)
     yield from change_adapter(context, attached, wanted, actor, "set VF", changed, left.port_records)
@@ -281,7 +281,7 @@ def change_adapter(
     records = [record, *([switch_record(context, former, switch, actor)] if switch else [])]
     change = Change(switches=switches, attachments={attached.address: changed}, port_records=port_records or {})
     commit(context, change, records)
-    if ports.has_moved(attachment.spec, spec):  # what was counted is the port's that it left
+    if connecting.has_moved(attachment.spec, spec):  # what was counted is the port's that it left
         start_counters(context, attached.address)
     before = Before(attachment=attachment, state=state, installed=attached.state, switch=former)
     yield from carry_out_change(context, attached, before, actor, request)
@@ -332,7 +332,8 @@ def changed_attachment(context: Context, attached: AttachedVf, spec: AdapterSpec
     """The attachment as it will be, checked. changed: its switch, where that changes too. Raises NotFound, Refused, Conflict."""
     vf, former = attached.address, attached.attachment
     switch, group = context.inventory.group(spec.port_group)
-    switch, group = changed or switch, (changed and changed.group(group.name)) or group
+    if changed:
+        switch, group = changed, changed.group(group.name) or group
     if switch.pf != vf.pf:
         text = f"VF {vf}: port group {spec.port_group} is on the switch of PF {switch.pf}"
         raise Conflict(f"{text}; detach the VF and attach one of that PF")

@@ -4,7 +4,7 @@ from sriov_xdp.pf.hands.context import Actor, Context
 from sriov_xdp.pf.state.change import Change
 from sriov_xdp.pf.state.plan import Step
 from sriov_xdp.pf.state.port_record import PortRecord
-from sriov_xdp.pf.verbs import operate, ports
+from sriov_xdp.pf.verbs import connecting, operate
 from sriov_xdp.store.audit import AuditRecord
 from sriov_xdp.vswitch.ports import PortName, Switch
 
@@ -17,6 +17,6 @@ def change(context: Context, _so_far: Change, steps: list[Step], actor: Actor) -
         assert step.after is None or isinstance(step.after, Switch)
         switches[step.name] = step.after
         before = context.inventory.switches.get(step.name)
-        gone |= ports.records_gone(context.inventory, before, step.after)
+        gone |= connecting.records_gone(context.inventory, before, step.after)
         records.append(operate.switch_record(context, before, step.after, actor))
     return Change(switches=switches, port_records=gone), records
