@@ -20,7 +20,7 @@ static __always_inline void count_redirect_error(__u64 slot, __u64 target)
 
 	if (!here)
 		return;
-	if (target == NO_SLOT)
+	if (target == SXDP_NOBODY)
 		counters_of(here, slot)->verdict[SXDP_REDIRECT_ERROR]++;
 	else
 		counters_of(here, target)->egress_errors++;
@@ -39,7 +39,7 @@ static __always_inline int slot_has(__u64 slot, __u32 ifindex)
 	return ifindex && port_at(slot)->ifindex == ifindex;
 }
 
-/* The slot of a device, or NO_SLOT. Uplinks have ifindexes of others' choice. */
+/* The slot of a device, or SXDP_NOBODY. Uplinks have ifindexes of others' choice. */
 static __always_inline __u64 slot_with(__u32 ifindex)
 {
 	__u64 slot = slot_of_vf(ifindex);
@@ -50,7 +50,7 @@ static __always_inline __u64 slot_with(__u32 ifindex)
 		if (slot_has(slot, ifindex))
 			return slot;
 	}
-	return NO_SLOT;
+	return SXDP_NOBODY;
 }
 
 /* The device may refuse at the end of the batch. Tracepoint xdp_devmap_xmit: from_dev, to_dev, sent, drops, err. Fires for every
@@ -63,18 +63,18 @@ int on_devmap_xmit(struct bpf_raw_tracepoint_args *ctx)
 	if (!drops)
 		return 0;
 	slot = slot_with(read_ifindex(ctx->args[1]));
-	if (slot != NO_SLOT)
+	if (slot != SXDP_NOBODY)
 		count_egress_errors(slot, drops);
 	return 0;
 }
 
 /* The target was refused before any batch. Tracepoint xdp_redirect_err: dev, prog, target, err, map type, map id, index;
- * the index is the target's slot, or NO_SLOT, when the frame came from one of our ports. */
+ * the index is the target's slot, or SXDP_NOBODY, when the frame came from one of our ports. */
 int on_redirect_error(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u64 slot = slot_with(read_ifindex(ctx->args[0]));
 
-	if (slot != NO_SLOT)
+	if (slot != SXDP_NOBODY)
 		count_redirect_error(slot, (__u32)ctx->args[6]);
 	return 0;
 }

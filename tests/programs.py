@@ -97,6 +97,8 @@ def vf(
     storms: Iterable[Group] = (),
     allowed: Iterable[Prefix] = (),
     groups: Iterable[bytes] | None = None,
+    shared: Iterable[bytes] = (),
+    elsewhere: Iterable[bytes] = (),
     device_mtu_bytes: int = 0,
     flags: PortFlag = _NO_FLAGS,
     is_up: bool = True,
@@ -109,7 +111,7 @@ def vf(
     """has_room: whether a policed port may send; None: it is not policed."""
     conditions = {PortFlag.TRUNK: trunk, PortFlag.LINK_UP: is_up, PortFlag.ALLOWS: allowed, PortFlag.PRIVATE: segment}
     conditions |= {PortFlag.SUBSCRIBES: groups is not None, PortFlag.NARROW: device_mtu_bytes}
-    conditions[PortFlag.POLICED] = has_room is not None
+    conditions |= {PortFlag.POLICED: has_room is not None, PortFlag.SHARES: shared, PortFlag.SPEAKS: mac in frozenset(shared)}
     kind = PortFlag(sum(flag for flag, holds in conditions.items() if holds))
     value = PortValue(
         ifindex=DEVICES[slot],
@@ -130,6 +132,8 @@ def vf(
         storms=frozenset(storms),
         allowed=frozenset(allowed),
         groups=frozenset(groups or ()),
+        shared=frozenset(shared),
+        elsewhere=frozenset(elsewhere),
         is_overdrawn=has_room is False,
     )
 
@@ -189,12 +193,25 @@ def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
     if is_listened_to and (port.is_uplink or PortFlag.VEPA not in port.value.flags):
         port = with_flags(port, PortFlag.COPIED)
     if port.is_uplink:
-        has_trunks = any(_is_trunk(other) and other.value.pf == port.value.pf for other in ports.values())
-        value = with_flags(port, PortFlag.PF_HAS_TRUNKS).value if has_trunks else port.value
-        return PortImage(value=value, trunk=port.trunk, fdb=frozenset())
+        told = {
+            PortFlag.PF_HAS_TRUNKS: any(map(_is_trunk, others.values())),
+            PortFlag.SHARES: any(other.shared for other in others.values()),
+        }
+        return PortImage(value=with_flags(port, _sum_of(told)).value, trunk=port.trunk, fdb=frozenset())
     vlan = abi.VLAN_TRUNKS if _is_trunk(port) else port.value.vlan
-    keys = frozenset(abi.fdb_key(port.value.pf, vlan, mac) for mac in {port.value.mac, *port.more_macs})
-    return PortImage(value=port.value, trunk=port.trunk, fdb=keys, allowed=port.allowed, groups=port.groups, rate=_rate(port))
+    return PortImage(
+        value=port.value,
+        trunk=port.trunk,
+        fdb=frozenset(abi.fdb_key(port.value.pf, vlan, mac) for mac in {port.value.mac, *port.more_macs} - port.elsewhere),
+        allowed=port.allowed,
+        groups=port.groups,
+        shared=frozenset(abi.fdb_key(port.value.pf, vlan, mac) for mac in port.shared),
+        rate=_rate(port),
+    )
+
+
+def _sum_of(conditions: Mapping[PortFlag, bool]) -> PortFlag:
+    return PortFlag(sum(flag for flag, holds in conditions.items() if holds))
 
 
 def _rate(port: Port) -> Rate:
@@ -237,7 +254,8 @@ def _member_lists(ports: Mapping[int, Port], pf: int) -> dict[int, Members]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What one run changed. sent: what devices were really given, arrived: what came out at their far ends, by slot."""
+    """What one run changed. is_told: that the sender spoke by an address that others may hold too; sent: what devices were
+    really given, arrived: what came out at their far ends, by slot."""
 
     run: ProgramRun
     verdicts: dict[Verdict, int]
@@ -245,6 +263,7 @@ class Observed:
     errors: dict[int, int]
     sent: dict[int, list[bytes]]
     arrived: dict[int, list[bytes]]
+    is_told: bool
 
     @property
     def verdict(self) -> Verdict:
@@ -262,6 +281,7 @@ class Switch:
         self._cleanup = cleanup
         self._inlets: dict[int, socket.socket] = {}
         self._ports: dict[int, PortValue] = {}
+        self._shared: frozenset[int] = frozenset()
 
     def install(self, ports: Mapping[int, Port]) -> None:
         """Makes the maps hold these ports and nothing else."""
@@ -276,7 +296,9 @@ class Switch:
                     libbpf.update_element(self.pins.map_fd("rates"), abi.SLOT_LAYOUT.pack(slot), overdrawn_rate())
             for pf in UPLINKS:
                 self.tables.put_members(pf, _member_lists(ports, pf))
-        self._ports = {slot: image(port, ports).value for slot, port in ports.items()}
+        images = {slot: image(port, ports) for slot, port in ports.items()}
+        self._ports = {slot: made.value for slot, made in images.items()}
+        self._shared = frozenset(key for made in images.values() for key in made.shared)
 
     def counters(self, slots: Iterable[int]) -> dict[int, Counters]:
         return {slot: self.tables.counters_of(slot) for slot in slots}
@@ -327,6 +349,8 @@ class Switch:
         watched = {*self._ports, slot}
         self._seen_at_devices(lambda: 0)
         before = self.counters(watched)
+        for key in self._shared:
+            self.tables.note_speaker(key, abi.NOBODY)
         with namespaces.in_namespace(self.netns):
             result = run()
         sent, arrived = self._seen_at_devices(lambda: self._arrivals(slot, before) if is_sent else 0)
@@ -338,7 +362,13 @@ class Switch:
             errors=_nonzero({exit_: after[exit_].egress_errors - before[exit_].egress_errors for exit_ in watched}),
             sent=sent,
             arrived=arrived,
+            is_told=self._is_told(slot),
         )
+
+    def _is_told(self, slot: int) -> bool:
+        speakers = {self.tables.speaker(key) for key in self._shared} - {abi.NOBODY}
+        assert speakers <= {slot}, "nobody else spoke"
+        return bool(speakers)
 
     def xdp(self, slot: int, frame: bytes) -> Fate | None:
         """None: left to tc, untouched and uncounted."""
@@ -354,7 +384,7 @@ class Switch:
             return _fate_of_copies(really)
         assert (XDP_REDIRECT if seen.verdict is Verdict.FORWARDED else XDP_DROP) == seen.run.action
         assert dict.fromkeys(seen.egress, 1) == seen.egress
-        return Fate(verdict=seen.verdict, left=dict.fromkeys(seen.egress, seen.run.frame))
+        return Fate(verdict=seen.verdict, left=dict.fromkeys(seen.egress, seen.run.frame), is_told=seen.is_told)
 
     def tc(self, slot: int, frame: bytes) -> Fate:
         """A tag that is pushed travels beside the bytes, where a test run does not show it. So a frame that is redirected
@@ -428,7 +458,7 @@ def _fate(seen: Observed) -> Fate:
     assert (TC_PASS if seen.run.action == TC_PASS else TC_DROP) == seen.run.action
     assert {slot: len(copies) for slot, copies in seen.sent.items()} == seen.egress == dict.fromkeys(seen.egress, 1)
     left = {slot: copy for slot, (copy,) in seen.sent.items()}
-    return Fate(verdict=seen.verdict, left=left, reaches_host=seen.run.action == TC_PASS)
+    return Fate(verdict=seen.verdict, left=left, reaches_host=seen.run.action == TC_PASS, is_told=seen.is_told)
 
 
 def expected_arrivals(before: dict[int, Counters], after: dict[int, Counters]) -> int:
@@ -440,7 +470,8 @@ def _fate_of_copies(seen: Observed) -> Fate:
     """Of a frame that the kernel copied to devices."""
     assert {slot: len(copies) for slot, copies in seen.arrived.items()} == seen.egress == dict.fromkeys(seen.egress, 1)
     assert {} == seen.errors
-    return Fate(verdict=seen.verdict, left={slot: copy for slot, (copy,) in seen.arrived.items()})
+    left = {slot: copy for slot, (copy,) in seen.arrived.items()}
+    return Fate(verdict=seen.verdict, left=left, is_told=seen.is_told)
 
 
 def _with_tag(data: bytes, ancillary: list[tuple[int, int, bytes]]) -> bytes:

@@ -39,6 +39,7 @@ enum sxdp_fdb_shape {
 enum sxdp_slot {
 	SXDP_SLOT_MASK = SXDP_MAX_PORTS - 1,
 	SXDP_FIRST_VF_SLOT = SXDP_MAX_PFS,
+	SXDP_NOBODY = SXDP_MAX_PORTS,  /* no slot */
 };
 
 enum sxdp_buffer {

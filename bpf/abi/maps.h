@@ -27,6 +27,7 @@
 	MAP(21, tc_stages, STAGES, __u32, __u32, SXDP_STAGES)                     \
 	MAP(22, allowed, ARRAY, __u32, struct sxdp_allowed, SXDP_MAX_PORTS)       \
 	MAP(23, subscriptions, HASH, __u64, __u32, SXDP_MAX_FDB_ENTRIES)          \
-	MAP(24, rates, ARRAY, __u32, struct sxdp_rate, SXDP_MAX_PORTS)
+	MAP(24, rates, ARRAY, __u32, struct sxdp_rate, SXDP_MAX_PORTS)            \
+	MAP(25, shared, HASH, __u64, struct sxdp_shared, SXDP_MAX_FDB_ENTRIES)
 
 #endif

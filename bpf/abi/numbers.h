@@ -68,6 +68,8 @@ enum sxdp_port_flag {
 	SXDP_PORT_COPIED = 1 << 24,        /* such a port is in a VLAN of this one, so what enters here may have more receivers */
 	SXDP_PORT_VEPA = 1 << 25,          /* its PF leaves switching to the wire: what a guest sends goes there, whoever it is for */
 	SXDP_PORT_LOST = 1 << 26,          /* on the uplink's port: the wire has no carrier, or its device is gone */
+	SXDP_PORT_SHARES = 1 << 27,        /* it holds addresses that others may hold too; on the uplink's port: some port does */
+	SXDP_PORT_SPEAKS = 1 << 28,        /* its own address is one of them, so that it is told who spoke by it last */
 };
 
 /* The fast ways are for ports that have no other flags than these, and whose link is up: a flag that is new is not in here, so a
@@ -79,14 +81,16 @@ enum sxdp_plain {
 			     SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
 			     SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_AWAY |
 			     SXDP_PORT_HOST_VLANS | SXDP_PORT_NARROW | SXDP_PORT_ALLOWS | SXDP_PORT_PRIVATE |
-			     SXDP_PORT_SUBSCRIBES | SXDP_PORT_QUEUED | SXDP_PORT_PROMISCUOUS | SXDP_PORT_LOST,
+			     SXDP_PORT_SUBSCRIBES | SXDP_PORT_QUEUED | SXDP_PORT_PROMISCUOUS | SXDP_PORT_LOST |
+			     SXDP_PORT_SHARES,
 	/* As above, seen from where it leaves. A port with long frames may get one by a fast way, and one whose guest takes a single
 	 * buffer too, as ports that may send longer ones are not plain. */
 	SXDP_PLAIN_TARGET = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |
 			    SXDP_PORT_PF_HAS_TRUNKS | SXDP_PORT_NO_CARRIER | SXDP_PORT_NATIVE_XDP |
 			    SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_JUMBO |
 			    SXDP_PORT_HOST_VLANS | SXDP_PORT_ALLOWS | SXDP_PORT_SUBSCRIBES | SXDP_PORT_POLICED |
-			    SXDP_PORT_SHAPED | SXDP_PORT_PROMISCUOUS | SXDP_PORT_COPIED | SXDP_PORT_VEPA,
+			    SXDP_PORT_SHAPED | SXDP_PORT_PROMISCUOUS | SXDP_PORT_COPIED | SXDP_PORT_VEPA |
+			    SXDP_PORT_SHARES | SXDP_PORT_SPEAKS,
 };
 
 /* Of a port in its VLAN (isolation.h); a community's is its number behind the last of these. */

@@ -52,6 +52,15 @@ struct sxdp_allowed {
 };
 _Static_assert(sizeof(struct sxdp_allowed) == 256, "sxdp_allowed");
 
+/* An address that several ports of a PF may hold, and the wire with them, as a virtual router's: it leads to the one that spoke last,
+ * whom the daemon puts into the forwarding database. */
+struct sxdp_shared {
+	__u64 holders[SXDP_MAX_PORTS / 64];  /* ports that may speak by it, one bit a slot */
+	__u32 speaker;              /* the programs': the slot of the last that did, the PF's own port for the wire; SXDP_NOBODY */
+	__u32 spare;
+};
+_Static_assert(sizeof(struct sxdp_shared) == 136, "sxdp_shared");
+
 /* At most so many group frames of a port enter in a second (guard.h). Of each kind of them. */
 struct sxdp_meter {
 	__u64 interval_ns;          /* a frame's share of a second; 0 = no limit */

@@ -22,7 +22,7 @@ enum flood_word {
 	FLOOD_VLAN,
 	FLOOD_PROGRESS,
 	FLOOD_NEXT,
-	FLOOD_TARGET,                   /* of unicast: its addressee's slot; else that of the guest that it came back from; or NO_SLOT */
+	FLOOD_TARGET,                   /* of unicast: its addressee's slot; else that of the guest that it came back from; or SXDP_NOBODY */
 };
 
 enum flood_progress {
@@ -83,7 +83,7 @@ static __always_inline __u64 sender_slot(const struct transit *transit, const st
 {
 	__u64 owner = transit->is_from_wire && port->flags & SXDP_PORT_VEPA ? source_owner(port, port, transit) : 0;
 
-	return owner ? fdb_slot(owner) : NO_SLOT;
+	return owner ? fdb_slot(owner) : SXDP_NOBODY;
 }
 
 static __always_inline sxdp_answer carrier_flood(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
@@ -222,7 +222,7 @@ static __always_inline sxdp_answer flood_some(carrier *ctx, struct transit *tran
 		ctx->cb[FLOOD_PROGRESS] = (ctx->cb[FLOOD_PROGRESS] | FLOOD_IS_RETAGGED) ^ FLOOD_IS_TAGGED;
 		return flood_from(ctx, 0);
 	}
-	if (ctx->cb[FLOOD_PROGRESS] & FLOOD_IS_UNICAST && ctx->cb[FLOOD_TARGET] != NO_SLOT)
+	if (ctx->cb[FLOOD_PROGRESS] & FLOOD_IS_UNICAST && ctx->cb[FLOOD_TARGET] != SXDP_NOBODY)
 		return SXDP_FORWARDED;
 	if (!(ctx->cb[FLOOD_PROGRESS] & FLOOD_IS_UNICAST) && vlan_host_hears(port, host_vlans_of(port, transit->slot), transit->vlan))
 		return hear_at_host(ctx, transit);

@@ -63,7 +63,7 @@ static __always_inline sxdp_answer flood(carrier *ctx, struct transit *transit, 
 	receivers = bpf_map_lookup_elem(floods_handle(), &domain);
 	if (!list || list->of_tc || !receivers || !count_copies(here, list, transit))
 		return SXDP_DEFERRED;
-	if (carrier_retag(ctx, transit, 0) || bpf_redirect_map(receivers, NO_SLOT, BPF_F_BROADCAST) != XDP_REDIRECT)
+	if (carrier_retag(ctx, transit, 0) || bpf_redirect_map(receivers, SXDP_NOBODY, BPF_F_BROADCAST) != XDP_REDIRECT)
 		return SXDP_REDIRECT_ERROR;
 	count_verdict(here, transit, SXDP_FLOODED);
 	count_group(here, transit, frame->destination == SXDP_MAC_BROADCAST);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Who a guest may claim to be. The frame's source is compared with the effective MAC. An address that belongs to another
  * port of the switch, or to the uplink itself, is spoofed whatever the policy says; any other foreign address is the
- * business of forged_transmits.
+ * business of forged_transmits. An address that several ports hold is each holder's.
  * And who the wire may: anybody but those whose frames can only come from this side, unless wire_own_source accepts them. */
 #ifndef SXDP_SOURCE_H
 #define SXDP_SOURCE_H
@@ -15,6 +15,18 @@
 static __always_inline int source_is_foreign(const struct sxdp_port *port, const struct sxdp_frame *frame)
 {
 	return frame->source != port->mac;
+}
+
+/* The port's own address, which nobody else may have. */
+static __always_inline int source_is_its_alone(const struct sxdp_port *port, const struct sxdp_frame *frame)
+{
+	return !source_is_foreign(port, frame) && !(port->flags & SXDP_PORT_SPEAKS);
+}
+
+/* Whether the port may speak by an address that several may hold. */
+static __always_inline int source_is_held(const struct sxdp_shared *shared, __u64 slot)
+{
+	return shared && (shared->holders[(slot & SXDP_SLOT_MASK) >> 6] >> (slot & 63)) & 1;
 }
 
 /* Whether the operator named it for the port. */

@@ -31,11 +31,45 @@ static __always_inline __u64 source_owner(const struct sxdp_port *port, const st
 	return speaks_for(transit, owner) ? owner : 0;
 }
 
+/* Who spoke last by an address that several hold has it. Written when it is another one only. */
+static __always_inline void note_speaker(struct sxdp_shared *shared, __u64 slot)
+{
+	if (shared->speaker != slot)
+		shared->speaker = (__u32)slot;
+}
+
+static __always_inline int guest_speaks_as_holder(const struct sxdp_port *port, const struct transit *transit)
+{
+	struct sxdp_shared *shared = shared_at(port, vlan_of_entries(port, transit->vlan), transit->frame.source);
+
+	if (!source_is_held(shared, transit->slot))
+		return 0;
+	note_speaker(shared, transit->slot);
+	return 1;
+}
+
+/* owner: the ref of the port that has the address now. */
+static __always_inline int wire_speaks_as_holder(const struct sxdp_port *uplink, const struct transit *transit, __u64 owner)
+{
+	__u64 vlan = vlan_of_entries(port_at(fdb_slot(owner)), transit->vlan);
+	struct sxdp_shared *shared = owner ? shared_at(uplink, vlan, transit->frame.source) : 0;
+
+	if (!shared)
+		return 0;
+	note_speaker(shared, uplink->pf);
+	return 1;
+}
+
 static __always_inline sxdp_answer enter_from_wire(const struct sxdp_port *uplink, const struct transit *transit)
 {
+	__u64 owner;
+
 	if (!source_is_judged_from_wire(uplink))
 		return SXDP_ADMITTED;
-	return source_judge_from_wire(uplink, &transit->frame, source_owner(uplink, uplink, transit));
+	owner = source_owner(uplink, uplink, transit);
+	if (wire_speaks_as_holder(uplink, transit, owner))
+		return SXDP_ADMITTED;
+	return source_judge_from_wire(uplink, &transit->frame, owner);
 }
 
 static __always_inline sxdp_answer enter_from_guest(const struct sxdp_port *port, const struct transit *transit)
@@ -44,7 +78,7 @@ static __always_inline sxdp_answer enter_from_guest(const struct sxdp_port *port
 
 	if (loop_is_probe(&transit->frame))
 		return SXDP_PROBE;
-	if (!source_is_foreign(port, &transit->frame))
+	if (source_is_its_alone(port, &transit->frame) || guest_speaks_as_holder(port, transit))
 		return SXDP_ADMITTED;
 	return source_judge(port, transit->slot, &transit->frame, source_owner(port, uplink, transit), uplink,
 			    allowed_of(port, transit->slot));

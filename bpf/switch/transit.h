@@ -23,8 +23,4 @@ struct route {
 	__u64 slot;
 };
 
-enum slot_of_nobody {
-	NO_SLOT = SXDP_MAX_PORTS,
-};
-
 #endif

@@ -15,6 +15,7 @@ SENDS: Mapping[PortFlag, str] = {
     PortFlag.SHAPED: "shaped",
     PortFlag.COPIED: "promiscuous port in its VLAN",
     PortFlag.VEPA: "VEPA",
+    PortFlag.SPEAKS: "shared address",
 }
 RECEIVES: Mapping[PortFlag, str] = {
     **_BOTH,

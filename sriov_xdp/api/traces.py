@@ -54,13 +54,15 @@ def trace(context: Context, pf: PhysicalFunction, sender: AttachedVf | None, fra
 def _port(image: PortImage) -> Port:
     """As the maps describe it. What it sent so far is not told: a trace meets no storm guard and no rate."""
     own = abi.mac_word(image.value.mac)
-    macs = {abi.mac_of_fdb_key(key) for key in image.fdb}
+    macs, shared = ({abi.mac_of_fdb_key(key) for key in keys} for keys in (image.fdb, image.shared))
     return Port(
         value=image.value,
         trunk=image.trunk,
         more_macs=frozenset(mac for mac in macs if abi.mac_word(mac) != own),
         allowed=image.allowed,
         groups=image.groups,
+        shared=frozenset(shared),
+        elsewhere=frozenset(shared - macs),
     )
 
 

@@ -29,6 +29,7 @@ FLOW_BITS = 11
 FLOWS = 1 << FLOW_BITS
 SLOT_MASK = MAX_PORTS - 1
 FIRST_VF_SLOT = MAX_PFS
+NOBODY = MAX_PORTS
 VLAN_NONE = 0
 VLAN_TRUNKS = 4095
 VLAN_MASK = 0x0FFF
@@ -64,6 +65,7 @@ LAYOUTS: dict[str, dict[str, str]] = {
     "sxdp_trunk": {"vlans": "64Q"},
     "sxdp_pattern": {"address": "Q", "mask": "Q"},
     "sxdp_allowed": {"patterns": f"{2 * MAX_ALLOWED}Q"},
+    "sxdp_shared": {"holders": f"{MAX_PORTS // 64}Q", "speaker": "I", "spare": "4x"},
     "sxdp_meter": {"interval_ns": "Q", "due_ns": "Q"},
     "sxdp_guard": {"broadcast": "QQ", "multicast": "QQ"},
     "sxdp_bucket": {"byte_cost": "Q", "burst": "Q", "full_at": "Q"},
@@ -110,6 +112,7 @@ TRUNK_LAYOUT = _layout("sxdp_trunk")
 ALLOWED_LAYOUT = _layout("sxdp_allowed")
 GUARD_LAYOUT = _layout("sxdp_guard")
 RATE_LAYOUT = _layout("sxdp_rate")
+SHARED_LAYOUT = _layout("sxdp_shared")
 PROBE_LAYOUT = _layout("sxdp_probe")
 RETURN_LAYOUT = _layout("sxdp_return")
 MEMBERS_LAYOUT = _layout("sxdp_members")
@@ -194,6 +197,8 @@ class PortFlag(IntFlag):
     COPIED = 1 << 24
     VEPA = 1 << 25
     LOST = 1 << 26
+    SHARES = 1 << 27
+    SPEAKS = 1 << 28
 
 
 class Stage(IntEnum):

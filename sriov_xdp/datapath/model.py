@@ -8,7 +8,7 @@ For tests, for people who read, and for api/traces.py, which explains by it what
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, Verdict
 from sriov_xdp.datapath.model_ports import ETH_HEADER_BYTES, TAG_BYTES, TAG_TYPES, TPID_8021Q, Ethernet, Group, Port, Ports
@@ -28,11 +28,13 @@ PROBE = (bytes.fromhex("cf0000000000"), 0x9000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """What became of a frame. left: the bytes that leave, by the slot of the port that they leave through."""
+    """What became of a frame. left: the bytes that leave, by the slot of the port that they leave through; is_told: that its sender
+    spoke by an address that others may hold too."""
 
     verdict: Verdict
     left: Mapping[int, bytes] = field(default_factory=dict)
     reaches_host: bool = False
+    is_told: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,13 +177,23 @@ def wire_speaks_for_itself(passage: Passage) -> Verdict | None:
     if not passage.port.is_uplink or passage.port.has(PortFlag.OWN_SOURCE_ACCEPT):
         return None
     is_own = passage.holder(passage.read.source, passage.reachable) is not None or passage.is_host(passage.read.source)
-    return Verdict.LOOP if is_own else None
+    return Verdict.LOOP if is_own and not speaks_as_holder(passage) else None
+
+
+def speaks_as_holder(passage: Passage) -> bool:
+    """Whether the sender is one of those who may have its address: a guest that was granted it with others, or the wire, from which
+    any of these may come."""
+    source, port = passage.read.source, passage.port
+    if not port.is_uplink:
+        return source in port.shared
+    holder = None if port.has(PortFlag.OWN_SOURCE_ACCEPT) else passage.holder(source, passage.reachable)
+    return holder is not None and source in passage.ports[holder].shared
 
 
 def source_is_not_taken(passage: Passage) -> Verdict | None:
     """A guest may not speak as another VF of its switch, nor as the host, whatever its policy."""
     source = passage.read.source
-    if passage.port.is_uplink or source == passage.port.value.mac:
+    if passage.port.is_uplink or source == passage.port.value.mac or speaks_as_holder(passage):
         return None
     is_taken = passage.holder(source) not in (None, passage.slot) or passage.is_host(source)
     return Verdict.SPOOF_MAC if is_taken else None
@@ -189,7 +201,7 @@ def source_is_not_taken(passage: Passage) -> Verdict | None:
 
 def source_is_own(passage: Passage) -> Verdict | None:
     """Any address but the effective MAC is forged, which the policy may accept, of all or of some."""
-    is_own = passage.port.is_uplink or passage.read.source == passage.port.value.mac
+    is_own = passage.port.is_uplink or passage.read.source == passage.port.value.mac or speaks_as_holder(passage)
     return None if is_own or passage.port.may_send_from(passage.read.source) else Verdict.FORGED_SOURCE
 
 
@@ -364,9 +376,11 @@ def fate(ports: Ports, slot: int, ifindex: int, frame: bytes, *, rules: tuple[Ru
     if port is None or port.value.ifindex != ifindex:
         return Fate(verdict=Verdict.UNKNOWN_PORT)
     passage = Passage(ports=ports, slot=slot, frame=frame, ethernet=Ethernet.parse(frame))
+    is_told = False
     for rule in rules:
         objection = rule(passage)
         if objection is not None:
-            return Fate(verdict=objection, reaches_host=objection is Verdict.TO_HOST)
+            return Fate(verdict=objection, reaches_host=objection is Verdict.TO_HOST, is_told=is_told)
+        is_told = is_told or (rule is source_is_own and speaks_as_holder(passage))
     is_flooded = is_group(passage.read.destination) and not leaves_switching_to_the_wire(passage.port)
-    return flood(passage) if is_flooded else forward(passage)
+    return replace(flood(passage) if is_flooded else forward(passage), is_told=is_told)

@@ -35,7 +35,8 @@ class Port:
     """A port as the maps describe it. trunk: the tags of a trunk port, or the VLANs that the host has on an
     uplink; more_macs: addresses beside value.mac by which it
     is reached; storms: of what it has sent so much that its guard lets nothing more in; allowed:
-    what its guest may send from beside its own; groups: that its guest asked for; is_overdrawn: a policed port has sent so
+    what its guest may send from beside its own; groups: that its guest asked for; shared: of its addresses, those that others may
+    hold too, elsewhere: of these, those that lead to another holder, who spoke last; is_overdrawn: a policed port has sent so
     much that nothing more passes."""
 
     value: PortValue
@@ -44,6 +45,8 @@ class Port:
     storms: frozenset[Group] = frozenset()
     allowed: frozenset[Prefix] = frozenset()
     groups: frozenset[bytes] = frozenset()
+    shared: frozenset[bytes] = frozenset()
+    elsewhere: frozenset[bytes] = frozenset()
     is_overdrawn: bool = False
 
     def has(self, flag: PortFlag) -> bool:
@@ -67,7 +70,7 @@ class Port:
 
     def is_reached_by(self, mac: bytes) -> bool:
         """Whether a VF's port has this unicast address."""
-        return not self.is_uplink and (mac == self.value.mac or mac in self.more_macs)
+        return not self.is_uplink and mac not in self.elsewhere and (mac == self.value.mac or mac in self.more_macs)
 
     def may_send_from(self, mac: bytes) -> bool:
         """Whether the policy lets its guest send from an address that is not its own."""

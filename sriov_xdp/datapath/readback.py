@@ -4,13 +4,14 @@ daily work: it reads all of the forwarding database.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sriov_xdp.datapath import abi, libbpf, port_lists
 from sriov_xdp.datapath.fdb import key_of
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.meters import Guard, Rate
 from sriov_xdp.datapath.pins import Pins
+from sriov_xdp.datapath.shared import SharedTable
 from sriov_xdp.datapath.subscriptions import Subscriptions
 from sriov_xdp.datapath.tables import PortImage, flood_entry
 
@@ -30,6 +31,7 @@ class PortAsItIs:
     device: int
     allowed: frozenset[port_lists.Prefix]
     groups: frozenset[bytes]
+    shared: frozenset[int]
     rate: tuple[int, ...]
 
     @classmethod
@@ -43,6 +45,7 @@ class PortAsItIs:
             device=image.value.ifindex,
             allowed=image.allowed,
             groups=image.groups,
+            shared=image.shared,
             rate=Rate.said_in(image.rate.pack()),
         )
 
@@ -58,8 +61,16 @@ def read_ports(pins: Pins) -> dict[int, PortAsItIs]:
     used = {slot for slot, value in values.items() if value != abi.EMPTY_PORT} | set(fdb)
     subscriptions = Subscriptions(pins.map_fd("subscriptions"))
     subscriptions.adopt()
+    shared = SharedTable(pins.map_fd("shared"))
+    shared.adopt()
     return {
-        slot: _read_port(pins, slot, values[slot], frozenset(fdb.get(slot, ())), subscriptions.of(slot)) for slot in sorted(used)
+        slot: replace(
+            _read_port(pins, slot, values[slot]),
+            fdb=frozenset(fdb.get(slot, ())),
+            groups=subscriptions.of(slot),
+            shared=shared.of(slot),
+        )
+        for slot in sorted(used)
     }
 
 
@@ -74,7 +85,8 @@ def _entries(pins: Pins) -> Iterator[tuple[int, int]]:
             yield abi.FDB_KEY_LAYOUT.unpack(key)[0], abi.REF_LAYOUT.unpack(value)[0]
 
 
-def _read_port(pins: Pins, slot: int, value: bytes, fdb: frozenset[int], groups: frozenset[bytes]) -> PortAsItIs:
+def _read_port(pins: Pins, slot: int, value: bytes) -> PortAsItIs:
+    """But for what stands in tables of all ports."""
     key = abi.SLOT_LAYOUT.pack(slot)
     trunk = libbpf.lookup_element(pins.map_fd("trunks"), key, abi.TRUNK_LAYOUT.size)
     allowed = libbpf.lookup_element(pins.map_fd("allowed"), key, abi.ALLOWED_LAYOUT.size)
@@ -84,11 +96,12 @@ def _read_port(pins: Pins, slot: int, value: bytes, fdb: frozenset[int], groups:
     return PortAsItIs(
         value=value,
         trunk=port_lists.unpack_trunk(trunk) if trunk else frozenset(),
-        fdb=fdb,
+        fdb=frozenset(),
         storm_ns=Guard.intervals_in(guard) if guard else (0, 0),
         device=_KEY.unpack(device)[0] if device else 0,
         allowed=port_lists.unpack_allowed(allowed) if allowed else frozenset(),
-        groups=groups,
+        groups=frozenset(),
+        shared=frozenset(),
         rate=Rate.said_in(rate or bytes(abi.RATE_LAYOUT.size)),
     )
 

@@ -16,6 +16,7 @@ from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.meters import NO_GUARD, NO_RATE, Guard, Rate
 from sriov_xdp.datapath.pins import Pins
+from sriov_xdp.datapath.shared import SharedTable
 from sriov_xdp.datapath.slot_array import SlotArray
 from sriov_xdp.datapath.subscriptions import Subscriptions
 
@@ -23,7 +24,8 @@ from sriov_xdp.datapath.subscriptions import Subscriptions
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortImage:
     """All that the maps say of one port. fdb: keys (abi.fdb_key) under which it is reached; allowed: addresses that its guest may
-    send from beside its own, by the first bits of each; groups: that it gets, where it does not get all."""
+    send from beside its own, by the first bits of each; groups: that it gets, where it does not get all; shared: keys of addresses
+    that others may hold too, of which fdb has those that lead here."""
 
     value: PortValue
     trunk: frozenset[int]
@@ -32,6 +34,7 @@ class PortImage:
     rate: Rate = NO_RATE
     allowed: frozenset[port_lists.Prefix] = frozenset()
     groups: frozenset[bytes] = frozenset()
+    shared: frozenset[int] = frozenset()
 
 
 _NO_BYTES = bytes(abi.COUNTERS_LAYOUT.size)
@@ -97,6 +100,7 @@ class Tables:
         self._ports: dict[int, bytes] = {}
         self._trunks = SlotArray(pins.map_fd("trunks"), bytes(abi.TRUNK_LAYOUT.size))
         self._subscriptions = Subscriptions(pins.map_fd("subscriptions"))
+        self._shared = SharedTable(pins.map_fd("shared"))
         self._allowed = SlotArray(pins.map_fd("allowed"), bytes(abi.ALLOWED_LAYOUT.size))
         self._guards = SlotArray(pins.map_fd("guards"), bytes(abi.GUARD_LAYOUT.size), Guard.intervals_in)
         self._rates = SlotArray(pins.map_fd("rates"), bytes(abi.RATE_LAYOUT.size), Rate.said_in)
@@ -151,6 +155,7 @@ class Tables:
             if device:
                 self._devices[slot] = struct.unpack("<I", device)[0]
         self._subscriptions.adopt()
+        self._shared.adopt()
         floods: dict[int, list[int]] = {}
         for of_domain, ifindex in filter(None, map(flood_entry, self._ports.values())):
             floods.setdefault(of_domain, []).append(ifindex)
@@ -174,8 +179,16 @@ class Tables:
         return PortFlag(_FLAGS.unpack_from(self._ports.get(slot, abi.EMPTY_PORT), _FLAGS_AT_BYTES)[0])
 
     def addresses_of(self, slot: int) -> frozenset[bytes]:
-        """The addresses under which a port is reached, in whichever VLAN."""
-        return frozenset(abi.mac_of_fdb_key(key) for key in self._fdb_of_slot.get(slot, frozenset()))
+        """The addresses under which a port is reached, in whichever VLAN, or would be, if it spoke by them last."""
+        return frozenset(abi.mac_of_fdb_key(key) for key in self._fdb_of_slot.get(slot, frozenset()) | self._shared.of(slot))
+
+    def speaker(self, key: int) -> int:
+        """The slot of who spoke last by an address that several may hold; abi.NOBODY. Raises DataPathError."""
+        return self._shared.speaker(key)
+
+    def note_speaker(self, key: int, slot: int) -> None:
+        """That a port holds an address and spoke by it. Raises DataPathError."""
+        self._shared.note_speaker(key, slot)
 
     def storm_ns(self, slot: int) -> tuple[int, int]:
         """The intervals of a port's guard: of broadcast and of multicast; 0 = no limit."""
@@ -225,6 +238,7 @@ class Tables:
             self._ports.get(slot) == image.value.pack()
             and self._trunks.says(slot, port_lists.pack_trunk(image.trunk))
             and self._subscriptions.of(slot) == image.groups
+            and self._shared.of(slot) == image.shared
             and self._allowed.says(slot, port_lists.pack_allowed(image.allowed))
             and self._guards.says(slot, image.guard.pack())
             and self._rates.says(slot, image.rate.pack())
@@ -241,6 +255,7 @@ class Tables:
         self.writes += self._trunks.put(slot, port_lists.pack_trunk(image.trunk))
         self.writes += self._allowed.put(slot, port_lists.pack_allowed(image.allowed))
         self.writes += self._subscriptions.put(slot, image.groups)
+        self.writes += self._shared.put(slot, image.shared)
         self.writes += self._guards.put(slot, image.guard.pack())
         self.writes += self._rates.put(slot, image.rate.pack())
         self._write_port(slot, image.value.pack())
@@ -271,6 +286,7 @@ class Tables:
         for key in self._fdb_of_slot.pop(slot, frozenset()):
             self._delete_fdb(key, slot)
         self._subscriptions.put(slot, frozenset())
+        self._shared.put(slot, frozenset())
         for array in (self._trunks, self._allowed, self._guards, self._rates):
             array.forget(slot)
         if slot in self._devices:

@@ -9,7 +9,8 @@ then for each address:
 3. the port's own effective or granted address, and multicast groups, need no permission (floods reach every member), but for the
    groups of LLDP and the like, which only a trusted port is granted (as ice does);
 4. mac_changes must accept any other address, or allowed_macs name it: the guest asks to receive frames for it;
-5. no other port of the VLAN, nor the uplink, owns the address.
+5. no other port of the VLAN, nor the uplink, owns the address, unless it is one that the policies of both name (allowed_macs): such
+   an address may be held by several.
 """
 
 from dataclasses import dataclass, replace
@@ -76,6 +77,10 @@ class VfState:
     def unicast(self) -> frozenset[MacAddress]:
         """Addresses whose frames the port receives."""
         return frozenset({self.effective_mac, *(address for address in self.filters if not address.is_multicast)})
+
+    def shared(self, policy: Policy) -> frozenset[MacAddress]:
+        """Of its unicast addresses, those that others may hold too: which the policy of its port names, but for the operator's."""
+        return frozenset(address for address in self.unicast - {self.admin_mac} if policy.allows(address))
 
     @property
     def claimed(self) -> frozenset[MacAddress]:
@@ -230,7 +235,8 @@ def _refusal(
     if port.policy.mac_changes is Security.REJECT and not port.policy.allows(address):
         text = f"{address}: the port's policy does not accept other addresses than {effective_mac}"
         return Deny(rule=port.policy.rule("mac_changes"), reason=text)
-    owner = port.owners.other_owner(port.name, address, port.vlan.address_domains)
+    place = port.vlan.place if port.policy.allows(address) else None
+    owner = port.owners.other_owner(port.name, address, port.vlan.address_domains, place)
     if owner is not None:
         return Deny(rule="address in use", reason=f"{address} belongs to {owner} {port.vlan.address_place}")
     return None

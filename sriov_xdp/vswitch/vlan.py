@@ -65,6 +65,11 @@ class Vlan:
         return self.domains | {_OF_TRUNKS} if self.mode is VlanMode.TRUNK else self.domains
 
     @property
+    def place(self) -> int:
+        """The VLAN under which an address of the port is found: its own, or the one that stands for all trunks."""
+        return _OF_TRUNKS if self.mode is VlanMode.TRUNK else self.untagged_vlan
+
+    @property
     def address_place(self) -> str:
         """The same in words, of an address that has an owner."""
         return "in a VLAN of both, or as a trunk too" if self.mode is VlanMode.TRUNK else "in this VLAN"

@@ -16,7 +16,8 @@ COMPARED = settings(deadline=None, max_examples=5000 // FRAMES, suppress_health_
 VFS = range(16, 22)
 SLOT_TENANT = 22  # of PF 1
 VLANS = (10, 20, 30)
-SHARED_MACS = [bytes([0x02, 0, 0, 0, 1, last]) for last in range(3)]  # each VLAN may have one owner of each
+MOVABLE_MACS = [bytes([0x02, 0, 0, 0, 1, last]) for last in range(3)]  # each VLAN may have one owner of each
+HELD_MACS = [bytes([0x02, 0, 0, 0, 4, last]) for last in range(2)]  # and several holders of each of these
 UPLINK_MACS = [bytes([0x02, 0, 0, 0, 2, pf]) for pf in UPLINKS]
 STRANGER = bytes.fromhex("020000000301")
 GROUPS = [BROADCAST, *(bytes.fromhex(group) for group in ("01005e010203", "333300000001", "0180c2000000", "0180c200000f"))]
@@ -30,7 +31,7 @@ def mac_of(slot: int) -> bytes:
     return bytes([0x02, 0, 0, 0, 0, slot])
 
 
-MACS = [*(mac_of(slot) for slot in (*VFS, SLOT_TENANT)), *SHARED_MACS, *UPLINK_MACS, STRANGER]
+MACS = [*(mac_of(slot) for slot in (*VFS, SLOT_TENANT)), *MOVABLE_MACS, *HELD_MACS, *UPLINK_MACS, STRANGER]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ ALLOWED = st.sampled_from(
         (),
         (),
         ((STRANGER, 48),),
-        ((SHARED_MACS[1], 48), (mac_of(16), 48)),
+        ((MOVABLE_MACS[1], 48), (mac_of(16), 48)),
         ((STRANGER[:5] + bytes(1), 40),),
         ((STRANGER[:1] + bytes(5), 9),),
     ]
@@ -95,14 +96,27 @@ def uplinks(draw: st.DrawFn) -> Port:
 
 @st.composite
 def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], *, may_be_trunk: bool) -> Port:
-    """taken: who has which address in which VLAN; no two ports of a switch share one."""
+    """taken: whom addresses lead to, in which VLAN; an address that several may hold leads to one of them, or to the wire."""
     trunk = draw(st.frozensets(st.sampled_from(VLANS))) if may_be_trunk and draw(st.booleans()) else frozenset()
     vlan = draw(st.sampled_from([0, *sorted(trunk)])) if trunk else draw(st.sampled_from([0, 0, *VLANS]))
     domain = VLAN_TRUNKS if trunk else vlan
-    macs = [mac for mac in draw(st.permutations(SHARED_MACS))[: draw(st.integers(0, 2))] if (domain, mac) not in taken]
-    taken.update((domain, mac) for mac in macs)
+    macs = [mac for mac in draw(st.permutations(MOVABLE_MACS))[: draw(st.integers(0, 2))] if (domain, mac) not in taken]
+    held = draw(st.sets(st.sampled_from(HELD_MACS), max_size=2)) if draw(st.booleans()) else set()
+    elsewhere = {mac for mac in held if (domain, mac) in taken or draw(st.booleans())}
+    taken.update((domain, mac) for mac in (*macs, *(held - elsewhere)))
+    macs += sorted(held)
     own = macs.pop() if macs and draw(st.booleans()) else mac_of(slot)
-    port = vf(slot, own, vlan=vlan, trunk=trunk, more_macs=macs, flags=draw(FLAGS), is_up=draw(MOSTLY))
+    port = vf(
+        slot,
+        own,
+        vlan=vlan,
+        trunk=trunk,
+        more_macs=macs,
+        flags=draw(FLAGS),
+        is_up=draw(MOSTLY),
+        shared=held,
+        elsewhere=elsewhere,
+    )
     return draw(settings_of(port, is_trunk=bool(trunk))) if draw(st.booleans()) else port
 
 
@@ -119,6 +133,8 @@ def settings_of(draw: st.DrawFn, port: Port, *, is_trunk: bool) -> Port:
         storms=draw(STORMS),
         allowed=draw(ALLOWED),
         groups=draw(ASKED),
+        shared=port.shared,
+        elsewhere=port.elsewhere,
         device_mtu_bytes=draw(st.sampled_from([0, 0, SMALL_MTU_BYTES])),
         segment=draw(SEGMENTS),
         priority=0 if is_trunk else draw(PRIORITIES_GIVEN),

@@ -133,6 +133,25 @@ def knows_no_native_vlan(case: Case) -> Fate:
     return with_values(case, lambda slot: case.ports[slot].has(PortFlag.TRUNK), vlan=0).fate()
 
 
+def lets_nobody_share(case: Case) -> Fate:
+    alone = {slot: replace(port, shared=frozenset()) for slot, port in case.ports.items()}
+    return with_ports(case, alone).fate()
+
+
+def shares_with_all(case: Case) -> Fate:
+    """Whoever is there may speak by what anybody holds."""
+    held = frozenset(mac for port in case.ports.values() for mac in port.shared)
+    return with_ports(case, {slot: replace(port, shared=held) for slot, port in case.ports.items()}).fate()
+
+
+def leads_to_whoever_holds_it(case: Case) -> Fate:
+    return with_ports(case, {slot: replace(port, elsewhere=frozenset()) for slot, port in case.ports.items()}).fate()
+
+
+def tells_nobody(case: Case) -> Fate:
+    return replace(case.fate(), is_told=False)
+
+
 def gives_no_priority(case: Case) -> Fate:
     return with_values(case, lambda slot: slot >= FIRST_VF_SLOT, priority=0).fate()
 
@@ -155,6 +174,10 @@ PLANTED = {
     "isolated ports are a community": lets_isolated_ports_be_a_community,
     "a trunk has no native VLAN": knows_no_native_vlan,
     "tags have no priority of the port's": gives_no_priority,
+    "nobody shares an address": lets_nobody_share,
+    "all share what anybody holds": shares_with_all,
+    "shared addresses lead to any holder": leads_to_whoever_holds_it,
+    "nobody is told who speaks": tells_nobody,
     "floods come back": returns_floods_to_the_sender,
     "a receiver is left out": forgets_one_receiver,
     "priorities are lost": forgets_priorities,

@@ -30,6 +30,7 @@ LIMITS = [
     "SEGMENT_ISOLATED",
     "SLOT_MASK",
     "FIRST_VF_SLOT",
+    "NOBODY",
     "FDB_BUCKET_BITS",
     "FDB_BUCKETS",
     "FDB_WAYS",

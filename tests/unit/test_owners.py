@@ -3,7 +3,7 @@
 import pytest
 
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.owners import UPLINK_OWNER, AddressOwners
+from sriov_xdp.vswitch.owners import UPLINK_OWNER, AddressOwners, SharedAddresses
 
 MAC_A = MacAddress.parse("02:00:00:00:01:0a")
 MAC_B = MacAddress.parse("02:00:00:00:01:0b")
@@ -83,3 +83,74 @@ def test_replace_forgets_the_vlan_the_owner_was_in(owners: AddressOwners) -> Non
 def test_releasing_an_unknown_owner_changes_nothing(owners: AddressOwners) -> None:
     owners.release(PORT_LAB)
     assert PORT_WEB == owners.other_owner(PORT_DB, MAC_A, WEB)
+
+
+# ---- addresses that several may hold ----
+
+ROUTER = MacAddress.parse("00:00:5e:00:01:0a")
+HELD = (100, ROUTER)
+
+
+@pytest.fixture
+def routers() -> AddressOwners:
+    """Both hold ROUTER in VLAN 100."""
+    owners = AddressOwners()
+    for port in (PORT_WEB, PORT_DB):
+        owners.replace(port, frozenset({ROUTER}), WEB, frozenset({HELD}))
+    return owners
+
+
+def nobody_is_absent(_holder: str) -> bool:
+    return False
+
+
+def test_who_would_share_an_address_meets_no_other_owner(routers: AddressOwners) -> None:
+    assert routers.other_owner(PORT_LAB, ROUTER, WEB, 100) is None
+
+
+def test_who_would_not_share_it_does(routers: AddressOwners) -> None:
+    assert PORT_WEB == routers.other_owner(PORT_LAB, ROUTER, WEB)
+
+
+def test_a_trunk_finds_it_elsewhere_so_it_cannot_share_it(routers: AddressOwners) -> None:
+    assert PORT_WEB == routers.other_owner(PORT_LAB, ROUTER, frozenset({100, 4095}), 4095)
+
+
+def test_an_address_of_one_owner_is_shared_with_nobody(owners: AddressOwners) -> None:
+    assert PORT_WEB == owners.other_owner(PORT_DB, MAC_A, WEB, 100)
+
+
+def test_it_leads_to_who_spoke_last(routers: AddressOwners) -> None:
+    shared = routers.shared
+    assert [True, False] == [shared.note_speaker(HELD, PORT_DB), shared.note_speaker(HELD, PORT_DB)]
+    assert PORT_DB == shared.leads_to(HELD, nobody_is_absent)
+    assert shared.note_speaker(HELD, PORT_WEB)
+    assert PORT_WEB == shared.leads_to(HELD, nobody_is_absent)
+
+
+def test_before_anybody_speaks_it_leads_to_the_first(routers: AddressOwners) -> None:
+    assert PORT_WEB == routers.shared.leads_to(HELD, nobody_is_absent)
+
+
+def test_the_wire_may_speak_as_well(routers: AddressOwners) -> None:
+    assert routers.shared.note_speaker(HELD, UPLINK_OWNER)
+    assert UPLINK_OWNER == routers.shared.leads_to(HELD, nobody_is_absent)
+
+
+def test_who_does_not_hold_it_is_no_speaker(routers: AddressOwners) -> None:
+    assert not routers.shared.note_speaker(HELD, PORT_LAB)
+    assert not SharedAddresses().note_speaker(HELD, UPLINK_OWNER)
+
+
+def test_one_that_is_away_is_passed_by(routers: AddressOwners) -> None:
+    routers.shared.note_speaker(HELD, PORT_WEB)
+    assert PORT_DB == routers.shared.leads_to(HELD, {PORT_WEB}.__contains__)
+    assert PORT_WEB == routers.shared.leads_to(HELD, {PORT_WEB, PORT_DB}.__contains__)
+
+
+def test_who_gives_it_up_leaves_it_to_the_other(routers: AddressOwners) -> None:
+    routers.shared.note_speaker(HELD, PORT_WEB)
+    routers.release(PORT_WEB)
+    assert PORT_DB == routers.shared.leads_to(HELD, nobody_is_absent)
+    routers.replace(PORT_DB, frozenset({MAC_B}), WEB)
+    assert ([], []) == (routers.shared.holders(), routers.shared.everything())

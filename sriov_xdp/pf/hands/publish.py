@@ -26,6 +26,7 @@ def publish(context: Context, former: Former) -> None:
             context.tables.clear_port(slot)
         publish_ports(context, [context.inventory.vfs[address] for address in sorted(present)])
         pfs = {vf.pf for vf in former.ports} | _pfs_of(context, former)
+        _put_ports(context, _holders(context, pfs))
         _publish_company(context, pfs)
         publish_pfs(context, pfs)
 
@@ -46,11 +47,27 @@ def _publish_company(context: Context, pfs: Iterable[str]) -> None:
 
 
 def publish_ports(context: Context, ports: Iterable[AttachedVf]) -> None:
-    """Ports as they are, one that has no device yet aside, and one that is detached by now. Raises DataPathError."""
+    """Ports as they are, one that has no device yet aside, and one that is detached by now; and whoever holds addresses with
+    others on their PFs, as these may lead elsewhere then. Raises DataPathError."""
+    wanted = {vf.address: vf for vf in ports}
+    pfs = {address.pf for address in wanted}
     with context.tables.changing():
-        for vf in ports:
-            if vf.stage is not Stage.PLANNED and context.inventory.vfs.get(vf.address) is vf:
-                context.tables.put_port(slot_of(vf), vf_image(context.inventory, vf))
+        _put_ports(context, [*wanted.values(), *_holders(context, pfs)])
+        for pf in filter(None, map(context.inventory.pfs.get, pfs)):
+            if bool(pf.owners.shared.holders()) is not pf.tells_of_shared:
+                _publish_own_port(context, pf)
+
+
+def _holders(context: Context, pfs: Iterable[str]) -> list[AttachedVf]:
+    return [vf for pf in pfs for vf in context.inventory.holders_of_pf(pf)]
+
+
+def _put_ports(context: Context, ports: Iterable[AttachedVf]) -> None:
+    here = {vf.address: vf for vf in ports if vf.stage is not Stage.PLANNED and context.inventory.vfs.get(vf.address) is vf}
+    images = [(slot_of(vf), vf_image(context.inventory, vf)) for vf in here.values()]
+    # Whom a shared address leads to first, so that it leads from one to the other at once.
+    for slot, image in sorted(images, key=lambda one: not one[1].fdb & one[1].shared):
+        context.tables.put_port(slot, image)
 
 
 def withdraw_port(context: Context, port: AttachedVf) -> None:
@@ -69,6 +86,11 @@ def publish_pfs(context: Context, names: Iterable[str]) -> None:
 def _publish_pf(context: Context, pf: PhysicalFunction) -> None:
     lists = damaged.with_their_floods(context, pf.number, member_lists(context.inventory, pf))
     context.tables.put_members(pf.number, lists)
+    _publish_own_port(context, pf)
+
+
+def _publish_own_port(context: Context, pf: PhysicalFunction) -> None:
+    """Unless its uplink was not looked for yet, and works on as the last run left it."""
     if pf.spec.uplink is None or not pf.is_awaited:
         publish_uplink(context, pf)
 
@@ -76,6 +98,7 @@ def _publish_pf(context: Context, pf: PhysicalFunction) -> None:
 def publish_uplink(context: Context, pf: PhysicalFunction) -> None:
     """The PF's own port, without an uplink too, as it says whether the PF has trunks. Raises DataPathError."""
     context.tables.put_port(pf.number, own_port(context, pf))
+    pf.tells_of_shared = bool(pf.owners.shared.holders())
 
 
 def own_port(context: Context, pf: PhysicalFunction) -> PortImage:

@@ -23,7 +23,7 @@ from sriov_xdp.host.monitor import FolderMonitor, LinkMonitor
 from sriov_xdp.host.namespaces import NAMED
 from sriov_xdp.host.netlink import close_kept
 from sriov_xdp.mailbox.session import Ask, Session
-from sriov_xdp.pf.hands import live
+from sriov_xdp.pf.hands import live, speakers
 from sriov_xdp.pf.hands.beside import Beside
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
 from sriov_xdp.pf.hands.guest_records import GuestRecords
@@ -189,6 +189,7 @@ class PfService:
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
         self.loop.every(_RETRY_SECONDS, self.events.retry)
         self.loop.every(LOOK_SECONDS, self.loop_watch.look)
+        self.loop.every(speakers.LOOK_SECONDS, lambda: speakers.look(self.context))
         self.loop.every(SETTLING_SECONDS, self.settling.look)
         self.loop.every(_SETTLE_SECONDS, self.mailboxes.look_after)
         self.loop.every(_TRIAL_SECONDS, lambda: confirmation.look(self.context))

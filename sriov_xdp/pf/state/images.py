@@ -51,6 +51,8 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         PortFlag.AWAY: inventory.is_open(vf) and not vf.has_carrier,  # what is for a closed port goes nowhere
         PortFlag.ONE_BUFFER: vf.guest_runs_xdp and xdp_problem(mtu_bytes, inventory.jumbo_xdp) is not None,
         PortFlag.LOOP: vf.cut_for_loop_with is not None,
+        PortFlag.SHARES: bool(vf.state.shared(policy)),
+        PortFlag.SPEAKS: vf.state.effective_mac in vf.state.shared(policy),
     }
     return PortValue(
         ifindex=vf.attachment.ifindex,
@@ -114,11 +116,13 @@ def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
     vlan = inventory.vlan(vf)
     pf, uplink = inventory.pf(vf.address.pf).number, inventory.pf(vf.address.pf).uplink
     of_host = {uplink.mac} if uplink else set()  # the uplink got it later, and its frames are the host's
-    key_vlan = abi.VLAN_TRUNKS if vlan.mode is VlanMode.TRUNK else vlan.untagged_vlan
+    shared = inventory.shared_of(vf)
+    elsewhere = {mac for mac, holder in shared.items() if holder != str(vf.address)}
     return PortImage(
         value=vf_value(inventory, vf),
         trunk=vlan.vlans if vlan.mode is VlanMode.TRUNK else frozenset(),
-        fdb=frozenset(abi.fdb_key(pf, key_vlan, address.octets) for address in vf.state.unicast - of_host),
+        fdb=frozenset(abi.fdb_key(pf, vlan.place, mac.octets) for mac in vf.state.unicast - of_host - elsewhere),
+        shared=frozenset(abi.fdb_key(pf, vlan.place, mac.octets) for mac in shared),
         guard=vf_guard(inventory, vf),
         rate=vf_rate(inventory, vf),
         groups=_groups(inventory, vf),
@@ -154,6 +158,7 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunk
         PortFlag.PF_HAS_TRUNKS: has_trunks or has_unread_trunks,
         PortFlag.OWN_SOURCE_ACCEPT: pf.spec.wire_own_source is WireOwnSource.ACCEPT or is_vepa,
         PortFlag.VEPA: is_vepa,
+        PortFlag.SHARES: bool(pf.owners.shared.holders()),
         PortFlag.NATIVE_XDP: uplink is not None and uplink.xdp_mode is XdpMode.NATIVE,
     }
     value = PortValue(

@@ -112,8 +112,10 @@ class Inventory:
             pinned = pinned_problem(f"VF {address}", mode, self.port_mtu_bytes(vf), self.jumbo_xdp)
             found += [pinned] if pinned else []
             owners, domains = self.pf(address.pf).owners, self.vlan(vf).address_domains
+            shared = vf.state.shared(self.policy(vf))
             for mac in sorted(vf.state.claimed):
-                owner = owners.other_owner(str(address), mac, domains)
+                place = self.vlan(vf).place if mac in shared else None
+                owner = owners.other_owner(str(address), mac, domains, place)
                 if owner is not None:
                     text = f"VF {address}: {mac} belongs to {owner} {self.vlan(vf).address_place}"
                     found.append(f"{text}; choose another or {self._release(owner, mac)}")
@@ -330,8 +332,23 @@ class Inventory:
 
     def claim(self, vf: AttachedVf) -> None:
         """Records the addresses that the VF has now."""
-        owners = self.pf(vf.address.pf).owners
-        owners.replace(str(vf.address), vf.state.claimed, self.vlan(vf).address_domains)
+        owners, vlan = self.pf(vf.address.pf).owners, self.vlan(vf)
+        shared = frozenset((vlan.place, mac) for mac in vf.state.shared(self.policy(vf)))
+        owners.replace(str(vf.address), vf.state.claimed, vlan.address_domains, shared)
+
+    def holders_of_pf(self, pf: str) -> list[AttachedVf]:
+        """VFs with addresses that others may hold too."""
+        holders = set(self.pf(pf).owners.shared.holders()) if pf in self.pfs else set[str]()
+        return [vf for vf in self.vfs_of_pf(pf) if str(vf.address) in holders] if holders else []
+
+    def shared_of(self, vf: AttachedVf) -> dict[MacAddress, str]:
+        """Of a VF's addresses, those that others may hold too, and whom each leads to: a VF, or the wire (UPLINK_OWNER)."""
+        shared, name = self.pf(vf.address.pf).owners.shared, str(vf.address)
+        held = shared.held_by(name)
+        if not held:
+            return {}
+        absent = {str(other.address) for other in self.vfs_of_pf(vf.address.pf) if not (self.is_open(other) and other.has_carrier)}
+        return {one[1]: shared.leads_to(one, absent.__contains__) or name for one in held}
 
     def claim_uplink(self, pf: PhysicalFunction) -> None:
         """The uplink's own address is nobody else's, in any VLAN."""

@@ -65,22 +65,27 @@ def _shared_addresses(context: Context, wanted: HostIntent, steps: list[Step]) -
         name, vlan = f"guest {spec.guest}'s {spec.interface}", port_vlan(group, spec.overrides_in(group))
         keys[name] = spec.key
         of_pf = owners.setdefault(switch.pf, AddressOwners())
-        claimed = _claimed(context, switch, group, spec)
+        claimed, shared = _claimed(context, switch, group, spec)
         for mac in sorted(claimed):
-            other = of_pf.other_owner(name, mac, vlan.address_domains)
+            other = of_pf.other_owner(name, mac, vlan.address_domains, vlan.place if mac in shared else None)
             if other and changed & {spec.key, keys[other]}:
                 subject = f"guests: {spec.guest}: adapter {spec.interface}"
                 yield f"{subject}: {mac} is {other}'s {vlan.address_place}; give one of the two another address"
-        of_pf.replace(name, claimed, vlan.address_domains)
+        of_pf.replace(name, claimed, vlan.address_domains, frozenset((vlan.place, mac) for mac in shared))
 
 
-def _claimed(context: Context, switch: Switch, group: PortGroup, spec: AdapterSpec) -> frozenset[MacAddress]:
+def _claimed(
+    context: Context, switch: Switch, group: PortGroup, spec: AdapterSpec
+) -> tuple[frozenset[MacAddress], frozenset[MacAddress]]:
+    """Addresses of an adapter; and which of them others may hold too."""
     admin_mac = spec.mac or lifecycle.default_mac(spec)
     attached = context.inventory.adapter(*spec.key)
     if attached is None or attached.state.admin_mac != admin_mac:
-        return frozenset({admin_mac})
+        return frozenset({admin_mac}), frozenset()
     policy = resolve(switch, group, str(attached.address), spec.overrides_in(group))
-    return frozenset({admin_mac}) if refused_by(policy, attached.state) else attached.state.claimed
+    if refused_by(policy, attached.state):
+        return frozenset({admin_mac}), frozenset()
+    return attached.state.claimed, attached.state.shared(policy)
 
 
 def _guest_ends(context: Context, place: tuple[int, int] | None, going: set[tuple[str, str]]) -> set[int]:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.links import Link, Links, boot_id
 from sriov_xdp.pf.errors import FAULTS, Conflict
-from sriov_xdp.pf.hands import damaged, found_uplinks, hops, leaving, live, representors, uplinks
+from sriov_xdp.pf.hands import damaged, found_uplinks, hops, leaving, live, representors, speakers, uplinks
 from sriov_xdp.pf.hands.commit import commit, vf_state_from_text
 from sriov_xdp.pf.hands.context import SELF, Context, Steps
 from sriov_xdp.pf.hands.hooks import VF_TC, VF_XDP
@@ -60,6 +60,7 @@ def adopt(context: Context) -> None:
     stale = [] if is_after_boot else _know_devices(context, devices)
     if context.marks.instance() is None:  # as after a boot: what went with the pins was not unplugged
         stale = [vf for vf in stale if _has_device(context, vf, devices)]
+    speakers.take_up(context)
     publish_all(context, damaged.slots(context))
     context.pins.attach_tracepoints()
     for pf in context.inventory.pfs.values():

@@ -27,6 +27,7 @@ from sriov_xdp.mailbox.messages import (
 )
 from sriov_xdp.mailbox.session import Ask, Session
 from sriov_xdp.pf.errors import PfError
+from sriov_xdp.pf.hands import speakers
 from sriov_xdp.pf.hands.commit import commit_grant
 from sriov_xdp.pf.hands.context import Actor, Context, record_of
 from sriov_xdp.pf.hands.live import link_event
@@ -117,7 +118,8 @@ class Controller:
     def _grant(self, vf: AttachedVf, asked: ConfigurationRequest, grant: Grant, actor: Actor) -> None:
         before, after = vf.state, grant.state
         if before == after and not isinstance(asked, ResetDevice):
-            return  # what the guest has already is no news, to nobody
+            self._announce(vf, asked)
+            return  # what the guest has already is no news, to nobody else
         self._require_room(vf, after)
         record = record_of(
             self._context,
@@ -136,12 +138,18 @@ class Controller:
             self._context.records.unchanged(record)
         else:
             commit_grant(self._context, vf, after, record)
+            self._announce(vf, asked)
         if isinstance(asked, ResetDevice):
             self._context.mailboxes.reset(vf.address)
         if before.effective_mac != after.effective_mac:
             text = "%s of guest %s: effective MAC %s is %s now: %s"
             arguments = (vf.address, vf.attachment.spec.guest, before.effective_mac, after.effective_mac, grant.rule)
             self._metrics.log_change(vf.address, text, arguments)
+
+    def _announce(self, vf: AttachedVf, asked: ConfigurationRequest) -> None:
+        """Whoever asks for an address that others hold too has it."""
+        if isinstance(asked, AddAddresses):
+            speakers.announce(self._context, vf, (address for address, _role in asked.addresses))
 
     def _takes_reserved(self, vf: AttachedVf, grant: Grant) -> bool:
         """Whether a guest would be granted what another one's is as soon as a configuration is taken back."""
