@@ -49,6 +49,6 @@ int xdp_flood(carrier *ctx)
 	if (!here)
 		return XDP_PASS;
 	transit.slot = here->handed_slot & SXDP_SLOT_MASK;
-	transit.vlan = here->handed_vlan & SXDP_VLAN_MASK;
+	transit.vlan = here->handed_vlan & SXDP_VLAN_WHOLE;
 	return carrier_finish(&transit, flood(ctx, &transit, here));
 }

@@ -107,10 +107,11 @@ def vf(
     segment: int = 0,
     priority: int = 0,
     has_room: bool | None = None,
+    is_service: bool = False,
 ) -> Port:
-    """has_room: whether a policed port may send; None: it is not policed."""
+    """has_room: whether a policed port may send; None: it is not policed; is_service: its VLANs are 802.1ad's."""
     conditions = {PortFlag.TRUNK: trunk, PortFlag.LINK_UP: is_up, PortFlag.ALLOWS: allowed, PortFlag.PRIVATE: segment}
-    conditions |= {PortFlag.SUBSCRIBES: groups is not None, PortFlag.NARROW: device_mtu_bytes}
+    conditions |= {PortFlag.SUBSCRIBES: groups is not None, PortFlag.NARROW: device_mtu_bytes, PortFlag.SERVICE: is_service}
     conditions |= {PortFlag.POLICED: has_room is not None, PortFlag.SHARES: shared, PortFlag.SPEAKS: mac in frozenset(shared)}
     kind = PortFlag(sum(flag for flag, holds in conditions.items() if holds))
     value = PortValue(
@@ -196,9 +197,10 @@ def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
         told = {
             PortFlag.PF_HAS_TRUNKS: any(map(_is_trunk, others.values())),
             PortFlag.SHARES: any(other.shared for other in others.values()),
+            PortFlag.PF_HAS_SERVICE: any(other.has(PortFlag.SERVICE) for other in others.values()),
         }
         return PortImage(value=with_flags(port, _sum_of(told)).value, trunk=port.trunk, fdb=frozenset())
-    vlan = abi.VLAN_TRUNKS if _is_trunk(port) else port.value.vlan
+    vlan = abi.VLAN_TRUNKS | port.kind if _is_trunk(port) else port.untagged_vlan
     return PortImage(
         value=port.value,
         trunk=port.trunk,
@@ -242,11 +244,14 @@ def _is_tcs(port: Port) -> bool:
 def _member_lists(ports: Mapping[int, Port], pf: int) -> dict[int, Members]:
     vfs = {slot: port for slot, port in ports.items() if port.value.pf == pf and not port.is_uplink}
     trunks = [slot for slot, port in vfs.items() if _is_trunk(port)]
-    lists = {abi.VLAN_TRUNKS: Members(tuple(trunks), len(trunks))} if trunks else {}
+    lists = {}
+    for kind in {vfs[slot].kind for slot in trunks}:
+        of_kind = [slot for slot in trunks if vfs[slot].kind == kind]
+        lists[abi.VLAN_TRUNKS | kind] = Members(tuple(of_kind), len(of_kind))
     of_tc = {slot for slot, port in vfs.items() if _is_tcs(port)}
-    for vlan in {port.value.vlan for port in vfs.values() if not _is_trunk(port)}:
-        access = [slot for slot, port in vfs.items() if not _is_trunk(port) and port.value.vlan == vlan]
-        carrying = [slot for slot in trunks if vlan in vfs[slot].trunk]
+    for vlan in {port.untagged_vlan for port in vfs.values() if not _is_trunk(port)}:
+        access = [slot for slot, port in vfs.items() if not _is_trunk(port) and port.untagged_vlan == vlan]
+        carrying = [slot for slot in trunks if vfs[slot].carries(vlan)]
         members = (*access, *carrying)
         lists[vlan] = Members(members, len(of_tc.intersection(members)))
     return lists

@@ -51,6 +51,8 @@ enum sxdp_vlan {
 	SXDP_VLAN_NONE = 0,
 	SXDP_VLAN_TRUNKS = 4095,
 	SXDP_VLAN_MASK = 0x0fff,
+	SXDP_VLAN_SERVICE = 1 << 16,   /* beside the number: of 802.1ad, so another one than 802.1Q's of that number */
+	SXDP_VLAN_WHOLE = SXDP_VLAN_SERVICE | SXDP_VLAN_MASK,
 	SXDP_PRIORITY_SHIFT = 13,
 };
 

@@ -70,6 +70,8 @@ enum sxdp_port_flag {
 	SXDP_PORT_LOST = 1 << 26,          /* on the uplink's port: the wire has no carrier, or its device is gone */
 	SXDP_PORT_SHARES = 1 << 27,        /* it holds addresses that others may hold too; on the uplink's port: some port does */
 	SXDP_PORT_SPEAKS = 1 << 28,        /* its own address is one of them, so that it is told who spoke by it last */
+	SXDP_PORT_SERVICE = 1 << 29,       /* its VLANs are 802.1ad's: behind their tag, or instead of it, a guest may have one of its own */
+	SXDP_PORT_PF_HAS_SERVICE = 1 << 30,  /* on the uplink's port: some port is in a VLAN of 802.1ad */
 };
 
 /* The fast ways are for ports that have no other flags than these, and whose link is up: a flag that is new is not in here, so a
@@ -82,7 +84,7 @@ enum sxdp_plain {
 			     SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_AWAY |
 			     SXDP_PORT_HOST_VLANS | SXDP_PORT_NARROW | SXDP_PORT_ALLOWS | SXDP_PORT_PRIVATE |
 			     SXDP_PORT_SUBSCRIBES | SXDP_PORT_QUEUED | SXDP_PORT_PROMISCUOUS | SXDP_PORT_LOST |
-			     SXDP_PORT_SHARES,
+			     SXDP_PORT_SHARES | SXDP_PORT_PF_HAS_SERVICE,
 	/* As above, seen from where it leaves. A port with long frames may get one by a fast way, and one whose guest takes a single
 	 * buffer too, as ports that may send longer ones are not plain. */
 	SXDP_PLAIN_TARGET = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |
@@ -90,7 +92,7 @@ enum sxdp_plain {
 			    SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_JUMBO |
 			    SXDP_PORT_HOST_VLANS | SXDP_PORT_ALLOWS | SXDP_PORT_SUBSCRIBES | SXDP_PORT_POLICED |
 			    SXDP_PORT_SHAPED | SXDP_PORT_PROMISCUOUS | SXDP_PORT_COPIED | SXDP_PORT_VEPA |
-			    SXDP_PORT_SHARES | SXDP_PORT_SPEAKS,
+			    SXDP_PORT_SHARES | SXDP_PORT_SPEAKS | SXDP_PORT_PF_HAS_SERVICE,
 };
 
 /* Of a port in its VLAN (isolation.h); a community's is its number behind the last of these. */

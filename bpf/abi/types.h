@@ -14,10 +14,10 @@ struct sxdp_port {
 	__u32 generation;
 	__u64 mac;                  /* effective MAC of a VF; the device's own MAC of an uplink */
 	__u32 flags;                /* enum sxdp_port_flag */
-	__u16 vlan;                 /* of frames without a tag: the access VLAN, a trunk's native one; SXDP_VLAN_NONE */
+	__u16 vlan;                 /* number of the VLAN of frames without a tag: the access VLAN, a trunk's native one; SXDP_VLAN_NONE */
 	__u16 mtu_bytes;            /* payload after the Ethernet header and one tag */
 	__u16 pf;
-	__u16 device_mtu_bytes;     /* of its device, where that is less than mtu_bytes (SXDP_PORT_NARROW) */
+	__u16 device_mtu_bytes;     /* of its device: an uplink's, or one that is less than mtu_bytes (SXDP_PORT_NARROW); else 0 */
 	__u32 ref;                  /* what entries of the forwarding database say that lead here (sxdp_ref); 0 = none may */
 	__u16 segment;              /* of its VLAN (sxdp_segment); its flag is SXDP_PORT_PRIVATE */
 	__u16 priority;             /* PCP of the tag that the switch gives, as bits of its TCI */
@@ -154,7 +154,8 @@ struct sxdp_cpu {
 	__u32 handed_vlan;          /* and, of a flood, in which VLAN */
 };
 
-/* The forwarding domain of a VLAN of a PF, and the key of its forwarding database. */
+/* The forwarding domain of a VLAN of a PF, and the key of its forwarding database. SXDP_VLAN_SERVICE is shifted out of that: addresses
+ * in VLANs of 802.1ad are kept there with the bit of groups, which no other has (sxdp_kept_mac). */
 static __always_inline __u64 sxdp_domain(__u64 pf, __u64 vlan)
 {
 	return pf << 12 | vlan;
@@ -163,6 +164,11 @@ static __always_inline __u64 sxdp_domain(__u64 pf, __u64 vlan)
 static __always_inline __u64 sxdp_fdb_key(__u64 domain, __u64 mac)
 {
 	return domain << 48 | mac;
+}
+
+static __always_inline __u64 sxdp_kept_mac(__u64 vlan, __u64 mac)
+{
+	return vlan & SXDP_VLAN_SERVICE ? mac | 1 : mac;
 }
 
 /* That the guest of a port asked for a group. */

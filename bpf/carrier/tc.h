@@ -71,12 +71,14 @@ static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, 
 		return -1;
 	frame->length_bytes = ctx->len;
 	transit->frames = skb_frames(ctx);
-	if (!ctx->vlan_present)
-		return frame_is_tag(frame->type) ?
-			       frame_parse_tag(frame, (void *)(long)ctx->data, (void *)(long)ctx->data_end) :
-			       0;
-	frame->tpid = __builtin_bswap16((__u16)ctx->vlan_proto);
-	frame->tci = ctx->vlan_tci;
+	if (ctx->vlan_present) {
+		frame->tpid = __builtin_bswap16((__u16)ctx->vlan_proto);
+		frame->tci = ctx->vlan_tci;
+	} else if (frame_is_tag(frame->type) && frame_parse_tag(frame, (void *)(long)ctx->data, (void *)(long)ctx->data_end)) {
+		return -1;
+	}
+	if (frame->tpid && frame_has_inner_tag(frame))
+		frame->tag_bytes += SXDP_TAG_BYTES;
 	return 0;
 }
 
@@ -84,7 +86,7 @@ static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, 
  * out again: such a super-frame is measured here. Asked for when the kernel says that it is too long. */
 static __always_inline int big_segments_fit(carrier *ctx, const struct sxdp_port *port, const struct transit *transit)
 {
-	__u32 offset = SXDP_ETH_HEADER_BYTES + (transit->frame.in_band ? SXDP_TAG_BYTES : 0);
+	__u32 offset = SXDP_ETH_HEADER_BYTES + (__u32)transit->frame.tag_bytes;
 	struct sxdp_big_header header;
 
 	if (ctx->len <= SXDP_IPV6_MOST_BYTES || transit->frame.type != SXDP_ETH_IPV6 ||
@@ -159,18 +161,19 @@ static __always_inline __u64 segments_bytes(carrier *ctx, __u32 offset)
 
 static __always_inline __u64 carrier_wire_bytes(carrier *ctx, const struct transit *transit)
 {
-	__u32 offset = SXDP_ETH_HEADER_BYTES + (transit->frame.in_band ? SXDP_TAG_BYTES : 0);
+	__u32 offset = SXDP_ETH_HEADER_BYTES + (__u32)transit->frame.tag_bytes;
 	__u64 bytes = ctx->gso_size ? segments_bytes(ctx, offset) : ctx->len;
 
 	return bytes ? bytes : frame_most_wire_bytes(ctx->len, ctx->gso_size, port_at(transit->slot)->mtu_bytes);
 }
 
-static __always_inline int carrier_fits_device(carrier *ctx, const struct transit *transit, const struct sxdp_port *target)
+static __always_inline int carrier_fits_device(carrier *ctx, const struct transit *transit, const struct sxdp_port *target,
+					       int has_two_tags)
 {
 	__u32 mtu_bytes = 0;
 
 	if (!ctx->gso_size)
-		return target_device_takes(target, frame_payload_bytes(&transit->frame));
+		return target_device_takes(target, frame_payload_bytes(&transit->frame), has_two_tags);
 	return !(target->flags & SXDP_PORT_NARROW) ||
 	       !bpf_check_mtu(ctx, target->ifindex, &mtu_bytes, 0, BPF_MTU_CHK_SEGS);
 }
@@ -185,7 +188,7 @@ static __always_inline int carrier_retag(carrier *ctx, const struct transit *tra
 		return -1;
 	if (!tagged)
 		return 0;
-	return bpf_skb_vlan_push(ctx, __builtin_bswap16(SXDP_TPID_8021Q), tci_given(transit));
+	return bpf_skb_vlan_push(ctx, __builtin_bswap16(frame_tpid_of(transit->vlan)), tci_given(transit));
 }
 
 static __always_inline int carrier_reaches(const struct sxdp_port *target)

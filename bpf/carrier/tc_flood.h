@@ -33,6 +33,7 @@ enum flood_progress {
 	FLOOD_IS_BROADCAST = 1 << 4,
 	FLOOD_IS_UNASKED = 1 << 5,      /* a port would have got it, had its guest asked for the group */
 	FLOOD_IS_UNICAST = 1 << 6,      /* for one station, and for the promiscuous ports of its VLAN */
+	FLOOD_HAS_INNER = 1 << 7,       /* a tag of the guest's own, behind that of its VLAN */
 };
 
 /* Comes back only when the program is not there. */
@@ -74,7 +75,8 @@ static __always_inline sxdp_answer flood_as(carrier *ctx, const struct transit *
 		return SXDP_REDIRECT_ERROR;
 	ctx->cb[FLOOD_SLOT] = (__u32)transit->slot;
 	ctx->cb[FLOOD_VLAN] = (__u32)transit->vlan;
-	ctx->cb[FLOOD_PROGRESS] = (frame_names_vlan(&transit->frame) ? FLOOD_IS_TAGGED : 0) | kind;
+	ctx->cb[FLOOD_PROGRESS] = (frame_names_vlan(&transit->frame) ? FLOOD_IS_TAGGED : 0) |
+				  (frame_has_inner_tag(&transit->frame) ? FLOOD_HAS_INNER : 0) | kind;
 	return flood_from(ctx, 0);
 }
 
@@ -104,10 +106,12 @@ static __always_inline sxdp_answer carrier_copy(carrier *ctx, const struct trans
 	return flood_as(ctx, transit, FLOOD_IS_UNICAST);
 }
 
-/* Of the frame as it is now: a tag that is not beside the bytes is in them. */
+/* Of the frame as it is now: tags that are not beside the bytes are in them. */
 static __always_inline __u64 copy_payload_bytes(const carrier *ctx, __u32 progress)
 {
-	return ctx->len - SXDP_ETH_HEADER_BYTES - (progress & FLOOD_IS_TAGGED && !ctx->vlan_present ? SXDP_TAG_BYTES : 0);
+	__u64 tags = (progress & FLOOD_IS_TAGGED ? 1 : 0) + (progress & FLOOD_HAS_INNER ? 1 : 0);
+
+	return ctx->len - SXDP_ETH_HEADER_BYTES - (tags && ctx->vlan_present ? tags - 1 : tags) * SXDP_TAG_BYTES;
 }
 
 /* Read again for each copy that it matters to. */
@@ -123,7 +127,7 @@ static __always_inline __u64 flood_group(carrier *ctx)
 /* Whether a port is among the receivers at all. Group frames are for all; the addressee of unicast was judged before. */
 static __always_inline int copy_is_for(carrier *ctx, const struct sxdp_port *target, __u64 slot, __u32 progress)
 {
-	__u64 vlan = ctx->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
+	__u64 vlan = ctx->cb[FLOOD_VLAN] & SXDP_VLAN_WHOLE;
 
 	if (progress & FLOOD_IS_UNICAST) {
 		if (slot == ctx->cb[FLOOD_TARGET])
@@ -134,13 +138,15 @@ static __always_inline int copy_is_for(carrier *ctx, const struct sxdp_port *tar
 		return 0;
 	}
 	return target_judge_copy(port_at(ctx->cb[FLOOD_SLOT]), target, trunk_of(target, slot), vlan) == SXDP_ADMITTED &&
-	       target_takes(target, carrier_longest_bytes(ctx, 0)) && target_device_takes(target, copy_payload_bytes(ctx, progress));
+	       target_takes(target, carrier_longest_bytes(ctx, 0)) &&
+	       target_device_takes(target, copy_payload_bytes(ctx, progress),
+				   progress & FLOOD_HAS_INNER && vlan_leaves_tagged(target, vlan));
 }
 
 static __always_inline void copy_to(carrier *ctx, __u64 slot)
 {
 	struct sxdp_port *target = port_at(slot);
-	__u64 vlan = ctx->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
+	__u64 vlan = ctx->cb[FLOOD_VLAN] & SXDP_VLAN_WHOLE;
 	__u32 progress = ctx->cb[FLOOD_PROGRESS];
 	struct sxdp_counters *counted;
 	struct sxdp_cpu *here;
@@ -208,7 +214,7 @@ static __always_inline sxdp_answer flood_some(carrier *ctx, struct transit *tran
 	struct sxdp_members *list = members_of(port, transit->vlan);
 
 	if (!list)
-		list = members_of(port, SXDP_VLAN_TRUNKS);
+		list = members_of(port, SXDP_VLAN_TRUNKS | (transit->vlan & SXDP_VLAN_SERVICE));
 	if (next == 0)
 		copy_to(ctx, port->pf);
 	if (list && next < SXDP_MAX_MEMBERS) {
@@ -240,9 +246,9 @@ static __always_inline int flood(carrier *ctx)
 	sxdp_answer answer;
 
 	transit.slot = ctx->cb[FLOOD_SLOT] & SXDP_SLOT_MASK;
-	transit.vlan = ctx->cb[FLOOD_VLAN] & SXDP_VLAN_MASK;
+	transit.vlan = ctx->cb[FLOOD_VLAN] & SXDP_VLAN_WHOLE;
 	transit.frame.tpid = progress & FLOOD_IS_TAGGED;
-	transit.frame.tci = progress & FLOOD_IS_TAGGED ? transit.vlan : 0;
+	transit.frame.tci = progress & FLOOD_IS_TAGGED ? transit.vlan & SXDP_VLAN_MASK : 0;
 	transit.frame.length_bytes = ctx->len;
 	answer = flood_some(ctx, &transit, port_at(transit.slot), ctx->cb[FLOOD_NEXT]);
 	here = this_cpu();

@@ -43,6 +43,8 @@ static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, 
 
 	if (frame_parse(frame, data, data_end) || (frame_is_tag(frame->type) && frame_parse_tag(frame, data, data_end)))
 		return -1;
+	if (frame->tpid && frame_has_inner_tag(frame))
+		frame->tag_bytes += SXDP_TAG_BYTES;
 	frame->length_bytes = port->flags & SXDP_PORT_JUMBO ? bpf_xdp_get_buff_len(ctx) : carrier_first_bytes(ctx);
 	return 0;
 }
@@ -62,9 +64,10 @@ static __always_inline __u64 carrier_wire_bytes(carrier *ctx, const struct trans
 	return transit->frame.length_bytes;
 }
 
-static __always_inline int carrier_fits_device(carrier *ctx, const struct transit *transit, const struct sxdp_port *target)
+static __always_inline int carrier_fits_device(carrier *ctx, const struct transit *transit, const struct sxdp_port *target,
+					       int has_two_tags)
 {
-	return target_device_takes(target, frame_payload_bytes(&transit->frame));
+	return target_device_takes(target, frame_payload_bytes(&transit->frame), has_two_tags);
 }
 
 static __always_inline int carrier_remove_tag(carrier *ctx)
@@ -83,10 +86,12 @@ static __always_inline int carrier_retag(carrier *ctx, const struct transit *tra
 	if (frame_names_vlan(&transit->frame))
 		return 0;
 	if (transit->frame.tpid)
-		return frame_write_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, tci_given(transit));
+		return frame_write_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, frame_tpid_of(transit->vlan),
+				       tci_given(transit));
 	if (bpf_xdp_adjust_head(ctx, -SXDP_TAG_BYTES))
 		return -1;
-	return frame_open_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, tci_given(transit));
+	return frame_open_tag((void *)(long)ctx->data, (void *)(long)ctx->data_end, frame_tpid_of(transit->vlan),
+			      tci_given(transit));
 }
 
 /* An uplink whose driver runs no XDP takes no redirects, and redirects pass by a device's queue. */

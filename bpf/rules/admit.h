@@ -21,9 +21,7 @@ static __always_inline sxdp_answer admit_port(const struct sxdp_port *port, __u6
 
 static __always_inline int admit_length_fits(const struct sxdp_port *port, const struct sxdp_frame *frame)
 {
-	__u64 header_bytes = SXDP_ETH_HEADER_BYTES + (frame->in_band ? SXDP_TAG_BYTES : 0);
-
-	return frame->length_bytes <= header_bytes + port->mtu_bytes;
+	return frame->length_bytes <= SXDP_ETH_HEADER_BYTES + frame->tag_bytes + port->mtu_bytes;
 }
 
 /* What a fast way asks of the port where the frame enters; as admit_port() and more. */

@@ -82,7 +82,7 @@ struct sxdp_frame {
 	__u64 type;                 /* EtherType behind the outer tag */
 	__u64 tpid;                 /* of the outer tag, 0 = untagged */
 	__u64 tci;
-	__u64 in_band;              /* the outer tag stands in the bytes, not in the skb's metadata */
+	__u64 tag_bytes;            /* of tags that stand in the bytes, not in the skb's metadata */
 };
 
 static __always_inline __u16 frame_be16(const __u8 *at)
@@ -173,13 +173,33 @@ static __always_inline int frame_is_multicast(__u64 mac)
 /* What a device's MTU bounds. */
 static __always_inline __u64 frame_payload_bytes(const struct sxdp_frame *frame)
 {
-	return frame->length_bytes - SXDP_ETH_HEADER_BYTES - (frame->in_band ? SXDP_TAG_BYTES : 0);
+	return frame->length_bytes - SXDP_ETH_HEADER_BYTES - frame->tag_bytes;
 }
 
 /* Whether its tag says in which VLAN it is. A priority tag says none. */
 static __always_inline int frame_names_vlan(const struct sxdp_frame *frame)
 {
 	return frame->tpid && frame->tci & SXDP_VLAN_MASK;
+}
+
+/* Whether a tag of the guest's own is behind the one that says the VLAN, or stands for none. */
+static __always_inline int frame_has_inner_tag(const struct sxdp_frame *frame)
+{
+	return frame_is_tag(frame->type);
+}
+
+/* Its tag is the guest's own, and says no VLAN of the switch. */
+static __always_inline void frame_take_tag_for_inner(struct sxdp_frame *frame)
+{
+	frame->type = frame->tpid;
+	frame->tpid = 0;
+	frame->tci = 0;
+}
+
+/* What a tag that the switch gives begins with. */
+static __always_inline __u16 frame_tpid_of(__u64 vlan)
+{
+	return vlan & SXDP_VLAN_SERVICE ? SXDP_TPID_8021AD : SXDP_TPID_8021Q;
 }
 
 /* A frame from one station to another, without a tag. What control.h knows by its type is another rule's. */
@@ -216,7 +236,7 @@ static __always_inline int frame_parse(struct sxdp_frame *frame, const void *dat
 	frame->type = __builtin_bswap16((__u16)(source_and_type >> 48));
 	frame->tpid = 0;
 	frame->tci = 0;
-	frame->in_band = 0;
+	frame->tag_bytes = 0;
 	return 0;
 }
 
@@ -230,7 +250,7 @@ static __always_inline int frame_parse_tag(struct sxdp_frame *frame, const void 
 	frame->tpid = frame->type;
 	frame->tci = frame_be16(bytes + SXDP_ETH_TYPE_OFFSET + 2);
 	frame->type = frame_be16(bytes + SXDP_ETH_TYPE_OFFSET + SXDP_TAG_BYTES);
-	frame->in_band = 1;
+	frame->tag_bytes = SXDP_TAG_BYTES;
 	return 0;
 }
 
@@ -239,7 +259,7 @@ static __always_inline int frame_parse_tag(struct sxdp_frame *frame, const void 
 static __always_inline int frame_parse_probe(struct sxdp_probe *probe, const struct sxdp_frame *frame, const void *data,
 					     const void *data_end)
 {
-	const __u8 *bytes = (const __u8 *)data + SXDP_ETH_HEADER_BYTES + (frame->in_band ? SXDP_TAG_BYTES : 0);
+	const __u8 *bytes = (const __u8 *)data + SXDP_ETH_HEADER_BYTES + (frame->tag_bytes ? SXDP_TAG_BYTES : 0);
 
 	if (bytes + sizeof(*probe) > (const __u8 *)data_end)
 		return -1;
@@ -248,21 +268,21 @@ static __always_inline int frame_parse_probe(struct sxdp_probe *probe, const str
 }
 
 /* Makes a tag say this. */
-static __always_inline int frame_write_tag(void *data, const void *data_end, __u16 tci)
+static __always_inline int frame_write_tag(void *data, const void *data_end, __u16 tpid, __u16 tci)
 {
 	__u8 *bytes = data;
 
 	if (bytes + SXDP_ETH_HEADER_BYTES + SXDP_TAG_BYTES > (const __u8 *)data_end)
 		return -1;
-	bytes[12] = SXDP_TPID_8021Q >> 8;
-	bytes[13] = SXDP_TPID_8021Q & 0xff;
+	bytes[12] = (__u8)(tpid >> 8);
+	bytes[13] = (__u8)tpid;
 	bytes[14] = (__u8)(tci >> 8);
 	bytes[15] = (__u8)tci;
 	return 0;
 }
 
 /* After the head moved by four bytes: moves the addresses up to the new start, and writes the tag. */
-static __always_inline int frame_open_tag(void *data, const void *data_end, __u16 tci)
+static __always_inline int frame_open_tag(void *data, const void *data_end, __u16 tpid, __u16 tci)
 {
 	__u8 *bytes = data;
 	__u32 i;
@@ -272,7 +292,7 @@ static __always_inline int frame_open_tag(void *data, const void *data_end, __u1
 #pragma unroll
 	for (i = 0; i < 6; i++)
 		((__u16 *)bytes)[i] = ((__u16 *)(bytes + SXDP_TAG_BYTES))[i];
-	return frame_write_tag(data, data_end, tci);
+	return frame_write_tag(data, data_end, tpid, tci);
 }
 
 /* Before the head moves by four bytes: slides the addresses over the tag. */

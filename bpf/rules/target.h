@@ -52,10 +52,15 @@ static __always_inline int target_takes(const struct sxdp_port *target, __u64 lo
 	return !(target->flags & SXDP_PORT_ONE_BUFFER) || target_fits_buffer(longest_bytes);
 }
 
-/* Whether its device takes a frame of which so many bytes are behind the Ethernet header and a tag. */
-static __always_inline int target_device_takes(const struct sxdp_port *target, __u64 payload_bytes)
+/* Whether its device takes a frame of which so many bytes are behind the Ethernet header and all tags. There is room for one tag beside
+ * a device's MTU, so that of two the second is a part of it. */
+static __always_inline int target_device_takes(const struct sxdp_port *target, __u64 payload_bytes, int has_two_tags)
 {
-	return !(target->flags & SXDP_PORT_NARROW) || payload_bytes <= target->device_mtu_bytes;
+	__u64 device_mtu_bytes = target->device_mtu_bytes ? target->device_mtu_bytes : target->mtu_bytes;
+
+	if (has_two_tags)
+		return payload_bytes + SXDP_TAG_BYTES <= device_mtu_bytes;
+	return !(target->flags & SXDP_PORT_NARROW) || payload_bytes <= device_mtu_bytes;
 }
 
 /* An entry counts only for the attachment that it was made for. An empty port has ref 0. */

@@ -15,13 +15,14 @@ static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, 
 {
 	struct sxdp_trunk *trunk = trunk_of(route->target, route->slot);
 	const struct sxdp_port *port = port_at(transit->slot);
+	int tagged = vlan_leaves_tagged(route->target, transit->vlan);
 	sxdp_answer answer = target_judge(port, route->target, trunk, transit->vlan);
 
 	if (answer != SXDP_ADMITTED)
 		return answer;
 	if (!target_takes(route->target, carrier_longest_bytes(ctx, transit)))
 		return SXDP_OVERSIZE;
-	if (!carrier_fits_device(ctx, transit, route->target))
+	if (!carrier_fits_device(ctx, transit, route->target, tagged && frame_has_inner_tag(&transit->frame)))
 		return SXDP_OVERSIZE;
 	if (!carrier_reaches(route->target) || !carrier_copies(port))
 		return SXDP_DEFERRED;
@@ -30,7 +31,7 @@ static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, 
 		return answer;
 	if (port->flags & SXDP_PORT_COPIED)
 		return carrier_copy(ctx, transit, route->slot);
-	if (carrier_retag(ctx, transit, vlan_leaves_tagged(route->target, transit->vlan)))
+	if (carrier_retag(ctx, transit, tagged))
 		return SXDP_REDIRECT_ERROR;
 	transit->target_slot = route->slot;
 	return carrier_send(ctx, transit, route->target) ? SXDP_REDIRECT_ERROR : count_forwarded(transit);

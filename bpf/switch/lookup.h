@@ -33,7 +33,7 @@ static __always_inline __u64 slot_of_vf(__u64 ifindex)
 /* The VLAN under which a port stands in the forwarding database. */
 static __always_inline __u64 vlan_of_entries(const struct sxdp_port *port, __u64 vlan)
 {
-	return port->flags & SXDP_PORT_TRUNK ? SXDP_VLAN_TRUNKS : vlan;
+	return port->flags & SXDP_PORT_TRUNK ? SXDP_VLAN_TRUNKS | vlan_kind(port) : vlan;
 }
 
 static __always_inline struct sxdp_trunk *trunk_of(const struct sxdp_port *port, __u64 slot)
@@ -53,7 +53,7 @@ static __always_inline struct sxdp_allowed *allowed_of(const struct sxdp_port *p
 /* Of the tag that a frame gets which has none, or names no VLAN. */
 static __always_inline __u16 tci_given(const struct transit *transit)
 {
-	return (__u16)(transit->vlan | port_at(transit->slot)->priority);
+	return (__u16)((transit->vlan & SXDP_VLAN_MASK) | port_at(transit->slot)->priority);
 }
 
 /* Whether a port gets a multicast frame. */
@@ -67,7 +67,7 @@ static __always_inline int hears_group(const struct sxdp_port *port, __u64 slot,
 /* An address that several may hold, or 0. port: one that holds such, or the PF's own; vlan: as in the forwarding database. */
 static __always_inline struct sxdp_shared *shared_at(const struct sxdp_port *port, __u64 vlan, __u64 mac)
 {
-	__u64 key = sxdp_fdb_key(sxdp_domain(port->pf, vlan), mac);
+	__u64 key = sxdp_fdb_key(sxdp_domain(port->pf, vlan), sxdp_kept_mac(vlan, mac));
 
 	return port->flags & SXDP_PORT_SHARES ? bpf_map_lookup_elem(shared_handle(), &key) : 0;
 }
@@ -101,8 +101,9 @@ static __always_inline __u64 fdb_find_in_table(__u64 pf, __u64 vlan, __u64 mac)
 /* The ref of an address, or 0. */
 static __always_inline __u64 fdb_find(__u64 pf, __u64 vlan, __u64 mac)
 {
-	__u64 key = sxdp_fdb_key(sxdp_domain(pf, vlan), mac);
-	__u64 ref = fdb_find_in_table(pf, vlan, mac);
+	__u64 kept = sxdp_kept_mac(vlan, mac);
+	__u64 key = sxdp_fdb_key(sxdp_domain(pf, vlan), kept);
+	__u64 ref = fdb_find_in_table(pf, vlan, kept);
 	__u32 *overflow;
 
 	if (ref != FDB_BUCKET_IS_FULL)
@@ -126,13 +127,14 @@ static __always_inline int is_carried(__u64 ref, __u64 vlan)
 	__u64 slot = fdb_slot(ref);
 	const struct sxdp_port *port = port_at(slot);
 
-	return !target_is_current(port, ref) || vlan_is_listed(trunk_of(port, slot), vlan);
+	return !target_is_current(port, ref) || vlan_is_carried(port, trunk_of(port, slot), vlan);
 }
 
 /* The ref of an address that a trunk port has, where that is a member of the VLAN, or 0. */
 static __always_inline __u64 fdb_find_in_trunks(const struct sxdp_port *uplink, __u64 vlan, __u64 mac)
 {
-	__u64 ref = uplink->flags & SXDP_PORT_PF_HAS_TRUNKS ? fdb_find(uplink->pf, SXDP_VLAN_TRUNKS, mac) : 0;
+	__u64 trunks = SXDP_VLAN_TRUNKS | (vlan & SXDP_VLAN_SERVICE);
+	__u64 ref = uplink->flags & SXDP_PORT_PF_HAS_TRUNKS ? fdb_find(uplink->pf, trunks, mac) : 0;
 
 	return ref && is_carried(ref, vlan) ? ref : 0;
 }

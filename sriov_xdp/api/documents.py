@@ -116,7 +116,7 @@ class VlanDocument(_Document):
     trunk: Annotated[list[TrunkPart], Field(min_length=1), Form('a list of VLANs and ranges, as in [10, "20-29"]')] | None = None
     qos: Annotated[int, Field(strict=True, ge=0, le=LAST_PRIORITY)] | None = None
     native: Annotated[int, Field(strict=True, ge=FIRST_VLAN, le=LAST_VLAN)] | None = None
-    proto: Literal["802.1Q"] | None = None
+    proto: Literal["802.1Q", "802.1ad"] | None = None
 
 
 MacSetting = Annotated[MacAddress, BeforeValidator(_parse_mac), Form("six hexadecimal bytes, as in 02:00:00:00:01:01")]

@@ -17,6 +17,7 @@ from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.images import slot_of, vf_image
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.vswitch.policy import SETTINGS
+from sriov_xdp.vswitch.vlan import Proto
 
 Document = dict[str, Any]
 # Which setting decided, where one did: of the port where the frame entered, or of the one where it would have left.
@@ -40,7 +41,8 @@ def trace(context: Context, pf: PhysicalFunction, sender: AttachedVf | None, fra
     return {
         "frame": _shown(frame),
         "enters": _place(sender, pf),
-        "vlan": explained.vlan,
+        "vlan": explained.vlan & abi.VLAN_MASK if explained.vlan is not None else None,
+        "proto": (Proto.SERVICE if explained.vlan & abi.VLAN_SERVICE else Proto.CUSTOMER).value if explained.vlan else None,
         "rules": _rules(explained),
         "verdict": fate.verdict.label,
         "meaning": EXPLANATIONS[fate.verdict].meaning,

@@ -41,7 +41,7 @@ EXPLANATIONS: dict[Verdict, Explanation] = {
         "nothing: end the protocol in the guest if its tries disturb",
     ),
     Verdict.VLAN_DENIED: Explanation(
-        "its tag is of no kind that is carried (802.1ad, or the older 9100), or names the reserved VLAN 4095",
+        "its tag is of a kind that its port does not carry (802.1ad where no VLAN is of that kind, or 9100), or names VLAN 4095",
         "tag with 802.1Q where the frame comes from",
     ),
     Verdict.DOUBLE_TAG: Explanation(

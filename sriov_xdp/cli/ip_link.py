@@ -10,9 +10,11 @@ import click
 from sriov_xdp.api.numerals import NUMBER
 from sriov_xdp.pf.errors import Refused
 from sriov_xdp.vswitch.policy import nested
+from sriov_xdp.vswitch.vlan import Proto
 
 WORDS = (
-    "mac ADDRESS | vlan N [qos N] [proto 802.1Q] | max_tx_rate MBIT | spoofchk on|off | trust on|off | state auto|enable|disable"
+    "mac ADDRESS | vlan N [qos N] [proto 802.1Q|802.1ad] | max_tx_rate MBIT | spoofchk on|off | trust on|off | "
+    "state auto|enable|disable"
 )
 _NO_MAC = "00:00:00:00:00:00"  # as there: the address is nobody's choice any more
 _KBPS = 1000
@@ -48,14 +50,14 @@ def _mac(value: str, _said: dict[str, str], document: dict[str, Any], _settings:
 def _vlan(value: str, said: dict[str, str], document: dict[str, Any], _settings: dict[str, Any]) -> None:
     vlan = _number("vlan", value, _LAST_VLAN)
     qos = _number("qos", said.get("qos", "0"), _LAST_PRIORITY)
-    proto = said.get("proto", "802.1Q")
-    if proto.lower() == "802.1ad":
-        raise Refused(f"proto {proto}: no port carries service tags; leave it out, or say 802.1Q")
-    if proto.lower() != "802.1q":
-        raise click.UsageError(f"proto {proto!r}: expected 802.1Q")
-    if not vlan and qos:
-        raise click.UsageError(f"vlan 0 qos {qos}: expected a VLAN from 1 to {_LAST_VLAN} with a priority, as vlan 0 is none")
-    document["vlan"] = {"access": vlan, **({"qos": qos} if qos else {})} if vlan else "none"
+    protos = {proto.lower(): proto.value for proto in Proto}
+    proto = protos.get(said.get("proto", Proto.CUSTOMER).lower())
+    if proto is None:
+        raise click.UsageError(f"proto {said['proto']!r}: expected {' or '.join(protos.values())}")
+    if not vlan and (qos or proto == Proto.SERVICE):
+        what = f"qos {qos}" if qos else f"proto {proto}"
+        raise click.UsageError(f"vlan 0 {what}: expected a VLAN from 1 to {_LAST_VLAN} with it, as vlan 0 is none")
+    document["vlan"] = {"access": vlan, "proto": proto, **({"qos": qos} if qos else {})} if vlan else "none"
 
 
 def _max_tx_rate(value: str, _said: dict[str, str], _document: dict[str, Any], settings: dict[str, Any]) -> None:

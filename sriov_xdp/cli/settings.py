@@ -12,7 +12,7 @@ from sriov_xdp.vswitch.policy import SETTINGS, Setting, nested
 
 INHERIT = "inherit"
 _WITH = {"access": {"access", "qos", "proto"}, "trunk": {"trunk", "native", "proto"}}
-_VLAN_FORMS = "none, access:N[;qos:P] or trunk:N,A-B,...[;native:N]"
+_VLAN_FORMS = "none, access:N[;qos:P] or trunk:N,A-B,...[;native:N], with ;proto:802.1ad for service tags"
 vlan_option = click.option("--vlan", help=f"{_VLAN_FORMS}; +N or -N: one VLAN of a trunk; inherit: as the group says (ports).")
 
 

@@ -33,6 +33,8 @@ NOBODY = MAX_PORTS
 VLAN_NONE = 0
 VLAN_TRUNKS = 4095
 VLAN_MASK = 0x0FFF
+VLAN_SERVICE = 1 << 16  # beside the number: of 802.1ad
+VLAN_WHOLE = VLAN_SERVICE | VLAN_MASK
 VERDICT_ROOM = 32
 STAGES = 8  # room
 GUARD_BURST_NS = 100_000_000
@@ -199,6 +201,8 @@ class PortFlag(IntFlag):
     LOST = 1 << 26
     SHARES = 1 << 27
     SPEAKS = 1 << 28
+    SERVICE = 1 << 29
+    PF_HAS_SERVICE = 1 << 30
 
 
 class Stage(IntEnum):
@@ -214,17 +218,23 @@ def mac_word(mac: bytes) -> int:
 
 
 def domain(pf: int, vlan: int) -> int:
-    """Forwarding domain of a VLAN of a PF (sxdp_domain)."""
+    """Forwarding domain of a VLAN of a PF (sxdp_domain). vlan: with VLAN_SERVICE where it is 802.1ad's."""
     return pf << 12 | vlan
 
 
 def fdb_key(pf: int, vlan: int, mac: bytes) -> int:
-    """Key of the forwarding database (sxdp_fdb_key)."""
-    return domain(pf, vlan) << 48 | mac_word(mac)
+    """Key of the forwarding database (sxdp_fdb_key, sxdp_kept_mac). vlan: with VLAN_SERVICE where it is 802.1ad's."""
+    kept = mac_word(mac) | 1 if vlan & VLAN_SERVICE else mac_word(mac)
+    return domain(pf, vlan & VLAN_MASK) << 48 | kept
 
 
 def mac_of_fdb_key(key: int) -> bytes:
-    """The address in a key."""
+    """The address in a key, which is a station's."""
+    return (key & (1 << 48) - 2).to_bytes(6, "little")
+
+
+def group_of_subscription(key: int) -> bytes:
+    """The address in a key of the subscriptions."""
     return (key & (1 << 48) - 1).to_bytes(6, "little")
 
 
@@ -245,9 +255,9 @@ def slot_at(ref: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortValue:
-    """struct sxdp_port. mac is six bytes; vlan: of frames without a tag of their own, 0 = none; device_mtu_bytes: with the flag
-    NARROW only; segment: with PRIVATE only; priority: of the tag that the switch gives; hop_ifindex, shaped_ifindex: with SHAPED
-    only, the device whose queue its guest's frames wait in, and the one that they come out of."""
+    """struct sxdp_port. mac is six bytes; vlan: of frames without a tag of their own, 0 = none; device_mtu_bytes: of
+    an uplink, and with the flag NARROW; segment: with PRIVATE only; priority: of the tag that the switch gives; hop_ifindex,
+    shaped_ifindex: with SHAPED only, the device whose queue its guest's frames wait in, and the one that they come out of."""
 
     ifindex: int
     generation: int

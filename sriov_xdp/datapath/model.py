@@ -10,8 +10,8 @@ For tests, for people who read, and for api/traces.py, which explains by it what
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, Verdict
-from sriov_xdp.datapath.model_ports import ETH_HEADER_BYTES, TAG_BYTES, TAG_TYPES, TPID_8021Q, Ethernet, Group, Port, Ports
+from sriov_xdp.datapath.abi import VLAN_NONE, VLAN_SERVICE, PortFlag, Verdict
+from sriov_xdp.datapath.model_ports import ETH_HEADER_BYTES, TAG_BYTES, TPID_8021AD, TPID_8021Q, Ethernet, Group, Port, Ports
 
 RESERVED_VLAN = 4095
 
@@ -59,13 +59,30 @@ class Passage:
 
     @property
     def vlan(self) -> int:
-        """The VLAN that it is in: an access port gives its own, else the tag says; without one it is a trunk's native VLAN."""
-        return self.port.value.vlan if self.port.is_access else self.read.vid or self.port.value.vlan
+        """The VLAN that it is in, with VLAN_SERVICE where it is 802.1ad's: an access port gives its own, else the tag says; without
+        one it is a trunk's native VLAN."""
+        if self.port.is_access or not self.read.vid:
+            return self.port.untagged_vlan
+        return self.read.vid | (VLAN_SERVICE if self.read.tpid == TPID_8021AD else 0)
+
+    @property
+    def switched(self) -> Ethernet:
+        """The frame as the switch sees it that let it in: in an access VLAN of 802.1ad a tag is the guest's own."""
+        is_guests = self.port.is_access and self.port.has(PortFlag.SERVICE) and self.read.vid
+        return self.read.with_tag_for_inner() if is_guests else self.read
+
+    @property
+    def takes_service_tags(self) -> bool:
+        """Whether tags of 802.1ad may enter: from the wire, where they mean anything here, and by a trunk port of that kind."""
+        if self.port.is_uplink:
+            return any(port.has(PortFlag.SERVICE) for port in self.siblings.values())
+        return self.port.has(PortFlag.TRUNK) and self.port.has(PortFlag.SERVICE)
 
     @property
     def payload_bytes(self) -> int:
         """What an MTU bounds."""
-        return len(self.frame) - ETH_HEADER_BYTES - (0 if self.read.tpid is None else TAG_BYTES)
+        tags = (self.read.tpid is not None) + (self.read.tpid is not None and self.read.has_inner_tag)
+        return len(self.frame) - ETH_HEADER_BYTES - tags * TAG_BYTES
 
     @property
     def siblings(self) -> Ports:
@@ -91,7 +108,7 @@ class Passage:
         """Slot of the access port in the frame's VLAN that has the address. ports: among these only."""
         among = self.siblings if ports is None else ports
         holders = (slot for slot, port in among.items() if port.is_access and port.is_reached_by(mac))
-        return next((slot for slot in holders if self.ports[slot].value.vlan == self.vlan), None)
+        return next((slot for slot in holders if self.ports[slot].untagged_vlan == self.vlan), None)
 
     def holder(self, mac: bytes, ports: Ports | None = None) -> int | None:
         """Slot of the VF that has the address in the frame's VLAN: an access port, else a trunk port, which has it in all its
@@ -99,7 +116,7 @@ class Passage:
         among = self.siblings if ports is None else ports
         if (slot := self.access_holder(mac, among)) is not None:
             return slot
-        trunks = (slot for slot, port in among.items() if port.has(PortFlag.TRUNK) and self.vlan in port.trunk)
+        trunks = (slot for slot, port in among.items() if port.has(PortFlag.TRUNK) and port.carries(self.vlan))
         return next((slot for slot in trunks if among[slot].is_reached_by(mac)), None)
 
     @property
@@ -150,25 +167,33 @@ def is_no_control_frame(passage: Passage) -> Verdict | None:
 
 
 def has_one_tag_at_most(passage: Passage) -> Verdict | None:
-    """A tag behind a tag could name another VLAN at the next switch."""
-    return Verdict.DOUBLE_TAG if passage.read.tpid is not None and passage.read.type in TAG_TYPES else None
+    """A tag behind a tag could name another VLAN at the next switch; behind one of 802.1ad it does not."""
+    if passage.read.tpid is None or not passage.read.has_inner_tag:
+        return None
+    is_own = (passage.read.tpid, passage.read.type) == (TPID_8021AD, TPID_8021Q) and passage.takes_service_tags
+    return None if is_own else Verdict.DOUBLE_TAG
 
 
 def vlan_is_allowed(passage: Passage) -> Verdict | None:
-    """Uplink: any VLAN. Access: none of its own. Trunk: a listed tag. A priority tag counts as untagged."""
+    """Uplink: any VLAN. Access: none of its own, but behind 802.1ad's. Trunk: a listed tag. A priority tag counts as untagged."""
     port, tpid, vid = passage.port, passage.read.tpid, passage.read.vid
-    if tpid not in (None, TPID_8021Q):
+    is_service = tpid == TPID_8021AD
+    if tpid not in (None, TPID_8021Q, TPID_8021AD) or (is_service and (not vid or not passage.takes_service_tags)):
         return Verdict.VLAN_DENIED
     if vid == VLAN_NONE:
         return None if port.is_access or port.is_uplink or port.value.vlan else Verdict.UNTAGGED
     if port.is_uplink:
         return Verdict.VLAN_DENIED if vid == RESERVED_VLAN else None
-    return None if not port.is_access and vid in port.trunk else Verdict.SPOOF_VLAN
+    if port.is_access:
+        return None if port.has(PortFlag.SERVICE) else Verdict.SPOOF_VLAN
+    if is_service is not port.has(PortFlag.SERVICE) or vid == RESERVED_VLAN:
+        return Verdict.VLAN_DENIED if port.has(PortFlag.SERVICE) else Verdict.SPOOF_VLAN
+    return None if vid in port.trunk else Verdict.SPOOF_VLAN
 
 
 def is_no_probe(passage: Passage) -> Verdict | None:
     """A probe that comes out of a guest went in by another port; it goes no further, whoever made it."""
-    is_probe = (passage.read.destination, passage.read.type) == PROBE and not passage.port.is_uplink
+    is_probe = (passage.switched.destination, passage.switched.type) == PROBE and not passage.port.is_uplink
     return Verdict.LOOP if is_probe else None
 
 
@@ -254,7 +279,7 @@ def leaving(passage: Passage, slots: list[int]) -> dict[int, bytes]:
     vlan = passage.vlan
     priority = passage.port.value.priority
     tagged = {slot: passage.ports[slot].wants_tag(vlan) for slot in slots}
-    return {slot: passage.read.leaves(vlan, with_tag=with_tag, priority=priority) for slot, with_tag in tagged.items()}
+    return {slot: passage.switched.leaves(vlan, with_tag=with_tag, priority=priority) for slot, with_tag in tagged.items()}
 
 
 def flood(passage: Passage) -> Fate:
@@ -273,9 +298,15 @@ def flood(passage: Passage) -> Fate:
 
 def takes_copy(passage: Passage, port: Port) -> bool:
     """A tag that the port does not want is off before its copy is made."""
-    loses_tag = passage.read.tpid is not None and not port.wants_tag(passage.vlan)
-    fits = port.takes_length(len(passage.frame) - (TAG_BYTES if loses_tag else 0)) and port.device_takes(passage.payload_bytes)
+    loses_tag = passage.switched.tpid is not None and not port.wants_tag(passage.vlan)
+    fits = port.takes_length(len(passage.frame) - (TAG_BYTES if loses_tag else 0)) and device_takes(passage, port)
     return port.takes_copies(passage.vlan) and port.meets(passage.port) and fits
+
+
+def device_takes(passage: Passage, port: Port) -> bool:
+    """Whether the device of a port is wide enough for the frame as it would leave."""
+    has_two_tags = passage.switched.has_inner_tag and port.wants_tag(passage.vlan)
+    return port.device_takes(passage.payload_bytes, with_two_tags=has_two_tags)
 
 
 def company(passage: Passage, addressee: int | None) -> list[int]:
@@ -341,7 +372,7 @@ def refusal_of(passage: Passage, target: Port) -> Verdict | None:
         return Verdict.BLOCKED
     if not target.meets(passage.port):
         return Verdict.PRIVATE_VLAN
-    fits = target.takes_length(len(passage.frame)) and target.device_takes(passage.payload_bytes)
+    fits = target.takes_length(len(passage.frame)) and device_takes(passage, target)
     if not fits:
         return Verdict.OVERSIZE
     return Verdict.RATE_LIMITED if passage.port.is_overdrawn else None

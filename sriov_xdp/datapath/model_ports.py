@@ -3,17 +3,17 @@ Pure.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, PortValue
+from sriov_xdp.datapath.abi import VLAN_MASK, VLAN_NONE, VLAN_SERVICE, PortFlag, PortValue
 from sriov_xdp.datapath.port_lists import Prefix
 
 ETH_HEADER_BYTES = 14
 TAG_BYTES = 4
 XDP_BUFFER_BYTES = 3520
-TPID_8021Q = 0x8100
-TAG_TYPES = frozenset({TPID_8021Q, 0x88A8, 0x9100})
+TPID_8021Q, TPID_8021AD = 0x8100, 0x88A8
+TAG_TYPES = frozenset({TPID_8021Q, TPID_8021AD, 0x9100})
 PROMISCUOUS, ISOLATED = 0, 1  # segments of a private VLAN; any other is a community
 BROADCAST = b"\xff" * 6
 
@@ -64,6 +64,20 @@ class Port:
         return self.trunk if self.has(PortFlag.HOST_VLANS) else frozenset()
 
     @property
+    def kind(self) -> int:
+        """Whose VLANs a VF's port is in: VLAN_SERVICE of 802.1ad, 0 of 802.1Q."""
+        return VLAN_SERVICE if self.has(PortFlag.SERVICE) else 0
+
+    @property
+    def untagged_vlan(self) -> int:
+        """Of frames without a tag; VLAN_NONE."""
+        return self.value.vlan and self.value.vlan | self.kind
+
+    def carries(self, vlan: int) -> bool:
+        """Whether a trunk port is in a VLAN."""
+        return vlan & VLAN_SERVICE == self.kind and vlan & VLAN_MASK in self.trunk
+
+    @property
     def is_access(self) -> bool:
         """A VF in one VLAN, or in none, whose guest sees no tags."""
         return not self.is_uplink and not self.has(PortFlag.TRUNK)
@@ -80,7 +94,7 @@ class Port:
 
     def takes(self, vlan: int) -> bool:
         """Whether frames of this VLAN may leave here."""
-        is_member = vlan == self.value.vlan if self.is_access else self.is_uplink or vlan in self.trunk
+        is_member = vlan == self.untagged_vlan if self.is_access else self.is_uplink or self.carries(vlan)
         return self.has(PortFlag.LINK_UP) and is_member
 
     @property
@@ -101,13 +115,17 @@ class Port:
         fits into one, a tag that may come on included."""
         return not self.has(PortFlag.ONE_BUFFER) or frame_bytes + TAG_BYTES <= XDP_BUFFER_BYTES
 
-    def device_takes(self, payload_bytes: int) -> bool:
-        """Whether the device behind it takes a frame with so much behind its Ethernet header and tag."""
-        return not self.has(PortFlag.NARROW) or payload_bytes <= self.value.device_mtu_bytes
+    def device_takes(self, payload_bytes: int, *, with_two_tags: bool) -> bool:
+        """Whether the device behind it takes a frame with so much behind its Ethernet header and tags; beside its MTU there is room
+        for one."""
+        device_mtu_bytes = self.value.device_mtu_bytes or self.value.mtu_bytes
+        if with_two_tags:
+            return payload_bytes + TAG_BYTES <= device_mtu_bytes
+        return not self.has(PortFlag.NARROW) or payload_bytes <= device_mtu_bytes
 
     def wants_tag(self, vlan: int) -> bool:
         """Whether frames of this VLAN leave with a tag."""
-        return vlan != VLAN_NONE and not self.is_access and (self.is_uplink or vlan != self.value.vlan)
+        return vlan != VLAN_NONE and not self.is_access and (self.is_uplink or vlan != self.untagged_vlan)
 
     def meets(self, other: "Port") -> bool:
         """Whether their segments of a private VLAN let them talk: promiscuous ones with all, a community with itself."""
@@ -146,12 +164,25 @@ class Ethernet:
         )
 
     @property
+    def has_inner_tag(self) -> bool:
+        """Whether a tag of the guest's own comes before what the frame carries."""
+        return self.type in TAG_TYPES
+
+    def with_tag_for_inner(self) -> "Ethernet":
+        """The same frame, whose tag is the guest's own, and says no VLAN of the switch."""
+        assert self.tpid is not None
+        assert self.tci is not None
+        payload = self.tci.to_bytes(2, "big") + self.type.to_bytes(2, "big") + self.payload
+        return replace(self, tpid=None, tci=None, type=self.tpid, payload=payload)
+
+    @property
     def vid(self) -> int:
         """VLAN number in the tag; a frame without a tag, like one with a priority tag, says none."""
         return (self.tci or 0) & 0x0FFF
 
     def leaves(self, vlan: int, *, with_tag: bool, priority: int) -> bytes:
         """The bytes at the exit. A tag that the frame came with keeps its priority bits; one that it gets has the port's."""
-        tci = priority << 13 | vlan if self.vid == VLAN_NONE else self.tci or 0
-        tag = TPID_8021Q.to_bytes(2, "big") + tci.to_bytes(2, "big") if with_tag else b""
+        tci = priority << 13 | vlan & VLAN_MASK if self.vid == VLAN_NONE else self.tci or 0
+        tpid = TPID_8021AD if vlan & VLAN_SERVICE else TPID_8021Q
+        tag = tpid.to_bytes(2, "big") + tci.to_bytes(2, "big") if with_tag else b""
         return self.destination + self.source + tag + self.type.to_bytes(2, "big") + self.payload

@@ -5,13 +5,12 @@ bpf/loop.h tells what becomes of them there. Pure: no IO.
 from sriov_xdp.datapath.abi import PROBE_GROUP, PROBE_LAYOUT, PROBE_MAGIC, PROBE_TYPE
 
 _SHORTEST_FRAME_BYTES = 60
-_TPID_8021Q = 0x8100
 
 
-def probe(sender: int, vlan: int, nonce: int, *, is_tagged: bool) -> bytes:
-    """A probe as it leaves by the port in slot sender, in a VLAN. nonce: 64 bits by which a daemon knows its own. Its source is
-    a locally administered address, which is nobody's."""
+def probe(sender: int, vlan: int, nonce: int, tpid: int | None = None) -> bytes:
+    """A probe as it leaves by the port in slot sender, in a VLAN. tpid: of its tag, None = without one; nonce:
+    64 bits by which a daemon knows its own. Its source is a locally administered address, which is nobody's."""
     source = b"\x02" + nonce.to_bytes(8, "big")[:5]
-    tag = _TPID_8021Q.to_bytes(2, "big") + vlan.to_bytes(2, "big") if is_tagged else b""
+    tag = tpid.to_bytes(2, "big") + vlan.to_bytes(2, "big") if tpid is not None else b""
     payload = PROBE_LAYOUT.pack(PROBE_MAGIC, nonce, sender, vlan)
     return (PROBE_GROUP + source + tag + PROBE_TYPE.to_bytes(2, "big") + payload).ljust(_SHORTEST_FRAME_BYTES, b"\0")

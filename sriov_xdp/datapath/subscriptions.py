@@ -17,7 +17,7 @@ class Subscriptions:
         for key in list(libbpf.iterate_keys(self._fd, abi.FDB_KEY_LAYOUT.size)):
             word = abi.FDB_KEY_LAYOUT.unpack(key)[0]
             slot = word >> 48
-            self._groups[slot] = self.of(slot) | {abi.mac_of_fdb_key(word)}
+            self._groups[slot] = self.of(slot) | {abi.group_of_subscription(word)}
 
     def __len__(self) -> int:
         """Of all ports."""

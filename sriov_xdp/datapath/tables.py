@@ -52,7 +52,12 @@ def flood_entry(port: bytes) -> tuple[int, int] | None:
     blocked."""
     ifindex, _generation, _mac, flags, vlan, _mtu, pf, *_rest = abi.PORT_LAYOUT.unpack(port)
     is_reached = flags & PortFlag.LINK_UP and not flags & (PortFlag.TRUNK | PortFlag.UPLINK | PortFlag.LOOP | PortFlag.BLOCKED)
-    return (abi.domain(pf, vlan), ifindex) if ifindex and is_reached else None
+    kind = abi.VLAN_SERVICE if flags & PortFlag.SERVICE else 0
+    return (abi.domain(pf, vlan | kind), ifindex) if ifindex and is_reached else None
+
+
+def _pf_of(domain: int) -> int:
+    return (domain & ~abi.VLAN_WHOLE) >> 12
 
 
 def _slot_key(slot: int) -> bytes:
@@ -295,12 +300,12 @@ class Tables:
 
     def members_of(self, pf: int) -> dict[int, Members]:
         """The flood lists of a PF, by VLAN, as they were written."""
-        return {key & abi.VLAN_MASK: Members.unpack(packed) for key, packed in self._members.items() if key >> 12 == pf}
+        return {key & abi.VLAN_WHOLE: Members.unpack(packed) for key, packed in self._members.items() if _pf_of(key) == pf}
 
     def put_members(self, pf: int, lists: Mapping[int, Members]) -> None:
         """Makes these the flood lists of a PF, by VLAN. Raises DataPathError when there are more VLANs than room."""
         wanted = {abi.domain(pf, vlan): members.pack() for vlan, members in lists.items()}
-        for key in [key for key in self._members if key >> 12 == pf and key not in wanted]:
+        for key in [key for key in self._members if _pf_of(key) == pf and key not in wanted]:
             libbpf.delete_element(self._pins.map_fd("members"), struct.pack("<I", key))
             del self._members[key]
             self._floods.drop(key)

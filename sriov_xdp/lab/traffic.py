@@ -28,10 +28,19 @@ def octets(mac: str) -> bytes:
 
 
 def frame(
-    destination: str, source: str, payload: bytes, *, tags: tuple[int, ...] = (), ether_type: int = TEST_TYPE, tpid: int = 0x8100
+    destination: str,
+    source: str,
+    payload: bytes,
+    *,
+    tags: tuple[int, ...] = (),
+    ether_type: int = TEST_TYPE,
+    tpid: int = 0x8100,
+    service_tci: int | None = None,
 ) -> bytes:
-    """An Ethernet frame; tags are VLAN numbers (or whole TCIs), outermost first."""
+    """An Ethernet frame; tags are VLAN numbers (or whole TCIs), outermost first; service_tci: of a tag of 802.1ad before them."""
     tagging = b"".join(struct.pack("!HH", tpid, tag) for tag in tags)
+    if service_tci is not None:
+        tagging = struct.pack("!HH", 0x88A8, service_tci) + tagging
     return octets(destination) + octets(source) + tagging + struct.pack("!H", ether_type) + payload
 
 

@@ -7,6 +7,7 @@ FIRST_VLAN = 1
 LAST_VLAN = 4094
 LAST_PRIORITY = 7
 _OF_TRUNKS = LAST_VLAN + 1
+SERVICE_DOMAINS = _OF_TRUNKS + 1
 
 
 class VlanMode(StrEnum):
@@ -15,6 +16,19 @@ class VlanMode(StrEnum):
     NONE = "none"
     ACCESS = "access"
     TRUNK = "trunk"
+
+
+class Proto(StrEnum):
+    """Whose tags they are: of 802.1Q (0x8100), or the service tags of 802.1ad (0x88a8), behind which a guest may have tags of its
+    own. A VLAN of one is another one than the other's of that number."""
+
+    CUSTOMER = "802.1Q"
+    SERVICE = "802.1ad"
+
+    @property
+    def tpid(self) -> int:
+        """What the tag begins with."""
+        return 0x88A8 if self is Proto.SERVICE else 0x8100
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +40,7 @@ class Vlan:
     vlans: frozenset[int] = frozenset()
     qos: int = 0
     native: int = 0
+    proto: Proto = Proto.CUSTOMER
 
     def __post_init__(self) -> None:
         wanted = {VlanMode.NONE: range(1), VlanMode.ACCESS: range(1, 2), VlanMode.TRUNK: range(1, LAST_VLAN + 1)}[self.mode]
@@ -35,18 +50,20 @@ class Vlan:
             raise ValueError(f"VLAN: {sorted(self.vlans)}: expected {FIRST_VLAN}..{LAST_VLAN}")
         if not 0 <= self.qos <= LAST_PRIORITY or (self.qos and self.mode is not VlanMode.ACCESS):
             raise ValueError(f"VLAN mode {self.mode}: qos {self.qos}: expected 0..{LAST_PRIORITY}, of access only")
+        if self.mode is VlanMode.NONE and self.proto is not Proto.CUSTOMER:
+            raise ValueError(f"VLAN mode none: proto {self.proto}: expected a VLAN with it")
         if self.native and (self.mode is not VlanMode.TRUNK or self.native not in self.vlans):
             raise ValueError(f"VLAN mode {self.mode}: native {self.native}: expected one of a trunk's VLANs")
 
     @classmethod
-    def access(cls, vlan: int, qos: int = 0) -> "Vlan":
-        """The switch tags; the guest sees untagged frames."""
-        return cls(VlanMode.ACCESS, frozenset({vlan}), qos=qos)
+    def access(cls, vlan: int, qos: int = 0, proto: Proto = Proto.CUSTOMER) -> "Vlan":
+        """The switch tags; the guest sees untagged frames, and with 802.1ad those that have a tag of its own."""
+        return cls(VlanMode.ACCESS, frozenset({vlan}), qos=qos, proto=proto)
 
     @classmethod
-    def trunk(cls, vlans: frozenset[int], native: int = 0) -> "Vlan":
+    def trunk(cls, vlans: frozenset[int], native: int = 0, proto: Proto = Proto.CUSTOMER) -> "Vlan":
         """The guest tags, with these only; what it does not tag is in the native VLAN, which is one of its VLANs."""
-        return cls(VlanMode.TRUNK, vlans | {native} if native else vlans, native=native)
+        return cls(VlanMode.TRUNK, vlans | {native} if native else vlans, native=native, proto=proto)
 
     @property
     def untagged_vlan(self) -> int:
@@ -61,13 +78,15 @@ class Vlan:
     @property
     def address_domains(self) -> frozenset[int]:
         """Where an address of the port has no other owner: its VLANs, and, as all trunks of a switch find an address in one
-        place, theirs."""
-        return self.domains | {_OF_TRUNKS} if self.mode is VlanMode.TRUNK else self.domains
+        place, theirs. SERVICE_DOMAINS more where they are 802.1ad's."""
+        domains = self.domains | {_OF_TRUNKS} if self.mode is VlanMode.TRUNK else self.domains
+        return frozenset(SERVICE_DOMAINS + vlan for vlan in domains) if self.proto is Proto.SERVICE else domains
 
     @property
     def place(self) -> int:
-        """The VLAN under which an address of the port is found: its own, or the one that stands for all trunks."""
-        return _OF_TRUNKS if self.mode is VlanMode.TRUNK else self.untagged_vlan
+        """Of address_domains, where an address of the port is found: in its own, or the one that stands for all trunks."""
+        vlan = _OF_TRUNKS if self.mode is VlanMode.TRUNK else self.untagged_vlan
+        return SERVICE_DOMAINS + vlan if self.proto is Proto.SERVICE else vlan
 
     @property
     def address_place(self) -> str:
@@ -111,6 +130,7 @@ class Vlan:
         if self.mode is VlanMode.NONE:
             return "none"
         more = f" qos {self.qos}" if self.qos else f" native {self.native}" if self.native else ""
+        more += f" {self.proto}" if self.proto is not Proto.CUSTOMER else ""
         return f"{self.mode} {','.join(str(part) for part in self.ranges())}{more}"
 
 

@@ -118,7 +118,7 @@ int main(int count, char **words)
     unsigned char *end = (unsigned char *)mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) + 4096;
     unsigned char bytes[64] = {};
     struct sxdp_probe probe = { .magic = SXDP_PROBE_MAGIC };
-    struct sxdp_frame frame = { .in_band = tag_bytes != 0 };
+    struct sxdp_frame frame = { .tag_bytes = tag_bytes };
 
     memcpy(bytes + SXDP_ETH_HEADER_BYTES + tag_bytes, &probe, sizeof(probe));
     memcpy(end - length, bytes, length);

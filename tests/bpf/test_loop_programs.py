@@ -58,7 +58,7 @@ def watched(switch: Switch) -> Switch:
 
 def test_a_probe_is_a_whole_frame_of_its_protocol() -> None:
     """Skip count 0, function 1: a reply, which nobody answers."""
-    plain, tagged = (probe(SENDER, DB, NONCE, is_tagged=is_tagged) for is_tagged in (False, True))
+    plain, tagged = (probe(SENDER, DB, NONCE, tpid) for tpid in (None, 0x8100))
     assert 60 == len(plain) == len(tagged)
     assert bytes.fromhex("cf0000000000") == plain[:6]
     assert 0b10 == plain[6] & 0b11, "locally administered, and no group"
@@ -68,7 +68,7 @@ def test_a_probe_is_a_whole_frame_of_its_protocol() -> None:
 
 def test_a_probe_that_comes_back_is_noted_and_ends(watched: Switch) -> None:
     before = time.monotonic_ns()
-    assert dropped(Verdict.LOOP) == watched.tc(SLOT_VM1, probe(SENDER, 0, NONCE, is_tagged=False))
+    assert dropped(Verdict.LOOP) == watched.tc(SLOT_VM1, probe(SENDER, 0, NONCE))
     noted = watched.tables.probe_return(SLOT_VM1)
     assert noted is not None
     assert before <= noted.time_ns <= time.monotonic_ns()
@@ -77,12 +77,12 @@ def test_a_probe_that_comes_back_is_noted_and_ends(watched: Switch) -> None:
 
 
 def test_xdp_leaves_it_to_tc(watched: Switch) -> None:
-    assert watched.xdp(SLOT_VM1, probe(SENDER, 0, NONCE, is_tagged=False)) is None
+    assert watched.xdp(SLOT_VM1, probe(SENDER, 0, NONCE)) is None
     assert NOTHING == watched.tables.probe_return(SLOT_VM1)
 
 
 def test_a_tag_that_the_port_allows_comes_along(watched: Switch) -> None:
-    assert dropped(Verdict.LOOP) == watched.tc(SLOT_ROUTER, probe(SLOT_FIREWALL, WEB, NONCE, is_tagged=True))
+    assert dropped(Verdict.LOOP) == watched.tc(SLOT_ROUTER, probe(SLOT_FIREWALL, WEB, NONCE, 0x8100))
     noted = watched.tables.probe_return(SLOT_ROUTER)
     assert noted is not None
     assert (NONCE, SLOT_FIREWALL, WEB) == (noted.nonce, noted.sender, noted.vlan)
@@ -98,7 +98,7 @@ def test_a_tag_that_the_port_allows_comes_along(watched: Switch) -> None:
 )
 def test_a_probe_in_no_vlan_of_the_port_shows_no_loop(watched: Switch, slot: int, is_tagged: bool, verdict: Verdict) -> None:
     """No flood would come back that way."""
-    frame = probe(SENDER, LAB, NONCE, is_tagged=is_tagged)
+    frame = probe(SENDER, LAB, NONCE, 0x8100 if is_tagged else None)
     assert dropped(verdict) == watched.tc(slot, frame) == watched.xdp(slot, frame)
     assert NOTHING == watched.tables.probe_return(slot)
 
@@ -106,7 +106,7 @@ def test_a_probe_in_no_vlan_of_the_port_shows_no_loop(watched: Switch, slot: int
 def test_the_policy_of_sources_does_not_hide_a_loop(watched: Switch) -> None:
     """A probe's source is always foreign; the port here rejects forged ones."""
     assert PortFlag.FORGED_ACCEPT not in NETWORK[SLOT_VM1].value.flags
-    assert dropped(Verdict.LOOP) == watched.tc(SLOT_VM1, probe(SENDER, 0, NONCE, is_tagged=False))
+    assert dropped(Verdict.LOOP) == watched.tc(SLOT_VM1, probe(SENDER, 0, NONCE))
 
 
 BROKEN = {
@@ -118,7 +118,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_what_only_looks_like_a_probe_ends_too_without_a_note(watched: Switch, broken: Callable[[bytes], bytes]) -> None:
-    assert dropped(Verdict.LOOP) == watched.tc(SLOT_VM1, broken(probe(SENDER, 0, NONCE, is_tagged=False)))
+    assert dropped(Verdict.LOOP) == watched.tc(SLOT_VM1, broken(probe(SENDER, 0, NONCE)))
     assert NOTHING == watched.tables.probe_return(SLOT_VM1)
 
 
@@ -190,7 +190,7 @@ def test_a_faulty_frame_is_called_by_its_fault_on_a_cut_port_too(cut: Switch) ->
 
 def test_probes_are_noted_on_a_cut_port_too(cut: Switch) -> None:
     """Else nobody would notice that the loop is gone."""
-    assert dropped(Verdict.LOOP) == cut.tc(SLOT_VM2, probe(SLOT_VM1, 0, NONCE, is_tagged=False))
+    assert dropped(Verdict.LOOP) == cut.tc(SLOT_VM2, probe(SLOT_VM1, 0, NONCE))
     noted = cut.tables.probe_return(SLOT_VM2)
     assert noted is not None
     assert (NONCE, SLOT_VM1) == (noted.nonce, noted.sender)

@@ -67,6 +67,12 @@ SETTINGS = [
     ("port set pf0vf0 --vlan none", "vlan", "none", "port set pf0vf0 --vlan inherit"),
     ("port set pf0vf0 --vlan trunk:7,9-11", "vlan", {"trunk": [7, "9-11"]}, "port set pf0vf0 --vlan inherit"),
     ("port set pf0vf0 --vlan access:7;qos:5", "vlan", {"access": 7, "qos": 5}, "port set pf0vf0 --vlan inherit"),
+    (
+        "port set pf0vf0 --vlan access:7;proto:802.1ad",
+        "vlan",
+        {"access": 7, "proto": "802.1ad"},
+        "port set pf0vf0 --vlan inherit",
+    ),
     ("port set pf0vf0 --vlan trunk:7;native:7", "vlan", {"trunk": [7], "native": 7}, "port set pf0vf0 --vlan inherit"),
     *(
         (f"port set pf0vf0 {option} {text}", "policy", policy, f"port set pf0vf0 {option} inherit")

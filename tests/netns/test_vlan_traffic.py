@@ -14,8 +14,10 @@ GROUPS = [
     {"name": "router", "vlan": {"trunk": [100, "200-202"]}},
     {"name": "blue", "vlan": {"access": 300}},
     {"name": "late", "vlan": {"trunk": [300]}},
+    {"name": "tenant", "vlan": {"access": 100, "qos": 5, "proto": "802.1ad"}},
+    {"name": "provider", "vlan": {"trunk": [100], "proto": "802.1ad"}},
 ]
-GUESTS = {"p": "plain", "a": "web", "b": "web", "d": "db", "r": "router"}
+GUESTS = {"p": "plain", "a": "web", "b": "web", "d": "db", "r": "router", "t": "tenant", "u": "tenant", "v": "provider"}
 
 
 class Scene:
@@ -24,7 +26,9 @@ class Scene:
         self.wire, uplink = lab.wire()
         self.guests: dict[str, Namespace] = {name: lab.namespace(name) for name in GUESTS}
         adapters = [{"guest": self.guests[name].name, "port_group": group, "datapath": mode} for name, group in GUESTS.items()]
-        self.daemon: Daemon = lab.daemon(host_config(uplink, adapters, GROUPS))
+        config = host_config(uplink, adapters, GROUPS)
+        config["pfs"][0]["num_vfs"] = len(GUESTS) + 3
+        self.daemon: Daemon = lab.daemon(config)
         self.taps = {name: frames.Tap(guest) for name, guest in self.guests.items()}
         self.taps["w"] = frames.Tap(self.wire, "w0")
         self.macs = {name: guest.mac() for name, guest in self.guests.items()} | {"w": self.wire.mac("w0")}
@@ -159,3 +163,33 @@ def test_ping_within_a_group_and_not_across(scene: Scene) -> None:
     assert scene.guests["a"].can_ping("fd77::2")
     assert not scene.guests["a"].can_ping("10.77.0.3")
     assert not scene.guests["a"].can_ping("fd77::3")
+
+
+# ---- VLANs of 802.1ad, in which guests have their own ----
+
+SERVICE_TCI = 5 << 13 | 100
+
+
+@pytest.mark.parametrize("own", [(), (7,)])
+def test_a_guests_own_tags_go_along_behind_a_service_tag(scene: Scene, own: tuple[int, ...]) -> None:
+    payload = b"tenant all"
+    sent = frames.frame(frames.BROADCAST, scene.macs["t"], payload, tags=own)
+    behind = frames.frame(frames.BROADCAST, scene.macs["t"], payload, tags=own, service_tci=SERVICE_TCI)
+    assert {"u": [sent], "v": [behind], "w": [behind]} == scene.fate("t", sent, payload)
+    answer = frames.frame(scene.macs["t"], scene.macs["w"], b"answer", tags=own, service_tci=SERVICE_TCI)
+    assert {"t": [frames.frame(scene.macs["t"], scene.macs["w"], b"answer", tags=own)]} == scene.fate("w", answer, b"answer")
+    from_trunk = frames.frame(scene.macs["u"], scene.macs["v"], b"from trunk", tags=own, service_tci=SERVICE_TCI)
+    got = frames.frame(scene.macs["u"], scene.macs["v"], b"from trunk", tags=own)
+    assert {"u": [got]} == scene.fate("v", from_trunk, b"from trunk")
+
+
+def test_vlans_of_one_number_and_two_standards_are_two(scene: Scene) -> None:
+    """100 of 802.1Q is the web's, 100 of 802.1ad the tenant's."""
+    of_web = frames.frame(frames.BROADCAST, scene.macs["w"], b"to web", tags=(100,))
+    assert {"a", "b", "r"} == scene.fate("w", of_web, b"to web").keys()
+    of_tenant = frames.frame(frames.BROADCAST, scene.macs["w"], b"to tenant", service_tci=SERVICE_TCI)
+    assert {"t", "u", "v"} == scene.fate("w", of_tenant, b"to tenant").keys()
+    across = frames.frame(scene.macs["a"], scene.macs["t"], b"across")
+    assert {"w"} == scene.fate("t", across, b"across").keys()
+    as_the_other = frames.frame(scene.macs["t"], scene.macs["w"], b"as the other", tags=(100,))
+    assert {} == scene.fate("w", as_the_other, b"as the other")

@@ -9,7 +9,7 @@ from programs import BROADCAST, DEVICES, SHORTEST_FRAME_BYTES, UPLINKS, dot1q, e
 from sriov_xdp.datapath import abi, model
 from sriov_xdp.datapath.abi import VLAN_TRUNKS, PortFlag, Verdict
 from sriov_xdp.datapath.model import PROBE, Fate, Rule
-from sriov_xdp.datapath.model_ports import Ethernet, Group, Port
+from sriov_xdp.datapath.model_ports import TPID_8021AD, Ethernet, Group, Port
 
 FRAMES = 4  # in each network, as that takes several times longer to draw than a frame
 COMPARED = settings(deadline=None, max_examples=5000 // FRAMES, suppress_health_check=[HealthCheck.too_slow])
@@ -64,15 +64,26 @@ ALLOWED = st.sampled_from(
 AWAY = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.AWAY])
 ONE_BUFFER = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.ONE_BUFFER])
 ASKED = st.sampled_from([None, None, (), (GROUPS[1],), (GROUPS[2], GROUPS[3])])
-SEGMENTS = st.sampled_from([0, 0, 1, 1, 2, 3])  # promiscuous, isolated, two communities
+SEGMENTS = st.sampled_from([0, 0, 1, 1, 1, 2, 3])  # promiscuous, isolated, two communities
 PRIORITIES_GIVEN = st.sampled_from([0, 0, 5, 7])
 PROMISCUOUS = st.sampled_from([PortFlag(0)] * 5 + [PortFlag.PROMISCUOUS])
-BLOCKED = st.sampled_from([PortFlag(0)] * 3 + [PortFlag.BLOCKED])
+BLOCKED = st.sampled_from([PortFlag(0)] * 7 + [PortFlag.BLOCKED])
 LOOPS = st.sampled_from([PortFlag(0), PortFlag(0), PortFlag.LOOP])
-STORMS = st.sampled_from([(), (), (), (), (), (Group.BROADCAST,), (Group.MULTICAST,), tuple(Group)])
+STORMS = st.sampled_from([(), (), (), (Group.BROADCAST,), (Group.MULTICAST,), tuple(Group)])
 MTUS = st.sampled_from([1500, 1500, SMALL_MTU_BYTES])
 DRIVERS = [PortFlag.NATIVE_XDP, PortFlag.NATIVE_XDP, PortFlag(0)]
 MOSTLY = st.sampled_from([True] * 7 + [False])
+ALMOST_ALWAYS = st.sampled_from([True] * 15 + [False])
+SELDOM = st.sampled_from([False] * 3 + [True])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """What a network may have: trunk ports, VLANs of 802.1ad, addresses that several hold. All of it would leave little of each."""
+
+    trunks: bool
+    service: bool
+    shared: bool
 
 
 @st.composite
@@ -95,13 +106,14 @@ def uplinks(draw: st.DrawFn) -> Port:
 
 
 @st.composite
-def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], *, may_be_trunk: bool) -> Port:
+def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], kinds: Kinds) -> Port:
     """taken: whom addresses lead to, in which VLAN; an address that several may hold leads to one of them, or to the wire."""
-    trunk = draw(st.frozensets(st.sampled_from(VLANS))) if may_be_trunk and draw(st.booleans()) else frozenset()
+    trunk = draw(st.frozensets(st.sampled_from(VLANS))) if kinds.trunks and draw(st.booleans()) else frozenset()
     vlan = draw(st.sampled_from([0, *sorted(trunk)])) if trunk else draw(st.sampled_from([0, 0, *VLANS]))
-    domain = VLAN_TRUNKS if trunk else vlan
+    is_service = kinds.service and bool(vlan or trunk) and draw(st.booleans())
+    domain = (VLAN_TRUNKS if trunk else vlan) + (abi.VLAN_SERVICE if is_service else 0)
     macs = [mac for mac in draw(st.permutations(MOVABLE_MACS))[: draw(st.integers(0, 2))] if (domain, mac) not in taken]
-    held = draw(st.sets(st.sampled_from(HELD_MACS), max_size=2)) if draw(st.booleans()) else set()
+    held = draw(st.sets(st.sampled_from(HELD_MACS), max_size=2)) if kinds.shared else set()
     elsewhere = {mac for mac in held if (domain, mac) in taken or draw(st.booleans())}
     taken.update((domain, mac) for mac in (*macs, *(held - elsewhere)))
     macs += sorted(held)
@@ -111,9 +123,10 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], *, may_be_tru
         own,
         vlan=vlan,
         trunk=trunk,
+        is_service=is_service,
         more_macs=macs,
         flags=draw(FLAGS),
-        is_up=draw(MOSTLY),
+        is_up=draw(ALMOST_ALWAYS),
         shared=held,
         elsewhere=elsewhere,
     )
@@ -129,6 +142,7 @@ def settings_of(draw: st.DrawFn, port: Port, *, is_trunk: bool) -> Port:
         value.mac,
         vlan=value.vlan,
         trunk=port.trunk,
+        is_service=port.has(PortFlag.SERVICE),
         more_macs=port.more_macs,
         storms=draw(STORMS),
         allowed=draw(ALLOWED),
@@ -138,7 +152,7 @@ def settings_of(draw: st.DrawFn, port: Port, *, is_trunk: bool) -> Port:
         device_mtu_bytes=draw(st.sampled_from([0, 0, SMALL_MTU_BYTES])),
         segment=draw(SEGMENTS),
         priority=0 if is_trunk else draw(PRIORITIES_GIVEN),
-        has_room=draw(st.sampled_from([None, None, True, False])),
+        has_room=draw(st.sampled_from([None, None, None, None, True, False])),
         flags=draw(FLAGS) | draw(PROMISCUOUS) | draw(LOOPS) | draw(ONE_BUFFER) | draw(AWAY) | draw(BLOCKED),
         is_up=PortFlag.LINK_UP in value.flags,
         mtu_bytes=draw(MTUS),
@@ -149,11 +163,11 @@ def settings_of(draw: st.DrawFn, port: Port, *, is_trunk: bool) -> Port:
 def networks(draw: st.DrawFn) -> dict[int, Port]:
     """Half of them have no trunk ports: to those alone what nobody has goes by a fast way."""
     taken: set[tuple[int, bytes]] = set()
-    may_have_trunks = draw(st.booleans())
+    kinds = Kinds(trunks=draw(st.booleans()), service=draw(SELDOM), shared=draw(SELDOM))
     ports = {0: draw(uplinks()), 1: uplink(1, UPLINK_MACS[1]), SLOT_TENANT: vf(SLOT_TENANT, mac_of(SLOT_TENANT), pf=1)}
     for slot in VFS:
-        if draw(MOSTLY):
-            ports[slot] = draw(vfs(slot, taken, may_be_trunk=may_have_trunks))
+        if draw(ALMOST_ALWAYS):
+            ports[slot] = draw(vfs(slot, taken, kinds))
     return draw(st.sampled_from([in_vepa_mode, without_subscribers, *[lambda same: same] * 6]))(ports)
 
 
@@ -176,6 +190,7 @@ ODD_TYPES = st.sampled_from([0x8808, 0x8809, 0x888E, 0x88CC, 0x88F7, 0x88FF, 0x8
 PRIORITIES = st.sampled_from([0, 3, 7])
 TAGS = st.builds(lambda vlan, priority: dot1q(vlan, priority=priority), st.sampled_from([*VLANS, 0, 40, 4095]), PRIORITIES)
 SERVICE_TAGS = st.tuples(st.sampled_from([0x88A8, 0x9100]), st.sampled_from([0, *VLANS]))
+INNER_TAGS = st.sampled_from([(), (), (dot1q(40),), (dot1q(20, priority=3),), (dot1q(0),), ((0x88A8, 10),)])
 ODD_TAGGINGS = st.lists(TAGS | SERVICE_TAGS, max_size=2).map(tuple)
 PAYLOAD_BYTES = [0, 1, *[46] * 12, *range(SMALL_MTU_BYTES - 1, SMALL_MTU_BYTES + 6), 1500, 1501, 1504, 1505]
 ODD_DESTINATIONS = st.sampled_from([*MACS, *NEARLY_GROUPS, bytes(6)])
@@ -188,10 +203,14 @@ def taggings(draw: st.DrawFn, sender: Port | None) -> tuple[tuple[int, int], ...
     """What such a port may well send; sometimes anything."""
     if not draw(MOSTLY):
         return draw(ODD_TAGGINGS)
+    if sender is not None and sender.is_access and sender.has(PortFlag.SERVICE):
+        return draw(INNER_TAGS)
     if sender is None or sender.is_access or (sender.is_uplink and draw(st.booleans())):
         return ()
-    vlan = draw(st.sampled_from(sorted(sender.trunk) or VLANS))
-    return (dot1q(vlan, priority=draw(PRIORITIES)),)
+    tag = dot1q(draw(st.sampled_from(sorted(sender.trunk) or VLANS)), priority=draw(PRIORITIES))
+    if sender.has(PortFlag.SERVICE) or (sender.is_uplink and draw(SELDOM)):
+        return ((0x88A8, tag[1]), *draw(INNER_TAGS))
+    return (tag,)
 
 
 def neighbours(ports: dict[int, Port], slot: int) -> list[bytes]:
@@ -275,7 +294,10 @@ def is_flooded_by_xdp(case: Case) -> bool:
         return False
     ethernet = Ethernet.parse(case.frame)
     siblings = [port for port in case.ports.values() if port.value.pf == sender.value.pf and not port.is_uplink]
-    if ethernet is None or any(ethernet.vid in port.trunk for port in siblings):
+    if ethernet is None:
         return False
-    of_vlan = [port for port in siblings if port.is_access and port.value.vlan == ethernet.vid]
+    vlan = ethernet.vid | (abi.VLAN_SERVICE if ethernet.tpid == TPID_8021AD and ethernet.vid else 0)
+    if any(port.has(PortFlag.TRUNK) and port.carries(vlan) for port in siblings):
+        return False
+    of_vlan = [port for port in siblings if port.is_access and port.untagged_vlan == vlan]
     return not any(port.has(PortFlag.SUBSCRIBES) or port.has(PortFlag.NARROW) for port in of_vlan)

@@ -10,9 +10,9 @@ from programs import Switch, without_flags
 from sriov_xdp.datapath import model
 from sriov_xdp.datapath.abi import FIRST_VF_SLOT, PortFlag, Verdict
 from sriov_xdp.datapath.model import Fate, Rule
-from sriov_xdp.datapath.model_ports import ISOLATED, PROMISCUOUS, Group, Port
+from sriov_xdp.datapath.model_ports import ISOLATED, PROMISCUOUS, Ethernet, Group, Port
 
-POOL = 8000
+POOL = 10_000
 OUT_OF_REACH = {
     Verdict.REDIRECT_ERROR,
     Verdict.MISSED_STAGE,
@@ -133,6 +133,17 @@ def knows_no_native_vlan(case: Case) -> Fate:
     return with_values(case, lambda slot: case.ports[slot].has(PortFlag.TRUNK), vlan=0).fate()
 
 
+def takes_service_vlans_for_others(case: Case) -> Fate:
+    """802.1ad's VLANs are 802.1Q's of the same number."""
+    return with_ports(case, {slot: without_flags(port, PortFlag.SERVICE) for slot, port in case.ports.items()}).fate()
+
+
+def lets_no_guest_have_tags_of_its_own(case: Case) -> Fate:
+    ethernet, port = Ethernet.parse(case.frame), case.ports.get(case.slot)
+    is_inner = port is not None and port.is_access and ethernet is not None and ethernet.tpid is not None and ethernet.vid
+    return Fate(verdict=Verdict.SPOOF_VLAN) if is_inner else case.fate()
+
+
 def lets_nobody_share(case: Case) -> Fate:
     alone = {slot: replace(port, shared=frozenset()) for slot, port in case.ports.items()}
     return with_ports(case, alone).fate()
@@ -174,6 +185,8 @@ PLANTED = {
     "isolated ports are a community": lets_isolated_ports_be_a_community,
     "a trunk has no native VLAN": knows_no_native_vlan,
     "tags have no priority of the port's": gives_no_priority,
+    "802.1ad's VLANs are 802.1Q's": takes_service_vlans_for_others,
+    "a guest has no tags of its own in a VLAN of 802.1ad": lets_no_guest_have_tags_of_its_own,
     "nobody shares an address": lets_nobody_share,
     "all share what anybody holds": shares_with_all,
     "shared addresses lead to any holder": leads_to_whoever_holds_it,

@@ -25,15 +25,15 @@ from sriov_xdp.vswitch.policy import MOST_MTU_BYTES, SETTINGS, Override, PolicyS
 from sriov_xdp.vswitch.ports import LAST_PORT, MOST_PORTS, NO_OVERRIDES, Binding, PortGroup, PortOverrides, Switch
 from sriov_xdp.vswitch.shaping import IngressShaping, Shaping, ShapingMode
 from sriov_xdp.vswitch.values import Choice, Kind, MacPattern, Number, Patterns, Structure, Truth
-from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
+from sriov_xdp.vswitch.vlan import NO_VLAN, Proto, Vlan
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
 macs = st.binary(min_size=6, max_size=6).map(MacAddress)
 vlan_numbers = st.integers(1, 4094)
 vlans = st.one_of(
     st.just(NO_VLAN),
-    st.builds(Vlan.access, vlan_numbers, st.integers(0, 7)),
-    st.builds(Vlan.trunk, st.frozensets(vlan_numbers, min_size=1, max_size=30), st.just(0) | vlan_numbers),
+    st.builds(Vlan.access, vlan_numbers, st.integers(0, 7), st.sampled_from(Proto)),
+    st.builds(Vlan.trunk, st.frozensets(vlan_numbers, min_size=1, max_size=30), st.just(0) | vlan_numbers, st.sampled_from(Proto)),
 )
 
 

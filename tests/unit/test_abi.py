@@ -31,6 +31,8 @@ LIMITS = [
     "SLOT_MASK",
     "FIRST_VF_SLOT",
     "NOBODY",
+    "VLAN_SERVICE",
+    "VLAN_WHOLE",
     "FDB_BUCKET_BITS",
     "FDB_BUCKETS",
     "FDB_WAYS",
@@ -245,7 +247,7 @@ def test_counters_are_read_from_their_offsets(compiled: dict[str, int]) -> None:
 
 
 def test_a_probe_is_recognised_by_the_same_words(compiled: dict[str, int]) -> None:
-    sent = probes.probe(77, 100, 0x0102030405060708, is_tagged=False)
+    sent = probes.probe(77, 100, 0x0102030405060708)
     payload = sent[14:]
     assert (compiled["probe_group"], compiled["probe_type"]) == (abi.mac_word(abi.PROBE_GROUP), abi.PROBE_TYPE)
     assert compiled["probe_magic"] == abi.PROBE_MAGIC

@@ -281,6 +281,7 @@ def test_an_uplink_is_a_port_of_its_pf_that_nothing_is_forwarded_to_by_address()
         vlan=VLAN_NONE,
         mtu_bytes=1500,
         pf=PF_NUMBER,
+        device_mtu_bytes=1500,
     )
     assert (wanted, frozenset(), frozenset(), NO_GUARD) == (image.value, image.trunk, image.fdb, image.guard)
 

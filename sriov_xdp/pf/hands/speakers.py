@@ -7,11 +7,10 @@ For the pf package; writer thread only.
 import logging
 from collections.abc import Iterable
 
-from sriov_xdp.datapath import abi
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.hands.publish import publish_ports
 from sriov_xdp.pf.state.attached_vf import AttachedVf
-from sriov_xdp.pf.state.images import slot_of
+from sriov_xdp.pf.state.images import fdb_key, slot_of
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.owners import UPLINK_OWNER, Held
@@ -64,4 +63,4 @@ def _speakers(context: Context, pf: PhysicalFunction) -> dict[Held, str]:
 
 def _key(pf: PhysicalFunction, held: Held) -> int:
     place, address = held
-    return abi.fdb_key(pf.number, place, address.octets)
+    return fdb_key(pf.number, place, address)

@@ -9,8 +9,9 @@ from sriov_xdp.pf.state.intent import Switching, WireOwnSource
 from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES, xdp_problem
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, XdpMode
+from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import Policy, PrivateVlan, Security, SegmentKind
-from sriov_xdp.vswitch.vlan import VlanMode
+from sriov_xdp.vswitch.vlan import SERVICE_DOMAINS, Proto, VlanMode
 
 # Up to here a frame that is one byte too long still shows its excess in the first XDP buffer; above, its whole length must be
 # asked for.
@@ -51,6 +52,7 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         PortFlag.AWAY: inventory.is_open(vf) and not vf.has_carrier,  # what is for a closed port goes nowhere
         PortFlag.ONE_BUFFER: vf.guest_runs_xdp and xdp_problem(mtu_bytes, inventory.jumbo_xdp) is not None,
         PortFlag.LOOP: vf.cut_for_loop_with is not None,
+        PortFlag.SERVICE: vlan.proto is Proto.SERVICE,
         PortFlag.SHARES: bool(vf.state.shared(policy)),
         PortFlag.SPEAKS: vf.state.effective_mac in vf.state.shared(policy),
     }
@@ -121,13 +123,19 @@ def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
     return PortImage(
         value=vf_value(inventory, vf),
         trunk=vlan.vlans if vlan.mode is VlanMode.TRUNK else frozenset(),
-        fdb=frozenset(abi.fdb_key(pf, vlan.place, mac.octets) for mac in vf.state.unicast - of_host - elsewhere),
-        shared=frozenset(abi.fdb_key(pf, vlan.place, mac.octets) for mac in shared),
+        fdb=frozenset(fdb_key(pf, vlan.place, mac) for mac in vf.state.unicast - of_host - elsewhere),
+        shared=frozenset(fdb_key(pf, vlan.place, mac) for mac in shared),
         guard=vf_guard(inventory, vf),
         rate=vf_rate(inventory, vf),
         groups=_groups(inventory, vf),
         allowed=frozenset((pattern.address.octets, pattern.bits) for pattern in inventory.policy(vf).allowed_macs),
     )
+
+
+def fdb_key(pf: int, place: int, address: MacAddress) -> int:
+    """Of the forwarding database. place: Vlan.place."""
+    kind, vlan = divmod(place, SERVICE_DOMAINS)
+    return abi.fdb_key(pf, vlan | (abi.VLAN_SERVICE if kind else 0), address.octets)
 
 
 def _groups(inventory: Inventory, vf: AttachedVf) -> frozenset[bytes]:
@@ -144,7 +152,8 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunk
     uplink = pf.uplink
     host_vlans = uplink.host_vlans if uplink else frozenset[int]()
     is_narrow = uplink is not None and uplink.mtu_bytes < mtu_bytes  # somebody lowered it since
-    has_trunks = any(inventory.vlan(vf).mode is VlanMode.TRUNK for vf in inventory.vfs_of_pf(pf.spec.name))
+    vlans = [inventory.vlan(vf) for vf in inventory.vfs_of_pf(pf.spec.name)]
+    has_trunks = any(vlan.mode is VlanMode.TRUNK for vlan in vlans)
     conditions = {
         PortFlag.UPLINK: True,
         PortFlag.LINK_UP: uplink is not None,
@@ -159,6 +168,7 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunk
         PortFlag.OWN_SOURCE_ACCEPT: pf.spec.wire_own_source is WireOwnSource.ACCEPT or is_vepa,
         PortFlag.VEPA: is_vepa,
         PortFlag.SHARES: bool(pf.owners.shared.holders()),
+        PortFlag.PF_HAS_SERVICE: any(vlan.proto is Proto.SERVICE for vlan in vlans),
         PortFlag.NATIVE_XDP: uplink is not None and uplink.xdp_mode is XdpMode.NATIVE,
     }
     value = PortValue(
@@ -169,15 +179,15 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunk
         vlan=abi.VLAN_NONE,
         mtu_bytes=mtu_bytes,
         pf=pf.number,
-        device_mtu_bytes=uplink.mtu_bytes if uplink and is_narrow else 0,
+        device_mtu_bytes=uplink.mtu_bytes if uplink else 0,
     )
     return PortImage(value=value, trunk=host_vlans, fdb=frozenset())
 
 
 def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, Members]:
-    """By VLAN, whose VFs get its floods. VLANs that only trunk ports are in share one list under the wildcard VLAN; the program
-    checks each trunk port's own list."""
-    trunks: list[tuple[int, frozenset[int]]] = []
+    """By VLAN, with VLAN_SERVICE where it is 802.1ad's: whose VFs get its floods. VLANs that only trunk ports are in share one list
+    under the wildcard VLAN of their kind; the program checks each trunk port's own list."""
+    trunks: list[tuple[int, int, frozenset[int]]] = []
     lists: dict[int, list[int]] = {}
     of_tc: set[int] = set()
     mtu_bytes = inventory.mtu_bytes(pf.spec.name)
@@ -186,15 +196,16 @@ def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, Member
         is_narrow = policy.mtu < mtu_bytes
         if hears_asked_groups_only(policy) or is_narrow or policy.shaping_egress.average_kbps:
             of_tc.add(slot_of(vf))
+        kind = abi.VLAN_SERVICE if vlan.proto is Proto.SERVICE else 0
         if vlan.mode is VlanMode.TRUNK:
-            trunks.append((slot_of(vf), vlan.vlans))
+            trunks.append((slot_of(vf), kind, vlan.vlans))
         else:
-            lists.setdefault(vlan.untagged_vlan, []).append(slot_of(vf))
+            lists.setdefault(vlan.untagged_vlan | kind, []).append(slot_of(vf))
     for number, slots in lists.items():
-        slots.extend(slot for slot, vlans in trunks if number in vlans)
-    if trunks:
-        lists[abi.VLAN_TRUNKS] = [slot for slot, _vlans in trunks]
-    of_tc |= {slot for slot, _vlans in trunks}
+        slots.extend(slot for slot, kind, vlans in trunks if number & ~abi.VLAN_MASK == kind and number & abi.VLAN_MASK in vlans)
+    for slot, kind, _vlans in trunks:
+        lists.setdefault(abi.VLAN_TRUNKS | kind, []).append(slot)
+    of_tc |= {slot for slot, _kind, _vlans in trunks}
     return {number: Members(tuple(slots), len(of_tc.intersection(slots))) for number, slots in lists.items()}
 
 

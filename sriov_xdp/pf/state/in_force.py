@@ -22,7 +22,7 @@ from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, Private
 from sriov_xdp.vswitch.ports import NO_OVERRIDES, PortGroup, PortOverrides, Switch, resolve
 from sriov_xdp.vswitch.shaping import IngressShaping, Shaping
 from sriov_xdp.vswitch.values import MacPattern
-from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
+from sriov_xdp.vswitch.vlan import NO_VLAN, Proto, Vlan
 
 S = TypeVar("S", bound=Shaping)
 _ALL_OVERRIDES = frozenset(Override)
@@ -59,9 +59,10 @@ class MarkedPort:
     @property
     def vlan(self) -> Vlan:
         """The port's."""
+        proto = Proto.SERVICE if self.port.flags & PortFlag.SERVICE else Proto.CUSTOMER
         if self.port.flags & PortFlag.TRUNK:
-            return Vlan.trunk(self.trunk, self.port.vlan)
-        return Vlan.access(self.port.vlan, self.port.priority) if self.port.vlan else NO_VLAN
+            return Vlan.trunk(self.trunk, self.port.vlan, proto)
+        return Vlan.access(self.port.vlan, self.port.priority, proto) if self.port.vlan else NO_VLAN
 
     @property
     def forged_transmits(self) -> Security:

@@ -13,7 +13,7 @@ from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkSta
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, nested
 from sriov_xdp.vswitch.ports import LAST_PORT, MOST_PORTS, Binding, PortGroup, PortOverrides, Switch
-from sriov_xdp.vswitch.vlan import Vlan, VlanMode
+from sriov_xdp.vswitch.vlan import Proto, Vlan, VlanMode
 
 # What a stored number may be; a configuration's are narrower.
 _MOST_IFINDEX, MOST_GENERATION = (1 << 31) - 1, (1 << 32) - 1
@@ -24,13 +24,14 @@ SETTING_AT = {setting.path: setting for setting in SETTINGS.values()}
 
 def vlan_to_json(vlan: Vlan) -> Any:
     """As configuration files write it: "none", {"access": 100, "qos": 5}, {"trunk": [10, "20-29"], "native": 10}."""
+    proto = {"proto": vlan.proto.value} if vlan.proto is not Proto.CUSTOMER else {}
     match vlan.mode:
         case VlanMode.NONE:
             return "none"
         case VlanMode.ACCESS:
-            return {"access": vlan.untagged_vlan, **({"qos": vlan.qos} if vlan.qos else {})}
+            return {"access": vlan.untagged_vlan, **({"qos": vlan.qos} if vlan.qos else {}), **proto}
         case VlanMode.TRUNK:
-            return {"trunk": vlan.ranges(), **({"native": vlan.native} if vlan.native else {})}
+            return {"trunk": vlan.ranges(), **({"native": vlan.native} if vlan.native else {}), **proto}
 
 
 def vlan_from_json(value: Any) -> Vlan:
@@ -39,13 +40,13 @@ def vlan_from_json(value: Any) -> Vlan:
         return Vlan(VlanMode.NONE)
     match value:
         case {"access": int(vlan), **rest} if set(rest) <= {"qos", "proto"} and not isinstance(vlan, bool):
-            return Vlan.access(vlan, _number_in(rest, "qos"))
+            return Vlan.access(vlan, _number_in(rest, "qos"), _proto_in(rest))
         case {"trunk": [_, *_] as parts, **rest} if set(rest) <= {"native", "proto"}:
             bits = 0  # many ranges may say the same VLANs again
             for part in parts:
                 bits |= vlan_range(part)
             native = _number_in(rest, "native")
-            return _trunk_of(bits | (1 << native if native else 0), native)
+            return _trunk_of(bits | (1 << native if native else 0), native, _proto_in(rest))
     raise ValueError(f'VLAN {value!r}: expected none, {{access: N}} or {{trunk: [N, "A-B"]}}')
 
 
@@ -57,10 +58,15 @@ def _number_in(document: Mapping[Any, Any], key: str) -> int:
     return value or 0
 
 
+def _proto_in(document: Mapping[Any, Any]) -> Proto:
+    """802.1Q where it is not said. Raises ValueError."""
+    return Proto(document.get("proto") or Proto.CUSTOMER)
+
+
 @lru_cache(maxsize=32)
-def _trunk_of(bits: int, native: int) -> Vlan:
+def _trunk_of(bits: int, native: int, proto: Proto) -> Vlan:
     """One object for trunks that carry the same."""
-    return Vlan.trunk(frozenset(vlan for vlan, bit in enumerate(reversed(f"{bits:b}")) if bit == "1"), native)
+    return Vlan.trunk(frozenset(vlan for vlan, bit in enumerate(reversed(f"{bits:b}")) if bit == "1"), native, proto)
 
 
 def vlan_range(part: Any) -> int:

@@ -11,7 +11,7 @@ from sriov_xdp.pf.state.port_validation import port_problems
 from sriov_xdp.pf.state.problem import Path, Problem
 from sriov_xdp.vswitch.policy import Override, PolicySettings
 from sriov_xdp.vswitch.ports import PortGroup, Switch
-from sriov_xdp.vswitch.vlan import LAST_VLAN, Vlan
+from sriov_xdp.vswitch.vlan import LAST_VLAN, SERVICE_DOMAINS, Vlan
 
 MAX_VFS_OF_PF = 256
 MAX_VFS_OF_HOST = MAX_PORTS - FIRST_VF_SLOT
@@ -235,7 +235,7 @@ def _mac_problems(intent: HostIntent, groups: dict[str, _GroupPlace]) -> Iterato
         vlan = shared & -shared
         if (*key, vlan) not in owners:
             owners[*key, vlan] = next(other for vlans, other in seen[key] if vlans & vlan)
-        place_of_both = "in the same VLAN" if vlan <= 1 << LAST_VLAN else "as a trunk too"
+        place_of_both = "in the same VLAN" if (vlan.bit_length() - 1) % SERVICE_DOMAINS <= LAST_VLAN else "as a trunk too"
         yield _shared_mac(intent.adapters, number, owners[*key, vlan], groups, place_of_both)
 
 

@@ -113,8 +113,9 @@ class LoopWatch:
     def _send(self, socket: ProbeSocket, probes: list[tuple[AttachedVf, Probe]]) -> Steps[None]:
         for number, (vf, wanted) in enumerate(probes, start=1):
             if self._context.inventory.vfs.get(vf.address) is vf:
-                is_tagged = wanted.vlan != self._context.inventory.vlan(vf).untagged_vlan
-                frame = probe(wanted.sender, wanted.vlan, self._loops.nonce, is_tagged=is_tagged)
+                vlan = self._context.inventory.vlan(vf)
+                tpid = vlan.proto.tpid if wanted.vlan != vlan.untagged_vlan else None
+                frame = probe(wanted.sender, wanted.vlan, self._loops.nonce, tpid)
                 socket.send(vf.attachment.ifindex, frame)
             if number % _PROBES_A_STEP == 0:
                 yield None
