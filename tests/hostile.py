@@ -6,7 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 
-from sriov_xdp.lab.host import Namespace
+from sriov_xdp.lab.host import Namespace, wait_until
 
 
 @contextlib.contextmanager
@@ -15,6 +15,8 @@ def deleting(guest: Namespace, interface: str = "eth0") -> Iterator[None]:
     script = f"yes 'link del {interface}' | ip -n {guest.name} -force -batch - 2>/dev/null"
     process = subprocess.Popen(["sh", "-c", script], start_new_session=True)
     try:
+        guest.ip("link", "add", interface, "type", "veth", "peer", "name", "first")
+        wait_until(lambda: interface not in guest.ip("-br", "link"), "the first one is deleted")
         yield
     finally:
         os.killpg(process.pid, signal.SIGKILL)

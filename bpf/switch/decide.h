@@ -53,7 +53,7 @@ static __always_inline sxdp_answer decide(carrier *ctx, struct transit *transit)
 	if (answer == SXDP_FOR_HOST)
 		return carrier_pass_to_host(transit);
 	if (answer == SXDP_NO_TARGET && port->flags & SXDP_PORT_COPIED)
-		return carrier_copies(port) ? carrier_copy(ctx, transit, SXDP_NOBODY) : SXDP_DEFERRED;
+		return leave_to_listeners(ctx, transit, port);
 	return answer == SXDP_ADMITTED ? leave(ctx, transit, &route) : answer;
 }
 

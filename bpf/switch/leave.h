@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The one exit for unicast: may it leave there, fits, rate, retag, send, count. Behind a carrier's header. */
+/* The exits for unicast: may it leave there, fits, rate, retag, send, count. Behind a carrier's header. */
 #ifndef SXDP_LEAVE_H
 #define SXDP_LEAVE_H
 
@@ -35,6 +35,17 @@ static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, 
 		return SXDP_REDIRECT_ERROR;
 	transit->target_slot = route->slot;
 	return carrier_send(ctx, transit, route->target) ? SXDP_REDIRECT_ERROR : count_forwarded(transit);
+}
+
+/* For nobody, but for the promiscuous ports of its VLAN. */
+static __always_inline sxdp_answer leave_to_listeners(carrier *ctx, struct transit *transit, const struct sxdp_port *port)
+{
+	sxdp_answer answer;
+
+	if (!carrier_copies(port))
+		return SXDP_DEFERRED;
+	answer = police(ctx, transit, port);
+	return answer == SXDP_ADMITTED ? carrier_copy(ctx, transit, SXDP_NOBODY) : answer;
 }
 
 #endif

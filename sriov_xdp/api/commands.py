@@ -58,26 +58,34 @@ def _step(step: Step) -> dict[str, Any]:
 
 
 def _apply(context: Context, wanted: Wanted, actor: Actor) -> Steps[list[dict[str, Any]]]:
-    steps = [] if context.is_applying else applying.check(context, wanted.intent)
-    if not wanted.request.yes:
-        require_consent(steps, frozenset(wanted.request.consented))
-    is_of_the_start = wanted.request.path is not None and wanted.request.path == context.started_with
-    confirmation.require_none(context)
-    if steps and wanted.request.confirm_timeout_seconds:
-        confirmation.begin(context, wanted.fingerprint, wanted.request.confirm_timeout_seconds)
-    if steps:
-        applied_files.note_begin(context.database, wanted.fingerprint, is_of_the_start=is_of_the_start)
+    text, request = wanted.fingerprint, wanted.request
+    is_of_the_start = request.path is not None and request.path == context.started_with
+    begun = list[Step]()
+
+    def begin(steps: list[Step]) -> None:
+        if not request.yes:
+            require_consent(steps, frozenset(request.consented))
+        confirmation.require_none_that_may_end(context)
+        if steps and request.confirm_timeout_seconds:
+            confirmation.begin(context, text, request.confirm_timeout_seconds)
+        if steps:
+            applied_files.note_begin(context.database, text, is_of_the_start=is_of_the_start)
+        begun.extend(steps)
+
+    confirmation.require_none_that_may_end(context)
     try:
-        done = yield from applying.apply(context, wanted.intent, actor)
+        done = yield from applying.apply(context, wanted.intent, actor, begin)
     except Incomplete as error:  # for all others it counts, with what is set by command from now on
-        applied_files.note_apply(context.database, wanted.fingerprint, error.missing, is_of_the_start=is_of_the_start)
+        applied_files.note_apply(context.database, text, error.missing, is_of_the_start=is_of_the_start)
+        confirmation.replaced_by(context, actor, text)
         raise
     except FAULTS:
-        confirmation.take_back_now(context)
-        if steps:  # nothing was begun where another configuration is being applied, whose note stays
+        if begun:
+            confirmation.take_back_now(context, text)
             applied_files.note_end(context.database)
         raise
-    applied_files.note_apply(context.database, wanted.fingerprint, is_of_the_start=is_of_the_start)
+    applied_files.note_apply(context.database, text, is_of_the_start=is_of_the_start)
+    confirmation.replaced_by(context, actor, text)
     return [_step(step) for step in done]
 
 
@@ -231,11 +239,18 @@ def _audit(context: Context, request: ListAudit, _actor: Actor) -> Any:
 def _verb(run: Callable[[Context, Any, Actor], Steps[Any]]) -> Callable[[Context, Any, Actor], Steps[Any]]:
     """One at a time, and not between the steps of a configuration that is being applied."""
 
-    def guarded(context: Context, request: Any, actor: Actor) -> Steps[Any]:
+    def require_its_turn(context: Context) -> None:
         if context.is_applying:
             raise Conflict("another configuration is being applied; try again when it is done")
         confirmation.require_none(context)
-        return context.turns.take(run(context, request, actor))
+
+    def when_it_is_its_turn(context: Context, request: Any, actor: Actor) -> Steps[Any]:
+        require_its_turn(context)  # again: a trial may have begun while it waited
+        return (yield from run(context, request, actor))
+
+    def guarded(context: Context, request: Any, actor: Actor) -> Steps[Any]:
+        require_its_turn(context)
+        return context.turns.take(when_it_is_its_turn(context, request, actor))
 
     return guarded
 

@@ -316,7 +316,9 @@ def company(passage: Passage, addressee: int | None) -> list[int]:
 
 
 def reach_nobody(passage: Passage) -> Fate:
-    """Nobody has the address; who listens to all hears it."""
+    """Nobody has the address; who listens to all hears it, for which its sender pays, as soon as there is one on its PF."""
+    if passage.port.is_overdrawn and any(port.has(PortFlag.PROMISCUOUS) for port in passage.siblings.values()):
+        return Fate(verdict=Verdict.RATE_LIMITED)
     others = company(passage, None)
     return Fate(verdict=Verdict.FLOODED if others else Verdict.NO_TARGET, left=leaving(passage, others))
 

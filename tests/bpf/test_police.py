@@ -19,10 +19,10 @@ from cast import (
     dropped,
     forwarded,
 )
-from programs import BROADCAST, Switch, ethernet, image, uplink, vf
+from programs import BROADCAST, Switch, ethernet, image, no_uplink, uplink, vf, with_flags
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import Verdict
+from sriov_xdp.datapath.abi import PortFlag, Verdict
 from sriov_xdp.datapath.meters import Rate
 from sriov_xdp.host import namespaces
 
@@ -92,6 +92,14 @@ def test_what_xdp_leaves_to_tc_is_paid_for_there(policed: Switch) -> None:
     policed.install({**POLICED, SLOT_UPLINK: uplink(0, MAC_UPLINK)})
     frame = ethernet(MAC_INVENTED, MAC_VM1)
     assert is_paid(policed, lambda: xdp(policed, frame), 0)
+    assert is_paid(policed, lambda: tc(policed, frame), len(frame))
+
+
+def test_what_only_listeners_hear_is_paid_for(policed: Switch) -> None:
+    """To nobody, where there is no wire that might know him."""
+    listener = with_flags(NETWORK[SLOT_VM2], PortFlag.PROMISCUOUS)
+    policed.install({SLOT_UPLINK: no_uplink(0), SLOT_VM1: POLICED[SLOT_VM1], SLOT_VM2: listener})
+    frame = ethernet(MAC_INVENTED, MAC_VM1)
     assert is_paid(policed, lambda: tc(policed, frame), len(frame))
 
 

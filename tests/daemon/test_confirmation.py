@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, wait_until
+from sriov_xdp.lab.host import Daemon, Lab, Namespace, host_config, run, wait_until
 
 SRIOV_VF = Path(sys.executable).parent / "sriov-vf"
 GROUPS = [{"name": "lan", "overrides_allowed": ["vlan"]}, {"name": "web", "vlan": {"access": 100}}]
@@ -130,15 +130,19 @@ def test_a_record_that_does_not_tell_what_was_before_ends_no_start(scene: Scene)
     scene.daemon.start()
     wait_until(lambda: "is damaged in the state" in scene.doctor(), "doctor says it")
     assert not scene.differs(scene.tried)
-    scene.daemon.ask("vf", "set", scene.daemon.vf_of(scene.one.name)["address"], "--link-state", "disable")
+    vf = scene.daemon.vf_of(scene.one.name)["address"]
+    refused = scene.daemon.command("vf", "set", vf, "--link-state", "disable")
+    assert (5, True) == (refused.returncode, "say `sriov-xdp confirm` to keep it" in refused.stderr), refused.stderr
     assert 0 == scene.daemon.command("confirm").returncode
     assert "is damaged in the state" not in scene.doctor()
+    scene.daemon.ask("vf", "set", vf, "--link-state", "disable")
 
 
-def test_a_record_that_is_none_ends_no_start_and_its_trial(scene: Scene) -> None:
+@pytest.mark.parametrize("damage", [{"due": None}, {"due": float("nan")}, {"due": float("inf")}, {"counts": []}], ids=str)
+def test_a_record_that_is_none_ends_no_start_and_its_trial(scene: Scene, damage: dict[str, Any]) -> None:
     scene.try_out(60)
     scene.daemon.kill()
-    change_record(scene, lambda document: document.pop("due"))
+    change_record(scene, lambda document: document.update(damage))
     scene.daemon.start()
     assert "its record is damaged: it stays" in scene.daemon.log()
     scene.daemon.stop()
@@ -177,16 +181,105 @@ def test_a_guest_that_is_in_its_own_way_keeps_nobody_from_what_was_before(scene:
     scene.daemon.ask("vf", "set", scene.daemon.vf_of(scene.one.name)["address"], "--link-state", "auto")
 
 
-def test_no_guest_is_granted_meanwhile_what_may_come_back(scene: Scene) -> None:
-    """one goes to another VLAN; two, who stays and may have other addresses, asks for the address that one had there."""
-    config = copy.deepcopy(scene.config)
-    config["switches"][0]["port_groups"][0]["policy"] = {"security": {"mac_changes": "accept"}, "deny_reply": "nack"}
+def test_what_a_guest_was_granted_meanwhile_is_not_in_the_way_of_what_was_before(scene: Scene) -> None:
+    """one goes to another VLAN; two asks for the address that one had where both were, and loses it when one is back."""
+    config = with_policy(scene.config, {"security": {"mac_changes": "accept"}})
     assert 0 == scene.daemon.command("apply", "-f", scene.file(config)).returncode
     tried = copy.deepcopy(config)
     tried["guests"][0]["adapters"][0]["port_group"] = "web"
     mac = scene.daemon.vf_of(scene.one.name)["admin_mac"]
-    scene.try_out(4, tried)
-    refused = scene.two.run(str(SRIOV_VF), "set-mac", mac, check=False)
-    assert mac != scene.daemon.vf_of(scene.two.name)["effective_mac"], refused
+    scene.try_out(3, tried)
+    assert "status" not in scene.two.run(str(SRIOV_VF), "set-mac", mac)
+    assert mac == scene.daemon.vf_of(scene.two.name)["effective_mac"]
     wait_until(lambda: is_back(scene), "what was before")
-    assert mac == scene.daemon.vf_of(scene.one.name)["effective_mac"]
+    shown = {name: scene.daemon.vf_of(name) for name in (scene.one.name, scene.two.name)}
+    assert [mac, shown[scene.two.name]["admin_mac"]] == [vf["effective_mac"] for vf in shown.values()]
+
+
+def test_what_two_guests_were_granted_is_in_nobodys_way(scene: Scene) -> None:
+    """Of an address that none of them has of an operator, once their VLANs are one again."""
+    config = with_policy(scene.config, {"security": {"mac_changes": "accept"}})
+    assert 0 == scene.daemon.command("apply", "-f", scene.file(config)).returncode
+    tried = copy.deepcopy(config)
+    tried["guests"][0]["adapters"][0]["port_group"] = "web"
+    scene.try_out(4, tried)
+    for guest in (scene.one, scene.two):
+        guest.run(str(SRIOV_VF), "set-mac", "02:00:00:00:00:77")
+    wait_until(lambda: is_back(scene), "what was before")
+    kept = {scene.daemon.vf_of(guest.name)["effective_mac"] for guest in (scene.one, scene.two)}
+    assert (2, True) == (len(kept), "02:00:00:00:00:77" in kept)
+
+
+def with_policy(config: dict[str, Any], policy: dict[str, Any]) -> dict[str, Any]:
+    changed = copy.deepcopy(config)
+    for group in changed["switches"][0]["port_groups"]:
+        group["policy"] = policy
+    return changed
+
+
+def test_a_guest_whose_interface_cannot_follow_keeps_nobody_from_what_was_before(scene: Scene) -> None:
+    config = copy.deepcopy(scene.config)
+    config["guests"][0]["adapters"][0]["datapath"] = "xdp"
+    config["guests"].append({"name": scene.third.name, "adapters": [{"name": "eth0", "port_group": "lan"}]})
+    assert 0 == scene.daemon.command("apply", "-f", scene.file(config)).returncode
+    tried = copy.deepcopy(scene.config)
+    tried["guests"][0]["adapters"][0]["datapath"] = "tcx"
+    scene.try_out(3, tried)
+    scene.one.ip("link", "set", "eth0", "netns", scene.lab.namespace("inner").name)
+    wait_until(lambda: scene.third.name in scene.groups(), "the one that went is back")
+    wait_until(lambda: "is on trial" not in scene.doctor(), "nothing is on trial any more")
+
+
+class Wired:
+    """A guest on a PF with an uplink, and what is tried out on it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        _wire, self.uplink = lab.wire()
+        self.guest = lab.namespace("g")
+        self.config = host_config(self.uplink, [{"guest": self.guest.name, "port_group": "lan"}], GROUPS)
+        self.daemon: Daemon = lab.daemon(self.config)
+
+    def apply(self, document: dict[str, Any], *options: str) -> int:
+        path = self.lab.folder / "wired.yaml"
+        path.write_text(yaml.safe_dump(document))
+        return self.daemon.command("apply", "-f", str(path), "--yes", *options).returncode
+
+    def group(self) -> str:
+        return str(self.daemon.vf_of(self.guest.name)["port_group"])
+
+    def in_web(self, *, uplink: str | None) -> dict[str, Any]:
+        document = copy.deepcopy(self.config)
+        document["guests"][0]["adapters"][0]["port_group"] = "web"
+        document["pfs"][0] = {"name": "pf0", "num_vfs": 8, **({"uplink": uplink} if uplink else {})}
+        return document
+
+
+@pytest.fixture
+def wired() -> Iterator[Wired]:
+    with Lab("cw") as lab:
+        yield Wired(lab)
+
+
+def test_an_uplink_that_was_renamed_meanwhile_is_the_same_one(wired: Wired) -> None:
+    assert 0 == wired.apply(wired.in_web(uplink=wired.uplink), "--confirm-timeout", "3")
+    run("ip", "link", "set", wired.uplink, "name", f"{wired.uplink}r")
+    wait_until(lambda: wired.group() == "lan", "what was before")
+    assert f"{wired.uplink}r" == wired.daemon.ask("pf", "show", "pf0")["uplink"]
+
+
+def test_what_cannot_come_back_gives_way_to_another_configuration_and_to_no_command(wired: Wired) -> None:
+    assert 0 == wired.apply(wired.in_web(uplink=None), "--confirm-timeout", "1")
+    run("ip", "link", "del", wired.uplink)
+    wait_until(lambda: "could not be yet" in wired.daemon.command("doctor").stdout, "it cannot come back")
+    vf = wired.daemon.vf_of(wired.guest.name)["address"]
+    refused = wired.daemon.command("vf", "set", vf, "--link-state", "disable")
+    assert (5, True) == (refused.returncode, "could not be done yet" in refused.stderr)
+    meant = wired.in_web(uplink=None)
+    meant["guests"][0]["adapters"][0]["link_state"] = "enable"
+    assert 0 == wired.apply(meant)
+    assert "could not be yet" not in wired.daemon.command("doctor").stdout
+    wired.daemon.ask("vf", "set", vf, "--link-state", "disable")
+    wired.daemon.stop()
+    wired.daemon.start()
+    assert ("web", "disable") == (wired.group(), wired.daemon.vf_of(wired.guest.name)["link_state"])

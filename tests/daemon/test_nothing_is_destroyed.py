@@ -414,7 +414,7 @@ def test_an_adapter_that_cannot_follow_a_file_is_as_it_was_and_keeps_no_other_fr
         for _time in range(2):
             done = scene.apply(document)
             assert 1 == done.returncode, "the same file goes on from here"
-            assert f"adapter {scene.guests['a'].name}/eth0 (pf0vf0): guest end of pf0vf0" in done.stderr
+            assert f"change adapter {scene.guests['a'].name}/eth0: guest end of pf0vf0" in done.stderr
             assert "it is as it was before" in done.stderr
         hidden = scene.daemon.vf_of(scene.guests["a"].name)
         said = (hidden["datapath"]["mode"], hidden["link_state"], hidden["link_reason"])

@@ -157,20 +157,29 @@ def test_a_grant_that_neither_maps_nor_store_take_back_is_not_in_memory_and_the_
     assert (before, 2, True) == (context.inventory.vfs[ONE].state, context.tables.put, context.needs_publish)
 
 
-@pytest.mark.parametrize(
-    ("mac", "remedy"),
-    [(MAC_ONE, "release it first"), (MAC_NEW, "take it back from its guest with `sriov-xdp vf reset pf0vf0`")],
-    ids=["admin", "granted"],
-)
-def test_an_address_of_a_neighbour_in_the_vlan_is_refused_before_anything_is_written(
-    context: Any, mac: MacAddress, remedy: str
-) -> None:
-    commit(context, Change(states={ONE: VfState(admin_mac=MAC_ONE, effective_mac=MAC_NEW)}), [])
+def test_an_address_that_an_operator_gave_a_neighbour_is_refused_before_anything_is_written(context: Any) -> None:
     before, revision = state(context), context.database.revision()
     with pytest.raises(Conflict) as refusal:
-        commit(context, Change(attachments={TWO: attachment(TWO, mac, "web")}), [COMMAND])
-    assert f"VF pf0vf1: {mac} belongs to pf0vf0 in this VLAN; choose another or {remedy}" == str(refusal.value)
+        commit(context, Change(attachments={TWO: attachment(TWO, MAC_ONE, "web")}), [COMMAND])
+    assert f"VF pf0vf1: {MAC_ONE} belongs to pf0vf0 in this VLAN; choose another or release it first" == str(refusal.value)
     assert (before, revision, []) == (state(context), context.database.revision(), audit(context))
+
+
+def test_what_a_guest_was_granted_is_not_in_the_way_of_an_operator(context: Any) -> None:
+    """Whose address it was meanwhile goes back to its own."""
+    commit(context, Change(states={ONE: VfState(admin_mac=MAC_ONE, effective_mac=MAC_NEW)}), [])
+    commit(context, Change(attachments={TWO: attachment(TWO, MAC_NEW, "web")}), [COMMAND])
+    assert [MAC_ONE, MAC_NEW] == [context.inventory.vfs[vf].state.effective_mac for vf in (ONE, TWO)]
+    record = context.database.audit(str(ONE), 10)[-1]
+    assert ("grants withdrawn", "address of another", str(MAC_ONE)) == (record.request, record.rule, record.after)
+
+
+def test_of_two_guests_with_one_address_the_one_that_is_moved_to_the_other_loses_it(context: Any) -> None:
+    commit(context, Change(attachments={TWO: attachment(TWO, MAC_TWO, "db")}), [])
+    granted = {vf: VfState(admin_mac=mac, effective_mac=MAC_NEW) for vf, mac in ((ONE, MAC_ONE), (TWO, MAC_TWO))}
+    commit(context, Change(states=granted), [])
+    commit(context, Change(attachments={TWO: attachment(TWO, MAC_TWO, "web")}), [COMMAND])
+    assert [MAC_NEW, MAC_TWO] == [context.inventory.vfs[vf].state.effective_mac for vf in (ONE, TWO)]
 
 
 @pytest.mark.parametrize(("mac", "group"), [(MAC_TWO, "web"), (MAC_ONE, "db")], ids=["another address", "another VLAN"])

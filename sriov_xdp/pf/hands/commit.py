@@ -3,8 +3,9 @@
     install    the inventory says it; two owners of an address are found here, before anything is written
     store      one transaction: documents, grants that end or begin, audit records
     publish    the maps of all ports that it touched
-A port whose policy accepts no longer what its guest was granted, or whose uplink has that address by now, loses the grant in the
-same transaction, and its guest hears of a reset. For the pf package; writer thread only.
+A port whose policy accepts no longer what its guest was granted, or whose grants meet what an operator says of another, loses its
+grants in the same transaction, and its guest hears of a reset: no guest is in the way of an operator. For the pf package; writer
+thread only.
 """
 
 import json
@@ -57,6 +58,7 @@ def commit(context: Context, change: Change, records: Sequence[AuditRecord], met
 def require_bearable(context: Context, change: Change) -> None:
     """As commit() would refuse it, before anything is done that would have to be undone. Raises Conflict with every objection of
     every port."""
+    change, _records = _with_withdrawals(context, change)
     known = frozenset(context.inventory.objections(context.inventory.ports_of(change)))
     former = context.inventory.install(change)
     try:
@@ -98,18 +100,12 @@ def _with_withdrawals(context: Context, change: Change) -> tuple[Change, list[Au
     each."""
     former = context.inventory.install(change)
     try:
-        ended: dict[VfAddress, None] = {}
-        records = []
-        for address in former.ports:
-            vf = context.inventory.vfs.get(address)
-            rule = _ends_grants(context, vf) if vf else None
-            if vf and rule:
-                ended[address] = None
-                records.append(_withdrawal(context, vf, rule))
+        rules = _ends_of_grants(context, former.ports)
+        records = [_withdrawal(context, context.inventory.vfs[address], rule) for address, rule in rules.items()]
     finally:
         context.inventory.restore(former)
     resets = {vf: None for vf, kept in former.vfs.items() if kept and _changes_admin_mac(change, vf, kept[1].admin_mac)}
-    return replace(change, states={**resets, **ended, **change.states}), records
+    return replace(change, states={**resets, **dict.fromkeys(rules), **change.states}), records
 
 
 def _ends_grants(context: Context, vf: AttachedVf) -> str | None:
@@ -121,6 +117,20 @@ def _ends_grants(context: Context, vf: AttachedVf) -> str | None:
         return policy.rule(setting)
     is_of_uplink = uplink is not None and uplink.mac in vf.state.unicast - {vf.state.admin_mac}
     return "address of the uplink" if is_of_uplink else None
+
+
+def _ends_of_grants(context: Context, ports: Iterable[VfAddress]) -> dict[VfAddress, str]:
+    """Who loses grants by a change, and the rule by which. Where what was granted meets an address of another port, that is the
+    port that changes, or the one whose guest was granted what an operator gives to another. Two operators' own are objections."""
+    inventory = context.inventory
+    changed = [inventory.vfs[address] for address in sorted(ports) if address in inventory.vfs]
+    rules = {vf.address: rule for vf in changed if (rule := _ends_grants(context, vf))}
+    for vf in changed:
+        for other, mac in inventory.meetings(vf):
+            loser = next((one for one in (vf, other) if mac != one.state.admin_mac), None)
+            if loser and not {vf.address, other.address} & rules.keys():
+                rules[loser.address] = "address of another"
+    return rules
 
 
 def _withdrawal(context: Context, vf: AttachedVf, rule: str) -> AuditRecord:

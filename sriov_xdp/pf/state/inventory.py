@@ -4,7 +4,7 @@ Memory only: no IO, no decisions. What the operator and the guests want changes 
 what is merely observed (carrier, programs) is set where it is seen.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -111,21 +111,24 @@ class Inventory:
             mode = vf.attachment.spec.datapath
             pinned = pinned_problem(f"VF {address}", mode, self.port_mtu_bytes(vf), self.jumbo_xdp)
             found += [pinned] if pinned else []
-            owners, domains = self.pf(address.pf).owners, self.vlan(vf).address_domains
-            shared = vf.state.shared(self.policy(vf))
-            for mac in sorted(vf.state.claimed):
-                place = self.vlan(vf).place if mac in shared else None
-                owner = owners.other_owner(str(address), mac, domains, place)
-                if owner is not None:
-                    text = f"VF {address}: {mac} belongs to {owner} {self.vlan(vf).address_place}"
-                    found.append(f"{text}; choose another or {self._release(owner, mac)}")
+            for mac, owner in self._owned_by_others(vf):
+                text = f"VF {address}: {mac} belongs to {owner} {self.vlan(vf).address_place}"
+                found.append(f"{text}; choose another or release it first")
         return found
 
-    def _release(self, owner: str, mac: MacAddress) -> str:
-        """What frees an address. An operator's own is the operator's to change, a guest's grant ends with a reset."""
-        vf = next((vf for vf in self.vfs.values() if str(vf.address) == owner), None)
-        is_granted = vf is not None and vf.state.admin_mac != mac
-        return f"take it back from its guest with `sriov-xdp vf reset {owner}`" if is_granted else "release it first"
+    def meetings(self, vf: AttachedVf) -> list[tuple[AttachedVf, MacAddress]]:
+        """Other VFs that own addresses of a VF in one of its VLANs, and do not share them."""
+        met = list(self._owned_by_others(vf))
+        owners = {str(other.address): other for other in self.vfs.values()} if met else {}
+        return [(owners[owner], mac) for mac, owner in met if owner in owners]
+
+    def _owned_by_others(self, vf: AttachedVf) -> Iterator[tuple[MacAddress, str]]:
+        owners, vlan, name = self.pf(vf.address.pf).owners, self.vlan(vf), str(vf.address)
+        shared = vf.state.shared(self.policy(vf))
+        for mac in sorted(vf.state.claimed):
+            owner = owners.other_owner(name, mac, vlan.address_domains, vlan.place if mac in shared else None)
+            if owner is not None:
+                yield mac, owner
 
     def _kept(self, vf: VfAddress) -> tuple[AttachedVf, Attachment, VfState] | None:
         attached = self.vfs.get(vf)

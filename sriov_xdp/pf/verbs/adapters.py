@@ -14,10 +14,8 @@ from sriov_xdp.pf.state.plan import Step, leaving_adapters
 from sriov_xdp.pf.state.port_record import PortRecord
 from sriov_xdp.pf.verbs import connecting, lifecycle, operate
 from sriov_xdp.store.audit import AuditRecord
-from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import refused_by
 from sriov_xdp.vswitch.owners import AddressOwners
-from sriov_xdp.vswitch.ports import PortGroup, PortName, Switch, port_mtu_bytes, port_vlan, resolve
+from sriov_xdp.vswitch.ports import PortName, port_mtu_bytes, port_vlan
 
 
 def problems(context: Context, wanted: HostIntent) -> list[str]:
@@ -36,7 +34,7 @@ def obstacles(context: Context, wanted: HostIntent, steps: list[Step]) -> list[s
     """Interfaces that their namespaces have already, of others; namespaces that no guest can have; and addresses that others will
     have then. A line each."""
     going = leaving_adapters(steps)
-    found = list(_shared_addresses(context, wanted, steps))
+    found = list(_shared_addresses(wanted, steps))
     for step in steps:
         spec = step.after
         if not isinstance(spec, AdapterSpec) or step.action not in (Action.ADD, Action.REATTACH):
@@ -49,13 +47,13 @@ def obstacles(context: Context, wanted: HostIntent, steps: list[Step]) -> list[s
             continue
         if number and number not in _guest_ends(context, namespaces.identity(spec.netns), going):
             text = f"guests: {spec.guest}: adapter {spec.interface}: namespace {spec.netns} has a device of that name"
-            found.append(f"{text}; choose another name")
+            found.append(f"{text}; choose another name, or leave this guest out")
     return found
 
 
-def _shared_addresses(context: Context, wanted: HostIntent, steps: list[Step]) -> Iterator[str]:
-    """Of an adapter that comes or changes and another one, in a VLAN of both: with addresses that nobody said but the host chose,
-    and with what guests were granted, where they keep it."""
+def _shared_addresses(wanted: HostIntent, steps: list[Step]) -> Iterator[str]:
+    """Of an adapter that comes or changes and another one, in a VLAN of both: with addresses that nobody said but the host chose.
+    What a guest was granted is in nobody's way."""
     changed = {step.after.key for step in steps if isinstance(step.after, AdapterSpec)}
     places = {group.name: (switch, group) for switch in wanted.switches for group in switch.port_groups}
     owners: dict[str, AddressOwners] = {}
@@ -65,27 +63,12 @@ def _shared_addresses(context: Context, wanted: HostIntent, steps: list[Step]) -
         name, vlan = f"guest {spec.guest}'s {spec.interface}", port_vlan(group, spec.overrides_in(group))
         keys[name] = spec.key
         of_pf = owners.setdefault(switch.pf, AddressOwners())
-        claimed, shared = _claimed(context, switch, group, spec)
-        for mac in sorted(claimed):
-            other = of_pf.other_owner(name, mac, vlan.address_domains, vlan.place if mac in shared else None)
-            if other and changed & {spec.key, keys[other]}:
-                subject = f"guests: {spec.guest}: adapter {spec.interface}"
-                yield f"{subject}: {mac} is {other}'s {vlan.address_place}; give one of the two another address"
-        of_pf.replace(name, claimed, vlan.address_domains, frozenset((vlan.place, mac) for mac in shared))
-
-
-def _claimed(
-    context: Context, switch: Switch, group: PortGroup, spec: AdapterSpec
-) -> tuple[frozenset[MacAddress], frozenset[MacAddress]]:
-    """Addresses of an adapter; and which of them others may hold too."""
-    admin_mac = spec.mac or lifecycle.default_mac(spec)
-    attached = context.inventory.adapter(*spec.key)
-    if attached is None or attached.state.admin_mac != admin_mac:
-        return frozenset({admin_mac}), frozenset()
-    policy = resolve(switch, group, str(attached.address), spec.overrides_in(group))
-    if refused_by(policy, attached.state):
-        return frozenset({admin_mac}), frozenset()
-    return attached.state.claimed, attached.state.shared(policy)
+        mac = spec.mac or lifecycle.default_mac(spec)
+        other = of_pf.other_owner(name, mac, vlan.address_domains)
+        if other and changed & {spec.key, keys[other]}:
+            subject = f"guests: {spec.guest}: adapter {spec.interface}"
+            yield f"{subject}: {mac} is {other}'s {vlan.address_place}; give one of the two another address"
+        of_pf.replace(name, frozenset({mac}), vlan.address_domains)
 
 
 def _guest_ends(context: Context, place: tuple[int, int] | None, going: set[tuple[str, str]]) -> set[int]:

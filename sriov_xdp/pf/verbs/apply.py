@@ -2,15 +2,16 @@
 
     1  what goes          adapters are detached, then PFs, one by one: they free VFs, addresses and uplinks
     2  PFs                come and change, one by one (their uplinks are devices of the host)
-    3  what changes       switches, groups, and adapters in place: one change, all or nothing
+    3  what changes       switches, groups, and adapters in place: one change, all or nothing; then what the devices need for it
     4  what comes         adapters are attached, one by one
 Mailbox requests are served in between. Where a step fails, the error says what is done and what is not; the same file goes on
-from there, as a plan is always made from what is. A guest that cannot be given its adapter keeps no other from anything: who is
-root in a namespace can have the device's name, or delete it as soon as it comes. For the pf package and the admin API.
+from there, as a plan is always made from what is. A guest that cannot be given its adapter, or whose interface cannot follow a
+change, keeps no other from anything: who is root in a namespace can have the device's name, move it, or delete it as soon as it
+comes. For the pf package and the admin API.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Invalid, PfError
 from sriov_xdp.pf.hands import damaged
@@ -18,7 +19,7 @@ from sriov_xdp.pf.hands.commit import commit
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
 from sriov_xdp.pf.hands.publish import start_counters
 from sriov_xdp.pf.state.change import Change
-from sriov_xdp.pf.state.intent import HostIntent
+from sriov_xdp.pf.state.intent import AdapterSpec, HostIntent
 from sriov_xdp.pf.state.kinds import ADAPTER, KINDS
 from sriov_xdp.pf.state.plan import Step, parts_of, plan
 from sriov_xdp.pf.state.port_numbers import with_numbers
@@ -60,30 +61,62 @@ def checked(context: Context, wanted: HostIntent, *, is_start: bool = False) -> 
     return wanted, steps
 
 
-def apply(context: Context, wanted: HostIntent, actor: Actor, *, is_start: bool = False) -> Steps[list[Step]]:
-    """Makes the host what wanted says. Raises PfError; Incomplete when all is done but for some guests. is_start: as in check()."""
+def apply(
+    context: Context,
+    wanted: HostIntent,
+    actor: Actor,
+    begin: Callable[[list[Step]], None] = lambda _steps: None,
+    *,
+    is_start: bool = False,
+) -> Steps[list[Step]]:
+    """Makes the host what wanted says. Raises PfError; Incomplete when all is done but for some guests. begin: is told the steps
+    before the first, when those who came before are done and nobody else comes between; what it raises ends it. is_start: as in
+    check()."""
     if context.is_applying:
         raise Conflict("apply: another configuration is being applied; try again when it is done")
-    steps = check(context, wanted, is_start=is_start)
+    check(context, wanted, is_start=is_start)
     context.is_applying = True
-    parts, done, failed = parts_of(steps), list[Step](), list[tuple[Step, Exception]]()
     try:
-        for part in parts:
-            try:
-                yield from context.turns.take(_carry_out(context, part, actor))
-            except FAULTS as error:
-                if not part[0].is_one_guests or isinstance(error, StoreError):  # a full disk is no guest's fault
-                    raise _explained(error, done, part, sum(map(len, parts))) from error
-                failed.append((part[0], error))
-            else:
-                done += part
-            yield None
+        steps = yield from context.turns.take(_planned(context, wanted, is_start=is_start))
+        begin(steps)
+        yield from _carry_out_all(context, parts_of(steps), actor)
     finally:
         context.is_applying = False
-    if failed:
-        raise _incomplete(failed, done)
     context.unapplied = ""
     return steps
+
+
+def _planned(context: Context, wanted: HostIntent, *, is_start: bool) -> Steps[list[Step]]:
+    yield None
+    return check(context, wanted, is_start=is_start)
+
+
+def _carry_out_all(context: Context, parts: list[list[Step]], actor: Actor) -> Steps[None]:
+    done, failed = list[Step](), list[tuple[Step, Exception]]()
+    for part in parts:
+        try:
+            yield from context.turns.take(_carry_out(context, part, actor))
+        except _DevicesOfGuests as error:
+            failed += error.faults
+            kept = [step for step, _fault in error.faults]
+            done += [step for step in part if step not in kept]
+        except FAULTS as error:
+            if not part[0].is_one_guests or isinstance(error, StoreError):  # a full disk is no guest's fault
+                raise _explained(error, done, part, sum(map(len, parts))) from error
+            failed.append((part[0], error))
+        else:
+            done += part
+        yield None
+    if failed:
+        raise _incomplete(failed, done)
+
+
+class _DevicesOfGuests(PfError):
+    """What changed in place holds, but for adapters whose devices their guests keep from it."""
+
+    def __init__(self, faults: list[tuple[Step, Exception]]) -> None:
+        super().__init__("\n".join(f"{step}: {fault}" for step, fault in faults))
+        self.faults = faults
 
 
 def go_on(context: Context, wanted: HostIntent, names: Sequence[str], actor: Actor) -> Steps[list[tuple[str, Exception]]]:
@@ -150,7 +183,8 @@ def _change_in_place(context: Context, steps: list[Step], actor: Actor) -> Steps
     installed = {vf: context.inventory.vfs[vf].state for vf in change.attachments}
     befores = [operate.Before(attachment=former[vf][0], state=former[vf][1], installed=state) for vf, state in installed.items()]
     yield from operate.settle_ports(context, as_it_was)
-    yield from _carry_out_changes(context, befores, actor)
+    steps_of = {step.after.key: step for step in steps if isinstance(step.after, AdapterSpec)}
+    yield from _carry_out_changes(context, befores, steps_of, actor)
 
 
 def _whole_change(context: Context, steps: list[Step], actor: Actor) -> tuple[Change, list[AuditRecord]]:
@@ -168,20 +202,23 @@ def _whole_change(context: Context, steps: list[Step], actor: Actor) -> tuple[Ch
     return change, records
 
 
-def _carry_out_changes(context: Context, befores: list[operate.Before], actor: Actor) -> Steps[None]:
+def _carry_out_changes(
+    context: Context, befores: list[operate.Before], steps_of: Mapping[tuple[str, str], Step], actor: Actor
+) -> Steps[None]:
     """The devices' part of each adapter. One that cannot follow goes back to what it was, and is named; the others go on. Raises
-    PfError."""
-    faults = []
+    _DevicesOfGuests, StoreError."""
+    faults = list[tuple[Step, Exception]]()
     for before in befores:
         attached = context.inventory.vfs.get(before.attachment.vf)
         try:
             if attached:
                 yield from operate.carry_out_change(context, attached, before, actor, "apply")
+        except StoreError:
+            raise
         except FAULTS as error:
-            spec, vf = before.attachment.spec, before.attachment.vf
-            faults.append(f"adapter {spec.guest}/{spec.interface} ({vf}): {error}")
+            faults.append((steps_of[before.attachment.spec.key], error))
     if faults:
-        raise PfError("\n".join(faults))
+        raise _DevicesOfGuests(faults)
 
 
 def _check_groups(context: Context, change: Change) -> None:

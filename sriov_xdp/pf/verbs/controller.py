@@ -102,9 +102,6 @@ class Controller:
             decision = decide(asked, self._context.inventory.port_view(vf), self._context.clock())
             self._metrics.count_decision(decision)
             match decision:
-                case Grant() if self._takes_reserved(vf, decision):
-                    reason = "the configuration that is on trial may give it back to another guest"
-                    return self._deny(vf, asked, Deny(rule="address in use", reason=reason), actor)
                 case Grant():
                     self._grant(vf, asked, decision, actor)
                     return Status.SUCCESS, Outcome.GRANTED
@@ -150,11 +147,6 @@ class Controller:
         """Whoever asks for an address that others hold too has it."""
         if isinstance(asked, AddAddresses):
             speakers.announce(self._context, vf, (address for address, _role in asked.addresses))
-
-    def _takes_reserved(self, vf: AttachedVf, grant: Grant) -> bool:
-        """Whether a guest would be granted what another one's is as soon as a configuration is taken back."""
-        trial = self._context.trial
-        return trial is not None and bool(trial.reserved & (grant.state.unicast - vf.state.claimed))
 
     def _require_room(self, vf: AttachedVf, after: VfState) -> None:
         """Raises DataPathError where the tables, which are everybody's, have none."""
