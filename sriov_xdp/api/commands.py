@@ -36,12 +36,11 @@ from sriov_xdp.pf.state.intent import AdapterSpec
 from sriov_xdp.pf.state.plan import Step
 from sriov_xdp.pf.verbs import applied_files, confirmation, lifecycle, operate
 from sriov_xdp.pf.verbs import apply as applying
-from sriov_xdp.store.audit import MOST_LISTED
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.ports import PortGroup
 from sriov_xdp.vswitch.vlan import NO_VLAN
 
-_RECORDS_A_STEP, _A_WEEK_SECONDS = 250, 7 * 86_400
+_A_WEEK_SECONDS = 7 * 86_400
 _STRANGER = MacAddress.parse("02:00:00:ff:ff:fe")
 
 
@@ -107,7 +106,7 @@ def _diff(context: Context, wanted: Wanted, _actor: Actor) -> Any:
 def _what_if(context: Context, wanted: Wanted, _actor: Actor) -> Steps[Any]:
     numbered, steps = applying.checked(context, wanted.intent)
     since = context.wall_clock() - (wanted.request.since_seconds or _A_WEEK_SECONDS)
-    found = yield from what_ifs.what_if(context, numbered, since, MOST_LISTED)
+    found = yield from what_ifs.what_if(context, numbered, since)
     return {**found, "steps": [_step(step) for step in steps]}
 
 
@@ -227,10 +226,9 @@ def _audit(context: Context, request: ListAudit, _actor: Actor) -> Any:
     def steps() -> Generator[None, None, list[dict[str, Any]]]:
         documents: list[dict[str, Any]] = []
         vf, port = (str(asked) if asked else None for asked in (request.vf, request.port))
-        for record in context.database.audit(vf, request.limit, port):
-            documents.append(views.audit_document(record))
-            if len(documents) % _RECORDS_A_STEP == 0:
-                yield
+        for page in context.database.audit_pages(vf, request.limit, port):
+            documents += map(views.audit_document, page)
+            yield
         return documents
 
     return steps()

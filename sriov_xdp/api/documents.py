@@ -22,7 +22,7 @@ from sriov_xdp.pf.state.intent import (
     UplinkLoss,
     WireOwnSource,
 )
-from sriov_xdp.pf.state.intent_text import vlan_from_json, vlan_range
+from sriov_xdp.pf.state.intent_text import numbers_in, vlan_from_json, vlan_range
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, Setting
 from sriov_xdp.vswitch.ports import LAST_PORT, MOST_PORTS, Binding, PortGroup, PortOverrides, Switch
@@ -283,6 +283,18 @@ def _number_of_key(key: Any) -> Any:
 
 
 _PortKey = Annotated[PortNumber, BeforeValidator(_number_of_key), _PORT_FORM]
+
+
+def _check_port_range(value: Any) -> Any:
+    numbers_in([value])
+    return value
+
+
+_PortRange = Annotated[
+    Any,
+    BeforeValidator(_check_port_range),
+    Form(f'the number of a port from 0 to {LAST_PORT}, or a range such as "0-7"', is_number=True),
+]
 DEFAULT_PORTS = 8  # of a static group, as on distributed switches of vSphere
 
 
@@ -297,6 +309,7 @@ class PortGroupDocument(_Document):
     ports: Annotated[int, Field(strict=True, ge=1, le=MOST_PORTS)] | None = None
     reset_at_disconnect: Annotated[bool, Field(strict=True)] = False
     port_settings: dict[_PortKey, PortSettingsDocument] = {}
+    numbers: list[_PortRange] = []
 
     def group(self) -> PortGroup:
         """As the vSwitch sees it."""
@@ -312,6 +325,7 @@ class PortGroupDocument(_Document):
             ports=ports_of(self.binding, self.ports),
             reset_at_disconnect=self.reset_at_disconnect,
             port_settings=tuple((number, said) for number, said in sorted(settings.items()) if said != PortOverrides()),
+            numbers=numbers_in(self.numbers),
         )
 
 

@@ -66,10 +66,15 @@ def _parse_port(value: Any) -> PortName:
 
 
 Port = Annotated[PortName, BeforeValidator(_parse_port), Form("a switch's name and a number, as in vSwitch0/3")]
+_PORT = r"[a-z][a-z0-9]{0,6}vf(0|[1-9][0-9]{0,2})|[^/\x00-\x1f\x7f]{1,63}/[^/\x00-\x1f\x7f]{1,15}"
+_SENDER = rf"^([a-z][a-z0-9]{{0,6}}|{_PORT})$"
 AnyPort = Annotated[
     str,
-    StringConstraints(pattern=r"^([a-z][a-z0-9]{0,6}vf(0|[1-9][0-9]{0,2})|[^/\x00-\x1f\x7f]{1,63}/[^/\x00-\x1f\x7f]{1,15})$"),
+    StringConstraints(pattern=f"^({_PORT})$"),
     Form("a port as vSwitch0/3, or who is connected there: a VF as pf0vf3, an adapter as vm1/eth0"),
+]
+Sender = Annotated[
+    str, StringConstraints(pattern=_SENDER), Form("a PF as pf0, or who is connected to one: pf0vf3, vm1/eth0, vSwitch0/3")
 ]
 _Endpoint = Annotated[tuple[str, int], BeforeValidator(_parse_endpoint), Form("an address and a port, as in 10.0.0.2:80")]
 
@@ -199,7 +204,9 @@ class SetVf(_PortSettings):
 class TraceFrame(_Request):
     """sender: a VF, or a PF for its wire. frame: in hexadecimal digits; or what it is made up of, with a destination at least."""
 
-    sender: ObjectName
+    sender: Annotated[
+        str, StringConstraints(pattern=_SENDER), Form("a PF as pf0, or who is connected to one: pf0vf3, vm1/eth0, vSwitch0/3")
+    ]
     frame: Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2}){14,9300}$")] | None = None
     to: MacSetting | None = None
     source: MacSetting | None = None

@@ -14,7 +14,6 @@ from sriov_xdp.pf.verbs import lifecycle
 from sriov_xdp.store.audit import AuditRecord, Outcome
 
 Document = dict[str, Any]
-_RECORDS_A_STEP = 100
 _DAMAGE = (ValueError, KeyError, TypeError)
 
 
@@ -27,8 +26,8 @@ class _Requests:
     unknown: int = 0
 
 
-def what_if(context: Context, wanted: HostIntent, since: float, most: int) -> Generator[None, None, Document]:
-    """wanted: with the numbers of its ports; since: seconds since the epoch; most: how many records are looked at, newest first."""
+def what_if(context: Context, wanted: HostIntent, since: float) -> Generator[None, None, Document]:
+    """wanted: with the numbers of its ports; since: seconds since the epoch."""
     connected = [
         Connected(spec=vf.attachment.spec, vf=str(address), state=vf.state) for address, vf in sorted(context.inventory.vfs.items())
     ]
@@ -37,11 +36,11 @@ def what_if(context: Context, wanted: HostIntent, since: float, most: int) -> Ge
     admin_macs = {spec.key: spec.mac or lifecycle.default_mac(spec) for spec in wanted.adapters}
     judge = Judge(wanted, connected, admin_macs)
     requests = _Requests([])
-    for number, record in enumerate(context.database.audit(None, most)):
-        if record.is_guests and record.time >= since:
-            _ask(judge, record, requests)
-        if number % _RECORDS_A_STEP == _RECORDS_A_STEP - 1:
-            yield
+    for page in context.database.all_audit_pages():
+        for record in page:
+            if record.is_guests and record.time >= since:
+                _ask(judge, record, requests)
+        yield
     return {
         "ports": changes,
         "requests": requests.otherwise,

@@ -11,6 +11,7 @@ from sriov_xdp.cli.settings import policy_of, policy_options, says_nothing, vlan
 from sriov_xdp.cli.tables import Column, show_rows, show_table, table_options
 from sriov_xdp.vswitch.ports import MOST_PORTS, Binding
 
+_BINDINGS = click.Choice([kind.value for kind in Binding])
 _BINDING = "ephemeral: ports come and go with adapters; static: they are there before, and keep what is set for them."
 _SWITCHES = (
     Column("SWITCH", lambda r: r["name"]),
@@ -118,7 +119,13 @@ def port_group_set(name: str, vlan: str | None, as_json: bool, **settings: Any) 
 @click.argument("name")
 @click.option("--switch", required=True, help="On which switch.", shell_complete=completion.switch_names)
 @click.option("--overrides-allowed", default="", help="What its ports may override: kinds, with commas.")
-@click.option("--binding", type=click.Choice(list(Binding)), default=Binding.EPHEMERAL, show_default=True, help=_BINDING)
+@click.option(
+    "--binding",
+    type=click.Choice([kind.value for kind in Binding]),
+    default=Binding.EPHEMERAL.value,
+    show_default=True,
+    help=_BINDING,
+)
 @click.option("--ports", type=Number(least=1, most=MOST_PORTS), help="Of a static group: how many.")
 @click.option("--reset-at-disconnect", is_flag=True, help="What is set for a port ends when its adapter leaves.")
 @policy_options

@@ -10,6 +10,7 @@ all the same is moved by who writes. Audit rows are capped (retention.py) and th
 """
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,14 +32,17 @@ _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _REVISION = "revision"
 _NEXT_REVISION = "INSERT INTO meta VALUES(?, '1') ON CONFLICT(key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"
 _AUDIT_COLUMNS = "time,vf,guest,peer_pid,peer_uid,request,rule,before,after,outcome,by_guest,login_uid,port,asked"
-_NEWEST = f"SELECT {_AUDIT_COLUMNS} FROM audit ORDER BY seq DESC LIMIT :limit"  # noqa: S608  # all parts are ours
-_NEWEST_OF_PORT = f"SELECT {_AUDIT_COLUMNS} FROM audit WHERE port=:port AND port <> '' ORDER BY seq DESC LIMIT :limit"  # noqa: S608  # all parts are ours
-_NEWEST_OF_VF = f"""
-SELECT {_AUDIT_COLUMNS} FROM audit WHERE seq IN (
+_NEWEST = "SELECT seq FROM audit ORDER BY seq DESC LIMIT :limit"
+_NEWEST_OF_PORT = "SELECT seq FROM audit WHERE port=:port AND port <> '' ORDER BY seq DESC LIMIT :limit"
+_NEWEST_OF_VF = """
+SELECT seq FROM (
     SELECT * FROM (SELECT seq FROM audit WHERE vf = :vf AND by_guest = 0 ORDER BY seq DESC LIMIT :limit) UNION ALL
     SELECT * FROM (SELECT seq FROM audit WHERE vf = :vf AND by_guest = 1 ORDER BY seq DESC LIMIT :limit))
 ORDER BY seq DESC LIMIT :limit
-"""  # noqa: S608  # all parts are ours
+"""
+_BEHIND = f"SELECT seq, {_AUDIT_COLUMNS} FROM audit WHERE seq > :seq ORDER BY seq LIMIT :limit"  # noqa: S608  # all parts are ours
+_THESE = f"SELECT {_AUDIT_COLUMNS} FROM audit WHERE seq IN (SELECT value FROM json_each(:seqs)) ORDER BY seq"  # noqa: S608  # all parts are ours
+_PAGE_RECORDS = 100  # read in one go: guests are served between two
 
 
 Grant = tuple[int, str]
@@ -197,9 +201,22 @@ class Database:
 
     def audit(self, vf: str | None, limit: int, port: str | None = None) -> list[AuditRecord]:
         """The newest records, of all, of a VF or of a port; oldest of them first."""
+        return [record for page in self.audit_pages(vf, limit, port) for record in page]
+
+    def audit_pages(self, vf: str | None, limit: int, port: str | None = None) -> Iterator[list[AuditRecord]]:
+        """The same, some at a time. Raises StoreError."""
         query = _NEWEST_OF_PORT if port else _NEWEST_OF_VF if vf else _NEWEST
-        rows = self._read(query, {"vf": vf, "port": port, "limit": limit})
-        return [record for record in map(_record, reversed(rows)) if record]
+        seqs = [seq for (seq,) in reversed(self._read(query, {"vf": vf, "port": port, "limit": limit}))]
+        for start in range(0, len(seqs), _PAGE_RECORDS):
+            rows = self._read(_THESE, {"seqs": json.dumps(seqs[start : start + _PAGE_RECORDS])})
+            yield [record for record in map(_record, rows) if record]
+
+    def all_audit_pages(self) -> Iterator[list[AuditRecord]]:
+        """Every record, oldest first, some at a time; what comes meanwhile is among them. Raises StoreError."""
+        seq = -1
+        while rows := self._read(_BEHIND, {"seq": seq, "limit": _PAGE_RECORDS}):
+            seq = rows[-1][0]
+            yield [record for record in (_record(row[1:]) for row in rows) if record]
 
     def _read(self, query: str, arguments: Any) -> list[tuple[Any, ...]]:
         try:

@@ -29,7 +29,7 @@ def number_ports(switch: Switch, former: Switch | None, connected: Mapping[int, 
     held = {**{number: group for number, group in connected.items() if number not in named}, **named}
     for group in switch.port_groups:
         before = former.group(group.name) if former else None
-        kept = sorted({*group.numbers, *(before.numbers if before else ())} - held.keys())
+        kept = sorted(set(before.numbers if before else ()) - held.keys())
         room = max(0, group.ports - len(_named(group, connected))) if group.is_static else 0
         held.update(dict.fromkeys(kept[:room], group.name))
     fresh = (number for number in range(LAST_PORT + 1) if number not in held)
@@ -47,7 +47,7 @@ def _named(group: PortGroup, connected: Mapping[int, str]) -> set[int]:
     if not group.is_static:
         return set()
     in_use = {number for number, name in connected.items() if name == group.name}
-    return in_use | {number for number, _said in group.port_settings}
+    return {*group.numbers, *in_use, *(number for number, _said in group.port_settings)}
 
 
 def _problems(switch: Switch, group: PortGroup, connected: Mapping[int, str], named: Mapping[int, str]) -> list[str]:
@@ -59,8 +59,8 @@ def _problems(switch: Switch, group: PortGroup, connected: Mapping[int, str], na
             text = f"port {PortName(switch.name, number)}: is port group {other}'s"
             found.append(f"{text}, and cannot be {group.name}'s as well; choose another number")
     if len(wanted) > group.ports:
-        text = f"port group {group.name}: {group.ports} ports, but {len(wanted)} are connected or have settings of their own"
-        found.append(f"{text}; raise ports, disconnect adapters, or take settings back")
+        text = f"port group {group.name}: {group.ports} ports, but {len(wanted)} are connected, named or have settings of their own"
+        found.append(f"{text}; raise ports, disconnect adapters, or take numbers and settings back")
     return found
 
 

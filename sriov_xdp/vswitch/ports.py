@@ -7,7 +7,7 @@ out in numbering.
 """
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -76,7 +76,7 @@ NO_OVERRIDES = PortOverrides()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortGroup:
     """A policy template and a VLAN. Of a static group, ports: how many it has; port_settings: what is set for single ones, by
-    number; numbers: theirs on the switch, which are the switch's to give."""
+    number; numbers: theirs on the switch, as far as somebody said them; the others are the switch's to give."""
 
     name: str
     vlan: Vlan
@@ -86,7 +86,7 @@ class PortGroup:
     ports: int = 0
     reset_at_disconnect: bool = False
     port_settings: tuple[tuple[int, PortOverrides], ...] = ()
-    numbers: tuple[int, ...] = field(default=(), compare=False)
+    numbers: tuple[int, ...] = ()
 
     @property
     def is_static(self) -> bool:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from sriov_xdp.vswitch.ranges import to_ranges
+
 FIRST_VLAN = 1
 LAST_VLAN = 4094
 LAST_PRIORITY = 7
@@ -118,13 +120,7 @@ class Vlan:
 
     def ranges(self) -> list[int | str]:
         """The VLANs as configuration writes them: single numbers, and "A-B" for runs."""
-        runs: list[list[int]] = []
-        for vlan in sorted(self.vlans):
-            if runs and runs[-1][1] == vlan - 1:
-                runs[-1][1] = vlan
-            else:
-                runs.append([vlan, vlan])
-        return [first if first == last else f"{first}-{last}" for first, last in runs]
+        return to_ranges(self.vlans)
 
     def __str__(self) -> str:
         if self.mode is VlanMode.NONE:

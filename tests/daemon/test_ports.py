@@ -320,3 +320,56 @@ def test_a_change_is_asked_of_every_port_before_anything_is_done() -> None:
         assert [f"VF {vf}" for vf in pinned] == [line.split(": ")[0] for line in refused.stderr.splitlines()]
         assert before == daemon.ask("export")
         assert ["xdp", "xdp"] == [daemon.vf_of(place.name)["datapath"]["active"] for place in places[:2]]
+
+
+def test_the_port_that_is_named_goes_and_the_last_one_only_with_its_group(scene: Scene) -> None:
+    scene.daemon.ask("port-group", "create", "pair", "--switch", "vSwitch0", "--binding", "static", "--ports", "3")
+    names = [name for name in scene.ports() if scene.port(name)["port_group"] == "pair"]
+    scene.daemon.ask("port", "delete", names[1])
+    assert [names[0], names[2]] == [name for name in scene.ports() if scene.port(name)["port_group"] == "pair"]
+    scene.daemon.ask("port", "delete", names[0])
+    refused = scene.daemon.command("port", "delete", names[2])
+    assert (4, True) == (refused.returncode, "`sriov-xdp port-group delete` removes the group" in refused.stderr), refused.stderr
+    scene.daemon.ask("port-group", "delete", "pair")
+
+
+def test_numbers_of_static_ports_come_back_from_the_export(scene: Scene) -> None:
+    """Also where they were given out in turns, and nobody is connected."""
+    for group in ("a", "b"):
+        scene.daemon.ask("port-group", "create", group, "--switch", "vSwitch0", "--binding", "static", "--ports", "2")
+    for group in ("a", "b", "a"):
+        scene.daemon.ask("port", "create", "--port-group", group)
+    before = {name: scene.port(name)["port_group"] for name in scene.ports()}
+    exported = yaml.safe_load(scene.daemon.command("export").stdout)
+    with Lab("pu") as other:
+        for guest in exported["guests"]:
+            guest["netns"] = other.namespace("x").name
+        fresh = other.daemon(exported)
+        assert before == {port["port"]: port["port_group"] for port in fresh.ask("port", "list")}
+        assert 0 == fresh.command("diff", "-f", str(fresh.config_file)).returncode
+    moved = yaml.safe_load(scene.daemon.command("export").stdout)
+    groups = {group["name"]: group for group in moved["switches"][0]["port_groups"]}
+    groups["a"]["numbers"] = [*groups["a"]["numbers"][:-1], 900]
+    assert 7 == scene.daemon.command("diff", "-f", scene.path_of(moved)).returncode
+    assert 0 == scene.daemon.command("apply", "-f", scene.path_of(moved)).returncode
+    assert "a" == scene.port("vSwitch0/900")["port_group"]
+
+
+def test_a_trace_takes_every_name_of_a_port(scene: Scene) -> None:
+    vf = scene.daemon.vf_of(scene.sender.name)["address"]
+    names = (vf, scene.port(vf)["port"], f"{scene.sender.name}/eth0")
+    traced = [scene.daemon.ask("trace", "--from", name, "--to", "ff:ff:ff:ff:ff:ff") for name in names]
+    assert 1 == len({json.dumps(one) for one in traced})
+    nobody = scene.daemon.command("trace", "--from", "vSwitch0/3", "--to", "ff:ff:ff:ff:ff:ff")
+    assert (5, True) == (nobody.returncode, "nobody is connected there" in nobody.stderr), nobody.stderr
+
+
+def test_a_count_that_cannot_be_read_costs_nothing_but_itself(scene: Scene) -> None:
+    scene.attach(scene.guests[0], "--port", "vSwitch0/1")
+    scene.detach_all()
+    scene.daemon.kill()
+    with closing(sqlite3.connect(scene.daemon.state_dir / "state.db")) as state, state:
+        assert 1 == state.execute("UPDATE intent SET body='{' WHERE kind='port' AND name='vSwitch0/1'").rowcount
+    scene.daemon.start()
+    assert "what was counted there cannot be read" in scene.daemon.log()
+    assert (0, 0) == (scene.daemon.command("export").returncode, scene.daemon.command("doctor").returncode)

@@ -51,7 +51,7 @@ def test_numbers_that_somebody_names_or_uses_are_the_groups_first() -> None:
     [
         ((static("web", 1, 3), static("db", 1, 3)), {}, "port vSwitch0/3: is port group web's, and cannot be db's as well"),
         ((static("web", 1, 3), EPHEMERAL), {3: "loose"}, "port vSwitch0/3: is port group loose's, and cannot be web's as well"),
-        ((static("web", 1, 3),), {4: "web"}, "port group web: 1 ports, but 2 are connected or have settings of their own"),
+        ((static("web", 1, 3),), {4: "web"}, "port group web: 1 ports, but 2 are connected, named or have settings of their own"),
     ],
 )
 def test_what_cannot_be_numbered_is_said(groups: tuple[PortGroup, ...], connected: dict[int, str], problem: str) -> None:

@@ -32,6 +32,22 @@ def beside(database: Database) -> sqlite3.Connection:
     return sqlite3.connect(database.path, isolation_level=None)
 
 
+# The audit, in pages.
+
+
+def test_records_are_read_some_at_a_time_and_all_of_them(database: Database) -> None:
+    """However many one guest has, those of another are among them."""
+    many = [numbered(REFUSAL, number) for number in range(250)]
+    database.write_intent([], [on(REFUSAL, "pf0vf7"), *many])
+    for pages, records in (
+        (list(database.all_audit_pages()), [on(REFUSAL, "pf0vf7"), *many]),
+        (list(database.audit_pages(None, 120)), many[-120:]),
+        (list(database.audit_pages("pf0vf7", 120)), [on(REFUSAL, "pf0vf7")]),
+    ):
+        assert records == [record for page in pages for record in page]
+        assert all(len(page) <= 100 for page in pages)
+
+
 # Intent and grants.
 
 

@@ -4,8 +4,7 @@ Pure. The values are in intent.
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -13,12 +12,12 @@ from sriov_xdp.pf.state.intent import AdapterSpec, Attachment, Datapath, LinkSta
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.policy import SETTINGS, Override, PolicySettings, nested
 from sriov_xdp.vswitch.ports import LAST_PORT, MOST_PORTS, Binding, PortGroup, PortOverrides, Switch
-from sriov_xdp.vswitch.vlan import Proto, Vlan, VlanMode
+from sriov_xdp.vswitch.ranges import of_range, to_ranges
+from sriov_xdp.vswitch.vlan import FIRST_VLAN, LAST_VLAN, Proto, Vlan, VlanMode
 
 # What a stored number may be; a configuration's are narrower.
 _MOST_IFINDEX, MOST_GENERATION = (1 << 31) - 1, (1 << 32) - 1
 _LEAST_MTU_BYTES, _MOST_MTU_BYTES = 68, 65_535
-_VLAN_RANGE = re.compile(r"(0|[1-9][0-9]{0,3})(-(0|[1-9][0-9]{0,3}))?")  # without leading zeros, which some take for octal
 SETTING_AT = {setting.path: setting for setting in SETTINGS.values()}
 
 
@@ -71,12 +70,7 @@ def _trunk_of(bits: int, native: int, proto: Proto) -> Vlan:
 
 def vlan_range(part: Any) -> int:
     """A bit for each VLAN of a number or a range "A-B" as a person writes it. Raises ValueError."""
-    first, _dash, last = str(part).partition("-")
-    if not _VLAN_RANGE.fullmatch(str(part)):
-        raise ValueError(f'VLAN range {part!r}: expected a number or "A-B"')
-    numbers = range(int(first), int(last or first) + 1)
-    if not numbers or numbers[0] < 1 or numbers[-1] > 4094:
-        raise ValueError(f"VLAN range {part!r}: expected numbers from 1 to 4094, the smaller first")
+    numbers = of_range(part, "VLAN range", FIRST_VLAN, LAST_VLAN)
     return (1 << numbers.stop) - (1 << numbers.start)
 
 
@@ -123,7 +117,7 @@ def switch_to_json(switch: Switch) -> dict[str, Any]:
 
 def switch_to_text(switch: Switch) -> str:
     """For the store."""
-    return json.dumps({**switch_to_json(switch), "port_groups": [group_to_text(group) for group in switch.port_groups]})
+    return json.dumps(switch_to_json(switch))
 
 
 def group_to_json(group: PortGroup) -> dict[str, Any]:
@@ -136,6 +130,8 @@ def group_to_json(group: PortGroup) -> dict[str, Any]:
         document["overrides_allowed"] = sorted(group.overrides_allowed)
     if group.is_static:
         document |= {"binding": group.binding.value, "ports": group.ports, "reset_at_disconnect": group.reset_at_disconnect}
+    if group.numbers:
+        document["numbers"] = to_ranges(group.numbers)
     if group.port_settings:
         document["port_settings"] = {number: overrides_to_json(said) for number, said in group.port_settings}
     return document
@@ -153,13 +149,8 @@ def overrides_from_json(document: dict[str, Any]) -> PortOverrides:
     return PortOverrides(policy=settings_from_json(document.get("policy", {})), vlan=vlan_from_json(vlan) if vlan else None)
 
 
-def group_to_text(group: PortGroup) -> dict[str, Any]:
-    """For the store: with the numbers of its ports."""
-    return {**group_to_json(group), **({"numbers": list(group.numbers)} if group.numbers else {})}
-
-
 def group_from_json(document: dict[str, Any]) -> PortGroup:
-    """The reverse of group_to_text. Raises ValueError, KeyError, TypeError."""
+    """The reverse of group_to_json. Raises ValueError, KeyError, TypeError."""
     settings = document.get("port_settings", {})
     require_type(int, document.get("ports", 0))
     require_range(document.get("ports", 0), 0, MOST_PORTS)
@@ -173,8 +164,18 @@ def group_from_json(document: dict[str, Any]) -> PortGroup:
         ports=document.get("ports", 0),
         reset_at_disconnect=document.get("reset_at_disconnect", False),
         port_settings=tuple((_port_number(number), overrides_from_json(said)) for number, said in settings.items()),
-        numbers=tuple(map(_port_number, document.get("numbers", ()))),
+        numbers=numbers_in(document.get("numbers", ())),
     )
+
+
+def numbers_in(parts: Iterable[Any]) -> tuple[int, ...]:
+    """Numbers of ports, of single ones and of ranges. Raises ValueError, also for more than a group can have."""
+    found: set[int] = set()
+    for part in parts:
+        numbers = of_range(part, "ports", 0, LAST_PORT)
+        require_range(len(numbers), 1, MOST_PORTS)
+        found.update(numbers)
+    return tuple(sorted(found))
 
 
 def _port_number(value: Any) -> int:

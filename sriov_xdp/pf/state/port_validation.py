@@ -43,6 +43,10 @@ def binding_problems(group: PortGroup) -> Iterator[tuple[str, str]]:
     remedy = "leave it out, or write `binding: static`"
     if group.ports:
         yield "ports", f"{group.ports}; expected nothing, as ports of an ephemeral group come and go with adapters; {remedy}"
+    if group.numbers:
+        yield "numbers", f"{len(group.numbers)} ports; expected none, as an ephemeral group's come and go; {remedy}"
+    if group.reset_at_disconnect:
+        yield "reset_at_disconnect", f"true; expected nothing, as an ephemeral group's ports go with their adapters; {remedy}"
     if group.port_settings:
         text = f"settings of {len(group.port_settings)} ports; expected none, as an ephemeral group's come and go; {remedy}"
         yield "port_settings", text

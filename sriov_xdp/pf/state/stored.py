@@ -61,6 +61,7 @@ def _record_text(inventory: Inventory, name: PortName) -> str | None:
     return record_to_text(record) if record else None
 
 
+PORT_RECORD = "port"
 TABLES = (
     Table(
         kind="switch",
@@ -84,7 +85,7 @@ TABLES = (
         read=_read_attachment,
     ),
     Table(
-        kind="port",
+        kind=PORT_RECORD,
         of=lambda change: change.port_records,
         keys=lambda inventory: inventory.port_records,
         text=_record_text,

@@ -37,8 +37,9 @@ from sriov_xdp.pf.state.device_marks import (
     is_ready,
 )
 from sriov_xdp.pf.state.intent import Datapath
-from sriov_xdp.pf.state.stored import TABLES
+from sriov_xdp.pf.state.stored import PORT_RECORD, TABLES
 from sriov_xdp.pf.verbs import connecting, lifecycle
+from sriov_xdp.store.database import Change as RowChange
 from sriov_xdp.store.database import Grant
 from sriov_xdp.store.errors import StoreError
 
@@ -120,6 +121,10 @@ def _read_state(context: Context) -> None:
             try:
                 _take_up_row(context, table.read(name, body), granted)
             except _ROW_FAULTS as error:
+                if table.kind == PORT_RECORD:  # what was counted once is worth nobody's trouble
+                    _log.error("port %s: what was counted there cannot be read (%r), and begins anew", name, error)
+                    context.database.write_intent([RowChange(kind=table.kind, name=name, body=None)], [])
+                    continue
                 context.damaged[name] = f"{table.kind} {name}: its stored form cannot be read: {error!r}"
                 _log.error("%s; it stays as it is, unmanaged; `sriov-xdp recover` mends the state", context.damaged[name])
 

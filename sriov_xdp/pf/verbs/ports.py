@@ -63,6 +63,8 @@ def without_port(inventory: Inventory, place: Place) -> Switch:
     if place.attached:
         raise Conflict(f"port {place}: VF {place.attached.address} is connected there; detach it first")
     switch, group = _static_group(inventory, place.group.name)
+    if group.ports == 1:
+        raise Refused(f"port {place}: is the last one of port group {group.name}; `sriov-xdp port-group delete` removes the group")
     assert place.number is not None, "nobody is connected, so it is a static group's"
     numbers = tuple(other for other in group.numbers if other != place.number)
     return switch.with_group(replace(group.with_settings(place.number, PortOverrides()), ports=group.ports - 1, numbers=numbers))
