@@ -197,9 +197,10 @@ def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
         told = {
             PortFlag.PF_HAS_TRUNKS: any(map(_is_trunk, others.values())),
             PortFlag.SHARES: any(other.shared for other in others.values()),
-            PortFlag.PF_HAS_SERVICE: any(other.has(PortFlag.SERVICE) for other in others.values()),
         }
-        return PortImage(value=with_flags(port, _sum_of(told)).value, trunk=port.trunk, fdb=frozenset())
+        has_service = any(other.has(PortFlag.SERVICE) for other in others.values())
+        value = replace(with_flags(port, _sum_of(told)).value, of_pf=abi.PF_HAS_SERVICE if has_service else 0)
+        return PortImage(value=value, trunk=port.trunk, fdb=frozenset())
     vlan = abi.VLAN_TRUNKS | port.kind if _is_trunk(port) else port.untagged_vlan
     return PortImage(
         value=port.value,

@@ -21,6 +21,12 @@ enum sxdp_limit {
 	SXDP_MAX_SEGMENTS = 512,    /* that a guest's super-frame becomes: more than 256 KB of IPv4's smallest, 536 bytes */
 };
 
+/* What is kept of frames of ports that somebody watches: the last ones of each CPU. */
+enum sxdp_sample_shape {
+	SXDP_SAMPLES = 128,
+	SXDP_SAMPLE_BYTES = 128,    /* of the beginning of a frame */
+};
+
 /* Geometry of the flow cache (flow.h), one a CPU: 64 KB, of which a flow touches one line. */
 enum sxdp_flow_shape {
 	SXDP_FLOW_BITS = 11,

@@ -71,7 +71,7 @@ enum sxdp_port_flag {
 	SXDP_PORT_SHARES = 1 << 27,        /* it holds addresses that others may hold too; on the uplink's port: some port does */
 	SXDP_PORT_SPEAKS = 1 << 28,        /* its own address is one of them, so that it is told who spoke by it last */
 	SXDP_PORT_SERVICE = 1 << 29,       /* its VLANs are 802.1ad's: behind their tag, or instead of it, a guest may have one of its own */
-	SXDP_PORT_PF_HAS_SERVICE = 1 << 30,  /* on the uplink's port: some port is in a VLAN of 802.1ad */
+	SXDP_PORT_WATCHED = 1 << 30,       /* somebody wants to see its frames, so all take the long way */
 };
 
 /* The fast ways are for ports that have no other flags than these, and whose link is up: a flag that is new is not in here, so a
@@ -84,7 +84,7 @@ enum sxdp_plain {
 			     SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_AWAY |
 			     SXDP_PORT_HOST_VLANS | SXDP_PORT_NARROW | SXDP_PORT_ALLOWS | SXDP_PORT_PRIVATE |
 			     SXDP_PORT_SUBSCRIBES | SXDP_PORT_QUEUED | SXDP_PORT_PROMISCUOUS | SXDP_PORT_LOST |
-			     SXDP_PORT_SHARES | SXDP_PORT_PF_HAS_SERVICE,
+			     SXDP_PORT_SHARES,
 	/* As above, seen from where it leaves. A port with long frames may get one by a fast way, and one whose guest takes a single
 	 * buffer too, as ports that may send longer ones are not plain. */
 	SXDP_PLAIN_TARGET = SXDP_PORT_FORGED_ACCEPT | SXDP_PORT_PEER | SXDP_PORT_UPLINK | SXDP_PORT_HOST_STACK |
@@ -92,7 +92,13 @@ enum sxdp_plain {
 			    SXDP_PORT_OWN_SOURCE_ACCEPT | SXDP_PORT_LOOP | SXDP_PORT_ONE_BUFFER | SXDP_PORT_JUMBO |
 			    SXDP_PORT_HOST_VLANS | SXDP_PORT_ALLOWS | SXDP_PORT_SUBSCRIBES | SXDP_PORT_POLICED |
 			    SXDP_PORT_SHAPED | SXDP_PORT_PROMISCUOUS | SXDP_PORT_COPIED | SXDP_PORT_VEPA |
-			    SXDP_PORT_SHARES | SXDP_PORT_SPEAKS | SXDP_PORT_PF_HAS_SERVICE,
+			    SXDP_PORT_SHARES | SXDP_PORT_SPEAKS,
+};
+
+/* What a PF's own port says beside its flags, of its guests' ports; nothing of it is asked on a fast way. */
+enum sxdp_of_pf {
+	SXDP_PF_IS_WATCHED = 1 << 0,   /* somebody wants to see frames of some port, which floods may come to */
+	SXDP_PF_HAS_SERVICE = 1 << 1,  /* some port is in a VLAN of 802.1ad */
 };
 
 /* Of a port in its VLAN (isolation.h); a community's is its number behind the last of these. */

@@ -21,7 +21,8 @@ struct sxdp_port {
 	__u32 ref;                  /* what entries of the forwarding database say that lead here (sxdp_ref); 0 = none may */
 	__u16 segment;              /* of its VLAN (sxdp_segment); its flag is SXDP_PORT_PRIVATE */
 	__u16 priority;             /* PCP of the tag that the switch gives, as bits of its TCI */
-	__u16 spare[2];
+	__u16 of_pf;                /* of a PF's own port: enum sxdp_of_pf */
+	__u16 spare;
 	__u32 hop_ifindex;          /* with SXDP_PORT_SHAPED: the device that its guest's frames wait in, */
 	__u32 shaped_ifindex;       /* and the one that they come out of */
 	__u64 room[2];              /* a port is a cache line */
@@ -145,6 +146,28 @@ struct sxdp_flow {
 	__u16 target_slot;
 };
 _Static_assert(sizeof(struct sxdp_flow) == 32, "sxdp_flow");
+
+/* A frame that was seen as it entered a port that somebody watches, or as it came to one, and what became of it. */
+struct sxdp_sample {
+	__u64 time_ns;              /* on the kernel's monotonic clock */
+	__u32 slot;                 /* where it entered */
+	__u32 target_slot;          /* and left; SXDP_NOBODY: nowhere, or to many */
+	__u16 verdict;
+	__u16 vlan;                 /* by number; of a frame that no rule refused before */
+	__u32 length_bytes;
+	__u32 kept_bytes;           /* of the bytes below */
+	__u16 tpid;                 /* of a tag beside the bytes, 0 = there is none */
+	__u16 tci;
+	__u8 bytes[SXDP_SAMPLE_BYTES];
+};
+_Static_assert(sizeof(struct sxdp_sample) == 160, "sxdp_sample");
+
+/* Of one CPU: a ring, in which the oldest gives way. User space reads, and counts what it missed. */
+struct sxdp_samples {
+	__u64 written;              /* how many there were since the map was made */
+	__u64 is_open;              /* the next one has its frame, and no verdict yet */
+	struct sxdp_sample at[SXDP_SAMPLES];
+};
 
 /* What is one CPU's own. A map has one for each CPU (not a per-CPU map: that could not be mapped into user space). */
 struct sxdp_cpu {

@@ -13,6 +13,7 @@
 #include "switch/handles.h"
 #include "switch/helpers.h"
 #include "switch/lookup.h"
+#include "switch/sample.h"
 #include "switch/transit.h"
 
 enum tc_action {
@@ -80,6 +81,33 @@ static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, 
 	if (frame->tpid && frame_has_inner_tag(frame))
 		frame->tag_bytes += SXDP_TAG_BYTES;
 	return 0;
+}
+
+/* What a sample keeps: the frame as it is, super-frames whole, and a tag beside it. */
+static __always_inline __u32 carrier_whole_bytes(carrier *ctx)
+{
+	return ctx->len;
+}
+
+static __always_inline __u16 carrier_tpid_beside(const carrier *ctx)
+{
+	return ctx->vlan_present ? __builtin_bswap16((__u16)ctx->vlan_proto) : 0;
+}
+
+static __always_inline __u16 carrier_tci_beside(const carrier *ctx)
+{
+	return (__u16)ctx->vlan_tci;
+}
+
+/* Returns how many bytes it kept. */
+static __always_inline __u32 carrier_keep(carrier *ctx, __u8 *bytes, __u32 length_bytes)
+{
+	if (length_bytes >= SXDP_SAMPLE_BYTES)
+		return bpf_skb_load_bytes(ctx, 0, bytes, SXDP_SAMPLE_BYTES) ? 0 : SXDP_SAMPLE_BYTES;
+	length_bytes = sample_bounded(length_bytes);
+	if (!length_bytes || bpf_skb_load_bytes(ctx, 0, bytes, length_bytes))
+		return 0;
+	return length_bytes;
 }
 
 /* The kernel's measure of a segment counts a header that IPv6 puts in front of more than 64 KB (BIG TCP) and that segmentation takes
@@ -272,8 +300,10 @@ static __always_inline sxdp_answer carrier_pass_to_host(struct transit *transit)
 /* The one exit. */
 static __always_inline int carrier_finish(const struct transit *transit, sxdp_answer answer)
 {
-	if (answer != SXDP_COUNTED)
+	if (answer != SXDP_COUNTED) {
+		sample_at_exit(transit, answer);
 		count_finished(transit, answer);
+	}
 	return transit->action;
 }
 

@@ -13,6 +13,7 @@
 #include "switch/handles.h"
 #include "switch/helpers.h"
 #include "switch/lookup.h"
+#include "switch/sample.h"
 #include "switch/transit.h"
 
 typedef struct xdp_md carrier;
@@ -47,6 +48,33 @@ static __always_inline int carrier_parse(carrier *ctx, struct transit *transit, 
 		frame->tag_bytes += SXDP_TAG_BYTES;
 	frame->length_bytes = port->flags & SXDP_PORT_JUMBO ? bpf_xdp_get_buff_len(ctx) : carrier_first_bytes(ctx);
 	return 0;
+}
+
+/* What a sample keeps: the frame as it is in the buffer; there is nothing beside it. */
+static __always_inline __u32 carrier_whole_bytes(carrier *ctx)
+{
+	return (__u32)bpf_xdp_get_buff_len(ctx);
+}
+
+static __always_inline __u16 carrier_tpid_beside(const carrier *ctx)
+{
+	return 0;
+}
+
+static __always_inline __u16 carrier_tci_beside(const carrier *ctx)
+{
+	return 0;
+}
+
+/* Returns how many bytes it kept. */
+static __always_inline __u32 carrier_keep(carrier *ctx, __u8 *bytes, __u32 length_bytes)
+{
+	if (length_bytes >= SXDP_SAMPLE_BYTES)
+		return xdp_load_bytes(ctx, 0, bytes, SXDP_SAMPLE_BYTES) ? 0 : SXDP_SAMPLE_BYTES;
+	length_bytes = sample_bounded(length_bytes);
+	if (!length_bytes || xdp_load_bytes(ctx, 0, bytes, length_bytes))
+		return 0;
+	return length_bytes;
 }
 
 static __always_inline int carrier_length_fits(carrier *ctx, const struct sxdp_port *port, const struct transit *transit)
@@ -165,6 +193,7 @@ static __always_inline int carrier_finish(const struct transit *transit, sxdp_an
 {
 	if (answer == SXDP_COUNTED)
 		return XDP_REDIRECT;
+	sample_at_exit(transit, answer);
 	if (answer == SXDP_DEFERRED)
 		return XDP_PASS;
 	count_finished(transit, answer);

@@ -44,7 +44,7 @@ static __always_inline sxdp_answer vlan_admit_untagged(const struct sxdp_port *p
 /* Whether service tags enter here: from the wire, if they mean anything on this side, and from guests that have them. */
 static __always_inline int vlan_takes_service_tags(const struct sxdp_port *port)
 {
-	return port->flags & SXDP_PORT_PF_HAS_SERVICE || (port->flags & SXDP_PORT_TRUNK && port->flags & SXDP_PORT_SERVICE);
+	return port->of_pf & SXDP_PF_HAS_SERVICE || (port->flags & SXDP_PORT_TRUNK && port->flags & SXDP_PORT_SERVICE);
 }
 
 /* Of a frame with a tag of 802.1Q. Sets *vlan unless the tag is a priority tag, or the guest's own: a port in an access VLAN of 802.1ad

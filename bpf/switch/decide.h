@@ -9,6 +9,7 @@
 #include "switch/leave.h"
 #include "switch/lookup.h"
 #include "switch/route.h"
+#include "switch/sample_entry.h"
 #include "switch/transit.h"
 
 /* A guest that is shaped sends into a queue, before any rule; what comes out of it is judged as if it came in by the port's device. */
@@ -33,6 +34,7 @@ static __always_inline sxdp_answer decide(carrier *ctx, struct transit *transit)
 		return SXDP_MALFORMED;
 	if (waits_for_its_turn(port, transit))
 		return carrier_queue(ctx, transit, port);
+	sample_at_entry(ctx, transit, port);
 	answer = admit_port(port, transit->ingress);
 	if (answer != SXDP_ADMITTED)
 		return answer;
@@ -43,6 +45,7 @@ static __always_inline sxdp_answer decide(carrier *ctx, struct transit *transit)
 		return carrier_take_probe(ctx, transit);
 	if (answer == SXDP_ADMITTED) {
 		if (frame_is_multicast(transit->frame.destination)) {
+			sample_flood(ctx, transit, port);
 			if (!is_for_wire(port, transit))
 				return carrier_flood(ctx, transit, port);
 			answer = carrier_guard(ctx, transit, port);

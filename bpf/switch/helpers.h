@@ -10,4 +10,7 @@
 /* Comes back only when there is no program at that place. */
 static long (*const tail_call)(void *ctx, void *programs, __u32 index) = (void *)BPF_FUNC_tail_call;
 
+/* Of a frame in one buffer or several. Since Linux 5.18. */
+static long (*const xdp_load_bytes)(void *ctx, __u32 offset, void *to, __u32 bytes) = (void *)BPF_FUNC_xdp_load_bytes;
+
 #endif

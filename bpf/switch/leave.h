@@ -9,9 +9,10 @@
 #include "switch/count.h"
 #include "switch/lookup.h"
 #include "switch/police.h"
+#include "switch/sample_entry.h"
 #include "switch/transit.h"
 
-static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, const struct route *route)
+static __always_inline sxdp_answer leave_by(carrier *ctx, struct transit *transit, const struct route *route)
 {
 	struct sxdp_trunk *trunk = trunk_of(route->target, route->slot);
 	const struct sxdp_port *port = port_at(transit->slot);
@@ -35,6 +36,19 @@ static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, 
 		return SXDP_REDIRECT_ERROR;
 	transit->target_slot = route->slot;
 	return carrier_send(ctx, transit, route->target) ? SXDP_REDIRECT_ERROR : count_forwarded(transit);
+}
+
+static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, const struct route *route)
+{
+	int is_watched_here = sample_is_wanted(port_at(transit->slot)), is_watched_there = sample_is_wanted(route->target);
+	sxdp_answer answer;
+
+	if (is_watched_there && !is_watched_here)
+		sample_open(ctx, transit);
+	answer = leave_by(ctx, transit, route);
+	if (is_watched_here || is_watched_there)
+		sample_close(transit, route->slot, answer);
+	return answer;
 }
 
 /* For nobody, but for the promiscuous ports of its VLAN. */

@@ -27,6 +27,7 @@ from sriov_xdp.api.requests import (
     SetSwitch,
     SetVf,
     TraceFrame,
+    WatchFrames,
 )
 from sriov_xdp.pf.errors import FAULTS, Conflict, Incomplete, Invalid, Refused
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
@@ -215,6 +216,11 @@ def _trace(context: Context, request: TraceFrame, _actor: Actor) -> Any:
     return traces.trace(context, pf, vf, made_up.octets())
 
 
+def _watch(context: Context, request: WatchFrames, _actor: Actor) -> Any:
+    pf = context.inventory.pfs.get(request.sender)
+    return traces.watch(context, pf or _connected_at(context, request.sender), request.cursor)
+
+
 def _connected_at(context: Context, port: str) -> AttachedVf:
     place = places.find(context.inventory, port)
     if place.attached is None:
@@ -285,6 +291,7 @@ COMMANDS: dict[str, Command] = {
     "port-set": (SetPort, _verb(_set_port)),
     "audit-list": (ListAudit, _audit),
     "trace": (TraceFrame, _trace),
+    "trace-live": (WatchFrames, _watch),
     "guest-ends": (Nothing, lambda context, _request, _actor: health.guest_ends(context)),
     "host-health": (Nothing, lambda context, _request, _actor: health.host(context)),
 }

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from sriov_xdp.datapath.abi import PortFlag
 
 _DOWN = "link down"
-_BOTH = {PortFlag.TRUNK: "trunk", PortFlag.SERVICE: "802.1ad", PortFlag.BLOCKED: "blocked"}
+_BOTH = {
+    PortFlag.TRUNK: "trunk",
+    PortFlag.SERVICE: "802.1ad",
+    PortFlag.BLOCKED: "blocked",
+    PortFlag.WATCHED: "watched",
+}
 SENDS: Mapping[PortFlag, str] = {
     **_BOTH,
     PortFlag.JUMBO: "jumbo MTU",

@@ -216,6 +216,13 @@ class TraceFrame(_Request):
     payload_bytes: Annotated[int, Field(strict=True, ge=0, le=9216)] = 46
 
 
+class WatchFrames(_Request):
+    """Real frames of a port; to be asked again and again, as it is watched for some seconds only. cursor: of the last answer."""
+
+    sender: Sender
+    cursor: Annotated[list[Annotated[int, Field(strict=True, ge=0)]], Field(max_length=4096)] | None = None
+
+
 class ListAudit(_Request):
     """vf and port None: of all."""
 

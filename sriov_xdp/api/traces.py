@@ -6,16 +6,19 @@ from typing import Any
 
 from sriov_xdp.api.frames import type_name
 from sriov_xdp.api.verdicts import EXPLANATIONS
-from sriov_xdp.datapath import abi, model
+from sriov_xdp.datapath import abi, model, samples
 from sriov_xdp.datapath.abi import Verdict
 from sriov_xdp.datapath.model import Explained
 from sriov_xdp.datapath.model_ports import Ethernet, Port
+from sriov_xdp.datapath.samples import Sample
 from sriov_xdp.datapath.tables import PortImage
+from sriov_xdp.pf.errors import Invalid
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.hands.publish import own_port
 from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.images import slot_of, vf_image
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
+from sriov_xdp.pf.verbs import watching
 from sriov_xdp.vswitch.policy import SETTINGS
 from sriov_xdp.vswitch.vlan import Proto
 
@@ -51,6 +54,41 @@ def trace(context: Context, pf: PhysicalFunction, sender: AttachedVf | None, fra
         "leaves": left,
         "reaches_host": fate.reaches_host,
     }
+
+
+def watch(context: Context, port: AttachedVf | PhysicalFunction, cursor: list[int] | None) -> Document:
+    """Real frames of a port since the last time. Raises DataPathError, Invalid for a cursor of another host's."""
+    if cursor is not None and len(cursor) != len(samples.now(context.pins)):
+        raise Invalid(f"cursor: {len(cursor)} numbers; expected those of the last answer, or none")
+    seen = watching.watch(context, port, cursor)
+    since_ns = context.wall_clock() - context.clock()
+    return {
+        "frames": [_seen(context, sample, since_ns) for sample in seen.samples],
+        "cursor": list(seen.cursor),
+        "lost": seen.lost,
+    }
+
+
+def _seen(context: Context, sample: Sample, boot: float) -> Document:
+    """boot: when the clock of the programs began."""
+    target = None if sample.target_slot is None else _named(context, sample.target_slot)
+    return {
+        "time": boot + sample.time_ns / 1e9,
+        "enters": _named(context, sample.slot),
+        "leaves": target,
+        "verdict": sample.verdict.label,
+        "frame": _shown(sample.octets, sample.length_bytes),
+        "length": sample.length_bytes,
+        "octets": sample.octets.hex(),
+    }
+
+
+def _named(context: Context, slot: int) -> str:
+    """A VF, a PF for its wire, or what is gone by now."""
+    for vf in context.inventory.vfs.values():
+        if slot_of(vf) == slot:
+            return str(vf.address)
+    return next((name for name, pf in context.inventory.pfs.items() if pf.number == slot), "?")
 
 
 def _port(image: PortImage) -> Port:
@@ -108,10 +146,10 @@ def _exit(vf: AttachedVf | None, pf: PhysicalFunction, octets: bytes) -> Documen
     return {"by": _place(vf, pf), "frame": _shown(octets), "octets": octets.hex()}
 
 
-def _shown(frame: bytes) -> str:
-    """In a line."""
-    read = Ethernet.parse(frame)
+def _shown(frame: bytes, length_bytes: int | None = None) -> str:
+    """In a line. length_bytes: of the whole, where this is its beginning."""
+    read, length = Ethernet.parse(frame), len(frame) if length_bytes is None else length_bytes
     if read is None:
-        return f"{len(frame)} bytes without whole headers"
+        return f"{length} bytes without whole headers"
     tag = "no tag" if read.tci is None else f"VLAN {read.vid} priority {read.tci >> abi.PRIORITY_SHIFT}"
-    return f"{read.source.hex(':')} to {read.destination.hex(':')}, {tag}, {type_name(read.type)}, {len(frame)} bytes"
+    return f"{read.source.hex(':')} to {read.destination.hex(':')}, {tag}, {type_name(read.type)}, {length} bytes"

@@ -1,6 +1,10 @@
-"""`sriov-xdp trace`: what would become of a frame."""
+"""`sriov-xdp trace`: what would become of a frame; and what becomes of real ones."""
 
-from typing import Any
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
 import click
 
@@ -8,7 +12,8 @@ from sriov_xdp.cli import completion
 from sriov_xdp.cli.numbers import Number
 from sriov_xdp.cli.output import ask, daemon_options, json_option, printable, show_json
 
-_LAST_VLAN, _LAST_PORT, _MOST_BYTES = 4095, 65535, 9216
+_LAST_VLAN, _LAST_PORT, _MOST_BYTES, _MOST_FRAMES = 4095, 65535, 9216, 1_000_000
+_LOOK_SECONDS = 0.1
 
 
 @click.command()
@@ -20,16 +25,76 @@ _LAST_VLAN, _LAST_PORT, _MOST_BYTES = 4095, 65535, 9216
 @click.option("--tcp", metavar="ADDRESS:PORT", help="With a TCP segment to it.")
 @click.option("--udp", metavar="ADDRESS:PORT", help="With a UDP datagram to it.")
 @click.option("--payload-bytes", type=Number(least=0, most=_MOST_BYTES), help="So much behind the Ethernet header.")
+@click.option("--live", is_flag=True, help="Real frames of the port instead, as they pass, until Ctrl-C.")
+@click.option("--count", type=Number(least=1, most=_MOST_FRAMES), help="With --live: ends after so many.")
+@click.option("--write", type=click.File("wb"), help="With --live: a pcapng file, with what became of each frame as its comment.")
 @daemon_options
 @json_option
-def trace(sender: str, as_json: bool, **frame: Any) -> None:
-    """Says what would become of a frame, rule by rule, and which line of which policy decides. Nothing is sent."""
+def trace(sender: str, live: bool, count: int | None, write: BinaryIO | None, as_json: bool, **frame: Any) -> None:
+    """Says what would become of a frame, rule by rule, and which line of which policy decides; nothing is sent. Or shows real
+    frames that enter by a port or come to it: as many as can be read, the first bytes of each."""
+    if live:
+        if any(value is not None for value in frame.values()):
+            raise click.UsageError("--live: real frames come as they are; leave --frame, --to and what goes with them out")
+        _show_live(sender, count, write, as_json=as_json)
+        return
+    if count is not None or write is not None:
+        raise click.UsageError("--count, --write: are of real frames; say --live with them")
     document = ask("trace", {"sender": sender, **{key: value for key, value in frame.items() if value is not None}})
     if as_json:
         show_json(document)
         return
     for line in lines_of(document):
         click.echo(printable(line))
+
+
+def _show_live(sender: str, count: int | None, write: BinaryIO | None, *, as_json: bool) -> None:
+    """Ends with Ctrl-C, or after so many."""
+    keep = _writer(write, sender)
+    with contextlib.suppress(KeyboardInterrupt):
+        for number, frame in enumerate(_frames(sender), start=1):
+            keep(frame)
+            click.echo(json.dumps(frame) if as_json else printable(line_of(frame)))
+            if number == count:
+                return
+
+
+def _frames(sender: str) -> Iterator[dict[str, Any]]:
+    """As they come. What was missed is said."""
+    cursor: list[int] | None = None
+    while True:
+        answer = ask("trace-live", {"sender": sender, **({"cursor": cursor} if cursor is not None else {})})
+        cursor = answer["cursor"]
+        yield from answer["frames"]
+        if answer["lost"]:
+            click.echo(f"(at least {answer['lost']} frames came too fast to be read)", err=True)
+        time.sleep(_LOOK_SECONDS)
+
+
+def _writer(stream: BinaryIO | None, port: str) -> Callable[[dict[str, Any]], None]:
+    if stream is None:
+        return lambda _frame: None
+    from sriov_xdp.cli.captures import CaptureFile
+
+    file = CaptureFile(stream, port)
+
+    def keep(frame: dict[str, Any]) -> None:
+        file.write(bytes.fromhex(frame["octets"]), frame["length"], frame["time"], way_of(frame))
+
+    return keep
+
+
+def line_of(frame: dict[str, Any]) -> str:
+    """A real frame, for people."""
+    seconds, fraction = divmod(frame["time"], 1)
+    clock = time.strftime("%H:%M:%S", time.localtime(seconds))
+    return f"{clock}.{int(fraction * 1e6):06}  {way_of(frame):<32}  {frame['frame']}"
+
+
+def way_of(frame: dict[str, Any]) -> str:
+    """Where it came from and went, and its verdict."""
+    target = f" -> {frame['leaves']}" if frame["leaves"] else ""
+    return f"{frame['enters']}{target}: {frame['verdict']}"
 
 
 def lines_of(document: dict[str, Any]) -> list[str]:

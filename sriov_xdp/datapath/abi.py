@@ -27,6 +27,8 @@ REF_GENERATION_BITS = 4
 REF_BITS = REF_SLOT_BITS + REF_GENERATION_BITS
 FLOW_BITS = 11
 FLOWS = 1 << FLOW_BITS
+SAMPLES, SAMPLE_BYTES = 128, 128
+PF_IS_WATCHED, PF_HAS_SERVICE = 1 << 0, 1 << 1
 SLOT_MASK = MAX_PORTS - 1
 FIRST_VF_SLOT = MAX_PFS
 NOBODY = MAX_PORTS
@@ -45,6 +47,7 @@ PROBE_MAGIC = 0x7064787300010000
 
 # Every member of every struct that both sides know, with its format in Python's struct; what Python only passes over is "x".
 _PORT_BYTES, _COUNTERS_BYTES, _FLOW_BYTES = 64, 8 * (VERDICT_ROOM + 8), 32
+_SAMPLE_BYTES = 32 + SAMPLE_BYTES
 LAYOUTS: dict[str, dict[str, str]] = {
     "sxdp_port": {
         "ifindex": "I",
@@ -58,7 +61,8 @@ LAYOUTS: dict[str, dict[str, str]] = {
         "ref": "I",
         "segment": "H",
         "priority": "H",
-        "spare": "4x",
+        "of_pf": "H",
+        "spare": "2x",
         "hop_ifindex": "I",
         "shaped_ifindex": "I",
         "room": "16x",
@@ -88,6 +92,19 @@ LAYOUTS: dict[str, dict[str, str]] = {
         "egress_broadcast": "Q",
     },
     "sxdp_flow": {"head": "Q", "tail": "Q", "epoch": "Q", "ingress": "I", "longest_bytes": "H", "target_slot": "H"},
+    "sxdp_sample": {
+        "time_ns": "Q",
+        "slot": "I",
+        "target_slot": "I",
+        "verdict": "H",
+        "vlan": "H",
+        "length_bytes": "I",
+        "kept_bytes": "I",
+        "tpid": "H",
+        "tci": "H",
+        "bytes": f"{SAMPLE_BYTES}s",
+    },
+    "sxdp_samples": {"written": "Q", "is_open": "Q", "at": f"{_SAMPLE_BYTES * SAMPLES}x"},
     "sxdp_cpu": {
         "of": f"{_COUNTERS_BYTES * MAX_PORTS}x",
         "flows": f"{_FLOW_BYTES * FLOWS}x",
@@ -115,6 +132,7 @@ ALLOWED_LAYOUT = _layout("sxdp_allowed")
 GUARD_LAYOUT = _layout("sxdp_guard")
 RATE_LAYOUT = _layout("sxdp_rate")
 SHARED_LAYOUT = _layout("sxdp_shared")
+SAMPLE_LAYOUT = _layout("sxdp_sample")
 PROBE_LAYOUT = _layout("sxdp_probe")
 RETURN_LAYOUT = _layout("sxdp_return")
 MEMBERS_LAYOUT = _layout("sxdp_members")
@@ -202,7 +220,7 @@ class PortFlag(IntFlag):
     SHARES = 1 << 27
     SPEAKS = 1 << 28
     SERVICE = 1 << 29
-    PF_HAS_SERVICE = 1 << 30
+    WATCHED = 1 << 30
 
 
 class Stage(IntEnum):
@@ -255,9 +273,10 @@ def slot_at(ref: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortValue:
-    """struct sxdp_port. mac is six bytes; vlan: of frames without a tag of their own, 0 = none; device_mtu_bytes: of
-    an uplink, and with the flag NARROW; segment: with PRIVATE only; priority: of the tag that the switch gives; hop_ifindex,
-    shaped_ifindex: with SHAPED only, the device whose queue its guest's frames wait in, and the one that they come out of."""
+    """struct sxdp_port. mac is six bytes; vlan: of frames without a tag of their own, 0 = none; device_mtu_bytes: of an uplink, and
+    with the flag NARROW; segment: with PRIVATE only; priority: of the tag that the switch gives; hop_ifindex, shaped_ifindex: with
+    SHAPED only, the device whose queue its guest's frames wait in, and the one that they come out of; of_pf: of a PF's own port,
+    PF_IS_WATCHED, PF_HAS_SERVICE."""
 
     ifindex: int
     generation: int
@@ -271,19 +290,20 @@ class PortValue:
     priority: int = 0
     hop_ifindex: int = 0
     shaped_ifindex: int = 0
+    of_pf: int = 0
 
     def pack(self) -> bytes:
         """The map value."""
         reached_at = 0 if PortFlag.UPLINK in self.flags else ref(self.ifindex & SLOT_MASK, self.generation)
         words = (self.ifindex, self.generation, mac_word(self.mac), self.flags, self.vlan, self.mtu_bytes, self.pf)
         more = (self.device_mtu_bytes, reached_at, self.segment, self.priority << PRIORITY_SHIFT)
-        return PORT_LAYOUT.pack(*words, *more, self.hop_ifindex, self.shaped_ifindex)
+        return PORT_LAYOUT.pack(*words, *more, self.of_pf, self.hop_ifindex, self.shaped_ifindex)
 
     @classmethod
     def unpack(cls, packed: bytes) -> "PortValue":
         """The reverse of pack()."""
         words = PORT_LAYOUT.unpack(packed)
-        ifindex, generation, mac, flags, vlan, mtu_bytes, pf, device_mtu_bytes, _ref, segment, tci, *hop = words
+        ifindex, generation, mac, flags, vlan, mtu_bytes, pf, device_mtu_bytes, _ref, segment, tci, of_pf, *hop = words
         return cls(
             ifindex=ifindex,
             generation=generation,
@@ -297,6 +317,7 @@ class PortValue:
             priority=tci >> PRIORITY_SHIFT,
             hop_ifindex=hop[0],
             shaped_ifindex=hop[1],
+            of_pf=of_pf,
         )
 
 

@@ -169,18 +169,31 @@ def test_an_empty_file_of_one_who_died_before_a_namespace_was_there(scene: Scene
     assert not (NAMED / scene.lab.name("late")).exists()
 
 
-def test_addresses_that_the_host_chooses_or_guests_were_granted_are_foreseen(scene: Scene) -> None:
+def with_late(scene: Scene, mac: str) -> str:
+    """A file in which one goes, and another guest comes with an address. Returns its path."""
+    late = scene.lab.namespace(f"for{mac[-2:]}")
+    adapters = [scene.adapters[1], {"guest": late.name, "port_group": "lan", "mac": mac}]
+    path = scene.lab.folder / "conflict.yaml"
+    path.write_text(json.dumps(host_config(scene.uplink, adapters, LAN)))
+    return str(path)
+
+
+def test_addresses_that_the_host_chooses_are_foreseen(scene: Scene) -> None:
     """Before anything is taken away."""
-    for mac in (scene.vf(scene.two)["admin_mac"], "02:00:00:00:0c:77"):
-        with RawMailbox(scene.two, scene.vf(scene.two)["address"]) as mailbox:
-            assert OK == mailbox.addresses(ADD_ETH, "02:00:00:00:0c:77", kind=2)
-        late = scene.lab.namespace(f"for{mac[-2:]}")
-        adapters = [scene.adapters[1], {"guest": late.name, "port_group": "lan", "mac": mac}]
-        path = scene.lab.folder / "conflict.yaml"
-        path.write_text(json.dumps(host_config(scene.uplink, adapters, LAN)))
-        done = scene.daemon.command("apply", "-f", str(path), "--yes")
-        assert (5, True) == (done.returncode, f"{mac} is guest" in done.stderr), done.stderr
-        assert scene.one.name == scene.vf(scene.one)["guest"], "it would have gone first"
+    mac = scene.vf(scene.two)["admin_mac"]
+    done = scene.daemon.command("apply", "-f", with_late(scene, mac), "--yes")
+    assert (5, True) == (done.returncode, f"{mac} is guest" in done.stderr), done.stderr
+    assert scene.one.name == scene.vf(scene.one)["guest"], "it would have gone first"
+
+
+def test_an_address_that_a_guest_was_granted_is_in_no_operators_way(alone: Scene) -> None:
+    granted, own = "02:00:00:00:0c:77", alone.vf(alone.two)["admin_mac"]
+    with RawMailbox(alone.two, alone.vf(alone.two)["address"]) as mailbox:
+        assert OK == mailbox.addresses(ADD_ETH, granted, kind=1)
+    assert granted == alone.vf(alone.two)["effective_mac"]
+    assert 0 == alone.daemon.command("apply", "-f", with_late(alone, granted), "--yes").returncode
+    assert own == alone.vf(alone.two)["effective_mac"]
+    assert "address of another" in alone.daemon.log()
 
 
 def test_a_device_that_was_made_with_the_number_of_a_representor_is_left_alone(alone: Scene) -> None:

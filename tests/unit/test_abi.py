@@ -31,6 +31,10 @@ LIMITS = [
     "SLOT_MASK",
     "FIRST_VF_SLOT",
     "NOBODY",
+    "SAMPLES",
+    "SAMPLE_BYTES",
+    "PF_IS_WATCHED",
+    "PF_HAS_SERVICE",
     "VLAN_SERVICE",
     "VLAN_WHOLE",
     "FDB_BUCKET_BITS",
@@ -84,7 +88,7 @@ CALLS = {
 def compile_headers(folder: Path, root: Path) -> dict[str, int]:
     """What the compiler sees: by enumerator, by "sizeof struct", by "struct.member"; and what some functions answer."""
     text = text_of(root)
-    numbers = {name: f"(int){name}" for name in enumerators(text)}
+    numbers = {name: f"(long long){name}" for name in enumerators(text)}
     for struct, members in structs(text).items():
         numbers[f"sizeof {struct}"] = f"sizeof(struct {struct})"
         numbers |= {f"{struct}.{member}": f"offsetof(struct {struct}, {member})" for member in members}
@@ -265,6 +269,6 @@ def test_what_tells_of_group_frames_is_at_its_place_in_the_counters(compiled: di
 def test_the_list_of_maps_is_read_whole() -> None:
     lines = re.findall(r"^\tMAP\(", (source_dir() / "abi" / "maps.h").read_text(), re.MULTILINE)
     assert len(lines) == len(all_maps())
-    assert {"ports", "fdb", "cpus"} == {name for name, spec in all_maps().items() if spec.kind.is_memory}
+    assert {"ports", "fdb", "cpus", "samples"} == {name for name, spec in all_maps().items() if spec.kind.is_memory}
     assert (4, abi.CPU_BYTES) == all_maps()["cpus"].shape[:2]
     assert {"xdp_stages", "tc_stages"} == {name for name, spec in all_maps().items() if spec.kind is MapKind.STAGES}

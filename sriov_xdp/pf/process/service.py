@@ -40,7 +40,7 @@ from sriov_xdp.pf.state.intent import VfAddress
 from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.lasting_fault import LastingFault
 from sriov_xdp.pf.state.loops import LOOK_SECONDS
-from sriov_xdp.pf.verbs import adoption, confirmation
+from sriov_xdp.pf.verbs import adoption, confirmation, watching
 from sriov_xdp.pf.verbs.controller import Controller, Served
 from sriov_xdp.pf.verbs.events import HostEvents
 from sriov_xdp.pf.verbs.hook_watch import PINS_LOOK_SECONDS
@@ -189,6 +189,7 @@ class PfService:
         self.loop.every(_LOOK_SECONDS, self.metrics.log_suppressed)
         self.loop.every(_RETRY_SECONDS, self.events.retry)
         self.loop.every(LOOK_SECONDS, self.loop_watch.look)
+        self.loop.every(watching.LOOK_SECONDS, lambda: watching.look(self.context))
         self.loop.every(speakers.LOOK_SECONDS, lambda: speakers.look(self.context))
         self.loop.every(SETTLING_SECONDS, self.settling.look)
         self.loop.every(_SETTLE_SECONDS, self.mailboxes.look_after)

@@ -31,7 +31,8 @@ class AttachedVf:
     """A VF in use. active: the program kind that is attached now, and why. is_settled: whether its tc program is attached by the
     kind of hook that is meant. is_open: whether its representor was put up last. lag: why its device could not follow its port
     yet, "" when it could; link_lag: why its representor could not follow the uplink. hop: that is ready for its guest's
-    frames. cut_for_loop_with: the other VF of a loop through the guest, because of which this one takes no part in floods."""
+    frames. cut_for_loop_with: the other VF of a loop through the guest, because of which this one takes no part in floods.
+    watched_until: how long somebody wants to see its frames, 0 = nobody does."""
 
     attachment: Attachment
     state: VfState
@@ -47,6 +48,7 @@ class AttachedVf:
     is_restless: bool = False  # its guest's XDP program comes and goes, and is not followed until it rests
     hop: Hop | None = None
     cut_for_loop_with: VfAddress | None = None
+    watched_until: float = 0.0
     guest_features_before: dict[str, bool] = field(default_factory=dict)
 
     @property

@@ -53,6 +53,7 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         PortFlag.ONE_BUFFER: vf.guest_runs_xdp and xdp_problem(mtu_bytes, inventory.jumbo_xdp) is not None,
         PortFlag.LOOP: vf.cut_for_loop_with is not None,
         PortFlag.SERVICE: vlan.proto is Proto.SERVICE,
+        PortFlag.WATCHED: bool(vf.watched_until),
         PortFlag.SHARES: bool(vf.state.shared(policy)),
         PortFlag.SPEAKS: vf.state.effective_mac in vf.state.shared(policy),
     }
@@ -152,8 +153,7 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunk
     uplink = pf.uplink
     host_vlans = uplink.host_vlans if uplink else frozenset[int]()
     is_narrow = uplink is not None and uplink.mtu_bytes < mtu_bytes  # somebody lowered it since
-    vlans = [inventory.vlan(vf) for vf in inventory.vfs_of_pf(pf.spec.name)]
-    has_trunks = any(vlan.mode is VlanMode.TRUNK for vlan in vlans)
+    has_trunks = any(inventory.vlan(vf).mode is VlanMode.TRUNK for vf in inventory.vfs_of_pf(pf.spec.name))
     conditions = {
         PortFlag.UPLINK: True,
         PortFlag.LINK_UP: uplink is not None,
@@ -167,8 +167,8 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunk
         PortFlag.PF_HAS_TRUNKS: has_trunks or has_unread_trunks,
         PortFlag.OWN_SOURCE_ACCEPT: pf.spec.wire_own_source is WireOwnSource.ACCEPT or is_vepa,
         PortFlag.VEPA: is_vepa,
+        PortFlag.WATCHED: bool(pf.watched_until),
         PortFlag.SHARES: bool(pf.owners.shared.holders()),
-        PortFlag.PF_HAS_SERVICE: any(vlan.proto is Proto.SERVICE for vlan in vlans),
         PortFlag.NATIVE_XDP: uplink is not None and uplink.xdp_mode is XdpMode.NATIVE,
     }
     value = PortValue(
@@ -180,8 +180,15 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunk
         mtu_bytes=mtu_bytes,
         pf=pf.number,
         device_mtu_bytes=uplink.mtu_bytes if uplink else 0,
+        of_pf=_of_pf(inventory, pf),
     )
     return PortImage(value=value, trunk=host_vlans, fdb=frozenset())
+
+
+def _of_pf(inventory: Inventory, pf: PhysicalFunction) -> int:
+    vfs = list(inventory.vfs_of_pf(pf.spec.name))
+    is_watched = abi.PF_IS_WATCHED if any(vf.watched_until for vf in vfs) else 0
+    return is_watched | (abi.PF_HAS_SERVICE if any(inventory.vlan(vf).proto is Proto.SERVICE for vf in vfs) else 0)
 
 
 def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, Members]:

@@ -79,7 +79,8 @@ class PhysicalFunction:
     """A PF; number is its slot and its part of the forwarding domain, kept over restarts. found None: no uplink taken yet.
     is_awaited: its uplink was not looked for since the start, and works on as the last run left it. awaits_carrier: and
     has none now, as a look at all devices showed. refusal: why it was not to be had, the last time. listened_vlans: with
-    promiscuous ports, as the maps say; tells_of_shared: that some port holds addresses with others, as its own port says."""
+    promiscuous ports, as the maps say; tells_of_shared: that some port holds addresses with others, as its own port says;
+    watched_until: how long somebody wants to see what comes from its wire, 0 = nobody does."""
 
     spec: PfSpec
     number: int
@@ -90,6 +91,7 @@ class PhysicalFunction:
     refusal: str = ""
     listened_vlans: frozenset[int] = frozenset()
     tells_of_shared: bool = False
+    watched_until: float = 0.0
     owners: AddressOwners = field(default_factory=AddressOwners)
 
     @property
