@@ -153,7 +153,11 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunk
     uplink = pf.uplink
     host_vlans = uplink.host_vlans if uplink else frozenset[int]()
     is_narrow = uplink is not None and uplink.mtu_bytes < mtu_bytes  # somebody lowered it since
-    has_trunks = any(inventory.vlan(vf).mode is VlanMode.TRUNK for vf in inventory.vfs_of_pf(pf.spec.name))
+    vfs = list(inventory.vfs_of_pf(pf.spec.name))
+    vlans = set(map(inventory.vlan, vfs))  # few, however many VFs there are
+    has_trunks = any(vlan.mode is VlanMode.TRUNK for vlan in vlans)
+    of_pf = abi.PF_HAS_SERVICE if any(vlan.proto is Proto.SERVICE for vlan in vlans) else 0
+    of_pf |= abi.PF_IS_WATCHED if any(vf.watched_until for vf in vfs) else 0
     conditions = {
         PortFlag.UPLINK: True,
         PortFlag.LINK_UP: uplink is not None,
@@ -180,15 +184,9 @@ def uplink_image(inventory: Inventory, pf: PhysicalFunction, *, has_unread_trunk
         mtu_bytes=mtu_bytes,
         pf=pf.number,
         device_mtu_bytes=uplink.mtu_bytes if uplink else 0,
-        of_pf=_of_pf(inventory, pf),
+        of_pf=of_pf,
     )
     return PortImage(value=value, trunk=host_vlans, fdb=frozenset())
-
-
-def _of_pf(inventory: Inventory, pf: PhysicalFunction) -> int:
-    vfs = list(inventory.vfs_of_pf(pf.spec.name))
-    is_watched = abi.PF_IS_WATCHED if any(vf.watched_until for vf in vfs) else 0
-    return is_watched | (abi.PF_HAS_SERVICE if any(inventory.vlan(vf).proto is Proto.SERVICE for vf in vfs) else 0)
 
 
 def member_lists(inventory: Inventory, pf: PhysicalFunction) -> dict[int, Members]:
