@@ -2,8 +2,9 @@
 otherwise. Reads only.
 """
 
+from collections import Counter, deque
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sriov_xdp.api import views
@@ -14,14 +15,18 @@ from sriov_xdp.pf.verbs import lifecycle
 from sriov_xdp.store.audit import AuditRecord, Outcome
 
 Document = dict[str, Any]
+_RECORDS_A_STEP = 3  # each is decided anew, which takes some tenths of a millisecond
+_MOST_OF_A_VF = 50  # are told one by one: a guest may have asked thousands of times
 _DAMAGE = (ValueError, KeyError, TypeError)
 
 
 @dataclass(slots=True)
 class _Requests:
-    """Of the recorded ones: those that would be decided otherwise, how many were looked at, and of how many that cannot be told."""
+    """Of the recorded ones: how many would be decided otherwise, by VF, and the newest of these; how many were looked at, and of
+    how many that cannot be told."""
 
-    otherwise: list[Document]
+    otherwise: Counter[str] = field(default_factory=Counter)
+    newest: dict[str, deque[Document]] = field(default_factory=dict)
     seen: int = 0
     unknown: int = 0
 
@@ -35,15 +40,18 @@ def what_if(context: Context, wanted: HostIntent, since: float) -> Generator[Non
     yield
     admin_macs = {spec.key: spec.mac or lifecycle.default_mac(spec) for spec in wanted.adapters}
     judge = Judge(wanted, connected, admin_macs)
-    requests = _Requests([])
+    requests = _Requests()
     for page in context.database.all_audit_pages():
-        for record in page:
-            if record.is_guests and record.time >= since:
-                _ask(judge, record, requests)
+        asked = [record for record in page if record.is_guests and record.time >= since]
         yield
+        for start in range(0, len(asked), _RECORDS_A_STEP):
+            for record in asked[start : start + _RECORDS_A_STEP]:
+                _ask(judge, record, requests)
+            yield
     return {
         "ports": changes,
-        "requests": requests.otherwise,
+        "requests": [document for of_vf in requests.newest.values() for document in of_vf],
+        "requests_otherwise": dict(requests.otherwise),
         "requests_seen": requests.seen,
         "requests_unknown": requests.unknown,
     }
@@ -61,7 +69,8 @@ def _ask(judge: Judge, record: AuditRecord, requests: _Requests) -> None:
     else:
         requests.unknown += not record.asked
     if found:
-        requests.otherwise.append(_otherwise(found))
+        requests.otherwise[record.vf] += 1
+        requests.newest.setdefault(record.vf, deque(maxlen=_MOST_OF_A_VF)).append(_otherwise(found))
 
 
 def _otherwise(found: OtherDecision) -> Document:

@@ -54,6 +54,10 @@ def _show(found: dict[str, Any]) -> None:
         then = record["then"]
         decided = "would be granted" if then["is_granted"] else "would be refused"
         click.echo(f"{told(record)}: was {record['outcome']}, {decided} by {then['rule']}")
+    for vf, count in found["requests_otherwise"].items():
+        more = count - sum(1 for record in found["requests"] if record["vf"] == vf)
+        if more:
+            click.echo(f"{vf}: {more} more before these")
     click.echo(_sum(found))
 
 
@@ -63,5 +67,5 @@ def _value(value: Any) -> str:
 
 def _sum(found: dict[str, Any]) -> str:
     unknown = f"; of {found['requests_unknown']} that cannot be told" if found["requests_unknown"] else ""
-    ports, requests = len(found["ports"]), len(found["requests"])
+    ports, requests = len(found["ports"]), sum(found["requests_otherwise"].values())
     return f"{ports} adapters change, {requests} of {found['requests_seen']} recorded requests are decided otherwise{unknown}"

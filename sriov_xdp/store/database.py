@@ -42,7 +42,7 @@ ORDER BY seq DESC LIMIT :limit
 """
 _BEHIND = f"SELECT seq, {_AUDIT_COLUMNS} FROM audit WHERE seq > :seq ORDER BY seq LIMIT :limit"  # noqa: S608  # all parts are ours
 _THESE = f"SELECT {_AUDIT_COLUMNS} FROM audit WHERE seq IN (SELECT value FROM json_each(:seqs)) ORDER BY seq"  # noqa: S608  # all parts are ours
-_PAGE_RECORDS = 100  # read in one go: guests are served between two
+_PAGE_RECORDS = 50  # read in one go: guests are served between two
 
 
 Grant = tuple[int, str]

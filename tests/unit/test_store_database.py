@@ -45,7 +45,7 @@ def test_records_are_read_some_at_a_time_and_all_of_them(database: Database) -> 
         (list(database.audit_pages("pf0vf7", 120)), [on(REFUSAL, "pf0vf7")]),
     ):
         assert records == [record for page in pages for record in page]
-        assert all(len(page) <= 100 for page in pages)
+        assert all(len(page) <= 50 for page in pages)
 
 
 # Intent and grants.
