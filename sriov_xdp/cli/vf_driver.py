@@ -17,7 +17,7 @@ from sriov_xdp.guest.errors import VfDriverError
 from sriov_xdp.guest.watch import Kind, Watcher
 from sriov_xdp.host.links import Links
 from sriov_xdp.mailbox import sockets
-from sriov_xdp.mailbox.messages import Status
+from sriov_xdp.mailbox.messages import AddressType, Status
 
 REFUSED = 4
 
@@ -109,12 +109,7 @@ def _disagreement(guest_mac: str) -> str:
 @_vf_options
 def set_mac(vf: str, interface: str | None, mac: str, as_json: bool) -> None:
     """Changes the interface's MAC and asks the PF for it."""
-    try:
-        wanted = bytes.fromhex(mac.replace(":", ""))
-    except ValueError:
-        wanted = b""
-    if len(wanted) != 6:
-        raise click.BadParameter(f"{mac!r}: expected six hexadecimal bytes, as in 02:00:00:00:01:01", param_hint="MAC")
+    wanted = _octets(mac)
     links = Links()
     link = guest_interface.find(links, vf, interface)
     driver = VfDriver(vf)
@@ -122,12 +117,53 @@ def set_mac(vf: str, interface: str | None, mac: str, as_json: bool) -> None:
     driver.close()
     if answer == Status.SUCCESS:
         guest_interface.set_mac(links, link, wanted)
-    document = {"vf": vf, "mac": wanted.hex(":"), "status": answer, "accepted": answer == Status.SUCCESS}
+    _tell(vf, wanted, answer, as_json=as_json)
+
+
+def _octets(mac: str) -> bytes:
+    try:
+        octets = bytes.fromhex(mac.replace(":", ""))
+    except ValueError:
+        octets = b""
+    if len(octets) != 6:
+        raise click.BadParameter(f"{mac!r}: expected six hexadecimal bytes, as in 02:00:00:00:01:01", param_hint="MAC")
+    return octets
+
+
+def _tell(vf: str, mac: bytes, answer: int, *, as_json: bool) -> None:
+    """What the PF said, and the exit code that says it."""
+    is_accepted = answer == Status.SUCCESS
     if as_json:
-        show_json(document)
+        show_json({"vf": vf, "mac": mac.hex(":"), "status": answer, "accepted": is_accepted})
     else:
-        click.echo(f"{vf}: {wanted.hex(':')}: {'the PF said success' if document['accepted'] else f'refused, status {answer}'}")
-    sys.exit(0 if document["accepted"] else REFUSED)
+        click.echo(f"{vf}: {mac.hex(':')}: {'the PF said success' if is_accepted else f'refused, status {answer}'}")
+    sys.exit(0 if is_accepted else REFUSED)
+
+
+@main.command("add-mac")
+@click.argument("mac")
+@json_option
+@_vf_options
+def add_mac(vf: str, mac: str, as_json: bool) -> None:
+    """Asks the PF to receive for another address as well."""
+    _ask_for(vf, mac, VfDriver.add_address, as_json=as_json)
+
+
+@main.command("del-mac")
+@click.argument("mac")
+@json_option
+@_vf_options
+def del_mac(vf: str, mac: str, as_json: bool) -> None:
+    """Gives such an address back."""
+    _ask_for(vf, mac, VfDriver.remove_address, as_json=as_json)
+
+
+def _ask_for(vf: str, mac: str, verb: Callable[[VfDriver, bytes, AddressType], int], *, as_json: bool) -> None:
+    octets = _octets(mac)
+    driver = VfDriver(vf)
+    answer = verb(driver, octets, AddressType.EXTRA)
+    driver.close()
+    _tell(vf, octets, answer, as_json=as_json)
 
 
 @main.command()

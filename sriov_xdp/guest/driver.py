@@ -85,14 +85,18 @@ class VfDriver:
         """Asks for another primary address, as iavf does: add the new one, remove the old one. Returns the add's status."""
         status = self.add_address(mac, AddressType.PRIMARY)
         if status == Status.SUCCESS and former != mac:
-            request = DelAddressList(vsi_id=self.resources.vsi_id, addresses=(EtherAddress(mac=former, type=AddressType.PRIMARY),))
-            self._ask_negotiated(request, Opcode.DEL_ETH_ADDR)
+            self.remove_address(former, AddressType.PRIMARY)
         return status
 
     def add_address(self, mac: bytes, kind: AddressType) -> int:
         """Returns the status."""
         request = AddAddressList(vsi_id=self.resources.vsi_id, addresses=(EtherAddress(mac=mac, type=kind),))
         return self._ask_negotiated(request, Opcode.ADD_ETH_ADDR).status
+
+    def remove_address(self, mac: bytes, kind: AddressType) -> int:
+        """Returns the status."""
+        request = DelAddressList(vsi_id=self.resources.vsi_id, addresses=(EtherAddress(mac=mac, type=kind),))
+        return self._ask_negotiated(request, Opcode.DEL_ETH_ADDR).status
 
     def stats(self) -> Stats:
         """The device's counters."""

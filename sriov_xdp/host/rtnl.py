@@ -31,6 +31,7 @@ class Kind(IntEnum):
     NEWLINK = 16
     DELLINK = 17
     GETLINK = 18
+    GETNEIGH = 30
     NEWQDISC = 36
     DELQDISC = 37
     GETQDISC = 38
@@ -94,10 +95,10 @@ class Rtnl:
         """What the kernel says of one device. Raises OSError with the kernel's number."""
         return next(self._answers(Kind.GETLINK, Flag.REQUEST, body))
 
-    def dump(self, body: bytes) -> list[bytes]:
-        """What it says of all; made again where devices came or went meanwhile. Raises OSError."""
+    def dump(self, body: bytes, kind: Kind = Kind.GETLINK) -> list[bytes]:
+        """What it says of all; made again where some came or went meanwhile. Raises OSError."""
         for _try in range(_MOST_TRIES):
-            found = list(self._answers(Kind.GETLINK, Flag.REQUEST | Flag.DUMP, body))
+            found = list(self._answers(kind, Flag.REQUEST | Flag.DUMP, body))
             if not any(HEADER.unpack_from(message)[2] & Flag.DUMP_INTR for message in found):
                 break
         return found
