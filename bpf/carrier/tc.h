@@ -102,12 +102,9 @@ static __always_inline __u16 carrier_tci_beside(const carrier *ctx)
 /* Returns how many bytes it kept. */
 static __always_inline __u32 carrier_keep(carrier *ctx, __u8 *bytes, __u32 length_bytes)
 {
-	if (length_bytes >= SXDP_SAMPLE_BYTES)
-		return bpf_skb_load_bytes(ctx, 0, bytes, SXDP_SAMPLE_BYTES) ? 0 : SXDP_SAMPLE_BYTES;
-	length_bytes = sample_bounded(length_bytes);
-	if (!length_bytes || bpf_skb_load_bytes(ctx, 0, bytes, length_bytes))
-		return 0;
-	return length_bytes;
+	__u32 part_bytes = sample_part(length_bytes);
+
+	return bpf_skb_load_bytes(ctx, 0, bytes, part_bytes) ? 0 : part_bytes;
 }
 
 /* The kernel's measure of a segment counts a header that IPv6 puts in front of more than 64 KB (BIG TCP) and that segmentation takes

@@ -69,12 +69,9 @@ static __always_inline __u16 carrier_tci_beside(const carrier *ctx)
 /* Returns how many bytes it kept. */
 static __always_inline __u32 carrier_keep(carrier *ctx, __u8 *bytes, __u32 length_bytes)
 {
-	if (length_bytes >= SXDP_SAMPLE_BYTES)
-		return xdp_load_bytes(ctx, 0, bytes, SXDP_SAMPLE_BYTES) ? 0 : SXDP_SAMPLE_BYTES;
-	length_bytes = sample_bounded(length_bytes);
-	if (!length_bytes || xdp_load_bytes(ctx, 0, bytes, length_bytes))
-		return 0;
-	return length_bytes;
+	__u32 part_bytes = sample_part(length_bytes);
+
+	return xdp_load_bytes(ctx, 0, bytes, part_bytes) ? 0 : part_bytes;
 }
 
 static __always_inline int carrier_length_fits(carrier *ctx, const struct sxdp_port *port, const struct transit *transit)

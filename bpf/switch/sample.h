@@ -16,11 +16,14 @@ static __always_inline int sample_is_wanted(const struct sxdp_port *port)
 	return (port->flags & SXDP_PORT_WATCHED) != 0;
 }
 
-/* Of less than a whole sample. The empty asm keeps the compiler from proving the mask away, which the verifier needs to see. */
-static __always_inline __u32 sample_bounded(__u32 bytes)
+/* How much of a frame is kept: one byte at least, as Linux 6.1 takes no less. The empty asm keeps the compiler from
+ * proving the mask away, which the verifier needs to see. */
+static __always_inline __u32 sample_part(__u32 length_bytes)
 {
-	asm volatile("" : "+r"(bytes));
-	return bytes & (SXDP_SAMPLE_BYTES - 1);
+	__u32 last = (length_bytes < SXDP_SAMPLE_BYTES ? length_bytes : SXDP_SAMPLE_BYTES) - 1;
+
+	asm volatile("" : "+r"(last));
+	return (last & (SXDP_SAMPLE_BYTES - 1)) + 1;
 }
 
 static __always_inline struct sxdp_samples *samples_here(void)
