@@ -25,6 +25,7 @@ enum sxdp_limit {
 enum sxdp_sample_shape {
 	SXDP_SAMPLES = 128,
 	SXDP_SAMPLE_BYTES = 128,    /* of the beginning of a frame */
+	SXDP_SAMPLE_SERVICE = 1 << 15,  /* beside the VLAN's number: of 802.1ad */
 };
 
 /* Geometry of the flow cache (flow.h), one a CPU: 64 KB, of which a flow touches one line. */

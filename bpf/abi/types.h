@@ -153,7 +153,7 @@ struct sxdp_sample {
 	__u32 slot;                 /* where it entered */
 	__u32 target_slot;          /* and left; SXDP_NOBODY: nowhere, or to many */
 	__u16 verdict;
-	__u16 vlan;                 /* by number; of a frame that no rule refused before */
+	__u16 vlan;                 /* with SXDP_SAMPLE_SERVICE; of a frame that no rule refused before */
 	__u32 length_bytes;
 	__u32 kept_bytes;           /* of the bytes below */
 	__u16 tpid;                 /* of a tag beside the bytes, 0 = there is none */

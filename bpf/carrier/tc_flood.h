@@ -250,6 +250,7 @@ static __always_inline int flood(carrier *ctx)
 	transit.frame.tpid = progress & FLOOD_IS_TAGGED;
 	transit.frame.tci = progress & FLOOD_IS_TAGGED ? transit.vlan & SXDP_VLAN_MASK : 0;
 	transit.frame.length_bytes = ctx->len;
+	transit.is_sampled = sample_is_under_way(port_at(transit.slot));
 	answer = flood_some(ctx, &transit, port_at(transit.slot), ctx->cb[FLOOD_NEXT]);
 	here = this_cpu();
 	if (answer == SXDP_FLOODED && here && !(progress & FLOOD_IS_UNICAST))

@@ -52,6 +52,7 @@ static __always_inline sxdp_answer flood(carrier *ctx, struct transit *transit, 
 	struct sxdp_members *list;
 	void *receivers;
 
+	transit->is_sampled = sample_is_under_way(port);
 	if (carrier_parse(ctx, transit, port))
 		return SXDP_DEFERRED;
 	if (vlan_host_hears(port, host_vlans_of(port, transit->slot), transit->vlan))

@@ -40,13 +40,12 @@ static __always_inline sxdp_answer leave_by(carrier *ctx, struct transit *transi
 
 static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, const struct route *route)
 {
-	int is_watched_here = sample_is_wanted(port_at(transit->slot)), is_watched_there = sample_is_wanted(route->target);
 	sxdp_answer answer;
 
-	if (is_watched_there && !is_watched_here)
+	if (!transit->is_sampled && sample_is_wanted(route->target))
 		sample_open(ctx, transit);
 	answer = leave_by(ctx, transit, route);
-	if (is_watched_here || is_watched_there)
+	if (transit->is_sampled)
 		sample_close(transit, route->slot, answer);
 	return answer;
 }

@@ -52,17 +52,21 @@ static __always_inline void sample_close(const struct transit *transit, __u64 ta
 	sample = sample_next(here);
 	sample->target_slot = (__u32)target_slot;
 	sample->verdict = (__u16)(answer == SXDP_COUNTED ? SXDP_FORWARDED : answer);
-	sample->vlan = transit->vlan & SXDP_VLAN_MASK;
+	sample->vlan = (__u16)((transit->vlan & SXDP_VLAN_MASK) | (transit->vlan & SXDP_VLAN_SERVICE ? SXDP_SAMPLE_SERVICE : 0));
 	here->written++;
 }
 
 /* Of a frame that the program finishes, but for one that left, which leave() tells of. */
 static __always_inline void sample_at_exit(const struct transit *transit, sxdp_answer answer)
 {
-	const struct sxdp_port *port = port_at(transit->slot);
-
-	if (sample_is_wanted(port) || port_at(port->pf)->of_pf & SXDP_PF_IS_WATCHED)
+	if (transit->is_sampled)
 		sample_close(transit, SXDP_NOBODY, answer);
+}
+
+/* Of a flood, which a program of its own finishes: whether it was sampled before. */
+static __always_inline int sample_is_under_way(const struct sxdp_port *port)
+{
+	return sample_is_wanted(port) || port_at(port->pf)->of_pf & SXDP_PF_IS_WATCHED;
 }
 
 #endif

@@ -9,7 +9,7 @@
 #include "switch/sample.h"
 #include "switch/transit.h"
 
-static __always_inline void sample_open(carrier *ctx, const struct transit *transit)
+static __always_inline void sample_open(carrier *ctx, struct transit *transit)
 {
 	struct sxdp_samples *here = samples_here();
 	struct sxdp_sample *sample;
@@ -24,17 +24,18 @@ static __always_inline void sample_open(carrier *ctx, const struct transit *tran
 	sample->length_bytes = carrier_whole_bytes(ctx);
 	sample->kept_bytes = carrier_keep(ctx, sample->bytes, sample->length_bytes);
 	here->is_open = 1;
+	transit->is_sampled = 1;
 }
 
 /* Where the frame enters. */
-static __always_inline void sample_at_entry(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
+static __always_inline void sample_at_entry(carrier *ctx, struct transit *transit, const struct sxdp_port *port)
 {
 	if (sample_is_wanted(port))
 		sample_open(ctx, transit);
 }
 
 /* A group frame that others watch. */
-static __always_inline void sample_flood(carrier *ctx, const struct transit *transit, const struct sxdp_port *port)
+static __always_inline void sample_flood(carrier *ctx, struct transit *transit, const struct sxdp_port *port)
 {
 	if (!sample_is_wanted(port) && port_at(port->pf)->of_pf & SXDP_PF_IS_WATCHED)
 		sample_open(ctx, transit);

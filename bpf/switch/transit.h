@@ -15,6 +15,7 @@ struct transit {
 	__u64 frames;               /* segments of a super-frame, else 1 */
 	__u64 vlan;
 	int action;                 /* tc: the kernel's word for what became of it */
+	int is_sampled;             /* somebody watches it, so what becomes of it is noted (sample.h) */
 };
 
 /* Where it goes. */

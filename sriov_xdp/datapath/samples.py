@@ -19,13 +19,14 @@ Cursor = tuple[int, ...]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """A frame as it came, and what became of it. time_ns: of CLOCK_MONOTONIC; slot: where it entered; target_slot: where it left,
-    None = nowhere, or at many; vlan: by number, 0 where it got into none; octets: its beginning, with its tag."""
+    None = nowhere, or at many; vlan: by number, 0 where it got into none; is_service: of 802.1ad; octets: its beginning, with its tag."""
 
     time_ns: int
     slot: int
     target_slot: int | None
     verdict: Verdict
     vlan: int
+    is_service: bool
     length_bytes: int
     octets: bytes
 
@@ -66,7 +67,8 @@ def _sample(packed: bytes) -> Sample:
         slot=slot,
         target_slot=None if target_slot == abi.NOBODY else target_slot,
         verdict=Verdict(verdict),
-        vlan=vlan,
+        vlan=vlan & ~abi.SAMPLE_SERVICE,
+        is_service=bool(vlan & abi.SAMPLE_SERVICE),
         length_bytes=length_bytes + (4 if tpid else 0),
         octets=octets,
     )

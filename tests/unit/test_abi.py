@@ -33,6 +33,7 @@ LIMITS = [
     "NOBODY",
     "SAMPLES",
     "SAMPLE_BYTES",
+    "SAMPLE_SERVICE",
     "PF_IS_WATCHED",
     "PF_HAS_SERVICE",
     "VLAN_SERVICE",

@@ -14,6 +14,7 @@ from sriov_xdp.pf.hands.publish import publish_pfs, publish_ports
 from sriov_xdp.pf.state.attached_vf import AttachedVf
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
+from sriov_xdp.vswitch.vlan import Proto
 
 LEASE_SECONDS = 3.0
 LOOK_SECONDS = 1.0
@@ -70,8 +71,10 @@ def _concerns(context: Context, port: AttachedVf | PhysicalFunction, sample: Sam
         return sample.slot == port.number
     if slot_of(port) in (sample.slot, sample.target_slot):
         return True
-    is_flood = sample.target_slot is None and sample.octets[0] & 1
-    return bool(is_flood) and sample.vlan in context.inventory.vlan(port).domains and _pf_of(context, sample) == port.address.pf
+    vlan = context.inventory.vlan(port)
+    is_in_vlan = sample.vlan in vlan.domains and sample.is_service is (vlan.proto is Proto.SERVICE)
+    is_flood = sample.target_slot is None and bool(sample.octets[0] & 1)
+    return is_flood and is_in_vlan and _pf_of(context, sample) == port.address.pf
 
 
 def _pf_of(context: Context, sample: Sample) -> str | None:
