@@ -19,7 +19,8 @@ Cursor = tuple[int, ...]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """A frame as it came, and what became of it. time_ns: of CLOCK_MONOTONIC; slot: where it entered; target_slot: where it left,
-    None = nowhere, or at many; vlan: by number, 0 where it got into none; is_service: of 802.1ad; octets: its beginning, with its tag."""
+    None = nowhere, or at many; vlan: by number, 0 where it got into none; is_service: of 802.1ad; octets: its beginning, with its
+    tag."""
 
     time_ns: int
     slot: int

@@ -28,10 +28,13 @@ class SharedAddresses:
         self._holders: dict[Held, dict[str, None]] = {}
         self._held: dict[str, frozenset[Held]] = {}
         self._speakers: dict[Held, str] = {}
+        self._doubted: set[Held] = set()
+        self._led: dict[Held, str] = {}
 
     def replace(self, holder: str, held: frozenset[Held]) -> None:
         """Makes these what somebody holds."""
         before = self.held_by(holder)
+        self._doubted |= before ^ held
         for gone in before - held:
             self._give_up(holder, gone)
         for come in held - before:
@@ -70,7 +73,28 @@ class SharedAddresses:
         if held not in self._holders or not is_holder or self._speakers.get(held) == speaker:
             return False
         self._speakers[held] = speaker
+        self._doubted.add(held)
         return True
+
+    def speaker(self, held: Held) -> str | None:
+        """Who spoke last."""
+        return self._speakers.get(held)
+
+    def doubt(self, holder: str) -> None:
+        """Whoever is absent or present now: what it holds may lead elsewhere."""
+        self._doubted |= self.held_by(holder)
+
+    def moves(self, is_absent: Callable[[str], bool]) -> set[str]:
+        """Whose addresses lead to them no more, or do now, since the last time."""
+        found = set()
+        for held in self._doubted:
+            before, after = self._led.pop(held, None), self.leads_to(held, is_absent)
+            if after is not None:
+                self._led[held] = after
+            if before != after:
+                found |= {name for name in (before, after) if name is not None}
+        self._doubted.clear()
+        return found
 
     def leads_to(self, held: Held, is_absent: Callable[[str], bool]) -> str | None:
         """Whom an address leads to: who spoke last, or where that one is absent the first holder who is not. None for nobody's."""

@@ -80,6 +80,7 @@ def routers(scene: Scene) -> Iterator[Scene]:
     for guest in (scene.backup, scene.master):
         with scene.mailbox_of(guest) as mailbox:
             assert OK == mailbox.addresses(ADD_ETH, ROUTER, kind=EXTRA)
+    wait_until(lambda: {"master"} == scene.to_router(), "it is the master's")
     yield scene
     for guest in (scene.master, scene.backup):
         scene.daemon.ask("vf", "reset", scene.vf_of(guest))
@@ -89,7 +90,7 @@ def test_it_leads_to_who_asked_last(routers: Scene) -> None:
     assert {"master"} == routers.to_router()
     with routers.mailbox_of(routers.backup) as mailbox:
         assert OK == mailbox.addresses(ADD_ETH, ROUTER, kind=EXTRA)
-    assert {"backup"} == routers.to_router()
+    wait_until(lambda: {"backup"} == routers.to_router(), "it is the backup's")
     backup = routers.vf_of(routers.backup)
     assert [{ROUTER: backup}] * 2 == [routers.shown(guest) for guest in (routers.master, routers.backup)]
     assert 0 == routers.daemon.command("doctor").returncode
@@ -136,7 +137,7 @@ def test_one_that_gives_it_up_leaves_it_to_the_other(routers: Scene) -> None:
 def test_a_guest_that_has_it_as_its_own_address_is_told_apart_as_well(routers: Scene) -> None:
     with routers.mailbox_of(routers.backup) as mailbox:
         assert OK == mailbox.addresses(ADD_ETH, ROUTER, kind=PRIMARY)
-    assert {"backup"} == routers.to_router()
+    wait_until(lambda: {"backup"} == routers.to_router(), "it is the backup's")
     assert {"backup", "client", "peer"} == routers.advertise("master")
     wait_until(lambda: {"master"} == routers.to_router(), "the master spoke last")
     assert {"client"} == routers.send("backup", routers.client.mac(), ROUTER)

@@ -154,3 +154,16 @@ def test_who_gives_it_up_leaves_it_to_the_other(routers: AddressOwners) -> None:
     assert PORT_DB == routers.shared.leads_to(HELD, nobody_is_absent)
     routers.replace(PORT_DB, frozenset({MAC_B}), WEB)
     assert ([], []) == (routers.shared.holders(), routers.shared.everything())
+
+
+def test_who_is_touched_by_a_move_is_told_once(routers: AddressOwners) -> None:
+    shared = routers.shared
+    assert {PORT_WEB} == shared.moves(nobody_is_absent), "the first holder has it"
+    shared.note_speaker(HELD, PORT_DB)
+    assert [{PORT_WEB, PORT_DB}, set()] == [shared.moves(nobody_is_absent) for _time in range(2)]
+    shared.doubt(PORT_DB)
+    assert {PORT_WEB, PORT_DB} == shared.moves({PORT_DB}.__contains__)
+    routers.release(PORT_WEB)
+    assert {PORT_WEB, PORT_DB} == shared.moves(nobody_is_absent)
+    routers.release(PORT_DB)
+    assert {PORT_DB} == shared.moves(nobody_is_absent)

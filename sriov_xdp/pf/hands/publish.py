@@ -26,7 +26,7 @@ def publish(context: Context, former: Former) -> None:
             context.tables.clear_port(slot)
         publish_ports(context, [context.inventory.vfs[address] for address in sorted(present)])
         pfs = {vf.pf for vf in former.ports} | _pfs_of(context, former)
-        _put_ports(context, _holders(context, pfs))
+        _put_ports(context, _moved(context, pfs))
         _publish_company(context, pfs)
         publish_pfs(context, pfs)
 
@@ -47,19 +47,29 @@ def _publish_company(context: Context, pfs: Iterable[str]) -> None:
 
 
 def publish_ports(context: Context, ports: Iterable[AttachedVf]) -> None:
-    """Ports as they are, one that has no device yet aside, and one that is detached by now; and whoever holds addresses with
-    others on their PFs, as these may lead elsewhere then. Raises DataPathError."""
+    """Ports as they are, one that has no device yet aside, and one that is detached by now; and those to which an address that
+    several hold leads now, or does no more. Raises DataPathError."""
     wanted = {vf.address: vf for vf in ports}
     pfs = {address.pf for address in wanted}
+    for vf in wanted.values():
+        _note_presence(context, vf)
     with context.tables.changing():
-        _put_ports(context, [*wanted.values(), *_holders(context, pfs)])
+        _put_ports(context, [*wanted.values(), *_moved(context, pfs)])
         for pf in filter(None, map(context.inventory.pfs.get, pfs)):
             if bool(pf.owners.shared.holders()) is not pf.tells_of_shared:
                 _publish_own_port(context, pf)
 
 
-def _holders(context: Context, pfs: Iterable[str]) -> list[AttachedVf]:
-    return [vf for pf in pfs for vf in context.inventory.holders_of_pf(pf)]
+def _note_presence(context: Context, vf: AttachedVf) -> None:
+    """What a port holds with others leads to one of these while nobody can be reached there."""
+    is_present = vf.has_carrier and context.inventory.is_open(vf)
+    if vf.was_present is not is_present and vf.address.pf in context.inventory.pfs:
+        vf.was_present = is_present
+        context.inventory.pfs[vf.address.pf].owners.shared.doubt(str(vf.address))
+
+
+def _moved(context: Context, pfs: Iterable[str]) -> list[AttachedVf]:
+    return [vf for pf in pfs for vf in context.inventory.moved_of_pf(pf)]
 
 
 def _put_ports(context: Context, ports: Iterable[AttachedVf]) -> None:

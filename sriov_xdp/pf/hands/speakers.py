@@ -1,13 +1,16 @@
-"""Addresses that several ports may hold, as a virtual router's: each leads to the one who spoke last, by a request or by a frame,
-which the programs note. What leads elsewhere then is published at once.
+"""Addresses that several ports may hold, as a virtual router's: each leads to the one who spoke last, by a request or by a frame.
+Both are noted in one place, a request here and a frame by the programs, and looked at some times a second, some at a time: so
+often an address moves at most, whoever speaks by it.
 
 For the pf package; writer thread only.
 """
 
 import logging
 from collections.abc import Iterable
+from itertools import islice
 
-from sriov_xdp.pf.hands.context import Context
+from sriov_xdp.datapath.errors import DataPathError
+from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.publish import publish_ports
 from sriov_xdp.pf.state.attached_vf import AttachedVf
 from sriov_xdp.pf.state.images import fdb_key, slot_of
@@ -15,50 +18,64 @@ from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.owners import UPLINK_OWNER, Held
 
-LOOK_SECONDS = 0.2  # so many times a second an address moves at most, whoever speaks by it
+LOOK_SECONDS = 0.2
+_A_STEP = 32  # addresses: each is a question to the kernel
+_MOST_OF_A_REQUEST = 16
 _log = logging.getLogger("sriov_xdp.pf")
 
 
 def announce(context: Context, vf: AttachedVf, addresses: Iterable[MacAddress]) -> None:
-    """A guest asked for these, which it has now. Raises DataPathError."""
-    pf = context.inventory.pf(vf.address.pf)
-    place = context.inventory.vlan(vf).place
-    held = pf.owners.shared.held_by(str(vf.address)) & {(place, address) for address in addresses}
-    for one in held:
-        context.tables.note_speaker(_key(pf, one), slot_of(vf))
-    _move(context, pf, {one: str(vf.address) for one in held})
+    """A guest asked for these: of those that it holds, the first ones are noted. Raises DataPathError."""
+    pf, name = context.inventory.pf(vf.address.pf), str(vf.address)
+    shared, place = pf.owners.shared, context.inventory.vlan(vf).place
+    held = ((place, address) for address in addresses)
+    for one in islice((one for one in held if shared.is_held(name, one)), _MOST_OF_A_REQUEST):
+        if shared.speaker(one) != name:
+            context.tables.note_speaker(_key(pf, one), slot_of(vf))
 
 
 def take_up(context: Context) -> None:
     """At a start: who spoke last is the programs' to say. Raises DataPathError."""
     for pf in context.inventory.pfs.values():
-        for held, speaker in _speakers(context, pf).items():
-            pf.owners.shared.note_speaker(held, speaker)
+        names = _names(context, pf)
+        for held in pf.owners.shared.everything():
+            _note(context, pf, held, names)
 
 
-def look(context: Context) -> None:
-    """For a timer, every LOOK_SECONDS. Raises DataPathError."""
-    for pf in context.inventory.pfs.values():
-        _move(context, pf, _speakers(context, pf))
+def look(context: Context) -> Steps[None] | None:
+    """For a timer, every LOOK_SECONDS. Steps, where there are more than fit into a turn. Raises DataPathError."""
+    pending = [(pf, held) for pf in context.inventory.pfs.values() for held in pf.owners.shared.everything()]
+    if not pending:
+        return None
+    return _look_at(context, pending)
 
 
-def _move(context: Context, pf: PhysicalFunction, speakers: dict[Held, str]) -> None:
-    moved = [held for held, speaker in speakers.items() if pf.owners.shared.note_speaker(held, speaker)]
-    if moved:
-        publish_ports(context, context.inventory.holders_of_pf(pf.spec.name))
-    for held in moved:
-        _log.debug("%s: %s leads to %s now, who spoke by it last", pf.spec.name, held[1], speakers[held])
+def _look_at(context: Context, pending: list[tuple[PhysicalFunction, Held]]) -> Steps[None]:
+    for start in range(0, len(pending), _A_STEP):
+        batch = [(pf, held) for pf, held in pending[start : start + _A_STEP] if context.inventory.pfs.get(pf.spec.name) is pf]
+        names = {pf.spec.name: _names(context, pf) for pf, _held in batch}
+        news = {pf.spec.name for pf, held in batch if _note(context, pf, held, names[pf.spec.name])}
+        try:
+            for name in news:
+                publish_ports(context, context.inventory.moved_of_pf(name))
+        except DataPathError:
+            context.needs_publish = True  # whom it leads to is not asked a second time
+            raise
+        yield None
 
 
-def _speakers(context: Context, pf: PhysicalFunction) -> dict[Held, str]:
-    """By the programs' notes; without those by which nobody spoke, or one who is gone."""
-    everything = pf.owners.shared.everything()
-    if not everything:
-        return {}
-    names = {slot_of(vf): str(vf.address) for vf in context.inventory.holders_of_pf(pf.spec.name)}
-    names[pf.number] = UPLINK_OWNER
-    noted = {held: names.get(context.tables.speaker(_key(pf, held))) for held in everything}
-    return {held: name for held, name in noted.items() if name is not None}
+def _note(context: Context, pf: PhysicalFunction, held: Held, names: dict[int, str]) -> bool:
+    """Whether it is another one who spoke last. names: by slots; one who is gone is nobody."""
+    speaker = names.get(context.tables.speaker(_key(pf, held)))
+    if speaker is None or not pf.owners.shared.note_speaker(held, speaker):
+        return False
+    _log.debug("%s: %s was spoken by last by %s", pf.spec.name, held[1], speaker)
+    return True
+
+
+def _names(context: Context, pf: PhysicalFunction) -> dict[int, str]:
+    names = {slot_of(vf): str(vf.address) for vf in context.inventory.vfs_of_pf(pf.spec.name)}
+    return {**names, pf.number: UPLINK_OWNER}
 
 
 def _key(pf: PhysicalFunction, held: Held) -> int:

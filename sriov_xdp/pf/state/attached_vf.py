@@ -32,7 +32,8 @@ class AttachedVf:
     kind of hook that is meant. is_open: whether its representor was put up last. lag: why its device could not follow its port
     yet, "" when it could; link_lag: why its representor could not follow the uplink. hop: that is ready for its guest's
     frames. cut_for_loop_with: the other VF of a loop through the guest, because of which this one takes no part in floods.
-    watched_until: how long somebody wants to see its frames, 0 = nobody does."""
+    watched_until: how long somebody wants to see its frames, 0 = nobody does. was_present: whether a station could be reached
+    there, as was published last."""
 
     attachment: Attachment
     state: VfState
@@ -49,6 +50,7 @@ class AttachedVf:
     hop: Hop | None = None
     cut_for_loop_with: VfAddress | None = None
     watched_until: float = 0.0
+    was_present: bool = False
     guest_features_before: dict[str, bool] = field(default_factory=dict)
 
     @property

@@ -51,6 +51,7 @@ class Inventory:
         self.port_records: dict[PortName, PortRecord] = {}
         self._resolved: dict[VfAddress, tuple[_Resolved, ...]] = {}
         self._listened: dict[str, frozenset[int]] = {}
+        self._addresses: dict[str, VfAddress] = {}  # by their texts, which owners of MAC addresses go by
 
     def install(self, change: Change) -> Former:
         """Makes memory say what the change says; returns what restore() needs."""
@@ -339,19 +340,28 @@ class Inventory:
         shared = frozenset((vlan.place, mac) for mac in vf.state.shared(self.policy(vf)))
         owners.replace(str(vf.address), vf.state.claimed, vlan.address_domains, shared)
 
-    def holders_of_pf(self, pf: str) -> list[AttachedVf]:
-        """VFs with addresses that others may hold too."""
-        holders = set(self.pf(pf).owners.shared.holders()) if pf in self.pfs else set[str]()
-        return [vf for vf in self.vfs_of_pf(pf) if str(vf.address) in holders] if holders else []
+    def moved_of_pf(self, pf: str) -> list[AttachedVf]:
+        """VFs to which an address leads now, or does no more, since this was asked last."""
+        if pf not in self.pfs:
+            return []
+        moved = self.pfs[pf].owners.shared.moves(self._is_absent)
+        return [vf for vf in map(self._named, moved) if vf] if moved else []
 
     def shared_of(self, vf: AttachedVf) -> dict[MacAddress, str]:
         """Of a VF's addresses, those that others may hold too, and whom each leads to: a VF, or the wire (UPLINK_OWNER)."""
         shared, name = self.pf(vf.address.pf).owners.shared, str(vf.address)
-        held = shared.held_by(name)
-        if not held:
-            return {}
-        absent = {str(other.address) for other in self.vfs_of_pf(vf.address.pf) if not (self.is_open(other) and other.has_carrier)}
-        return {one[1]: shared.leads_to(one, absent.__contains__) or name for one in held}
+        return {held[1]: shared.leads_to(held, self._is_absent) or name for held in shared.held_by(name)}
+
+    def _is_absent(self, name: str) -> bool:
+        """Whether a station there cannot be reached now."""
+        vf = self._named(name)
+        return vf is None or not (self.is_open(vf) and vf.has_carrier)
+
+    def _named(self, name: str) -> AttachedVf | None:
+        address = self._addresses.get(name)
+        if address is None and name != UPLINK_OWNER:
+            address = self._addresses[name] = VfAddress.parse(name)
+        return self.vfs.get(address) if address else None
 
     def claim_uplink(self, pf: PhysicalFunction) -> None:
         """The uplink's own address is nobody else's, in any VLAN."""
