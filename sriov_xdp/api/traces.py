@@ -2,14 +2,14 @@
 the programs do the same is what tests/parity shows. No frame is sent, and no counter moves. Reads only; for the api package.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from sriov_xdp.api.frames import type_name
 from sriov_xdp.api.verdicts import EXPLANATIONS
 from sriov_xdp.datapath import abi, model, samples
 from sriov_xdp.datapath.abi import Verdict
-from sriov_xdp.datapath.model import Explained
-from sriov_xdp.datapath.model_ports import Ethernet, Port
+from sriov_xdp.datapath.model_ports import Ethernet, Port, Ports
 from sriov_xdp.datapath.samples import Sample
 from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.errors import Invalid
@@ -38,7 +38,7 @@ def trace(context: Context, pf: PhysicalFunction, sender: AttachedVf | None, fra
     ports = {slot: _port(vf_image(context.inventory, vf)) for slot, vf in vfs.items()}
     ports[pf.number] = _port(own_port(context, pf))
     slot = slot_of(sender) if sender else pf.number
-    explained = model.explain(ports, slot, frame)
+    explained = _explain(ports, slot, frame)
     fate = explained.fate
     left = [_exit(vfs.get(to), pf, octets) for to, octets in sorted(fate.left.items())]
     return {
@@ -54,6 +54,28 @@ def trace(context: Context, pf: PhysicalFunction, sender: AttachedVf | None, fra
         "leaves": left,
         "reaches_host": fate.reaches_host,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Explained:
+    """How a frame came to its fate. asked: the rules of its entry, up to the one that objected, if one did."""
+
+    asked: tuple[model.Rule, ...]
+    has_entered: bool
+    vlan: int | None
+    fate: model.Fate
+
+
+def _explain(ports: Ports, slot: int, frame: bytes) -> _Explained:
+    """Of a frame that comes in by a port that is there, on its own device."""
+    passage = model.Passage(ports=ports, slot=slot, frame=frame, ethernet=Ethernet.parse(frame))
+    objecting = next((number for number, rule in enumerate(model.RULES) if rule(passage) is not None), None)
+    return _Explained(
+        asked=model.RULES if objecting is None else model.RULES[: objecting + 1],
+        has_entered=objecting is None,
+        vlan=passage.vlan if passage.ethernet is not None else None,
+        fate=model.fate(ports, slot, ports[slot].value.ifindex, frame),
+    )
 
 
 def watch(context: Context, port: AttachedVf | PhysicalFunction, cursor: list[int] | None) -> Document:
@@ -106,7 +128,7 @@ def _port(image: PortImage) -> Port:
     )
 
 
-def _rules(explained: Explained) -> list[Document]:
+def _rules(explained: _Explained) -> list[Document]:
     last = len(explained.asked) - 1
     return [
         {

@@ -53,7 +53,8 @@ EXPLANATIONS: dict[Verdict, Explanation] = {
     ),
     Verdict.FORGED_SOURCE: Explanation(
         "its source is not the port's effective MAC, and `forged_transmits` says reject",
-        "a nested bridge, a bond or VRRP: `--forged-transmits accept`; after a MAC change that was not granted, `vf reset`",
+        "VRRP, a bond: name its addresses in `--allowed-macs`; a nested bridge: those, or `--forged-transmits accept`; after a MAC "
+        "change that was not granted, `vf reset`",
     ),
     Verdict.NO_TARGET: Explanation(
         "nobody on this side has its destination in its VLAN, and it came from the wire, or there is no uplink; or a flood without "

@@ -21,7 +21,6 @@ from sriov_xdp.cli.output import (
     exits_cleanly,
     fail,
     json_option,
-    show,
     show_json,
 )
 from sriov_xdp.cli.pfs import pf
@@ -97,7 +96,11 @@ def apply(file: str, dry_run: bool, yes: bool, confirm_timeout: int | None, as_j
 @json_option
 def confirm(as_json: bool) -> None:
     """Says that the configuration which is on trial (`apply --confirm-timeout`) is to stay."""
-    show(ask("confirm"), as_json=as_json)
+    document = ask("confirm")
+    if as_json:
+        show_json(document)
+    else:
+        click.echo(f"configuration {document['configuration']} stays")
 
 
 def _ask_consent(steps: list[dict[str, Any]]) -> list[str]:

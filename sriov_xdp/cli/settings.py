@@ -20,6 +20,8 @@ def policy_options(command: Callable[..., None]) -> Callable[..., None]:
     """One option a setting."""
     for setting in reversed(SETTINGS.values()):
         help_text = f"{setting.text[0].upper()}{setting.text[1:]}."
+        if not setting.values.choices:
+            help_text += f" {setting.values.words[0].upper()}{setting.values.words[1:]}; or {INHERIT}."
         command = click.option(setting.option, setting.name, type=SettingValue(setting), help=help_text)(command)
     return command
 

@@ -178,7 +178,11 @@ def port_list(output: str | None) -> None:
 @json_option
 def portshow(address: str, as_json: bool) -> None:
     """One port, by its name (vSwitch0/3) or by who is connected there (pf0vf3, vm1/eth0): what holds, and which level said so."""
-    document = ask("port-show", {"port": address})
+    _show_port(ask("port-show", {"port": address}), as_json=as_json)
+
+
+def _show_port(document: dict[str, Any], *, as_json: bool) -> None:
+    """What is true of it, then its settings, a line each."""
     if as_json:
         show_json(document)
         return
@@ -221,4 +225,5 @@ def port_set(address: str, vlan: str | None, as_json: bool, **settings: Any) -> 
     """Overrides the group's settings for one port (vSwitch0/3, or who is connected there), where the group allows it."""
     if vlan is None and says_nothing(settings):
         raise click.UsageError("nothing to set: give a policy setting or --vlan")
-    show(ask("port-set", {"port": address, "policy": policy_of(**settings), "vlan": vlan_of(vlan)}), as_json=as_json)
+    asked = {"port": address, "policy": policy_of(**settings), "vlan": vlan_of(vlan)}
+    _show_port(ask("port-set", asked), as_json=as_json)

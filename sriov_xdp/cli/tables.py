@@ -78,10 +78,14 @@ def lines_of_table(rows: list[Row], columns: Sequence[Column], width: int | None
 def show_table(rows: list[Row], columns: Sequence[Column], *, is_wide: bool = False) -> None:
     """A row for each on stdout."""
     is_terminal = sys.stdout.isatty()
-    head, *body = lines_of_table(rows, columns, shutil.get_terminal_size().columns if is_terminal and not is_wide else None)
+    width = shutil.get_terminal_size().columns if is_terminal and not is_wide else None
+    head, *body = lines_of_table(rows, columns, width)
     click.echo(click.style(head, bold=True) if is_terminal else head)
     for line in body:
         click.echo(line)
+    left_out = [column.title for column in columns if column.title not in head] if width else []
+    if left_out and rows:
+        click.echo(click.style(f"without {', '.join(left_out)}: -o wide", dim=True), err=True)
 
 
 def show_rows(rows: list[Row], columns: Sequence[Column], output: str | None) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import click
@@ -13,6 +14,7 @@ from sriov_xdp.cli.numbers import Number
 from sriov_xdp.cli.output import ask, daemon_options, json_option, printable, show_json
 
 _LAST_VLAN, _LAST_PORT, _MOST_BYTES, _MOST_FRAMES = 4095, 65535, 9216, 1_000_000
+_MOST_SECONDS = 86_400
 _LOOK_SECONDS = 0.1
 
 
@@ -27,19 +29,22 @@ _LOOK_SECONDS = 0.1
 @click.option("--payload-bytes", type=Number(least=0, most=_MOST_BYTES), help="So much behind the Ethernet header.")
 @click.option("--live", is_flag=True, help="Real frames of the port instead, as they pass, until Ctrl-C.")
 @click.option("--count", type=Number(least=1, most=_MOST_FRAMES), help="With --live: ends after so many.")
+@click.option("--seconds", type=Number(least=1, most=_MOST_SECONDS), help="With --live: ends after so long.")
 @click.option("--write", type=click.File("wb"), help="With --live: a pcapng file, with what became of each frame as its comment.")
 @daemon_options
 @json_option
-def trace(sender: str, live: bool, count: int | None, write: BinaryIO | None, as_json: bool, **frame: Any) -> None:
+def trace(
+    sender: str, live: bool, count: int | None, seconds: int | None, write: BinaryIO | None, as_json: bool, **frame: Any
+) -> None:
     """Says what would become of a frame, rule by rule, and which line of which policy decides; nothing is sent. Or shows real
     frames that enter by a port or come to it: as many as can be read, the first bytes of each."""
     if live:
         if any(value is not None for value in frame.values()):
             raise click.UsageError("--live: real frames come as they are; leave --frame, --to and what goes with them out")
-        _show_live(sender, count, write, as_json=as_json)
+        _show_live(_frames(sender, seconds), count, _writer(write, sender), as_json=as_json)
         return
-    if count is not None or write is not None:
-        raise click.UsageError("--count, --write: are of real frames; say --live with them")
+    if (count, seconds, write) != (None, None, None):
+        raise click.UsageError("--count, --seconds, --write: are of real frames; say --live with them")
     document = ask("trace", {"sender": sender, **{key: value for key, value in frame.items() if value is not None}})
     if as_json:
         show_json(document)
@@ -48,21 +53,23 @@ def trace(sender: str, live: bool, count: int | None, write: BinaryIO | None, as
         click.echo(printable(line))
 
 
-def _show_live(sender: str, count: int | None, write: BinaryIO | None, *, as_json: bool) -> None:
+def _show_live(
+    frames: Iterator[dict[str, Any]], count: int | None, keep: Callable[[dict[str, Any]], None], *, as_json: bool
+) -> None:
     """Ends with Ctrl-C, or after so many."""
-    keep = _writer(write, sender)
     with contextlib.suppress(KeyboardInterrupt):
-        for number, frame in enumerate(_frames(sender), start=1):
+        for number, frame in enumerate(frames, start=1):
             keep(frame)
             click.echo(json.dumps(frame) if as_json else printable(line_of(frame)))
             if number == count:
                 return
 
 
-def _frames(sender: str) -> Iterator[dict[str, Any]]:
-    """As they come. What was missed is said."""
+def _frames(sender: str, seconds: int | None) -> Iterator[dict[str, Any]]:
+    """As they come, for so long. What was missed is said."""
     cursor: list[int] | None = None
-    while True:
+    end = None if seconds is None else time.monotonic() + seconds
+    while end is None or time.monotonic() < end:
         answer = ask("trace-live", {"sender": sender, **({"cursor": cursor} if cursor is not None else {})})
         cursor = answer["cursor"]
         yield from answer["frames"]
@@ -86,9 +93,8 @@ def _writer(stream: BinaryIO | None, port: str) -> Callable[[dict[str, Any]], No
 
 def line_of(frame: dict[str, Any]) -> str:
     """A real frame, for people."""
-    seconds, fraction = divmod(frame["time"], 1)
-    clock = time.strftime("%H:%M:%S", time.localtime(seconds))
-    return f"{clock}.{int(fraction * 1e6):06}  {way_of(frame):<32}  {frame['frame']}"
+    clock = datetime.fromtimestamp(frame["time"], UTC).strftime("%H:%M:%S.%f")
+    return f"{clock}  {way_of(frame):<32}  {frame['frame']}"
 
 
 def way_of(frame: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """`sriov-xdp what-if`: what a configuration would change for whom."""
 
+import json
 import re
 from typing import Any
 
@@ -62,7 +63,8 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _value(value: Any) -> str:
-    return "nothing" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    """As a configuration says it."""
+    return "nothing" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _sum(found: dict[str, Any]) -> str:

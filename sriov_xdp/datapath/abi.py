@@ -324,23 +324,6 @@ class PortValue:
 EMPTY_PORT = bytes(PORT_LAYOUT.size)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeReturn:
-    """Struct sxdp_return: the last probe that came back by a port. sender: the slot that it left by, vlan: which it left in;
-    time_ns: of CLOCK_MONOTONIC."""
-
-    nonce: int
-    time_ns: int
-    sender: int
-    vlan: int
-
-    @classmethod
-    def unpack(cls, packed: bytes) -> "ProbeReturn":
-        """From the map value."""
-        nonce, time_ns, sender, vlan = RETURN_LAYOUT.unpack(packed)
-        return cls(nonce=nonce, time_ns=time_ns, sender=sender, vlan=vlan)
-
-
 @dataclass(frozen=True, slots=True)
 class Members:
     """Struct sxdp_members, who gets the floods of a VLAN. of_tc: how many of the slots XDP cannot serve."""

@@ -249,7 +249,7 @@ def leaves_switching_to_the_wire(port: Port) -> bool:
 
 
 def rate_is_kept(passage: Passage) -> Verdict | None:
-    """A flood takes its part of the port's rate before it is copied; other frames do where they leave (refusal_of())."""
+    """A flood takes its part of the port's rate before it is copied; other frames do where they leave."""
     is_flooded = is_group(passage.read.destination) and not leaves_switching_to_the_wire(passage.port)
     return Verdict.RATE_LIMITED if passage.port.is_overdrawn and is_flooded else None
 
@@ -378,28 +378,6 @@ def refusal_of(passage: Passage, target: Port) -> Verdict | None:
     if not fits:
         return Verdict.OVERSIZE
     return Verdict.RATE_LIMITED if passage.port.is_overdrawn else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explained:
-    """How a frame came to its fate. asked: the rules of its entry, up to the one that objected, if one did."""
-
-    asked: tuple[Rule, ...]
-    has_entered: bool
-    vlan: int | None
-    fate: Fate
-
-
-def explain(ports: Ports, slot: int, frame: bytes) -> Explained:
-    """Of a frame that comes in by a port that is there, on its own device."""
-    passage = Passage(ports=ports, slot=slot, frame=frame, ethernet=Ethernet.parse(frame))
-    objecting = next((number for number, rule in enumerate(RULES) if rule(passage) is not None), None)
-    return Explained(
-        asked=RULES if objecting is None else RULES[: objecting + 1],
-        has_entered=objecting is None,
-        vlan=passage.vlan if passage.ethernet is not None else None,
-        fate=fate(ports, slot, ports[slot].value.ifindex, frame),
-    )
 
 
 def fate(ports: Ports, slot: int, ifindex: int, frame: bytes, *, rules: tuple[Rule, ...] = RULES) -> Fate:

@@ -2,7 +2,9 @@
 bpf/loop.h tells what becomes of them there. Pure: no IO.
 """
 
-from sriov_xdp.datapath.abi import PROBE_GROUP, PROBE_LAYOUT, PROBE_MAGIC, PROBE_TYPE
+from dataclasses import dataclass
+
+from sriov_xdp.datapath.abi import PROBE_GROUP, PROBE_LAYOUT, PROBE_MAGIC, PROBE_TYPE, RETURN_LAYOUT
 
 _SHORTEST_FRAME_BYTES = 60
 
@@ -14,3 +16,20 @@ def probe(sender: int, vlan: int, nonce: int, tpid: int | None = None) -> bytes:
     tag = tpid.to_bytes(2, "big") + vlan.to_bytes(2, "big") if tpid is not None else b""
     payload = PROBE_LAYOUT.pack(PROBE_MAGIC, nonce, sender, vlan)
     return (PROBE_GROUP + source + tag + PROBE_TYPE.to_bytes(2, "big") + payload).ljust(_SHORTEST_FRAME_BYTES, b"\0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeReturn:
+    """Struct sxdp_return: the last probe that came back by a port. sender: the slot that it left by, vlan: which it left in;
+    time_ns: of CLOCK_MONOTONIC."""
+
+    nonce: int
+    time_ns: int
+    sender: int
+    vlan: int
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "ProbeReturn":
+        """From the map value."""
+        nonce, time_ns, sender, vlan = RETURN_LAYOUT.unpack(packed)
+        return cls(nonce=nonce, time_ns=time_ns, sender=sender, vlan=vlan)

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from sriov_xdp.datapath import abi, libbpf, port_lists
-from sriov_xdp.datapath.abi import Counters, Members, PortFlag, PortValue, ProbeReturn, Verdict
+from sriov_xdp.datapath.abi import Counters, Members, PortFlag, PortValue, Verdict
 from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.meters import NO_GUARD, NO_RATE, Guard, Rate
 from sriov_xdp.datapath.pins import Pins
+from sriov_xdp.datapath.probes import ProbeReturn
 from sriov_xdp.datapath.shared import SharedTable
 from sriov_xdp.datapath.slot_array import SlotArray
 from sriov_xdp.datapath.subscriptions import Subscriptions

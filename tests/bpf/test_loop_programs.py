@@ -34,10 +34,10 @@ from cast import (
 from programs import BROADCAST, DEVICES, Switch, dot1q, ethernet, image, uplink, with_flags
 
 from sriov_xdp.datapath import abi, libbpf
-from sriov_xdp.datapath.abi import PortFlag, ProbeReturn, Verdict
+from sriov_xdp.datapath.abi import PortFlag, Verdict
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.model_ports import Port
-from sriov_xdp.datapath.probes import probe
+from sriov_xdp.datapath.probes import ProbeReturn, probe
 from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import namespaces
 

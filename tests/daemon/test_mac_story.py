@@ -228,4 +228,4 @@ def _connected(watch) -> bool:  # noqa: ANN001
 
 
 def json_outcomes(scene: Scene) -> list[str]:
-    return [record["outcome"] for record in scene.daemon.ask("audit", "list", "--vf", scene.vf)[-3:]]
+    return [record["outcome"] for record in scene.daemon.ask("audit", "list", "--vf", scene.vf)[-20:]]

@@ -325,7 +325,9 @@ def test_a_change_is_asked_of_every_port_before_anything_is_done() -> None:
 def test_the_port_that_is_named_goes_and_the_last_one_only_with_its_group(scene: Scene) -> None:
     scene.daemon.ask("port-group", "create", "pair", "--switch", "vSwitch0", "--binding", "static", "--ports", "3")
     names = [name for name in scene.ports() if scene.port(name)["port_group"] == "pair"]
+    scene.daemon.ask("port", "set", names[1], "--vlan", "inherit")
     scene.daemon.ask("port", "delete", names[1])
+    assert ["set switch vSwitch0"] * 2 == [one["request"] for one in scene.daemon.ask("audit", "list", "--port", names[1])]
     assert [names[0], names[2]] == [name for name in scene.ports() if scene.port(name)["port_group"] == "pair"]
     scene.daemon.ask("port", "delete", names[0])
     refused = scene.daemon.command("port", "delete", names[2])

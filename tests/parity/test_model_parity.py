@@ -12,7 +12,7 @@ from sriov_xdp.datapath.abi import FIRST_VF_SLOT, PortFlag, Verdict
 from sriov_xdp.datapath.model import Fate, Rule
 from sriov_xdp.datapath.model_ports import ISOLATED, PROMISCUOUS, Ethernet, Group, Port
 
-POOL = 10_000
+POOL = 8000
 OUT_OF_REACH = {
     Verdict.REDIRECT_ERROR,
     Verdict.MISSED_STAGE,

@@ -14,6 +14,7 @@ from sriov_xdp.api import fast_path
 from sriov_xdp.datapath import abi, fdb, probes, tables
 from sriov_xdp.datapath.maps import MapKind, all_maps
 from sriov_xdp.datapath.meters import Guard, Rate
+from sriov_xdp.datapath.probes import ProbeReturn
 from sriov_xdp.datapath.sources import source_dir
 
 LIMITS = [
@@ -228,12 +229,12 @@ def test_a_limit_is_never_exceeded_by_what_is_rounded(pps: int, interval_ns: int
 
 
 def test_a_return_is_read_from_its_offsets(compiled: dict[str, int]) -> None:
-    wanted = abi.ProbeReturn(nonce=0x1111111111111111, time_ns=0x2222222222222222, sender=0x33, vlan=0x44)
+    wanted = ProbeReturn(nonce=0x1111111111111111, time_ns=0x2222222222222222, sender=0x33, vlan=0x44)
     packed = bytearray(abi.RETURN_LAYOUT.size)
     for member, size in (("nonce", 8), ("time_ns", 8), ("sender", 4), ("vlan", 4)):
         at = compiled[f"sxdp_return.{member}"]
         packed[at : at + size] = getattr(wanted, member).to_bytes(size, "little")
-    assert wanted == abi.ProbeReturn.unpack(bytes(packed))
+    assert wanted == ProbeReturn.unpack(bytes(packed))
 
 
 def test_counters_are_read_from_their_offsets(compiled: dict[str, int]) -> None:

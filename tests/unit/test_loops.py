@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from sriov_xdp.datapath.abi import ProbeReturn
+from sriov_xdp.datapath.probes import ProbeReturn
 from sriov_xdp.pf.state import loops
 from sriov_xdp.pf.state.loops import LOOK_SECONDS, SUSPICIOUS_FRAMES, Cut, Findings, GuestPort, Loops, Probe
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from sriov_xdp.datapath.abi import ProbeReturn
+from sriov_xdp.datapath.probes import ProbeReturn
 
 LOOK_SECONDS = 0.25
 SUSPICIOUS_FRAMES = 300  # in the time between two looks

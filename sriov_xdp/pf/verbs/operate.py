@@ -55,13 +55,13 @@ class SettingsChange:
         return self.inherited - {"vlan"}
 
 
-def switch_record(context: Context, before: Switch | None, after: Switch | None, actor: Actor) -> AuditRecord:
-    """A switch that comes, changes or goes."""
+def switch_record(context: Context, before: Switch | None, after: Switch | None, actor: Actor, port: str = "") -> AuditRecord:
+    """A switch that comes, changes or goes. port: the one whose settings change."""
     shown = after or before
     assert shown is not None
     request = f"{'set' if after else 'remove'} switch {shown.name}"
     texts = [json.dumps(switch_to_json(switch)) if switch else "" for switch in (before, after)]
-    return record_of(context, "", "", actor, request, Outcome.GRANTED, before=texts[0], after=texts[1])
+    return record_of(context, "", "", actor, request, Outcome.GRANTED, before=texts[0], after=texts[1], port=port)
 
 
 def adapter_record(context: Context, before: Attachment, after: Attachment, actor: Actor, request: str) -> AuditRecord:
@@ -70,14 +70,15 @@ def adapter_record(context: Context, before: Attachment, after: Attachment, acto
     return record_of(context, str(after.vf), after.spec.guest, actor, request, Outcome.GRANTED, before=texts[0], after=texts[1])
 
 
-def put_switch(context: Context, switch: Switch, actor: Actor) -> Steps[None]:
-    """Makes a switch what it says; all its ports obey when this returns. Raises Conflict, StoreError, DataPathError."""
+def put_switch(context: Context, switch: Switch, actor: Actor, port: str = "") -> Steps[None]:
+    """Makes a switch what it says; all its ports obey when this returns. port: the one that it is about. Raises Conflict,
+    StoreError, DataPathError."""
     inventory = context.inventory
     before, as_it_was = inventory.switches.get(switch.name), as_ports_are(context)
     switch = connecting.numbered(inventory, switch)
     change = Change(switches={switch.name: switch}, port_records=connecting.records_gone(inventory, before, switch))
     yield from leave_xdp_for(context, change)
-    commit(context, change, [switch_record(context, before, switch, actor)])
+    commit(context, change, [switch_record(context, before, switch, actor, port)])
     yield from settle_ports(context, as_it_was)
 
 
@@ -187,7 +188,7 @@ def set_port(context: Context, name: str, change: SettingsChange, actor: Actor) 
     assert place.number is not None
     said = _asked(context, place, change, port_vlan(place.group, place.group.settings_of(place.number)), actor)
     kept = ports.merged(place.group.settings_of(place.number), said, change.inherited)
-    yield from put_switch(context, place.switch.with_group(place.group.with_settings(place.number, kept)), actor)
+    yield from put_switch(context, place.switch.with_group(place.group.with_settings(place.number, kept)), actor, str(place))
 
 
 def _with_settings(
@@ -211,14 +212,14 @@ def _asked(context: Context, place: places.Place, change: SettingsChange, vlan: 
 def create_port(context: Context, group: str, actor: Actor) -> Steps[PortName]:
     """A port more of a static group. Raises NotFound, Refused, Conflict."""
     switch, name = ports.with_port_more(context.inventory, group)
-    yield from put_switch(context, switch, actor)
+    yield from put_switch(context, switch, actor, str(name))
     return name
 
 
 def delete_port(context: Context, name: str, actor: Actor) -> Steps[None]:
     """A port less of a static group, with what is set for it. Raises NotFound, Refused; Conflict while somebody is connected."""
-    switch = ports.without_port(context.inventory, places.find(context.inventory, name))
-    yield from put_switch(context, switch, actor)
+    place = places.find(context.inventory, name)
+    yield from put_switch(context, ports.without_port(context.inventory, place), actor, str(place))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
