@@ -53,6 +53,16 @@ def netdev_packets(scene: Scene, name: str, direction: str) -> int:
     return int(scene.ends[name].run("cat", path))
 
 
+def at_rest(scene: Scene, name: str, direction: str) -> tuple[dict[str, int], int]:
+    """An end's counters by the product and by the kernel, of one moment: nothing passed while they were read. Right after the start
+    the stacks still speak of themselves."""
+    while True:
+        before = scene.counted(name)
+        by_kernel = netdev_packets(scene, name, direction)
+        if before == scene.counted(name):
+            return before, by_kernel
+
+
 def send(tap: frames.Tap, batch: list[bytes]) -> None:
     """What the sender's own queue has no room for is sent again."""
     for one in batch:
@@ -71,8 +81,7 @@ def test_what_entered_left_or_was_dropped(scene: Scene, sender: str, receiver: s
     good = frames.frame(scene.mac(receiver), scene.mac(sender), b"one of a million")
     bad = good if sender == "wire" else frames.frame(scene.mac(receiver), FORGED, b"one of a million")
     batch = ([good] * (BAD_EACH - 1) + [bad]) * (BATCH // BAD_EACH)
-    before, at_receiver = scene.counted(sender), scene.counted(receiver)
-    given_before, taken_before = netdev_packets(scene, sender, "tx"), netdev_packets(scene, receiver, "rx")
+    (before, given_before), (at_receiver, taken_before) = at_rest(scene, sender, "tx"), at_rest(scene, receiver, "rx")
     with frames.tapped((scene.ends[sender], scene.device(sender))) as (tap,):
         for _batch in range(FRAMES // BATCH):
             send(tap, batch)
