@@ -27,12 +27,34 @@ def slot_of(vf: AttachedVf) -> int:
 def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
     """Struct sxdp_port of a VF."""
     vlan, policy = inventory.vlan(vf), inventory.policy(vf)
-    is_vepa = inventory.pf(vf.address.pf).spec.switching is Switching.VEPA
     mtu_bytes, hop = policy.mtu, _hop(inventory, vf)
-    is_narrow = mtu_bytes < inventory.mtu_bytes(vf.address.pf)
-    conditions = {
+    return PortValue(
+        ifindex=vf.attachment.ifindex,
+        generation=vf.attachment.generation,
+        mac=vf.state.effective_mac.octets,
+        flags=_flags(_conditions(inventory, vf)),
+        vlan=vlan.untagged_vlan,
+        mtu_bytes=mtu_bytes,
+        pf=inventory.pf(vf.address.pf).number,
+        device_mtu_bytes=mtu_bytes if _is_narrow(inventory, vf) else 0,
+        segment=_segment(policy.private_vlan),
+        priority=vlan.qos,
+        hop_ifindex=hop.near if hop else 0,
+        shaped_ifindex=hop.far if hop else 0,
+    )
+
+
+def _is_narrow(inventory: Inventory, vf: AttachedVf) -> bool:
+    return inventory.policy(vf).mtu < inventory.mtu_bytes(vf.address.pf)
+
+
+def _conditions(inventory: Inventory, vf: AttachedVf) -> dict[PortFlag, bool]:
+    """Which flag stands in the port's value."""
+    vlan, policy, hop = inventory.vlan(vf), inventory.policy(vf), _hop(inventory, vf)
+    is_vepa = inventory.pf(vf.address.pf).spec.switching is Switching.VEPA
+    return {
         PortFlag.LINK_UP: inventory.is_open(vf),
-        PortFlag.NARROW: is_narrow,
+        PortFlag.NARROW: _is_narrow(inventory, vf),
         PortFlag.SUBSCRIBES: hears_asked_groups_only(policy),
         PortFlag.TRUNK: vlan.mode is VlanMode.TRUNK,
         PortFlag.BLOCKED: policy.block,
@@ -48,29 +70,15 @@ def vf_value(inventory: Inventory, vf: AttachedVf) -> PortValue:
         PortFlag.VEPA: is_vepa,
         PortFlag.COPIED: not is_vepa and not vlan.domains.isdisjoint(inventory.listened_vlans(vf.address.pf)),
         PortFlag.POLICED: policy.shaping_ingress.average_kbps > 0 and hop is None,
-        PortFlag.JUMBO: mtu_bytes > LARGEST_SINGLE_BUFFER_MTU_BYTES,
+        PortFlag.JUMBO: policy.mtu > LARGEST_SINGLE_BUFFER_MTU_BYTES,
         PortFlag.AWAY: inventory.is_open(vf) and not vf.has_carrier,  # what is for a closed port goes nowhere
-        PortFlag.ONE_BUFFER: vf.guest_runs_xdp and xdp_problem(mtu_bytes, inventory.jumbo_xdp) is not None,
+        PortFlag.ONE_BUFFER: vf.guest_runs_xdp and xdp_problem(policy.mtu, inventory.jumbo_xdp) is not None,
         PortFlag.LOOP: vf.cut_for_loop_with is not None,
         PortFlag.SERVICE: vlan.proto is Proto.SERVICE,
         PortFlag.WATCHED: bool(vf.watched_until),
         PortFlag.SHARES: bool(vf.state.shared(policy)),
         PortFlag.SPEAKS: vf.state.effective_mac in vf.state.shared(policy),
     }
-    return PortValue(
-        ifindex=vf.attachment.ifindex,
-        generation=vf.attachment.generation,
-        mac=vf.state.effective_mac.octets,
-        flags=_flags(conditions),
-        vlan=vlan.untagged_vlan,
-        mtu_bytes=mtu_bytes,
-        pf=inventory.pf(vf.address.pf).number,
-        device_mtu_bytes=mtu_bytes if is_narrow else 0,
-        segment=_segment(policy.private_vlan),
-        priority=vlan.qos,
-        hop_ifindex=hop.near if hop else 0,
-        shaped_ifindex=hop.far if hop else 0,
-    )
 
 
 def _hop(inventory: Inventory, vf: AttachedVf) -> Hop | None:
