@@ -41,6 +41,7 @@ static __always_inline sxdp_answer decide(carrier *ctx, struct transit *transit)
 	if (carrier_parse(ctx, transit, port))
 		return SXDP_MALFORMED;
 	answer = enter(port, transit, carrier_length_fits(ctx, port, transit));
+	transit_merge_ways(transit);
 	if (answer == SXDP_PROBE)
 		return carrier_take_probe(ctx, transit);
 	if (answer == SXDP_ADMITTED) {

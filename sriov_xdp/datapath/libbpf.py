@@ -168,12 +168,21 @@ def possible_cpus() -> int:
     return max(int(bounds[-1]) for bounds in ranges) + 1
 
 
-def program_id(fd: int) -> int:
-    """The kernel's id of an open program."""
+def _program_info(fd: int) -> layouts.ProgInfo:
     info = layouts.ProgInfo()
     size = ctypes.c_uint32(ctypes.sizeof(info))
     _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "program info")
-    return int(info.id)
+    return info
+
+
+def program_id(fd: int) -> int:
+    """The kernel's id of an open program."""
+    return int(_program_info(fd).id)
+
+
+def verified_instructions(fd: int) -> int:
+    """How many instructions the verifier looked at, over all ways through an open program. It gives up at a million."""
+    return int(_program_info(fd).verified_insns)
 
 
 def program_name(number: int) -> str | None:
@@ -182,10 +191,7 @@ def program_name(number: int) -> str | None:
     if fd < 0:
         return None
     try:
-        info = layouts.ProgInfo()
-        size = ctypes.c_uint32(ctypes.sizeof(info))
-        _checked(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "program info")
-        return bytes(info.name).decode(errors="replace")
+        return bytes(_program_info(fd).name).decode(errors="replace")
     finally:
         os.close(fd)
 

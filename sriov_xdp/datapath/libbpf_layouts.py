@@ -101,14 +101,16 @@ class LinkInfo(ctypes.Structure):
 
 
 class ProgInfo(ctypes.Structure):
-    """struct bpf_prog_info up to the name."""
+    """struct bpf_prog_info."""
 
     _fields_ = [
         ("type", ctypes.c_uint32),
         ("id", ctypes.c_uint32),
-        ("head", ctypes.c_uint8 * 56),
+        ("tag_to_maps", ctypes.c_uint8 * 56),
         ("name", ctypes.c_char * 16),
-        ("rest", ctypes.c_uint8 * 144),
+        ("ifindex_to_recursions", ctypes.c_uint8 * 136),
+        ("verified_insns", ctypes.c_uint32),
+        ("attach_btf", ctypes.c_uint8 * 8),
     ]
 
 

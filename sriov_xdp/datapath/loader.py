@@ -16,6 +16,8 @@ import signal
 import struct
 import sys
 import sysconfig
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,13 @@ from sriov_xdp.datapath.programs import FILES, SINGLE_PROGRAMS, UPLINK_PROGRAMS,
 from sriov_xdp.datapath.sources import source_dir
 
 _PR_SET_PDEATHSIG = 1  # uapi/linux/prctl.h
+
+
+def _end_with(parent: int) -> None:
+    """This process ends with its parent, also when that is gone already."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
 
 
 def _compile(file: str) -> Any:
@@ -45,10 +54,21 @@ def _compile(file: str) -> Any:
         raise CompileError(f"bpf/{file}: bcc could not compile it: {error}") from error
 
 
+def _bytecode_of(file: str) -> dict[str, bytes]:
+    """Of a file's programs, by name."""
+    module = _compile(file)
+    return {spec.name: module.dump_func(spec.name.encode()) for spec in (*SINGLE_PROGRAMS, *UPLINK_PROGRAMS) if spec.file == file}
+
+
 def _bytecode() -> dict[str, bytes]:
-    """Of every program, by name, with its marks. Raises CompileError for a map that none of them uses."""
-    modules = {file: _compile(file) for file in FILES}
-    codes = {spec.name: modules[spec.file].dump_func(spec.name.encode()) for spec in (*SINGLE_PROGRAMS, *UPLINK_PROGRAMS)}
+    """Of every program, by name, with its marks. Each file is compiled in a process of its own, as LLVM uses one CPU for each.
+    Raises CompileError, also for a map that none of them uses."""
+    workers = ProcessPoolExecutor(len(FILES), get_context("fork"), _end_with, (os.getpid(),))
+    try:
+        with workers:
+            codes = {name: code for of_file in workers.map(_bytecode_of, FILES) for name, code in of_file.items()}
+    except BrokenExecutor as error:
+        raise CompileError(f"bpf/: the compiler was ended from outside ({error}); is there memory left?") from error
     used = set().union(*map(marks_in, codes.values()))
     unused = [name for name, spec in all_maps().items() if mark_of(spec) not in used]
     if unused:
@@ -112,8 +132,12 @@ def _pin_all(staging: Path, codes: dict[str, bytes]) -> None:
         libbpf.pin(fd, staging / "maps" / name)
     references = {mark_of(spec): map_reference(spec, maps[name]) for name, spec in all_maps().items()}
     references[IFINDEX_OFFSET_MARK] = Reference(libbpf.member_offset_bytes("net_device", "ifindex"))
-    for spec in SINGLE_PROGRAMS:
+
+    def load_single(spec: ProgramSpec) -> None:
         _load(spec, patched(spec.name, codes[spec.name], references), maps, staging / "progs")
+
+    with ThreadPoolExecutor() as verifiers:  # the kernel looks at a program on the CPU of who loads it
+        list(verifiers.map(load_single, SINGLE_PROGRAMS))
     uplink_programs.store(codes, staging / "maps")
 
 
@@ -124,11 +148,8 @@ def main() -> int:
         if compiled.find(kept) is None:
             _compile_all(kept)
         return 0
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     directory, parent, *cache = sys.argv[1:]
-    if os.getppid() != int(parent):
-        return 1  # it died before
+    _end_with(int(parent))
     try:
         load(Path(directory), compiled.file_of_build(Path(cache[0])) if cache else None)
     except (DataPathError, OSError) as error:

@@ -56,6 +56,12 @@ def test_the_verifier_takes_every_program(switch: Switch) -> None:
     assert {*PROGRAMS, *COPIES} <= pinned
 
 
+@pytest.mark.parametrize("name", [*PROGRAMS, *COPIES])
+def test_a_program_is_far_from_what_the_verifier_gives_up_at(switch: Switch, name: str) -> None:
+    """At a million instructions; older kernels look at more of the same program. It is also what a start waits for."""
+    assert libbpf.verified_instructions(switch.pins.program_fd(name)) in range(1, 250_000)
+
+
 def test_an_uplink_that_nobody_took_has_no_program(switch: Switch) -> None:
     """They are made when the uplink is taken, without the compiler."""
     unused = [switch.pins.build / "progs" / copy_of(spec, 11) for spec in UPLINK_PROGRAMS]
