@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sriov_xdp.api import health, port_views, traces, views, what_ifs
-from sriov_xdp.api.documents import INHERIT, ports_of
+from sriov_xdp.api.documents import ports_of
 from sriov_xdp.api.frames import MadeUp
 from sriov_xdp.api.reading import Configuration, Wanted
 from sriov_xdp.api.requests import (
@@ -38,6 +38,7 @@ from sriov_xdp.pf.state.plan import Step
 from sriov_xdp.pf.verbs import applied_files, confirmation, lifecycle, operate
 from sriov_xdp.pf.verbs import apply as applying
 from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.policy import INHERIT
 from sriov_xdp.vswitch.ports import PortGroup
 from sriov_xdp.vswitch.vlan import NO_VLAN
 

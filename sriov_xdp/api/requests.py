@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from sriov_xdp.api.documents import (
-    INHERIT,
     InterfaceName,
     MacOrInherit,
     MacSetting,
@@ -15,15 +14,13 @@ from sriov_xdp.api.documents import (
     VlanOrInherit,
     VlanOrStep,
     VlanSetting,
-    of_settings,
-    said_in,
-    written_or_inherited,
 )
 from sriov_xdp.api.sentences import Form
+from sriov_xdp.api.setting_documents import of_settings, said_in, written_or_inherited
 from sriov_xdp.pf.state.intent import Datapath, LinkState, VfAddress
 from sriov_xdp.pf.verbs import operate
 from sriov_xdp.store.audit import MOST_LISTED
-from sriov_xdp.vswitch.policy import Override, PolicySettings
+from sriov_xdp.vswitch.policy import INHERIT, Override, PolicySettings
 from sriov_xdp.vswitch.ports import MOST_PORTS, Binding, PortName
 from sriov_xdp.vswitch.vlan import Vlan, VlanStep
 

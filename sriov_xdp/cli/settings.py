@@ -8,9 +8,8 @@ from click.shell_completion import CompletionItem
 
 from sriov_xdp.api.numerals import NUMBER
 from sriov_xdp.api.sentences import one_of
-from sriov_xdp.vswitch.policy import SETTINGS, Setting, nested
+from sriov_xdp.vswitch.policy import INHERIT, SETTINGS, Setting, nested
 
-INHERIT = "inherit"
 _WITH = {"access": {"access", "qos", "proto"}, "trunk": {"trunk", "native", "proto"}}
 _VLAN_FORMS = "none, access:N[;qos:P] or trunk:N,A-B,...[;native:N], with ;proto:802.1ad for service tags"
 vlan_option = click.option("--vlan", help=f"{_VLAN_FORMS}; +N or -N: one VLAN of a trunk; inherit: as the group says (ports).")

@@ -18,6 +18,7 @@ MOST_MACS, MOST_VLANS = 256, 4094  # of one port, whatever its quotas
 MOST_COMMUNITIES = 4094
 LEAST_MTU_BYTES, MOST_MTU_BYTES = 68, 9216  # of RFC 791, and what jumbo frames are
 MOST_ALLOWED = 16  # the data path compares a source with each
+INHERIT = "inherit"  # in commands: what a level says no more
 
 
 class Security(StrEnum):
