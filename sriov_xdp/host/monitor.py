@@ -28,6 +28,7 @@ _ADDRESS_MESSAGES = (20, 21)
 _FILTER_MESSAGES = (37, 44, 45)  # RTM_DELQDISC, RTM_NEWTFILTER, RTM_DELTFILTER
 _RECEIVE_BYTES = 1 << 16
 _SOCKET_BUFFER_BYTES = 1 << 20
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h: above net.core.rmem_max, which holds a hundred changes where nobody raised it
 _MOST_DISCARDED = 1 << 11  # more than the buffer holds
 # Behind the header come ifinfomsg, ifaddrmsg or tcmsg, all with the device's index in their bytes 4 to 7.
 _INDEX = struct.Struct("=i")
@@ -75,7 +76,7 @@ class LinkMonitor:
     def __init__(self, own_filters: tuple[str, ...] = ()) -> None:
         self._own_filters = tuple(name.encode() for name in own_filters)
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _SOCKET_BUFFER_BYTES)
         self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_TC | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
 
     def fileno(self) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.libbpf import BPF_F_XDP_HAS_FRAGS, AttachType, ProgramType
+from sriov_xdp.host import clsact
 from sriov_xdp.host.links import Links
 from sriov_xdp.lab.host import Namespace, entered
 
@@ -24,6 +25,7 @@ _STACK = 10  # the register that points to its end
 _SKB_MARK, _SKB_PRIORITY, _SKB_TSTAMP = 8, 32, 152  # struct __sk_buff
 _STORE_U64 = 0x7B
 _ETHERNET_BYTES = 14
+_FILTER = "guest"
 
 
 def _instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
@@ -115,17 +117,19 @@ def smuggle(ifindex: int, *, ether_type: int | None = None, mark: int = 0, prior
 
 @contextlib.contextmanager
 def attached_to_tc(guest: Namespace, device: str, code: bytes) -> Iterator[None]:
-    """Runs a tc program on what comes in by a guest's interface, for a while."""
+    """Runs a tc program on what comes in by a guest's interface, for a while; by a filter, as every kernel has them."""
     with entered(guest):
-        program = libbpf.load_program(ProgramType.SCHED_CLS, "guest", code, attach=AttachType.TCX_INGRESS)
         links = Links()
-        link = libbpf.create_link(program, links.by_name(device).ifindex, AttachType.TCX_INGRESS)
+        ifindex = links.by_name(device).ifindex
         links.close()
+        program = libbpf.load_program(ProgramType.SCHED_CLS, "guest", code, attach=AttachType.NONE)
+        clsact.attach(ifindex, program, _FILTER, (_FILTER,))
+    os.close(program)
     try:
         yield
     finally:
-        os.close(link)
-        os.close(program)
+        with entered(guest):
+            clsact.detach(ifindex, (_FILTER,))
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def test_who_is_behind_a_guests_bridge_is_reached_as_long_as_he_is_there(scene: 
     assert not pings(scene.nested), "nobody asked for its address"
     with scene.driver():
         wait_until(lambda: NESTED_MAC in scene.filters(), "the PF is asked")
-        assert pings(scene.nested)
+        wait_until(lambda: pings(scene.nested), "it is reached")
         scene.daemon.ask("vf", "reset", scene.vf)
         wait_until(lambda: NESTED_MAC in scene.filters(), "it is asked anew after a reset")
         scene.daemon.kill()
