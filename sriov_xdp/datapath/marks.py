@@ -38,6 +38,11 @@ class Marks:
         """How the uplink of the PF of this number was before it was taken, None where nobody said so."""
         return self._read(f"{_FOUND}{number}-")
 
+    def all_found(self) -> dict[int, str]:
+        """The same of every PF, by its number; what cannot be read is left out."""
+        said = (path.name.removeprefix(_FOUND).partition("-") for path in self._root.glob(f"{_FOUND}*-*"))
+        return {int(number): text for number, _dash, text in said if number.isdecimal()}
+
     def write_found(self, number: int, text: str) -> None:
         """Of a name's letters and length. Raises OSError."""
         self._write(f"{_FOUND}{number}-", text)

@@ -190,7 +190,10 @@ def test_unreadable_state_is_refused_with_a_remedy_and_traffic_goes_on(scene: Sc
     for path in whole:
         path.unlink()
     state.write_bytes(b"not a database" * 1000)
-    with pytest.raises(LabError, match="damaged: file is not a database; traffic goes on as it is; run `sriov-xdp recover`"):
+    with pytest.raises(
+        LabError,
+        match="damaged: file is not a database; ports with programs serve on, others are down; run `sriov-xdp recover`",
+    ):
         scene.daemon.start()
     assert scene.one.can_ping("10.77.0.2")
     state.unlink()

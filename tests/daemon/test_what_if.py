@@ -78,6 +78,16 @@ def test_who_would_lose_what_and_who_would_be_granted_what(scene: Scene) -> None
     assert before == scene.daemon.ask("export"), "nothing is done"
 
 
+def test_what_a_pf_would_do_otherwise_is_said_of_its_guests(scene: Scene) -> None:
+    document = copy.deepcopy(scene.config)
+    document["pfs"][0] |= {"uplink_loss": "keep_local", "wire_own_source": "accept"}
+    code, said = scene.what_if(document)
+    assert 7 == code
+    for guest in (scene.one, scene.two):
+        assert f"{guest.name}/eth0 ({scene.daemon.vf_of(guest.name)['address']}): uplink_loss: isolate -> keep_local" in said
+        assert f"{guest.name}/eth0 ({scene.daemon.vf_of(guest.name)['address']}): wire_own_source: drop -> accept" in said
+
+
 def test_it_says_what_then_happens(scene: Scene) -> None:
     assert 7 == scene.what_if(scene.changed())[0]
     path = str(scene.lab.folder / "wanted.yaml")

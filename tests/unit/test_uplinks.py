@@ -9,7 +9,7 @@ import pytest
 
 from sriov_xdp.pf.state.intent import PfSpec, WireOwnSource
 from sriov_xdp.pf.state.physical_function import FoundUplink, PfEntry, PhysicalFunction
-from sriov_xdp.pf.state.uplink_text import found_from_mark, found_to_mark, pf_from_text, pf_to_text
+from sriov_xdp.pf.state.uplink_text import found_from_mark, found_to_mark, is_marked_by, pf_from_text, pf_to_text
 
 FOUND = FoundUplink(
     boot_id="5c0ffee5",
@@ -52,17 +52,21 @@ def test_what_bpffs_keeps_of_an_uplink_is_read_as_it_was_written(ipv6: str | Non
     """Of the device that is there, in this boot; and no more than a name may have."""
     link: Any = SimpleNamespace(ifindex=7, permanent_mac=FOUND.permanent_mac, mac="02:00:00:00:0f:02")
     features = {"rx-vlan-hw-parse": True, "tx-vlan-hw-insert": False}
-    found = replace(FOUND, ipv6_is_disabled=ipv6, features=features)
+    found = replace(FOUND, mac="02:00:00:00:0f:01", ipv6_is_disabled=ipv6, features=features)
     text = found_to_mark(found)
     assert replace(found, mac=link.mac) == found_from_mark(text, link, FOUND.boot_id)
     assert "/" not in text
     assert len(text) < 200
+    link.mac = found.mac
+    assert is_marked_by(text, link), "the same address"
+    link.mac = "02:00:00:00:0f:03"
+    assert not is_marked_by(text, link), "another device of this number"
     link.ifindex = 8
     assert found_from_mark(text, link, FOUND.boot_id) is None, "another device"
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "7", "x:000:0:", "7:00:0:", "7:000:x:", "7:000:0:rx", "7:000:0:rx=1=1", "7:000:0:a=1:b"]
+    "text", [None, "", "7", "x:000:0:", "7:00:0:", "7:000:x:", "7:000:0:rx", "7:000:0:rx=1=1", "7:000:0:a=1:b:c"]
 )
 def test_what_nobody_wrote_says_nothing_of_an_uplink(text: str | None) -> None:
     link: Any = SimpleNamespace(ifindex=7, permanent_mac="", mac="")

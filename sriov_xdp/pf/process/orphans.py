@@ -22,13 +22,24 @@ def find(links: Links) -> list[Link]:
     return [link for link in links.dump() if is_orphan(link)]
 
 
+def close(links: Links, instance: str | None) -> None:
+    """Puts devices of an instance down that have no program, whatever else there is of it. Raises HostError, DataPathError."""
+    for link in links.dump():
+        if instance and instance_of(link) == instance and _has_no_program(link):
+            links.change(link.ifindex, state="down")
+
+
 def is_orphan(link: Link) -> bool:
     """One without its whole mark was never ready to be in service: its daemon died while it made it, and may come again. Whether it
     had a carrier tells nothing, as a link may be disabled from the start. Raises HostError, DataPathError."""
     instance = instance_of(link)
     if instance is None or read_host_mark(instance, link) is None:
         return False
-    return not (link.xdp_program_id or Hooks.is_held_by_anybody(link.ifindex) or is_served(instance))
+    return _has_no_program(link) and not is_served(instance)
+
+
+def _has_no_program(link: Link) -> bool:
+    return not (link.xdp_program_id or Hooks.is_held_by_anybody(link.ifindex))
 
 
 def require_none(links: Links, adapters: Container[tuple[str, str] | None]) -> None:

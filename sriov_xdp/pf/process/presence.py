@@ -28,7 +28,7 @@ from sriov_xdp.vswitch.address import MacAddress
 _LOOKED_AT = 8  # programs, at most: one that is here tells enough
 _ANY_MAC = MacAddress(bytes(6))
 _REMEDY = (
-    "traffic goes on as it is; put the state back, or rebuild it with `sriov-xdp recover`, "
+    "ports with programs serve on, others are down; put the state back, or rebuild it with `sriov-xdp recover`, "
     "or remove everything with `sriov-xdp teardown`"
 )
 

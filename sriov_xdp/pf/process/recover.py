@@ -13,11 +13,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.abi import FIRST_VF_SLOT, MAX_PFS, PortFlag, PortValue
+from sriov_xdp.datapath.libbpf import AttachType
 from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import Pins
 from sriov_xdp.datapath.tables import Tables
-from sriov_xdp.host import namespaces, tbf
+from sriov_xdp.host import clsact, namespaces, tbf
 from sriov_xdp.host.features import RX_VLAN, TX_VLAN
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Link, Links, boot_id
@@ -155,6 +157,7 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> tuple[list
                 shaping_egress=shaping_of(tbf.read(link.ifindex)),
                 shaping_ingress=_ingress_of(tables, slot, port),
                 of_pf=of_pf[0] if of_pf else None,
+                has_tc_program=_has_tc_program(link.ifindex),
             )
         )
     of_pfs = {number: known[0] for number in range(MAX_PFS) if (known := tables.port(number))}
@@ -163,6 +166,10 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> tuple[list
         text = f"{folders.bpffs}: the data path has {gone} ports of guests, and none of their devices is here"
         raise Conflict(f"{text}; run this where the daemon runs, or remove what is left with `sriov-xdp teardown`")
     return sorted(found, key=lambda entry: entry.mark.vf), of_pfs
+
+
+def _has_tc_program(ifindex: int) -> bool:
+    return bool(libbpf.attached_programs_if_any(ifindex, AttachType.TCX_INGRESS) or clsact.program_ids(ifindex))
 
 
 def _ingress_of(tables: Tables, slot: int, port: PortValue) -> IngressShaping:

@@ -23,6 +23,7 @@ from sriov_xdp.host.monitor import FolderMonitor, LinkMonitor
 from sriov_xdp.host.namespaces import NAMED
 from sriov_xdp.host.netlink import close_kept
 from sriov_xdp.mailbox.session import Ask, Session
+from sriov_xdp.pf.errors import PfError
 from sriov_xdp.pf.hands import live, speakers
 from sriov_xdp.pf.hands.beside import Beside
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
@@ -47,6 +48,7 @@ from sriov_xdp.pf.verbs.hook_watch import PINS_LOOK_SECONDS
 from sriov_xdp.pf.verbs.loop_watch import LoopWatch
 from sriov_xdp.pf.verbs.settling import LOOK_SECONDS as SETTLING_SECONDS
 from sriov_xdp.pf.verbs.settling import Settling
+from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StoreError
 
 _log = logging.getLogger("sriov_xdp.pf")
@@ -100,12 +102,24 @@ class PfService:
         finally:
             links.close()
 
+    def _open_state(self, marks: Marks) -> Database:
+        """Where that fails, ports whose programs are gone are closed: they lead to the host, and no daemon will look after them."""
+        try:
+            require_state(self._folders.state_dir, self._folders.bpffs, marks)
+            return open_own_state(self._folders.state_dir, self._folders.bpffs, marks)
+        except (PfError, StoreError):
+            links = Links()
+            try:
+                orphans.close(links, marks.instance())
+            finally:
+                links.close()
+            raise
+
     def start(self, adapters: Container[tuple[str, str] | None] = ()) -> None:
         """Loads and adopts, after own(). adapters: that the configuration names, by guest and interface. Raises PfError,
         DataPathError, HostError, StoreError."""
         marks = Marks(self._folders.bpffs)
-        require_state(self._folders.state_dir, self._folders.bpffs, marks)
-        database = open_own_state(self._folders.state_dir, self._folders.bpffs, marks)
+        database = self._open_state(marks)
         stored = database.meta("instance")
         self.is_first_start = stored is None
         if self.is_first_start:

@@ -45,6 +45,7 @@ class MarkedPort:
     shaping_egress: Shaping
     shaping_ingress: IngressShaping
     of_pf: PortValue | None
+    has_tc_program: bool
 
     @property
     def switch_mtu_bytes(self) -> int:
@@ -112,7 +113,9 @@ class MarkedPort:
 
     def datapath(self, said: Datapath) -> Datapath:
         """The mode by which the port keeps the kind of program that it has, as a change of kind takes the frames along that are on
-        their way; in the words of a configuration where they agree."""
+        their way; in the words of a configuration where they agree, or where its programs are gone and none is on its way."""
+        if not self.link.xdp_program_id and not self.has_tc_program:
+            return said
         active = Datapath.XDP if self.link.xdp_program_id else Datapath.TCX
         wants_xdp = self.link.peer_runs_xdp and self.port.mtu_bytes <= LARGEST_XDP_MTU_BYTES
         automatic = Datapath.XDP if wants_xdp else Datapath.TCX

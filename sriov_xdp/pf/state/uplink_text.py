@@ -11,6 +11,7 @@ from sriov_xdp.pf.state.physical_function import FoundUplink, PfEntry, PhysicalF
 
 _MOST_IFINDEX = (1 << 31) - 1
 _NO_IPV6 = "x"
+_PARTS = 5  # of a mark
 
 
 def pf_to_text(pf: PhysicalFunction) -> str:
@@ -49,14 +50,29 @@ def found_to_mark(found: FoundUplink) -> str:
     """In few letters, for bpffs: what to give back where the state is lost."""
     flags = f"{found.was_up:d}{found.was_promiscuous:d}{_NO_IPV6 if found.ipv6_is_disabled is None else found.ipv6_is_disabled}"
     features = ",".join(f"{name}={is_on:d}" for name, is_on in sorted(found.features.items()))
-    return f"{found.ifindex}:{flags}:{found.ipv6_address_mode}:{features}"
+    return f"{found.ifindex}:{flags}:{found.ipv6_address_mode}:{features}:{_letters(found.mac)}"
+
+
+def is_marked_by(text: str, link: Link) -> bool:
+    """Whether what was said is of a device, which nothing else tells: its number alone may be another's by now."""
+    number, *_how, mac = _parts(text)
+    return bool(link.mac) and (number, mac) == (str(link.ifindex), _letters(link.mac))
+
+
+def _parts(text: str) -> list[str]:
+    """Number, flags, IPv6 address mode, features, address, which earlier versions did not say."""
+    parts = text.split(":")
+    return [*parts, ""] if len(parts) < _PARTS else parts
+
+
+def _letters(mac: str) -> str:
+    return mac.replace(":", "")
 
 
 def found_from_mark(text: str | None, link: Link, boot_id: str) -> FoundUplink | None:
     """The reverse, of a device that is there; None for what was said of another one, or cannot be read."""
-    number, *said = (text or "").split(":")
     try:
-        flags, mode, features = said
+        number, flags, mode, features, _mac = _parts(text or "")
         was_up, was_promiscuous, ipv6 = tuple(flags)
         pairs = (pair.split("=") for pair in features.split(",") if pair)
         found = FoundUplink(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sriov_xdp.pf.state.intent import AdapterSpec, HostIntent
+from sriov_xdp.pf.state.intent import AdapterSpec, HostIntent, PfSpec
 from sriov_xdp.pf.state.intent_text import vlan_to_json
 from sriov_xdp.store.audit import AuditRecord, Outcome
 from sriov_xdp.vswitch import recorded
@@ -55,6 +55,7 @@ class OtherDecision:
 @dataclass(frozen=True, slots=True)
 class _Port:
     spec: AdapterSpec
+    pf: PfSpec
     switch: Switch
     group: PortGroup
     policy: Policy
@@ -63,13 +64,14 @@ class _Port:
 
 def _ports(intent: HostIntent, names: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], _Port]:
     """By adapter. names: what policies call their ports."""
+    pfs = {pf.name: pf for pf in intent.pfs}
     places = {group.name: (switch, group) for switch in intent.switches for group in switch.port_groups}
     found = {}
     for spec in intent.adapters:
         switch, group = places[spec.port_group]
         said = spec.overrides_in(group)
         policy = resolve(switch, group, names.get(spec.key, f"{spec.guest}/{spec.interface}"), said)
-        found[spec.key] = _Port(spec, switch, group, policy, port_vlan(group, said))
+        found[spec.key] = _Port(spec, pfs[switch.pf], switch, group, policy, port_vlan(group, said))
     return found
 
 
@@ -97,6 +99,10 @@ def _told(port: _Port) -> dict[str, Any]:
     spec = port.spec
     told = {name: setting.values.plain(getattr(port.policy, name)) for name, setting in SETTINGS.items()}
     return {
+        "uplink": port.pf.uplink,
+        "switching": port.pf.switching.value,
+        "wire_own_source": port.pf.wire_own_source.value,
+        "uplink_loss": port.pf.uplink_loss.value,
         "switch": port.switch.name,
         "port_group": spec.port_group,
         "port": spec.number,
