@@ -116,8 +116,9 @@ enum sxdp_stage {
 
 /* The daemon sends probes into guests, to see whether they come back by another port (loop.h): frames of the Configuration
  * Testing Protocol (Ethernet 2.0, chapter 8), replies that ask for nothing, to the group that this protocol has for finding
- * loops. */
+ * loops; and, where unicast is copied, to a station that is nowhere. */
 #define SXDP_PROBE_GROUP 0x0000000000cfULL            /* cf:00:00:00:00:00 */
+#define SXDP_PROBE_STATION 0x0000000000ceULL          /* ce:00:00:00:00:00 */
 #define SXDP_PROBE_MAGIC 0x7064787300010000ULL        /* skip count 0, function 1 (reply), receipt number and data "sxdp" */
 
 #endif

@@ -47,6 +47,15 @@ static __always_inline void count_group(struct sxdp_cpu *here, const struct tran
 	*(is_broadcast ? &counted->ingress_broadcast : &counted->ingress_multicast) += transit->frames;
 }
 
+/* Of a group frame that left by one port, for the wire to flood. */
+static __always_inline void count_group_for_wire(const struct transit *transit)
+{
+	struct sxdp_cpu *here = this_cpu();
+
+	if (here)
+		count_group(here, transit, transit->frame.destination == SXDP_MAC_BROADCAST);
+}
+
 static __always_inline void count_copy(struct sxdp_counters *counted, __u64 frames, int is_broadcast)
 {
 	*(is_broadcast ? &counted->egress_broadcast : &counted->egress_multicast) += frames;

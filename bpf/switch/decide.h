@@ -46,7 +46,7 @@ static __always_inline sxdp_answer decide(carrier *ctx, struct transit *transit)
 		return carrier_take_probe(ctx, transit);
 	if (answer == SXDP_ADMITTED) {
 		if (frame_is_multicast(transit->frame.destination)) {
-			sample_flood(ctx, transit, port);
+			sample_copies(ctx, transit, port);
 			if (!is_for_wire(port, transit))
 				return carrier_flood(ctx, transit, port);
 			answer = carrier_guard(ctx, transit, port);
@@ -58,7 +58,12 @@ static __always_inline sxdp_answer decide(carrier *ctx, struct transit *transit)
 		return carrier_pass_to_host(transit);
 	if (answer == SXDP_NO_TARGET && port->flags & SXDP_PORT_COPIED)
 		return leave_to_listeners(ctx, transit, port);
-	return answer == SXDP_ADMITTED ? leave(ctx, transit, &route) : answer;
+	if (answer != SXDP_ADMITTED)
+		return answer;
+	answer = leave(ctx, transit, &route);
+	if (answer == SXDP_COUNTED && frame_is_multicast(transit->frame.destination))
+		count_group_for_wire(transit);
+	return answer;
 }
 
 #endif

@@ -76,10 +76,15 @@ static __always_inline sxdp_answer enter_from_guest(const struct sxdp_port *port
 {
 	struct sxdp_port *uplink = port_at(port->pf);
 
-	if (loop_is_probe(&transit->frame))
+	sxdp_answer answer;
+
+	if (loop_is_probe(port, &transit->frame))
 		return SXDP_PROBE;
 	if (source_is_its_alone(port, &transit->frame) || guest_speaks_as_holder(port, transit))
 		return SXDP_ADMITTED;
+	answer = loop_judge_foreign(port);
+	if (answer != SXDP_ADMITTED)
+		return answer;
 	return source_judge(port, transit->slot, &transit->frame, source_owner(port, uplink, transit), uplink,
 			    allowed_of(port, transit->slot));
 }

@@ -4,6 +4,7 @@
 #define SXDP_LEAVE_H
 
 #include "rules/answer.h"
+#include "rules/loop.h"
 #include "rules/target.h"
 #include "rules/vlan.h"
 #include "switch/count.h"
@@ -30,7 +31,7 @@ static __always_inline sxdp_answer leave_by(carrier *ctx, struct transit *transi
 	answer = police(ctx, transit, port);
 	if (answer != SXDP_ADMITTED)
 		return answer;
-	if (port->flags & SXDP_PORT_COPIED)
+	if (port->flags & SXDP_PORT_COPIED && !loop_is_cut(port))
 		return carrier_copy(ctx, transit, route->slot);
 	if (carrier_retag(ctx, transit, tagged))
 		return SXDP_REDIRECT_ERROR;
@@ -42,8 +43,7 @@ static __always_inline sxdp_answer leave(carrier *ctx, struct transit *transit, 
 {
 	sxdp_answer answer;
 
-	if (!transit->is_sampled && sample_is_wanted(route->target))
-		sample_open(ctx, transit);
+	sample_where_it_leaves(ctx, transit, route->target);
 	answer = leave_by(ctx, transit, route);
 	if (transit->is_sampled)
 		sample_close(transit, route->slot, answer);
@@ -57,6 +57,9 @@ static __always_inline sxdp_answer leave_to_listeners(carrier *ctx, struct trans
 
 	if (!carrier_copies(port))
 		return SXDP_DEFERRED;
+	if (loop_is_cut(port))
+		return SXDP_NO_TARGET;
+	sample_copies(ctx, transit, port);
 	answer = police(ctx, transit, port);
 	return answer == SXDP_ADMITTED ? carrier_copy(ctx, transit, SXDP_NOBODY) : answer;
 }

@@ -34,11 +34,22 @@ static __always_inline void sample_at_entry(carrier *ctx, struct transit *transi
 		sample_open(ctx, transit);
 }
 
-/* A group frame that others watch. */
-static __always_inline void sample_flood(carrier *ctx, struct transit *transit, const struct sxdp_port *port)
+/* A frame of which others may get copies, whom somebody watches perhaps. */
+static __always_inline void sample_copies(carrier *ctx, struct transit *transit, const struct sxdp_port *port)
 {
-	if (!sample_is_wanted(port) && port_at(port->pf)->of_pf & SXDP_PF_IS_WATCHED)
+	if (!transit->is_sampled && port_at(port->pf)->of_pf & SXDP_PF_IS_WATCHED)
 		sample_open(ctx, transit);
+}
+
+/* A frame for one station. */
+static __always_inline void sample_where_it_leaves(carrier *ctx, struct transit *transit, const struct sxdp_port *target)
+{
+	const struct sxdp_port *port = port_at(transit->slot);
+
+	if (!transit->is_sampled && sample_is_wanted(target))
+		sample_open(ctx, transit);
+	if (port->flags & SXDP_PORT_COPIED)
+		sample_copies(ctx, transit, port);
 }
 
 #endif

@@ -9,6 +9,7 @@ from sriov_xdp.api.frames import type_name
 from sriov_xdp.api.verdicts import EXPLANATIONS
 from sriov_xdp.datapath import abi, model, samples
 from sriov_xdp.datapath.abi import Verdict
+from sriov_xdp.datapath.model_passage import Passage
 from sriov_xdp.datapath.model_ports import Ethernet, Port, Ports
 from sriov_xdp.datapath.samples import Sample
 from sriov_xdp.datapath.tables import PortImage
@@ -68,7 +69,7 @@ class _Explained:
 
 def _explain(ports: Ports, slot: int, frame: bytes) -> _Explained:
     """Of a frame that comes in by a port that is there, on its own device."""
-    passage = model.Passage(ports=ports, slot=slot, frame=frame, ethernet=Ethernet.parse(frame))
+    passage = Passage(ports=ports, slot=slot, frame=frame, ethernet=Ethernet.parse(frame))
     objecting = next((number for number, rule in enumerate(model.RULES) if rule(passage) is not None), None)
     return _Explained(
         asked=model.RULES if objecting is None else model.RULES[: objecting + 1],

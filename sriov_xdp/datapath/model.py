@@ -10,8 +10,9 @@ For tests, for people who read, and for api/traces.py, which explains by it what
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from sriov_xdp.datapath.abi import VLAN_NONE, VLAN_SERVICE, PortFlag, Verdict
-from sriov_xdp.datapath.model_ports import ETH_HEADER_BYTES, TAG_BYTES, TPID_8021AD, TPID_8021Q, Ethernet, Group, Port, Ports
+from sriov_xdp.datapath.abi import VLAN_NONE, PortFlag, Verdict
+from sriov_xdp.datapath.model_passage import Passage
+from sriov_xdp.datapath.model_ports import TAG_BYTES, TPID_8021AD, TPID_8021Q, Ethernet, Group, Port, Ports
 
 RESERVED_VLAN = 4095
 
@@ -24,6 +25,7 @@ LINK_LOCAL_GROUPS = frozenset(
 )
 # Configuration Testing Protocol, loopback assistance: what the switch's owner sends into guests to find loops.
 PROBE = (bytes.fromhex("cf0000000000"), 0x9000)
+UNICAST_PROBE = (bytes.fromhex("ce0000000000"), 0x9000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,94 +37,6 @@ class Fate:
     left: Mapping[int, bytes] = field(default_factory=dict)
     reaches_host: bool = False
     is_told: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
-    """A frame at the port that it came in by."""
-
-    ports: Ports
-    slot: int
-    frame: bytes
-    ethernet: Ethernet | None
-
-    @property
-    def port(self) -> Port:
-        """Where it came in."""
-        return self.ports[self.slot]
-
-    @property
-    def read(self) -> Ethernet:
-        """The frame taken apart; only for rules behind the one that asks for whole headers."""
-        assert self.ethernet is not None
-        return self.ethernet
-
-    @property
-    def vlan(self) -> int:
-        """The VLAN that it is in, with VLAN_SERVICE where it is 802.1ad's: an access port gives its own, else the tag says; without
-        one it is a trunk's native VLAN."""
-        if self.port.is_access or not self.read.vid:
-            return self.port.untagged_vlan
-        return self.read.vid | (VLAN_SERVICE if self.read.tpid == TPID_8021AD else 0)
-
-    @property
-    def switched(self) -> Ethernet:
-        """The frame as the switch sees it that let it in: in an access VLAN of 802.1ad a tag is the guest's own."""
-        is_guests = self.port.is_access and self.port.has(PortFlag.SERVICE) and self.read.vid
-        return self.read.with_tag_for_inner() if is_guests else self.read
-
-    @property
-    def takes_service_tags(self) -> bool:
-        """Whether tags of 802.1ad may enter: from the wire, where they mean anything here, and by a trunk port of that kind."""
-        if self.port.is_uplink:
-            return any(port.has(PortFlag.SERVICE) for port in self.siblings.values())
-        return self.port.has(PortFlag.TRUNK) and self.port.has(PortFlag.SERVICE)
-
-    @property
-    def payload_bytes(self) -> int:
-        """What an MTU bounds."""
-        tags = (self.read.tpid is not None) + (self.read.tpid is not None and self.read.has_inner_tag)
-        return len(self.frame) - ETH_HEADER_BYTES - tags * TAG_BYTES
-
-    @property
-    def siblings(self) -> Ports:
-        """The ports of the same PF that are there; an embedded switch knows no others."""
-        return {slot: port for slot, port in self.ports.items() if port.value.ifindex and port.value.pf == self.port.value.pf}
-
-    @property
-    def uplink(self) -> int | None:
-        """Slot of the PF's uplink."""
-        return next((slot for slot, port in self.siblings.items() if port.is_uplink), None)
-
-    @property
-    def nowhere(self) -> Verdict:
-        """Of a frame for the wire, where there is no uplink: there was one, or there was none."""
-        own = (port for port in self.ports.values() if port.value.pf == self.port.value.pf)
-        return Verdict.UPLINK_LOST if any(port.is_lost for port in own) else Verdict.NO_TARGET
-
-    def is_host(self, mac: bytes) -> bool:
-        """Whether the address is the uplink's own, which is the host's."""
-        return self.uplink is not None and self.ports[self.uplink].value.mac == mac
-
-    def access_holder(self, mac: bytes, ports: Ports | None = None) -> int | None:
-        """Slot of the access port in the frame's VLAN that has the address. ports: among these only."""
-        among = self.siblings if ports is None else ports
-        holders = (slot for slot, port in among.items() if port.is_access and port.is_reached_by(mac))
-        return next((slot for slot in holders if self.ports[slot].untagged_vlan == self.vlan), None)
-
-    def holder(self, mac: bytes, ports: Ports | None = None) -> int | None:
-        """Slot of the VF that has the address in the frame's VLAN: an access port, else a trunk port, which has it in all its
-        VLANs."""
-        among = self.siblings if ports is None else ports
-        if (slot := self.access_holder(mac, among)) is not None:
-            return slot
-        trunks = (slot for slot, port in among.items() if port.has(PortFlag.TRUNK) and port.carries(self.vlan))
-        return next((slot for slot in trunks if among[slot].is_reached_by(mac)), None)
-
-    @property
-    def reachable(self) -> Ports:
-        """Where stations are looked for: a guest without a carrier may be elsewhere, with its addresses."""
-        return {slot: port for slot, port in self.siblings.items() if not port.has(PortFlag.AWAY)}
 
 
 Rule = Callable[[Passage], Verdict | None]
@@ -193,7 +107,8 @@ def vlan_is_allowed(passage: Passage) -> Verdict | None:
 
 def is_no_probe(passage: Passage) -> Verdict | None:
     """A probe that comes out of a guest went in by another port; it goes no further, whoever made it."""
-    is_probe = (passage.switched.destination, passage.switched.type) == PROBE and not passage.port.is_uplink
+    probes = {PROBE, UNICAST_PROBE} if passage.is_listened_to or passage.port.has(PortFlag.VEPA) else {PROBE}
+    is_probe = (passage.switched.destination, passage.switched.type) in probes and not passage.port.is_uplink
     return Verdict.LOOP if is_probe else None
 
 
@@ -228,6 +143,15 @@ def source_is_own(passage: Passage) -> Verdict | None:
     """Any address but the effective MAC is forged, which the policy may accept, of all or of some."""
     is_own = passage.port.is_uplink or passage.read.source == passage.port.value.mac or speaks_as_holder(passage)
     return None if is_own or passage.port.may_send_from(passage.read.source) else Verdict.FORGED_SOURCE
+
+
+def cut_port_bridges_nothing(passage: Passage) -> Verdict | None:
+    """Where the wire gives frames back, a port that was cut lets in what its guest's own address sent, and what it holds with
+    others."""
+    port, source = passage.port, passage.read.source
+    if port.is_uplink or source == port.value.mac or speaks_as_holder(passage):
+        return None
+    return Verdict.LOOP if port.has(PortFlag.LOOP) and port.has(PortFlag.VEPA) else None
 
 
 def guest_has_no_loop(passage: Passage) -> Verdict | None:
@@ -266,6 +190,7 @@ RULES: tuple[Rule, ...] = (
     vlan_is_allowed,
     is_no_probe,
     wire_speaks_for_itself,
+    cut_port_bridges_nothing,
     source_is_not_taken,
     source_is_own,
     guest_has_no_loop,
@@ -311,13 +236,14 @@ def device_takes(passage: Passage, port: Port) -> bool:
 
 def company(passage: Passage, addressee: int | None) -> list[int]:
     """Promiscuous ports that get a copy of a frame for one station."""
-    others = {slot: port for slot, port in passage.siblings.items() if slot not in (passage.slot, addressee)}
+    is_cut = passage.port.has(PortFlag.LOOP) and not passage.port.is_uplink
+    others = {} if is_cut else {slot: port for slot, port in passage.siblings.items() if slot not in (passage.slot, addressee)}
     return [slot for slot, port in others.items() if port.has(PortFlag.PROMISCUOUS) and takes_copy(passage, port)]
 
 
 def reach_nobody(passage: Passage) -> Fate:
     """Nobody has the address; who listens to all hears it, for which its sender pays, as soon as there is one on its PF."""
-    if passage.port.is_overdrawn and any(port.has(PortFlag.PROMISCUOUS) for port in passage.siblings.values()):
+    if passage.port.is_overdrawn and passage.is_listened_to and not passage.port.has(PortFlag.LOOP):
         return Fate(verdict=Verdict.RATE_LIMITED)
     others = company(passage, None)
     return Fate(verdict=Verdict.FLOODED if others else Verdict.NO_TARGET, left=leaving(passage, others))

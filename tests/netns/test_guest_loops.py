@@ -42,7 +42,7 @@ class Watched:
 class Scene(Watched):
     """A guest with eth0 and eth1, in any mode, and two others; all in one VLAN."""
 
-    def __init__(self, lab: Lab, mode: str, policy: dict) -> None:
+    def __init__(self, lab: Lab, mode: str, policy: dict, switching: str = "veb") -> None:
         self.wire, uplink = lab.wire()
         twin = lab.namespace("t")
         self.one: Namespace = lab.namespace("a")
@@ -54,6 +54,7 @@ class Scene(Watched):
             {"name": twin.name, "adapters": [adapter["adapters"][0] for adapter in config["guests"][:2]]},
             *config["guests"][2:],
         ]
+        config["pfs"][0]["switching"] = switching
         super().__init__(twin, lab.daemon(config))
         for place in (self.twin, self.one, self.two):
             place.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")
@@ -61,10 +62,13 @@ class Scene(Watched):
         self.two.ip("addr", "add", "10.77.0.3/24", "dev", "eth0")
 
 
-def bridge(twin: Namespace) -> None:
-    twin.ip("link", "add", "br0", "type", "bridge")
+def bridge(twin: Namespace, *ports: str) -> None:
+    """ports: settings of both of its ports, of a bridge that knows nothing of groups."""
+    twin.ip("link", "add", "br0", "type", "bridge", *(("mcast_snooping", "0") if ports else ()))
     for device in ("eth0", "eth1"):
         twin.ip("link", "set", device, "master", "br0")
+        if ports:
+            twin.ip("link", "set", device, "type", "bridge_slave", *ports)
     twin.ip("link", "set", "br0", "up")
 
 
@@ -270,3 +274,53 @@ def test_a_loop_from_one_vlan_through_another_and_back_is_cut_and_healed(crossin
     assert 1 == len(crossing.told("warning"))
     twin.ip("link", "del", "br0")
     wait_until(lambda: not crossing.is_cut("eth3"), "the loop is gone")
+
+
+# ---- what goes round is no flood of the switch ----
+
+LISTENING = {"security": {"forged_transmits": "accept", "promiscuous": "accept"}}
+NOBODY, SOME_GROUP = "02:77:77:77:77:77", "01:00:5e:01:02:03"
+
+
+@pytest.fixture(scope="module", params=[("xdp", "veb"), ("tcx", "veb"), ("tcx", "vepa")], ids=" ".join)
+def listening(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """All hear everything. In VEPA mode the wire gives back what it gets."""
+    mode, switching = request.param
+    with Lab("gu") as lab:
+        scene = Scene(lab, mode, LISTENING, switching)
+        if switching == "vepa":
+            scene.wire.ip("link", "add", "brw", "type", "bridge", "mcast_snooping", "0")
+            scene.wire.ip("link", "set", "w0", "master", "brw")
+            scene.wire.ip("link", "set", "w0", "type", "bridge_slave", "hairpin", "on")
+            scene.wire.ip("link", "set", "brw", "up")
+        yield scene
+
+
+def is_quiet(scene: Scene) -> bool:
+    """Whether nothing goes on arriving at a neighbour."""
+    before = scene.daemon.vf_of(scene.one.name)["counters"]["rx_packets"]
+    time.sleep(0.1)
+    return bool(scene.daemon.vf_of(scene.one.name)["counters"]["rx_packets"] - before < 20)
+
+
+@pytest.mark.parametrize(
+    ("destination", "ports"),
+    [(NOBODY, ("bcast_flood", "off", "mcast_flood", "off")), (SOME_GROUP, ("flood", "off"))],
+    ids=["unicast alone", "multicast alone"],
+)
+def test_what_a_guest_sends_round_is_cut_whatever_its_bridge_floods(
+    listening: Scene, destination: str, ports: tuple[str, ...]
+) -> None:
+    """Copies for who listens make a loop of unicast; and where the wire switches, group frames are floods of the wire's."""
+    bridge(listening.twin, *ports)
+    with frames.tapped((listening.wire, "w0")) as (wire,):
+        wire.send(frames.frame(destination, STRANGER, b"round and round"))
+    wait_until(listening.cut, "the loop is found")
+    assert 1 == len(listening.cut()), "one of the two stays in service"
+    wait_until(lambda: is_quiet(listening), "what went round has ended")
+    with frames.tapped((listening.wire, "w0")) as (wire,):
+        wire.send(frames.frame(destination, STRANGER, b"once more"))
+    assert is_quiet(listening)
+    assert 1 == len(listening.cut())
+    listening.twin.ip("link", "del", "br0")
+    wait_until(lambda: not listening.cut(), "it is healed", 20)

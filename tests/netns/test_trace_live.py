@@ -25,7 +25,7 @@ class Scene:
         self.lab = lab
         self.wire, uplink = lab.wire()
         self.places = {name: lab.namespace(name) for name in ("first", "second", "third")}
-        groups = [{"name": "web", "vlan": {"access": 100}}, {"name": "lan"}]
+        groups = [{"name": "web", "vlan": {"access": 100}, "overrides_allowed": ["security"]}, {"name": "lan"}]
         of = {"first": "web", "second": "web", "third": "lan"}
         guests = [{"guest": place.name, "port_group": of[name], "datapath": mode} for name, place in self.places.items()]
         self.daemon: Daemon = lab.daemon(host_config(uplink, guests, groups))
@@ -107,6 +107,22 @@ def test_what_comes_from_the_wire_is_seen_whoever_it_is_for(scene: Scene) -> Non
     scene.send("wire", tagged)
     assert [("pf0", scene.vfs["first"], "forwarded")] == watcher.found(b"tagged")
     assert [tagged] == [bytes.fromhex(frame["octets"]) for frame in watcher.seen if b"tagged" in bytes.fromhex(frame["octets"])]
+
+
+def test_unicast_that_a_port_listens_to_is_seen_by_all_whom_it_concerns(scene: Scene) -> None:
+    """second listens: what first and the wire say to each other is copied to it. What is for nobody is for it alone."""
+    first, second = scene.vfs["first"], scene.vfs["second"]
+    scene.daemon.ask("port", "set", second, "--promiscuous", "accept")
+    try:
+        watchers = [Watcher(scene, port) for port in (first, second)]
+        scene.send("wire", frames.frame(scene.macs["first"], scene.macs["wire"], b"to first alone", tags=(100,)))
+        assert [[("pf0", first, "forwarded")]] * 2 == [watcher.found(b"to first alone") for watcher in watchers]
+        scene.send("first", frames.frame(scene.macs["wire"], scene.macs["first"], b"to the wire"))
+        assert [[(first, "pf0", "forwarded")]] * 2 == [watcher.found(b"to the wire") for watcher in watchers]
+        scene.send("wire", frames.frame("02:00:00:00:99:98", scene.macs["wire"], b"for whoever listens", tags=(100,)))
+        assert [("pf0", None, "flooded")] == watchers[1].found(b"for whoever listens")
+    finally:
+        scene.daemon.ask("port", "set", second, "--promiscuous", "inherit")
 
 
 def slow_path(scene: Scene, name: str) -> list[str]:

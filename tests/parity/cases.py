@@ -8,7 +8,7 @@ from programs import BROADCAST, DEVICES, SHORTEST_FRAME_BYTES, UPLINKS, dot1q, e
 
 from sriov_xdp.datapath import abi, model
 from sriov_xdp.datapath.abi import VLAN_TRUNKS, PortFlag, Verdict
-from sriov_xdp.datapath.model import PROBE, Fate, Rule
+from sriov_xdp.datapath.model import PROBE, UNICAST_PROBE, Fate, Rule
 from sriov_xdp.datapath.model_ports import TPID_8021AD, Ethernet, Group, Port
 
 FRAMES = 4  # in each network, as that takes several times longer to draw than a frame
@@ -152,7 +152,7 @@ def settings_of(draw: st.DrawFn, port: Port, *, is_trunk: bool) -> Port:
         device_mtu_bytes=draw(st.sampled_from([0, 0, SMALL_MTU_BYTES])),
         segment=draw(SEGMENTS),
         priority=0 if is_trunk else draw(PRIORITIES_GIVEN),
-        has_room=draw(st.sampled_from([None, None, None, None, True, False])),
+        has_room=draw(st.sampled_from([None, None, None, True, False, False])),
         flags=draw(FLAGS) | draw(PROMISCUOUS) | draw(LOOPS) | draw(ONE_BUFFER) | draw(AWAY) | draw(BLOCKED),
         is_up=PortFlag.LINK_UP in value.flags,
         mtu_bytes=draw(MTUS),
@@ -241,11 +241,13 @@ def frames(draw: st.DrawFn, ports: dict[int, Port], slot: int) -> bytes:
         return draw(st.binary(min_size=SHORTEST_FRAME_BYTES, max_size=90))
     sender = ports.get(slot)
     own = sender.value.mac if sender and not sender.is_uplink else STRANGER
-    source = draw(st.one_of(st.just(own), st.just(own), FOREIGN_SOURCES))
+    held = sorted({mac for port in ports.values() for mac in port.shared})
+    source = draw(st.one_of(st.just(own), st.just(own), st.sampled_from(held) if held else st.just(own), FOREIGN_SOURCES))
     payload = bytes(index & 0xFF for index in range(draw(st.sampled_from(PAYLOAD_BYTES))))
     ether_type = draw(ORDINARY_TYPES if draw(MOSTLY) else ODD_TYPES)
     if kind == "probe":
-        return ethernet(PROBE[0], source, payload, tags=draw(taggings(sender) | ODD_TAGGINGS), ether_type=PROBE[1])
+        destination, probe_type = draw(st.sampled_from([PROBE, UNICAST_PROBE]))
+        return ethernet(destination, source, payload, tags=draw(taggings(sender) | ODD_TAGGINGS), ether_type=probe_type)
     whole = ethernet(draw(destinations(ports, slot)), source, payload, tags=draw(taggings(sender)), ether_type=ether_type)
     return whole if kind == "whole" else whole[: draw(st.integers(SHORTEST_FRAME_BYTES, 24))]
 

@@ -1,5 +1,6 @@
 """The reference model and the programs of both kinds say the same of every frame: verdict, receivers and bytes."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from cases import COMPARED, Case, cases, is_flooded_by_xdp
@@ -9,6 +10,7 @@ from programs import Switch
 from sriov_xdp.datapath import model
 from sriov_xdp.datapath.abi import PortFlag, Verdict
 from sriov_xdp.datapath.model import Fate
+from sriov_xdp.datapath.model_passage import Passage
 from sriov_xdp.datapath.model_ports import Ethernet
 
 TO_TC = {Verdict.FLOODED, Verdict.TO_HOST}
@@ -32,11 +34,20 @@ def goes_to_the_wire(case: Case) -> bool:
     return sender is not None and model.leaves_switching_to_the_wire(sender) and model.is_group(case.frame[:6])
 
 
+def objections(case: Case) -> Iterator[model.Rule]:
+    """In their order."""
+    passage = Passage(ports=case.ports, slot=case.slot, frame=case.frame, ethernet=Ethernet.parse(case.frame))
+    return (rule for rule in model.RULES if rule(passage) is not None)
+
+
 def passes_entry(case: Case) -> bool:
     """All rules but the guards, which XDP does not ask."""
-    guards = (model.guest_has_no_loop, model.guest_makes_no_storm)
-    passage = model.Passage(ports=case.ports, slot=case.slot, frame=case.frame, ethernet=Ethernet.parse(case.frame))
-    return all(rule(passage) is None for rule in model.RULES if rule not in guards)
+    return all(rule in (model.guest_has_no_loop, model.guest_makes_no_storm) for rule in objections(case))
+
+
+def is_bridged_by_a_cut_port(case: Case) -> bool:
+    """Which XDP judges as well."""
+    return next(objections(case), None) is model.cut_port_bridges_nothing
 
 
 def with_room(case: Case) -> Case:
@@ -49,7 +60,7 @@ def finished_by_xdp(case: Case) -> list[Fate | None]:
     not."""
     wanted = case.fate()
     is_flood = wanted.verdict in (Verdict.NO_TARGET, Verdict.NOT_SUBSCRIBED) and model.is_group(case.frame[:6])
-    is_guarded = wanted.verdict in GUARDED and not case.ports[case.slot].is_uplink
+    is_guarded = wanted.verdict in GUARDED and not case.ports[case.slot].is_uplink and not is_bridged_by_a_cut_port(case)
     is_tcs = is_flood or is_guarded or (wanted.verdict in TO_TC and not is_flooded_by_xdp(case))
     if goes_to_the_wire(case) and passes_entry(case):
         return [None]

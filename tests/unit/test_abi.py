@@ -82,6 +82,7 @@ CALLS = {
     "mismatch": f"fdb_match(fdb_word(fdb_scatter({KEY}), 77), fdb_scatter({KEY} + 1))",
     "slot": "fdb_slot(sxdp_ref(77, 5))",
     "probe_group": "SXDP_PROBE_GROUP",
+    "probe_station": "SXDP_PROBE_STATION",
     "probe_type": "SXDP_ETH_LOOPBACK",
     "probe_magic": "SXDP_PROBE_MAGIC",
 }
@@ -256,6 +257,7 @@ def test_a_probe_is_recognised_by_the_same_words(compiled: dict[str, int]) -> No
     sent = probes.probe(77, 100, 0x0102030405060708)
     payload = sent[14:]
     assert (compiled["probe_group"], compiled["probe_type"]) == (abi.mac_word(abi.PROBE_GROUP), abi.PROBE_TYPE)
+    assert compiled["probe_station"] == abi.mac_word(abi.PROBE_STATION)
     assert compiled["probe_magic"] == abi.PROBE_MAGIC
     words = {"magic": (abi.PROBE_MAGIC, 8), "nonce": (0x0102030405060708, 8), "sender": (77, 4), "vlan": (100, 4)}
     found = {name: payload[compiled[f"sxdp_probe.{name}"] :][:size] for name, (_value, size) in words.items()}

@@ -17,7 +17,7 @@ LAN = frozenset({0})
 
 
 def port(slot: int, *, guest: tuple[str, str] = VM1, vlans: frozenset[int] = LAN, generation: int = 1) -> GuestPort:
-    return GuestPort(slot=slot, generation=generation, guest=guest, vlans=vlans, group_frames=0)
+    return GuestPort(slot=slot, generation=generation, guest=guest, vlans=vlans, flooded_frames=0)
 
 
 @dataclass
@@ -39,7 +39,7 @@ class World:
         """The next look; so many group frames entered by the busy ports before it."""
         self.now_ns += LOOK_NS
         for slot in busy:
-            self.ports[slot] = replace(self.ports[slot], group_frames=self.ports[slot].group_frames + frames)
+            self.ports[slot] = replace(self.ports[slot], flooded_frames=self.ports[slot].flooded_frames + frames)
         returns = {slot: self.noted[slot] for slot in self.loops.watched() if slot in self.noted}
         findings = self.loops.look(list(self.ports.values()), returns, self.now_ns)
         for probe in findings.probes:

@@ -1,8 +1,8 @@
 """Loops through guests: which ports to probe, which to cut, and when to let them in again. Pure: time and counters come as
 arguments. What a probe is: datapath/probes.py; who sends it and carries a finding out: loop_watch.py.
 
-A guest that bridges two of its VFs sends every flood that leaves by one back by the other, for ever. Many group frames alone show
-no loop, as machines may well send many; but a probe that was sent into the guest by one port and came out of another does. So
+A guest that bridges two of its VFs sends every flood that leaves by one back by the other, for ever. Many frames to be copied alone
+show no loop, as machines may well send many; but a probe that was sent into the guest by one port and came out of another does. So
 busy ports of a guest with several are probed, as loop protection in switches does it. A probe that comes back is a way through
 the guest, from a port in a VLAN to another, maybe in another VLAN, as through a firewall. Ways that lead round are a loop: of
 its ports the one with the highest slot is cut: whichever way the probes went, the same one, so that the others stay in service.
@@ -30,14 +30,14 @@ Reference = tuple[int, int]  # slot and generation, which together no other port
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestPort:
     """A port that may be part of a loop. guest: where it leads to, the PF and the guest's
-    namespace; vlans: in which it takes part; group_frames: that have
-    entered by it so far."""
+    namespace; vlans: in which it takes part; flooded_frames: that
+    have entered by it so far, to be copied to others."""
 
     slot: int
     generation: int
     guest: tuple[str, str]
     vlans: frozenset[int]
-    group_frames: int
+    flooded_frames: int
 
     @property
     def reference(self) -> Reference:
@@ -116,7 +116,7 @@ class Loops:
         cuts = self._find_loops(known)
         healed = self._heal()
         suspicious = [port for port in ports if self._is_suspicious(port)]
-        self._frames = {port.reference: port.group_frames for port in ports}
+        self._frames = {port.reference: port.flooded_frames for port in ports}
         probes = self._probe_cut(known, now_ns)
         for guest in {port.guest for port in suspicious}:
             of_guest = sorted((port for port in ports if port.guest == guest), key=lambda port: port.slot)
@@ -177,7 +177,7 @@ class Loops:
 
     def _is_suspicious(self, port: GuestPort) -> bool:
         before = self._frames.get(port.reference)
-        return before is not None and port.group_frames - before >= SUSPICIOUS_FRAMES
+        return before is not None and port.flooded_frames - before >= SUSPICIOUS_FRAMES
 
     def _probe_cut(self, known: Mapping[int, GuestPort], now_ns: int) -> set[Probe]:
         """Each second, the ways that the last ones took."""

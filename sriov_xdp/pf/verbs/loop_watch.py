@@ -78,14 +78,23 @@ class LoopWatch:
             generation=vf.attachment.generation,
             guest=_place_of(vf),
             vlans=self._context.inventory.vlan(vf).domains,
-            group_frames=self._context.tables.group_frames_of(slot_of(vf)),
+            flooded_frames=self._flooded_frames(vf),
         )
+
+    def _flooded_frames(self, vf: AttachedVf) -> int:
+        """Those for groups; where unicast is copied too, all that were let in."""
+        of_groups = self._context.tables.group_frames_of(slot_of(vf))
+        return of_groups + self._context.tables.let_in_frames_of(slot_of(vf)) if self._is_copied(vf) else of_groups
+
+    def _is_copied(self, vf: AttachedVf) -> bool:
+        inventory = self._context.inventory
+        return not inventory.vlan(vf).domains.isdisjoint(inventory.listened_vlans(vf.address.pf))
 
     def _cut(self, vf: AttachedVf, other: AttachedVf) -> None:
         vf.cut_for_loop_with = other.address
         _log.warning(
-            "guest %s: loop through %s and %s: what leaves to one comes back by the other; %s takes no part in broadcast and "
-            "multicast until the loop is gone; take one of the two out of the guest's bridge",
+            "guest %s: loop through %s and %s: what leaves to one comes back by the other; %s takes no part in broadcast, "
+            "multicast and copies until the loop is gone; take one of the two out of the guest's bridge",
             vf.attachment.spec.guest,
             other.address,
             vf.address,
@@ -115,8 +124,9 @@ class LoopWatch:
             if self._context.inventory.vfs.get(vf.address) is vf:
                 vlan = self._context.inventory.vlan(vf)
                 tpid = vlan.proto.tpid if wanted.vlan != vlan.untagged_vlan else None
-                frame = probe(wanted.sender, wanted.vlan, self._loops.nonce, tpid)
-                socket.send(vf.attachment.ifindex, frame)
+                for is_unicast in (False, True) if self._is_copied(vf) else (False,):
+                    frame = probe(wanted.sender, wanted.vlan, self._loops.nonce, tpid, is_unicast=is_unicast)
+                    socket.send(vf.attachment.ifindex, frame)
             if number % _PROBES_A_STEP == 0:
                 yield None
 

@@ -8,16 +8,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sriov_xdp.datapath import samples
+from sriov_xdp.datapath.abi import Verdict
 from sriov_xdp.datapath.samples import Cursor, Sample
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.hands.publish import publish_pfs, publish_ports
 from sriov_xdp.pf.state.attached_vf import AttachedVf
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
+from sriov_xdp.vswitch.policy import Security
 from sriov_xdp.vswitch.vlan import Proto
 
 LEASE_SECONDS = 3.0
 LOOK_SECONDS = 1.0
+_COPIED = (Verdict.FORWARDED, Verdict.FLOODED)
 _MOST_OF_A_CPU = 100  # samples in one answer: guests are served between two
 
 
@@ -66,7 +69,7 @@ def _publish(context: Context, ports: Iterable[AttachedVf | PhysicalFunction]) -
 
 
 def _concerns(context: Context, port: AttachedVf | PhysicalFunction, sample: Sample) -> bool:
-    """A flood concerns all in its VLAN."""
+    """A flood concerns all in its VLAN, and other frames those who listen to it."""
     if isinstance(port, PhysicalFunction):
         return sample.slot == port.number
     if slot_of(port) in (sample.slot, sample.target_slot):
@@ -74,7 +77,8 @@ def _concerns(context: Context, port: AttachedVf | PhysicalFunction, sample: Sam
     vlan = context.inventory.vlan(port)
     is_in_vlan = sample.vlan in vlan.domains and sample.is_service is (vlan.proto is Proto.SERVICE)
     is_flood = sample.target_slot is None and bool(sample.octets[0] & 1)
-    return is_flood and is_in_vlan and _pf_of(context, sample) == port.address.pf
+    is_copied = sample.verdict in _COPIED and context.inventory.policy(port).promiscuous is Security.ACCEPT
+    return (is_flood or is_copied) and is_in_vlan and _pf_of(context, sample) == port.address.pf
 
 
 def _pf_of(context: Context, sample: Sample) -> str | None:
