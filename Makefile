@@ -7,7 +7,7 @@ PROGRAMS := $(wildcard bpf/*.c)
 BEHIND_A_CARRIER := $(patsubst %,bpf/switch/%.h,decide leave police remember sample_entry short)
 HEADERS := $(filter-out $(BEHIND_A_CARRIER),$(wildcard bpf/abi/*.h bpf/rules/*.h bpf/switch/*.h bpf/carrier/*.h))
 
-.PHONY: demo test test-long test-smoke test-kernels test-machines test-debian13 lint bench setup clean
+.PHONY: driver demo test test-long test-smoke test-kernels test-machines test-debian13 lint bench setup clean
 
 demo: setup
 	.venv/bin/sriov-xdp demo
@@ -50,6 +50,10 @@ lint: setup
 		for program in $(PROGRAMS); do $$clang $(CHECKED) $$program || exit 1; done; done
 	@echo "bpf: $(words $(HEADERS)) headers compile alone, $(words $(BEHIND_A_CARRIER)) behind each carrier, $(words $(PROGRAMS)) programs without a warning, by $(CLANGS)"
 
+# The VF driver for guests: one file, which needs Python 3.11 and nothing else.
+driver:
+	@deploy/vf-driver build/sriov-vf && ls -l build/sriov-vf
+
 bench: setup
 	.venv/bin/sriov-xdp bench
 
@@ -57,4 +61,4 @@ setup:
 	@deploy/setup
 
 clean:
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

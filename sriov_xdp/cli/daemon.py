@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sriov_xdp.cli.logs import configure_logging
 from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ending_with_faults, fail
+from sriov_xdp.logs import configure_logging
 
 if TYPE_CHECKING:
     import socket

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from sriov_xdp.cli.output import cell, printable
+from sriov_xdp.shown import cell, printable
 
 _LINES_AROUND = 2
 

@@ -13,16 +13,7 @@ from sriov_xdp.cli.demo import demo
 from sriov_xdp.cli.differences import yaml_differences
 from sriov_xdp.cli.doctor import doctor
 from sriov_xdp.cli.numbers import Number
-from sriov_xdp.cli.output import (
-    DEFAULT_RUN_DIR,
-    RUN_DIR_VARIABLE,
-    ask,
-    daemon_options,
-    exits_cleanly,
-    fail,
-    json_option,
-    show_json,
-)
+from sriov_xdp.cli.output import DEFAULT_RUN_DIR, RUN_DIR_VARIABLE, ask, daemon_options, fail, json_option, show_json
 from sriov_xdp.cli.pfs import pf
 from sriov_xdp.cli.switches import port, port_group, switch
 from sriov_xdp.cli.traces import trace
@@ -30,6 +21,7 @@ from sriov_xdp.cli.verdicts import verdicts
 from sriov_xdp.cli.vfs import vf
 from sriov_xdp.cli.what_ifs import what_if
 from sriov_xdp.pf.state.trial import MOST_SECONDS
+from sriov_xdp.shown import exits_cleanly
 
 REFUSED, DIFFERENCES_FOUND = 4, 7
 

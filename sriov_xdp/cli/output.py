@@ -1,12 +1,10 @@
 """How results are shown: JSON with -j, else text, with the same names. Tables are in tables.py."""
 
-import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +12,7 @@ import click
 
 from sriov_xdp.api.client import call
 from sriov_xdp.faults import Fault
+from sriov_xdp.shown import json_text, lines_of
 
 DEFAULT_RUN_DIR = "/run/sriov-xdp"
 RUN_DIR_VARIABLE = "SRIOV_XDP_RUN_DIR"
@@ -81,25 +80,7 @@ def ask(command: str, document: dict[str, Any] | None = None) -> Any:
 
 def show_json(value: Any) -> None:
     """One JSON document on stdout."""
-    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
-
-
-def printable(text: str) -> str:
-    """Without characters that a terminal would act on: some texts are a guest's."""
-    return "".join(character if character.isprintable() or character == "\n" else repr(character)[1:-1] for character in text)
-
-
-def cell(value: Any) -> str:
-    """One value as a table shows it."""
-    if value is None or value in ("", {}, []):
-        return "-"
-    match value:
-        case dict():
-            return " ".join(f"{key}={cell(inner)}" for key, inner in value.items())
-        case list():
-            return ",".join(cell(inner) for inner in value)
-        case _:
-            return printable(str(value))
+    click.echo(json_text(value))
 
 
 def console(width: int) -> Any:
@@ -112,9 +93,7 @@ def console(width: int) -> Any:
 
 def show_object(document: dict[str, Any]) -> None:
     """One object: a line a field."""
-    width = max(len(key) for key in document)
-    for key, value in document.items():
-        click.echo(f"{key:<{width}}  {cell(value)}")
+    click.echo("\n".join(lines_of(document)))
 
 
 def show(value: dict[str, Any], *, as_json: bool) -> None:
@@ -123,17 +102,3 @@ def show(value: dict[str, Any], *, as_json: bool) -> None:
         show_json(value)
     else:
         show_object(value)
-
-
-def exits_cleanly(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A reader that went away (`| head`) is no error."""
-
-    @wraps(command)
-    def wrapped(*arguments: Any, **options: Any) -> Any:
-        try:
-            return command(*arguments, **options)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
-
-    return wrapped

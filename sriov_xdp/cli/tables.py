@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from sriov_xdp.cli.output import cell, show_json
+from sriov_xdp.cli.output import show_json
+from sriov_xdp.shown import cell
 
 Row = dict[str, Any]
 _GAP = "  "

@@ -11,7 +11,8 @@ import click
 
 from sriov_xdp.cli import completion
 from sriov_xdp.cli.numbers import Number
-from sriov_xdp.cli.output import ask, daemon_options, json_option, printable, show_json
+from sriov_xdp.cli.output import ask, daemon_options, json_option, show_json
+from sriov_xdp.shown import printable
 
 _LAST_VLAN, _LAST_PORT, _MOST_BYTES, _MOST_FRAMES = 4095, 65535, 9216, 1_000_000
 _MOST_SECONDS = 86_400

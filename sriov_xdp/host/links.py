@@ -5,17 +5,15 @@ One Links object a thread. Methods raise HostError with subject, observation and
 
 import contextlib
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Literal
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from sriov_xdp.host import namespaces
 from sriov_xdp.host.errors import HostError, LinkMissing
-from sriov_xdp.host.netlink import kept_netlink
 from sriov_xdp.host.rtnl import HEADER, IFINFOMSG, NUMBER, Flag, Kind, Rtnl, attribute, attributes, is_missing
 
 ADDRGENMODE_NONE = 1
@@ -30,6 +28,8 @@ _XDP_ATTACHED_SKB = 2
 _AF_INET6 = 10
 # Attributes in others: of a kind of device, of its XDP program, of IPv6 on it, of a veth's other end.
 _INFO_KIND, _INFO_DATA, _XDP_ATTACHED, _XDP_PROG_ID, _INET6_ADDR_GEN_MODE, _VETH_INFO_PEER = 1, 2, 2, 4, 8, 1
+
+_IFADDRMSG, _SCOPE_UNIVERSE = struct.Struct("=BBBBI"), 0  # linux/if_addr.h, rtnetlink.h
 
 
 class Ifla(IntEnum):
@@ -232,14 +232,15 @@ class Links:
         except OSError as error:
             raise HostError(f"devices: could not be listed: {error.strerror}") from error
 
-    @staticmethod
-    def has_address(ifindex: int) -> bool:
-        """Whether the namespace that the thread is in has an IP address on the device, IPv6 link-local ones aside; not on a device
-        that is gone."""
+    def has_address(self, ifindex: int) -> bool:
+        """Whether there is an IP address on the device, IPv6 link-local ones aside; not on a device that is gone. Raises
+        HostError."""
         try:
-            return any(message["scope"] == 0 for message in kept_netlink().get_addr(index=ifindex))
-        except NetlinkError:
-            return False
+            found = self._rtnl.dump(_IFADDRMSG.pack(0, 0, 0, 0, 0), Kind.GETADDR)
+        except OSError as error:
+            raise HostError(f"addresses: could not be listed: {error.strerror}") from error
+        told = (_IFADDRMSG.unpack_from(message, HEADER.size) for message in found)
+        return any((scope, index) == (_SCOPE_UNIVERSE, ifindex) for _family, _bits, _flags, scope, index in told)
 
     @staticmethod
     def vlans_above(name: str) -> frozenset[int]:

@@ -8,18 +8,13 @@ Messages are decoded here and not by pyroute2, which takes 0.3 ms for one (measu
 """
 
 import errno
-import os
 import socket
 import struct
 from dataclasses import dataclass
-from pathlib import Path
-
-from pyroute2.inotify.inotify_fd import Inotify
 
 from sriov_xdp.host.links import Ifla, tells_of_peers_xdp
 from sriov_xdp.host.rtnl import HEADER, IFINFOMSG, NUMBER, Kind, attributes
 
-_INOTIFY_EVENT, _IN_Q_OVERFLOW = struct.Struct("=iIII"), 0x4000
 MOST_MESSAGES = 64  # of one drain()
 MOST_DEVICES = 8
 _RTMGRP_LINK, _RTMGRP_TC, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x1, 0x8, 0x10, 0x100
@@ -178,44 +173,3 @@ def parse(message: bytes) -> Change | None:
         peer_runs_xdp=tells_of_peers_xdp(NUMBER.unpack(largest)[0] if largest else None),
         lower_ifindex=NUMBER.unpack(lower)[0] if lower else 0,
     )
-
-
-def names_in(events: bytes) -> frozenset[str] | None:
-    """Of struct inotify_events (linux/inotify.h); None where some were lost."""
-    found, at = set(), 0
-    while at + _INOTIFY_EVENT.size <= len(events):
-        _watch, mask, _cookie, name_bytes = _INOTIFY_EVENT.unpack_from(events, at)
-        if mask & _IN_Q_OVERFLOW:
-            return None
-        at += _INOTIFY_EVENT.size
-        found.add(os.fsdecode(events[at : at + name_bytes].rstrip(b"\0")))
-        at += name_bytes
-    return frozenset(found)
-
-
-class FolderMonitor:
-    """Changes of what a folder holds: of the names of namespaces (a listener that we hold inside a namespace keeps it alive after
-    its name is gone), of pins that somebody else removes."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self._inotify = Inotify(path=[str(folder)])
-        self._inotify.bind()
-        os.set_blocking(self._inotify.fd, False)
-
-    def fileno(self) -> int:
-        """For a selector."""
-        return int(self._inotify.fd)
-
-    def drain(self) -> frozenset[str] | None:
-        """Names that came or went, each perhaps to come or go again since; None after a burst that lost some, when everything is to
-        be looked at."""
-        try:
-            data = os.read(self._inotify.fd, _RECEIVE_BYTES)
-        except BlockingIOError:
-            return frozenset()
-        return names_in(data)
-
-    def close(self) -> None:
-        """Ends the watch."""
-        self._inotify.close()

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from enum import IntEnum
 
-from sriov_xdp.host.netlink import Kept, hear_the_kernel_only
+from sriov_xdp.host.kept import Kept, hear_the_kernel_only
 
 HEADER, IFINFOMSG = struct.Struct("=IHHII"), struct.Struct("=BxHiII")
 NUMBER = struct.Struct("=I")
@@ -31,6 +31,7 @@ class Kind(IntEnum):
     NEWLINK = 16
     DELLINK = 17
     GETLINK = 18
+    GETADDR = 22
     GETNEIGH = 30
     NEWQDISC = 36
     DELQDISC = 37

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sriov_xdp.host.monitor import MOST_DEVICES, MOST_MESSAGES, AddressChange, FolderMonitor, LinkChange, LinkMonitor, names_in
+from sriov_xdp.host.folder_monitor import FolderMonitor, names_in
+from sriov_xdp.host.monitor import MOST_DEVICES, MOST_MESSAGES, AddressChange, LinkChange, LinkMonitor
 from sriov_xdp.lab.host import Lab, Namespace, entered, wait_until
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from sriov_xdp.host.kept import hear_the_kernel_only
 from sriov_xdp.host.links import Links, links_of
-from sriov_xdp.host.netlink import hear_the_kernel_only
 from sriov_xdp.lab.host import Lab, Namespace, entered
 
 FORGED = bytes(20)

@@ -2,6 +2,8 @@
 with the tools that are shipped, as far as its port's policy lets it."""
 
 import contextlib
+import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,3 +108,47 @@ def test_an_address_more_by_command(scene: Scene) -> None:
     assert {BY_HAND} <= scene.filters()
     assert "the PF said success" in scene.outer.run(SRIOV_VF, "del-mac", BY_HAND)
     assert BY_HAND not in scene.filters()
+
+
+def test_the_driver_is_one_file_for_small_guests(scene: Scene, tmp_path: Path) -> None:
+    """It needs Python and its standard library alone, and little memory."""
+    alone = tmp_path / "sriov-vf"
+    subprocess.run([sys.executable, Path(__file__).parents[2] / "deploy" / "vf-driver", alone], check=True)
+    python = ("/usr/bin/python3", "-I", "-S", str(alone))
+    assert [scene.vf] == json.loads(scene.outer.run(*python, "list", "-j"))
+    assert "the PF said success" in scene.outer.run(*python, "set-mac", BY_HAND)
+    assert BY_HAND == scene.outer.mac()
+    watch = scene.outer.start(*python, "watch", "--kind", "iavf")
+    assert watch.stdout
+    try:
+        assert "connected" in watch.stdout.readline()
+        scene.outer.run("bridge", "fdb", "add", NESTED_MAC, "dev", "eth0", "self")
+        wait_until(lambda: NESTED_MAC in scene.filters(), "the PF is asked")
+        assert resident_kib(watch.pid) < 20 * 1024
+    finally:
+        watch.terminate()
+        watch.wait()
+        watch.stdout.close()
+
+
+def resident_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ((), 2, "the following arguments are required: COMMAND"),
+        (("set-mac",), 2, "the following arguments are required: MAC"),
+        (("set-mac", "02:00"), 2, "'02:00': expected six hexadecimal bytes, as in 02:00:00:00:01:01"),
+        (("--vf", "pf9vf9", "stats"), 1, "mailbox of pf9vf9: "),
+        (("status", "--interface", "none0"), 1, "device none0: not found"),
+    ],
+)
+def test_what_it_cannot_do_is_said(scene: Scene, words: tuple[str, ...], code: int, said: str) -> None:
+    done = subprocess.run(
+        ["ip", "netns", "exec", scene.outer.name, SRIOV_VF, *words], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (code, True) == (done.returncode, said in done.stderr), done.stderr
+    assert "" == done.stdout

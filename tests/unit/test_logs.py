@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sriov_xdp.cli.logs import _JournalLines, _JsonLines, goes_to_the_journal
+from sriov_xdp.logs import _JournalLines, _JsonLines, goes_to_the_journal
 
 
 def record(level: int) -> logging.LogRecord:

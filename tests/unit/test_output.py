@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from sriov_xdp.cli.output import cell, console
+from sriov_xdp.cli.output import console
 from sriov_xdp.cli.tables import Column, lines_of_table, show_table
 from sriov_xdp.lab.demo import Stage
+from sriov_xdp.shown import cell
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ from sriov_xdp.datapath.marks import Marks
 from sriov_xdp.datapath.pins import LINKS, Pins
 from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import bpffs, descriptors, kernel, systemd
+from sriov_xdp.host.folder_monitor import FolderMonitor
 from sriov_xdp.host.kernel import JumboXdp
 from sriov_xdp.host.links import Links
 from sriov_xdp.host.memory import give_memory_back
-from sriov_xdp.host.monitor import FolderMonitor, LinkMonitor
+from sriov_xdp.host.monitor import LinkMonitor
 from sriov_xdp.host.namespaces import NAMED
 from sriov_xdp.host.netlink import close_kept
 from sriov_xdp.mailbox.session import Ask, Session

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from sriov_xdp.host import namespaces
+from sriov_xdp.host.folder_monitor import FolderMonitor
 from sriov_xdp.host.links import Link
-from sriov_xdp.host.monitor import Change, FilterChange, FolderMonitor, LinkChange, LinkMonitor
+from sriov_xdp.host.monitor import Change, FilterChange, LinkChange, LinkMonitor
 from sriov_xdp.pf.hands import damaged, live
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind

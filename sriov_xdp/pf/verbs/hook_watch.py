@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sriov_xdp.host import bpffs
+from sriov_xdp.host.folder_monitor import FolderMonitor
 from sriov_xdp.host.links import Links
-from sriov_xdp.host.monitor import FolderMonitor
 from sriov_xdp.pf.hands import live, uplinks
 from sriov_xdp.pf.hands.context import Context, GoingOn, Steps
 from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
