@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from sriov_xdp.api import mailbox_page
 from sriov_xdp.api.verdicts import EXPLANATIONS
 from sriov_xdp.datapath.abi import DELIVERED, Verdict
 from sriov_xdp.vswitch.policy import SETTINGS, Override, Setting
@@ -59,7 +60,7 @@ def _verdict_line(verdict: Verdict) -> str:
     return f"| `{verdict.label}` | {kind} | {row.meaning} | {row.remedy} |\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"policy.md": policy_page, "verdicts.md": verdicts_page}
+PAGES: dict[str, Callable[[], str]] = {"mailbox.md": mailbox_page.page, "policy.md": policy_page, "verdicts.md": verdicts_page}
 
 
 if __name__ == "__main__":
