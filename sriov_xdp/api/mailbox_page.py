@@ -93,8 +93,9 @@ socket in place of a device's admin queue.
 _LIFE = f"""## A connection's life
 
 1. It is **{State.FRESH.value}**. `VERSION` is answered with SUCCESS and the PF's version,
-   {session.PF_VERSION.major}.{session.PF_VERSION.minor}; to a driver of 1.0 with that. Another major version is answered too, and its driver must not go on. After it the connection is
-   **{State.NEGOTIATED.value}**; another `VERSION` starts anew from there at any time.
+   {session.PF_VERSION.major}.{session.PF_VERSION.minor}; to a driver of 1.0 with that. After it the connection is
+   **{State.NEGOTIATED.value}**; another `VERSION` starts anew from there at any time. Another major version is answered too, its
+   driver must not go on, and the connection is {State.FRESH.value}.
 2. `GET_VF_RESOURCES` makes it **{State.ACTIVE.value}**. Right behind the answer comes an `EVENT` with the link's state.
 3. Requests are answered in their order, each by one message of the same opcode, `RESET_VF` aside, which has no answer. `EVENT`
    messages may come before an answer at any time.
@@ -104,9 +105,9 @@ _LIFE = f"""## A connection's life
    back: what was granted lasts over a restart of the daemon.
 """
 _ADDRESS_TYPES = """All addresses of a message are granted, or none. `primary` asks for another address of the device itself; the
-former one is not kept. `extra` asks to receive for one more, and to send from it where the policy accepts that. `legacy` is of drivers that know
-no types: an extra one, which takes the place of the device's own when that is removed within three seconds. Removing what the device
-does not have is a success, and so is removing its own address, which it keeps.
+former one is not kept. `extra` asks to receive for one more, and to send from it where the policy accepts that. `legacy` is of
+drivers that know no types: an extra one, which takes the place of the device's own when that is removed within three seconds.
+Removing what the device does not have is a success, and so is removing its own address, which it keeps.
 """
 _SILENCE = """An answer that is no success has no payload. A refusal that is not told apart from success is the reference's behaviour
 (vSphere): the guest and its device then differ, and frames of the address that was not granted are dropped."""
