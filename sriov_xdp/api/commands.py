@@ -147,7 +147,10 @@ def _set_vf(context: Context, request: SetVf, actor: Actor) -> Steps[Any]:
         port=request.port,
         settings=request.policy.change(request.vlan),
     )
-    yield from operate.set_vf(context, request.vf, asked, actor)
+    if request.mailbox:
+        operate.enable_mailbox(context, request.vf, actor)
+    if asked != operate.VfSettings() or not request.mailbox:
+        yield from operate.set_vf(context, request.vf, asked, actor)
     return views.vf_show(context, request.vf)
 
 

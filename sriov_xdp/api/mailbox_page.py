@@ -6,6 +6,7 @@ reference.py.
 from dataclasses import dataclass
 
 from sriov_xdp.mailbox import codec, session, sockets
+from sriov_xdp.mailbox.conduct import MOST_INVALID
 from sriov_xdp.mailbox.messages import AddressType, Capability, EventCode, Opcode, Stats, Status
 from sriov_xdp.mailbox.opcodes import OPCODES, Lengths, Row, State
 from sriov_xdp.pf.process.mailboxes import NEGOTIATION_SECONDS
@@ -68,7 +69,7 @@ EVENT = (
 _STATUS_TEXT = {
     Status.SUCCESS: "done; or refused by a policy that does not say so (`deny_reply: silent`, the default)",
     Status.ERR_PARAM: "the message is not what its opcode has: direction, length, a field, another VF's VSI; or an opcode that "
-    "Linux does not have; or GET_VF_RESOURCES before VERSION",
+    "Linux does not have; or GET_VF_RESOURCES before VERSION; or anything but a reset of a VF that is malicious",
     Status.ERR_NO_MEMORY: "the PF could not carry it out; nothing was changed",
     Status.ERR_ADMIN_QUEUE: "a policy refused it, and says so (`deny_reply: nack`)",
     Status.ERR_NOT_SUPPORTED: "an opcode that is known and not offered, or not in this state",
@@ -109,8 +110,11 @@ former one is not kept. `extra` asks to receive for one more, and to send from i
 drivers that know no types: an extra one, which takes the place of the device's own when that is removed within three seconds.
 Removing what the device does not have is a success, and so is removing its own address, which it keeps.
 """
-_SILENCE = """An answer that is no success has no payload. A refusal that is not told apart from success is the reference's behaviour
+_SILENCE = """An answer that is no success has no payload. A refusal that is not told apart from success is what the reference does
 (vSphere): the guest and its device then differ, and frames of the address that was not granted are dropped."""
+_MALICIOUS = f"""
+After {MOST_INVALID} invalid messages in a row (ERR_PARAM or NOT_SUPPORTED), on whatever connections, a VF is malicious: everything
+but RESET_VF is answered ERR_PARAM and does nothing, until it is reset or the operator says `vf set VF mailbox enable`."""
 
 
 def page() -> str:
@@ -204,4 +208,5 @@ def _answers() -> list[str]:
         *(f"| {status.value} | {status.name} | {text} |" for status, text in _STATUS_TEXT.items()),
         "",
         _SILENCE,
+        _MALICIOUS,
     ]

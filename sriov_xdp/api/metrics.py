@@ -112,6 +112,9 @@ class PfCollector:
             "sriovxdp_vf_link_up", "1 while frames can pass between guest and port; vf show says why not.", labels=_VF
         )
         switched = CounterMetricFamily("sriovxdp_vf_datapath_switches", "Moves between tcx and XDP.", labels=_VF)
+        malicious = GaugeMetricFamily(
+            "sriovxdp_vf_mailbox_malicious", "1 while nothing but a reset is heard from the guest.", labels=_VF
+        )
         cut = GaugeMetricFamily("sriovxdp_vf_loop_cut", "1 while the VF is kept out of floods, for a loop.", labels=_VF)
         slow = GaugeMetricFamily(
             "sriovxdp_vf_slow_path", "1 for each reason why frames take no fast way.", labels=(*_VF, "direction", "reason")
@@ -123,8 +126,9 @@ class PfCollector:
                     slow.add_metric((*labels, direction, word), 1)
             link.add_metric(labels, int(link_of(context, vf)[0] == "up"))
             switched.add_metric(labels, context.mode_switches.get(vf.address, 0))
+            malicious.add_metric(labels, int(context.mailboxes.is_malicious(vf.address)))
             cut.add_metric(labels, int(vf.cut_for_loop_with is not None))
-        yield from (link, switched, cut, slow)
+        yield from (link, switched, malicious, cut, slow)
 
     def _requests(self) -> Iterator[Metric]:
         metrics = self._service.metrics

@@ -196,6 +196,7 @@ class SetVf(_PortSettings):
     port: Port | None = None
     link_state: LinkStateOrInherit | None = None
     datapath: DatapathOrInherit | None = None
+    mailbox: Literal["enable"] | None = None
 
 
 class TraceFrame(_Request):

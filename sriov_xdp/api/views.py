@@ -65,6 +65,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         "link": link,
         "link_reason": reason,
         "link_state": attachment.spec.link_state.value,
+        "mailbox": "malicious: only a reset is heard" if context.mailboxes.is_malicious(vf.address) else "heard",
         "loop": f"cut: floods come back by {vf.cut_for_loop_with}" if vf.cut_for_loop_with else None,
         "mtu": context.inventory.port_mtu_bytes(vf),
         "datapath": _datapath(vf, context.mode_switches.get(address, 0)),

@@ -14,7 +14,7 @@ from sriov_xdp.vswitch.vlan import Proto
 
 WORDS = (
     "mac ADDRESS | vlan N [qos N] [proto 802.1Q|802.1ad] | max_tx_rate MBIT | spoofchk on|off | trust on|off | "
-    "state auto|enable|disable"
+    "state auto|enable|disable | mailbox enable"
 )
 _NO_MAC = "00:00:00:00:00:00"  # as there: the address is nobody's choice any more
 _KBPS = 1000
@@ -83,6 +83,12 @@ def _state(value: str, _said: dict[str, str], document: dict[str, Any], _setting
     document["link_state"] = value
 
 
+def _mailbox(value: str, _said: dict[str, str], document: dict[str, Any], _settings: dict[str, Any]) -> None:
+    if value != "enable":
+        raise click.UsageError(f"mailbox {value!r}: expected enable")
+    document["mailbox"] = value
+
+
 _MEANINGS: dict[str, _Meaning] = {
     "mac": _mac,
     "vlan": _vlan,
@@ -92,6 +98,7 @@ _MEANINGS: dict[str, _Meaning] = {
     "spoofchk": _spoofchk,
     "trust": _trust,
     "state": _state,
+    "mailbox": _mailbox,
 }
 
 

@@ -90,6 +90,21 @@ class Session:
             return self._refuse(opcode, Status.ERR_PARAM, f"identity mismatch: VSI {vsi_id} is not this VF's")
         return self._take(opcode, request)
 
+    def receive_from_malicious(self, message: bytes) -> Answer | Ask | Ignore:
+        """The same of a VF that is malicious: it may be reset, and no more."""
+        heard = self.receive(message) if self._is_reset(message) else None
+        if heard is not None:
+            return heard
+        envelope = codec.split(message)
+        if envelope is None:
+            return Ignore(fault=f"{len(message)} bytes, less than a descriptor")
+        return self._refuse(envelope.opcode, Status.ERR_PARAM, "not heard after too many invalid messages in a row")
+
+    @staticmethod
+    def _is_reset(message: bytes) -> bool:
+        envelope = codec.split(message)
+        return envelope is not None and envelope.opcode == Opcode.RESET_VF and codec.is_well_formed(envelope)
+
     def _take(self, opcode: Opcode, request: Request) -> Answer | Ask:
         """What the session itself has to say to a valid request."""
         if isinstance(request, Version):

@@ -26,6 +26,7 @@ from mailbox_wire import (
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config, wait_until
 from sriov_xdp.mailbox import sockets
 
+BAD = "pf0vf0"
 NEW_MAC = "02:00:00:aa:bb:01"
 ONE_ADDRESS = struct.pack("<HH", 1, 1) + bytes.fromhex("020000aabb01") + bytes([1, 0]) + bytes(8)
 # Exact payloads of each opcode that is served, from the protocol's description.
@@ -269,3 +270,36 @@ def test_unusable_addresses_are_refused(scene: Scene) -> None:
         for mac in ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "02:00:00:00:01:02"):
             mailbox.addresses(ADD_ETH, mac)
             assert scene.device()[0] == "02:00:00:00:01:01"
+
+
+def test_after_ten_invalid_messages_in_a_row_nothing_but_a_reset_is_heard(scene: Scene) -> None:
+    with RawMailbox(scene.bad, BAD) as mailbox, RawMailbox(scene.bad, BAD) as another:
+        for _message in range(9):
+            assert PARAM == mailbox.ask(GET_STATS, b"")[0]
+        assert OK == another.ask(GET_STATS, struct.pack("<H", another.vsi) + bytes(10))[0]
+        for number in range(10):
+            assert PARAM == (mailbox, another)[number % 2].ask(GET_STATS, b"")[0], "of whatever connection"
+        assert [PARAM] * 3 == [another.ask(opcode, EXACT.get(opcode, b""))[0] for opcode in (GET_STATS, VERSION, 12)]
+        assert "malicious: only a reset is heard" == scene.daemon.ask("vf", "show", BAD)["mailbox"]
+        name = f'sriovxdp_vf_mailbox_malicious{{pf="pf0",vf="{BAD}"}}'
+        assert f"{name} 1.0" in scene.daemon.metrics()
+        lines = [line for line in scene.daemon.log().splitlines() if f"{BAD}: malicious, 10 invalid messages in a row" in line]
+        assert 1 == len(lines)
+        mailbox.send(RESET_VF)
+        wait_until(lambda: "heard" == scene.daemon.ask("vf", "show", BAD)["mailbox"], "a reset is heard")
+        for connection in (mailbox, another):
+            connection.negotiate()
+        assert f"{name} 0.0" in scene.daemon.metrics()
+
+
+def test_the_operator_lets_a_malicious_guest_speak_again(scene: Scene) -> None:
+    with RawMailbox(scene.bad, BAD) as mailbox:
+        for _message in range(10):
+            mailbox.ask(GET_STATS, b"")
+        assert PARAM == mailbox.ask(VERSION, EXACT[VERSION])[0]
+        scene.daemon.ask("vf", "set", BAD, "mailbox", "enable")
+        assert OK == mailbox.ask(GET_STATS, struct.pack("<H", mailbox.vsi) + bytes(10))[0], "it is as far as it was"
+        newest = scene.daemon.ask("audit", "list", "--vf", BAD)[-1]
+        assert ("mailbox enable", "malicious", "heard") == (newest["request"], newest["before"], newest["after"])
+    done = scene.daemon.command("vf", "set", BAD, "mailbox", "off")
+    assert (2, True) == (done.returncode, "mailbox 'off': expected enable" in done.stderr)

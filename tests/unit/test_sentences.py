@@ -85,7 +85,7 @@ def test_what_stands_where_nothing_is_declared_is_not_declared() -> None:
     assert [None] * len(paths) == [declared(documents.HostDocument, path).kind for path in paths]
 
 
-SET_VF = "policy, vlan, vf, mac, port_group, port, link_state or datapath"
+SET_VF = "policy, vlan, vf, mac, port_group, port, link_state, datapath or mailbox"
 
 
 def test_a_request_that_is_wrong_is_told_as_a_configuration_is() -> None:

@@ -46,6 +46,12 @@ class GuestChannels(Protocol):
     def reset(self, vf: VfAddress) -> None:
         """Announces a reset to every connection and makes each start over."""
 
+    def is_malicious(self, vf: VfAddress) -> bool:
+        """Whether nothing but a reset is heard from its guest."""
+
+    def enable(self, vf: VfAddress) -> None:
+        """Its guest is heard again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:

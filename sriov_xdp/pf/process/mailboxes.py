@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 
 from sriov_xdp.host import namespaces
 from sriov_xdp.mailbox import codec, sockets
+from sriov_xdp.mailbox.conduct import MOST_INVALID, Conduct
 from sriov_xdp.mailbox.messages import Event, EventCode
 from sriov_xdp.mailbox.session import Answer, Ask, Ignore, Session
 from sriov_xdp.mailbox.sockets import MAX_CONNECTIONS, Connection
@@ -59,6 +60,7 @@ class _Mailbox:
     listener: socket.socket
     guest: namespaces.Identity
     changes: TokenBucket
+    conduct: Conduct = field(default_factory=Conduct)
     lines: list[_Line] = field(default_factory=list)
     is_held: bool = False
 
@@ -132,10 +134,20 @@ class Mailboxes:
 
     def reset(self, vf: VfAddress) -> None:
         """Every connection hears of it, and starts over from VERSION."""
+        self.enable(vf)
         for line in list(self._lines(vf)):
             line.session.start_over()
             self._expect_negotiation(line)
             self._send(line, codec.encode_event(Event(code=EventCode.RESET_IMPENDING)))
+
+    def is_malicious(self, vf: VfAddress) -> bool:
+        """Whether nothing but a reset is heard from its guest, after too many invalid messages in a row."""
+        return vf in self._mailboxes and self._mailboxes[vf].conduct.is_malicious
+
+    def enable(self, vf: VfAddress) -> None:
+        """Its guest is heard again."""
+        if vf in self._mailboxes:
+            self._mailboxes[vf].conduct.start_over()
 
     def look_after(self) -> None:
         """For a timer: goes on with those that were held, ends connections that did not negotiate in time, and looks again where
@@ -259,7 +271,7 @@ class Mailboxes:
             return
         self._go_last(line.connection)
         actor = Actor(pid=line.connection.peer.pid, uid=line.connection.peer.uid)
-        match line.session.receive(message):
+        match self._hear(line, message):
             case Ask() as ask:
                 assert self._serve is not None
                 served = self._serve(line.vf, line.session, ask, actor)
@@ -273,6 +285,16 @@ class Mailboxes:
                     self._report(line.vf, opcode, fault, actor)
             case Ignore(fault=fault):
                 self._report(line.vf, 0, fault, actor)
+
+    def _hear(self, line: _Line, message: bytes) -> Answer | Ask | Ignore:
+        conduct = self._mailboxes[line.vf].conduct
+        if conduct.is_malicious:
+            return line.session.receive_from_malicious(message)
+        heard = line.session.receive(message)
+        if conduct.heard(is_valid=isinstance(heard, Ask) or heard.fault is None):
+            text = "%s: malicious, %d invalid messages in a row: nothing but a reset is heard; `vf set %s mailbox enable` ends it"
+            _log.warning(text, line.vf, MOST_INVALID, line.vf)
+        return heard
 
     def _isolate(self, line: _Line) -> None:
         """Who passes descriptors, where the kernel does not refuse them, is cut off; and nobody speaks for that VF until they are

@@ -350,6 +350,16 @@ def changed_attachment(context: Context, attached: AttachedVf, spec: AdapterSpec
     return replace(former, spec=spec, admin_mac=spec.mac or lifecycle.default_mac(spec))
 
 
+def enable_mailbox(context: Context, vf: VfAddress, actor: Actor) -> None:
+    """Its guest is heard again, after too many invalid messages in a row. Raises NotFound."""
+    attached = context.inventory.attached(vf)
+    before = "malicious" if context.mailboxes.is_malicious(vf) else "heard"
+    guest = attached.attachment.spec.guest
+    record = record_of(context, str(vf), guest, actor, "mailbox enable", Outcome.GRANTED, before=before, after="heard")
+    commit(context, Change(), [record])
+    context.mailboxes.enable(vf)
+
+
 def reset_vf(context: Context, vf: VfAddress, actor: Actor) -> None:
     """The operator's reset. Raises NotFound."""
     attached = context.inventory.attached(vf)
