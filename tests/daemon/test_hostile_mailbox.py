@@ -303,3 +303,14 @@ def test_the_operator_lets_a_malicious_guest_speak_again(scene: Scene) -> None:
         assert ("mailbox enable", "malicious", "heard") == (newest["request"], newest["before"], newest["after"])
     done = scene.daemon.command("vf", "set", BAD, "mailbox", "off")
     assert (2, True) == (done.returncode, "mailbox 'off': expected enable" in done.stderr)
+
+
+def test_a_guest_that_is_malicious_again_and_again_does_not_fill_the_log(scene: Scene) -> None:
+    before = scene.daemon.log().count("malicious")
+    with RawMailbox(scene.bad, BAD) as mailbox:
+        for _time in range(100):
+            for _message in range(10):
+                mailbox.ask(GET_STATS, b"")
+            mailbox.send(RESET_VF)
+            mailbox.negotiate()
+    assert scene.daemon.log().count("malicious") - before < 50

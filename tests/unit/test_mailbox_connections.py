@@ -1,6 +1,7 @@
 """Who may be connected to a mailbox, and for how long: by real sockets, with a clock of the test's."""
 
 import contextlib
+import logging
 import os
 import select
 import selectors
@@ -18,6 +19,7 @@ from sriov_xdp.mailbox.session import Ask, Session
 from sriov_xdp.mailbox.sockets import MAX_CONNECTIONS
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import Actor
+from sriov_xdp.pf.hands.log_budget import BudgetedLog
 from sriov_xdp.pf.process.mailboxes import CHANGES_A_SECOND, CHANGES_AT_ONCE, NEGOTIATION_SECONDS, RESERVED_DESCRIPTORS, Mailboxes
 from sriov_xdp.pf.state.intent import VfAddress
 from sriov_xdp.pf.verbs.controller import Served
@@ -36,7 +38,7 @@ class Host:
         self.now_seconds = 1000.0
         self.is_changing = False
         self.selector = selectors.DefaultSelector()
-        self.mailboxes = Mailboxes(self.selector, descriptor_limit, lambda: self.now_seconds)
+        self.mailboxes = Mailboxes(self.selector, descriptor_limit, BudgetedLog(logging.getLogger()), lambda: self.now_seconds)
         self.mailboxes.connect_controller(self._serve, lambda *_invalid: None)
         self.clients: list[sockets.Client] = []
 

@@ -28,12 +28,12 @@ from sriov_xdp.mailbox.session import Answer, Ask, Ignore, Session
 from sriov_xdp.mailbox.sockets import MAX_CONNECTIONS, Connection
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import Actor
+from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
 from sriov_xdp.pf.process.writer import Source, TurnKind
 from sriov_xdp.pf.state.budget import TokenBucket
 from sriov_xdp.pf.state.intent import VfAddress
 from sriov_xdp.pf.verbs.controller import Served
 
-_log = logging.getLogger("sriov_xdp.mailbox")
 Serve = Callable[[VfAddress, Session, Ask, Actor], Served]
 Complain = Callable[[VfAddress, int, str, Actor], None]
 NEGOTIATION_SECONDS = 10.0  # from a connection, or a reset of its VF, to GET_VF_RESOURCES
@@ -70,11 +70,17 @@ class _Mailbox:
 
 
 class Mailboxes:
-    """Implements GuestChannels on a selector. descriptor_limit: RLIMIT_NOFILE. clock: seconds, any that only moves forward."""
+    """Implements GuestChannels on a selector. descriptor_limit: RLIMIT_NOFILE. log: for what a guest can have said as often as it
+    likes. clock: seconds, any that only moves forward."""
 
     def __init__(
-        self, selector: selectors.BaseSelector, descriptor_limit: int, clock: Callable[[], float] = time.monotonic
+        self,
+        selector: selectors.BaseSelector,
+        descriptor_limit: int,
+        log: BudgetedLog,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._log = log
         self._selector = selector
         self._clock = clock
         self._first_reserved = descriptor_limit - min(RESERVED_DESCRIPTORS, descriptor_limit // _RESERVED_PART)
@@ -293,7 +299,7 @@ class Mailboxes:
         heard = line.session.receive(message)
         if conduct.heard(is_valid=isinstance(heard, Ask) or heard.fault is None):
             text = "%s: malicious, %d invalid messages in a row: nothing but a reset is heard; `vf set %s mailbox enable` ends it"
-            _log.warning(text, line.vf, MOST_INVALID, line.vf)
+            self._log.write(logging.WARNING, str(line.vf), LogKind.EVENTS, text, line.vf, MOST_INVALID, line.vf)
         return heard
 
     def _isolate(self, line: _Line) -> None:

@@ -71,7 +71,7 @@ class PfService:
         self._selector = selectors.DefaultSelector()
         self.metrics = RequestMetrics()
         self.loop = WriterLoop(self._selector, log=self.metrics.log, on_survived=self._doubt_maps)
-        self.mailboxes = Mailboxes(self._selector, descriptors.limit())
+        self.mailboxes = Mailboxes(self._selector, descriptors.limit(), self.metrics.log)
         self.context: Context
         self.events: HostEvents
         self.loop_watch: LoopWatch
