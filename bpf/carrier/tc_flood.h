@@ -255,10 +255,8 @@ static __always_inline int flood(carrier *ctx)
 	here = this_cpu();
 	if (answer == SXDP_FLOODED && here && !(progress & FLOOD_IS_UNICAST))
 		count_group(here, &transit, progress & FLOOD_IS_BROADCAST);
-	if (transit.is_sampled && answer != SXDP_COUNTED && progress & FLOOD_IS_UNICAST) {
+	if (transit.is_sampled && progress & FLOOD_IS_UNICAST)
 		sample_close(&transit, ctx->cb[FLOOD_TARGET], answer);
-		transit.is_sampled = 0;
-	}
 	return carrier_finish(&transit, answer);
 }
 

@@ -44,7 +44,7 @@ _EPOCH_WORD, _LAST_EPOCH_WORD = abi.EPOCH_AT_BYTES // 8, abi.EPOCH_AT_BYTES // 8
 _STORES_KEEP_ORDER = os.uname().machine == "x86_64"  # on others no flow is remembered, as an epoch might overtake a table
 # What of a counter block tells how many group frames entered, let in or held back.
 GROUP_WORDS = (4 + Verdict.STORM, 4 + abi.VERDICT_ROOM, 5 + abi.VERDICT_ROOM)
-LET_IN_WORDS = (4 + Verdict.FORWARDED, 4 + Verdict.FLOODED)
+FRAME_WORDS = (4 + Verdict.FORWARDED, 4 + Verdict.FLOODED, 4 + Verdict.STORM)
 _FLAGS, _FLAGS_AT_BYTES = struct.Struct("<I"), abi.offset_bytes("sxdp_port", "flags")
 _PORT_WORDS = f"<{abi.PORT_LAYOUT.size // 8}Q"
 
@@ -342,9 +342,9 @@ class Tables:
         """Broadcast and multicast frames that entered by a port, with those that its storm guard held back."""
         return sum(self._counters[block.start + word] for block in self._counter_blocks(slot) for word in GROUP_WORDS)
 
-    def let_in_frames_of(self, slot: int) -> int:
-        """Frames of any kind that entered by a port and left by another, or several."""
-        return sum(self._counters[block.start + word] for block in self._counter_blocks(slot) for word in LET_IN_WORDS)
+    def frames_of(self, slot: int) -> int:
+        """Frames of any kind that entered by a port and left by another, or several, or were held back by its storm guard."""
+        return sum(self._counters[block.start + word] for block in self._counter_blocks(slot) for word in FRAME_WORDS)
 
     def probe_return(self, slot: int) -> ProbeReturn | None:
         """The last probe that came back by a port, or by one that had its slot before."""

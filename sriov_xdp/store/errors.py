@@ -13,11 +13,6 @@ class StateDamaged(StoreError):
     """What is stored cannot be read, or is not ours any more. Not the same as absent: there was an intent, so no daemon may go
     on as if there were none. file, observed and remedy are the parts of the text."""
 
-    def __init__(
-        self,
-        file: Path,
-        observed: str,
-        remedy: str = "ports with programs serve on, others are down; run `sriov-xdp recover`",
-    ) -> None:
+    def __init__(self, file: Path, observed: str, remedy: str = "run `sriov-xdp recover`") -> None:
         super().__init__(f"{file}: {observed}; {remedy}")
         self.file, self.observed, self.remedy = file, observed, remedy

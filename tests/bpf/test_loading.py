@@ -59,7 +59,8 @@ def test_the_verifier_takes_every_program(switch: Switch) -> None:
 @pytest.mark.parametrize("name", [*PROGRAMS, *COPIES])
 def test_a_program_is_far_from_what_the_verifier_gives_up_at(switch: Switch, name: str) -> None:
     """At a million instructions; older kernels look at more of the same program. It is also what a start waits for."""
-    assert libbpf.verified_instructions(switch.pins.program_fd(name)) in range(1, 500_000)
+    most = 500_000 if name == "xdp_flood" else 250_000  # a thousand receivers, one by one
+    assert libbpf.verified_instructions(switch.pins.program_fd(name)) in range(1, most)
 
 
 def test_an_uplink_that_nobody_took_has_no_program(switch: Switch) -> None:

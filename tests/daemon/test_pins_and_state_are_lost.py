@@ -26,7 +26,7 @@ class Scene:
             {"guest": self.two.name, "port_group": "lan"},
         ]
         self.as_found = flags_of(uplink)
-        self.daemon: Daemon = lab.daemon(host_config(uplink, guests, [{"name": "lan"}]))
+        self.daemon: Daemon = lab.daemon(host_config(uplink, guests, [{"name": "lan", "overrides_allowed": ["shaping"]}]))
         self.one.address(1)
         self.two.address(2)
         self.daemon.settle()
@@ -60,11 +60,16 @@ def flags_of(device: str) -> tuple[bool, bool]:
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
+def whole() -> Iterator[Scene]:
     with Lab("ps") as lab:
-        made = Scene(lab)
-        made.lose()
-        yield made
+        yield Scene(lab)
+
+
+@pytest.fixture
+def scene(whole: Scene) -> Scene:
+    """Without pins of links, and without a state."""
+    whole.lose()
+    return whole
 
 
 def test_a_start_that_is_refused_closes_ports_without_programs(scene: Scene) -> None:
@@ -89,3 +94,16 @@ def test_a_teardown_gives_the_uplink_back_as_it_was(scene: Scene) -> None:
     done = scene.command("teardown")
     assert (0, True) == (done.returncode, f"uplink {scene.uplink}, as it was before" in done.stdout), done.stdout
     assert scene.as_found == flags_of(scene.uplink)
+
+
+def test_a_start_that_is_refused_lets_ports_with_programs_go_on(whole: Scene) -> None:
+    """Also one that is held to a rate by a hop, of which nothing comes out of the near end, so that it has no program."""
+    whole.daemon.ask("port", "set", "pf0vf1", "--shaping-ingress", "average_kbps=50000")
+    whole.daemon.settle()
+    whole.daemon.kill()
+    for path in whole.daemon.state_dir.glob("state.db*"):
+        path.unlink()
+    done = subprocess.run(whole.daemon._command(), capture_output=True, text=True, check=False, timeout=120)
+    assert 5 == done.returncode
+    assert whole.two.can_ping("10.77.0.1")
+    assert whole.one.can_ping("10.77.0.2")

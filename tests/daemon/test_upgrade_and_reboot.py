@@ -192,7 +192,7 @@ def test_unreadable_state_is_refused_with_a_remedy_and_traffic_goes_on(scene: Sc
     state.write_bytes(b"not a database" * 1000)
     with pytest.raises(
         LabError,
-        match="damaged: file is not a database; ports with programs serve on, others are down; run `sriov-xdp recover`",
+        match="damaged: file is not a database; ports with programs serve on, others are down; put the state back, or rebuild it",
     ):
         scene.daemon.start()
     assert scene.one.can_ping("10.77.0.2")

@@ -3,18 +3,22 @@ nobody else, or a filter that goes by the last maps for good. What their marks s
 and teardown.
 """
 
+import logging
 from collections.abc import Container, Iterator
 from dataclasses import replace
 
+from sriov_xdp.host.errors import HostError
 from sriov_xdp.host.links import Link, Links
 from sriov_xdp.pf.errors import Conflict, Invalid
 from sriov_xdp.pf.hands.hooks import Hooks
 from sriov_xdp.pf.hands.instances import is_served
 from sriov_xdp.pf.hands.representors import generation_of
 from sriov_xdp.pf.process.guest_places import made_for, namespace_of
-from sriov_xdp.pf.state.device_marks import HostMark, instance_of, pf_of_group, read_host_mark
+from sriov_xdp.pf.state.device_marks import HostMark, instance_of, is_hop_entrance, pf_of_group, read_host_mark
 from sriov_xdp.pf.state.intent import Attachment, HostIntent, VfAddress
 from sriov_xdp.pf.verbs.lifecycle import default_mac
+
+_log = logging.getLogger("sriov_xdp.pf")
 
 
 def find(links: Links) -> list[Link]:
@@ -23,10 +27,18 @@ def find(links: Links) -> list[Link]:
 
 
 def close(links: Links, instance: str | None) -> None:
-    """Puts devices of an instance down that have no program, whatever else there is of it. Raises HostError, DataPathError."""
-    for link in links.dump():
-        if instance and instance_of(link) == instance and _has_no_program(link):
+    """Puts devices of guests down that have no program: of an instance, whatever else there is of it, or where that is not known,
+    of those that nobody serves. What a device does not let be done is logged. Raises HostError, DataPathError."""
+    found = [link for link in links.dump() if _leads_to_the_host(link, instance)] if instance else find(links)
+    for link in found:
+        try:
             links.change(link.ifindex, state="down")
+        except HostError as error:
+            _log.error("device %s: has no program and leads to the host; it could not be put down: %s", link.name, error)
+
+
+def _leads_to_the_host(link: Link, instance: str) -> bool:
+    return instance_of(link) == instance and not is_hop_entrance(link) and _has_no_program(link)
 
 
 def is_orphan(link: Link) -> bool:

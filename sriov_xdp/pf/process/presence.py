@@ -70,7 +70,7 @@ def open_own_state(state_dir: Path, bpffs: Path, marks: Marks) -> Database:
         database = Database(state_dir)
     except StateDamaged as error:
         if there or has_links(bpffs):
-            raise Conflict(f"{_subject(bpffs, marks)}, but {error}") from error
+            raise Conflict(f"{_subject(bpffs, marks)}, but {error.file}: {error.observed}; {_REMEDY}") from error
         raise
     instance, revision = database.meta("instance"), database.revision()
     text = ""

@@ -24,7 +24,7 @@ from sriov_xdp.host.monitor import LinkMonitor
 from sriov_xdp.host.namespaces import NAMED
 from sriov_xdp.host.netlink import close_kept
 from sriov_xdp.mailbox.session import Ask, Session
-from sriov_xdp.pf.errors import PfError
+from sriov_xdp.pf.errors import FAULTS, PfError
 from sriov_xdp.pf.hands import live, speakers
 from sriov_xdp.pf.hands.beside import Beside
 from sriov_xdp.pf.hands.context import Actor, Context, Steps
@@ -109,12 +109,20 @@ class PfService:
             require_state(self._folders.state_dir, self._folders.bpffs, marks)
             return open_own_state(self._folders.state_dir, self._folders.bpffs, marks)
         except (PfError, StoreError):
+            self._close_unprotected(marks.instance())
+            raise
+
+    @staticmethod
+    def _close_unprotected(instance: str | None) -> None:
+        """A fault of it is logged: why the start is refused is what the operator must hear."""
+        try:
             links = Links()
             try:
-                orphans.close(links, marks.instance())
+                orphans.close(links, instance)
             finally:
                 links.close()
-            raise
+        except FAULTS as error:
+            _log.error("ports without programs could not be looked for, and may lead to the host: %s", error)
 
     def start(self, adapters: Container[tuple[str, str] | None] = ()) -> None:
         """Loads and adopts, after own(). adapters: that the configuration names, by guest and interface. Raises PfError,

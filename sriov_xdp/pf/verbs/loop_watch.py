@@ -82,9 +82,9 @@ class LoopWatch:
         )
 
     def _flooded_frames(self, vf: AttachedVf) -> int:
-        """Those for groups; where unicast is copied too, all that were let in."""
-        of_groups = self._context.tables.group_frames_of(slot_of(vf))
-        return of_groups + self._context.tables.let_in_frames_of(slot_of(vf)) if self._is_copied(vf) else of_groups
+        """Those for groups; all, where unicast is copied too."""
+        tables, slot = self._context.tables, slot_of(vf)
+        return tables.frames_of(slot) if self._is_copied(vf) else tables.group_frames_of(slot)
 
     def _is_copied(self, vf: AttachedVf) -> bool:
         inventory = self._context.inventory
@@ -104,7 +104,7 @@ class LoopWatch:
 
     def _heal(self, vf: AttachedVf) -> None:
         _log.info(
-            "guest %s: the loop through %s and %s is gone; %s takes part in broadcast and multicast again",
+            "guest %s: the loop through %s and %s is gone; %s takes part in broadcast, multicast and copies again",
             vf.attachment.spec.guest,
             vf.cut_for_loop_with,
             vf.address,

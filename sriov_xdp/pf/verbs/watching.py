@@ -14,6 +14,7 @@ from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.hands.publish import publish_pfs, publish_ports
 from sriov_xdp.pf.state.attached_vf import AttachedVf
 from sriov_xdp.pf.state.images import slot_of
+from sriov_xdp.pf.state.intent import Switching
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.vswitch.policy import Security
 from sriov_xdp.vswitch.vlan import Proto
@@ -77,8 +78,18 @@ def _concerns(context: Context, port: AttachedVf | PhysicalFunction, sample: Sam
     vlan = context.inventory.vlan(port)
     is_in_vlan = sample.vlan in vlan.domains and sample.is_service is (vlan.proto is Proto.SERVICE)
     is_flood = sample.target_slot is None and bool(sample.octets[0] & 1)
-    is_copied = sample.verdict in _COPIED and context.inventory.policy(port).promiscuous is Security.ACCEPT
-    return (is_flood or is_copied) and is_in_vlan and _pf_of(context, sample) == port.address.pf
+    is_heard = is_flood or (sample.verdict in _COPIED and _is_copied_to(context, port, sample))
+    return is_heard and is_in_vlan and _pf_of(context, sample) == port.address.pf
+
+
+def _is_copied_to(context: Context, port: AttachedVf, sample: Sample) -> bool:
+    """Whether a port hears unicast between others. What a guest sends to the wire of a PF that switches nothing is for that alone,
+    and ports that were cut because of a loop neither give copies nor get any."""
+    sender = next((vf for vf in context.inventory.vfs.values() if slot_of(vf) == sample.slot), None)
+    is_vepa = context.inventory.pfs[port.address.pf].spec.switching is Switching.VEPA
+    if port.cut_for_loop_with or (sender is not None and (is_vepa or sender.cut_for_loop_with)):
+        return False
+    return context.inventory.policy(port).promiscuous is Security.ACCEPT
 
 
 def _pf_of(context: Context, sample: Sample) -> str | None:
