@@ -98,7 +98,7 @@ def vf(
     allowed: Iterable[Prefix] = (),
     groups: Iterable[bytes] | None = None,
     shared: Iterable[bytes] = (),
-    elsewhere: Iterable[bytes] = (),
+    elsewhere: Iterable[tuple[int, bytes]] = (),
     device_mtu_bytes: int = 0,
     flags: PortFlag = _NO_FLAGS,
     is_up: bool = True,
@@ -202,13 +202,16 @@ def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
         value = replace(with_flags(port, _sum_of(told)).value, of_pf=abi.PF_HAS_SERVICE if has_service else 0)
         return PortImage(value=value, trunk=port.trunk, fdb=frozenset())
     vlan = abi.VLAN_TRUNKS | port.kind if _is_trunk(port) else port.untagged_vlan
+    vlans = {carried | port.kind for carried in port.trunk} if _is_trunk(port) else {vlan}
+    held = {(each, mac) for each in vlans for mac in port.shared}
+    entries = {(vlan, mac) for mac in {port.value.mac, *port.more_macs} - port.shared} | (held - port.elsewhere)
     return PortImage(
         value=port.value,
         trunk=port.trunk,
-        fdb=frozenset(abi.fdb_key(port.value.pf, vlan, mac) for mac in {port.value.mac, *port.more_macs} - port.elsewhere),
+        fdb=frozenset(abi.fdb_key(port.value.pf, each, mac) for each, mac in entries),
         allowed=port.allowed,
         groups=port.groups,
-        shared=frozenset(abi.fdb_key(port.value.pf, vlan, mac) for mac in port.shared),
+        shared=frozenset(abi.fdb_key(port.value.pf, each, mac) for each, mac in held),
         rate=_rate(port),
     )
 

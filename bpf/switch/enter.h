@@ -40,7 +40,7 @@ static __always_inline void note_speaker(struct sxdp_shared *shared, __u64 slot)
 
 static __always_inline int guest_speaks_as_holder(const struct sxdp_port *port, const struct transit *transit)
 {
-	struct sxdp_shared *shared = shared_at(port, vlan_of_entries(port, transit->vlan), transit->frame.source);
+	struct sxdp_shared *shared = shared_at(port, transit->vlan, transit->frame.source);
 
 	if (!source_is_held(shared, transit->slot))
 		return 0;
@@ -51,8 +51,7 @@ static __always_inline int guest_speaks_as_holder(const struct sxdp_port *port, 
 /* owner: the ref of the port that has the address now. */
 static __always_inline int wire_speaks_as_holder(const struct sxdp_port *uplink, const struct transit *transit, __u64 owner)
 {
-	__u64 vlan = vlan_of_entries(port_at(fdb_slot(owner)), transit->vlan);
-	struct sxdp_shared *shared = owner ? shared_at(uplink, vlan, transit->frame.source) : 0;
+	struct sxdp_shared *shared = owner ? shared_at(uplink, transit->vlan, transit->frame.source) : 0;
 
 	if (!shared)
 		return 0;

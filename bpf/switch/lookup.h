@@ -30,12 +30,6 @@ static __always_inline __u64 slot_of_vf(__u64 ifindex)
 	return ifindex & SXDP_SLOT_MASK;
 }
 
-/* The VLAN under which a port stands in the forwarding database. */
-static __always_inline __u64 vlan_of_entries(const struct sxdp_port *port, __u64 vlan)
-{
-	return port->flags & SXDP_PORT_TRUNK ? SXDP_VLAN_TRUNKS | vlan_kind(port) : vlan;
-}
-
 static __always_inline struct sxdp_trunk *trunk_of(const struct sxdp_port *port, __u64 slot)
 {
 	__u32 key = (__u32)slot;
@@ -64,7 +58,8 @@ static __always_inline int hears_group(const struct sxdp_port *port, __u64 slot,
 	return !(port->flags & SXDP_PORT_SUBSCRIBES) || bpf_map_lookup_elem(subscriptions_handle(), &key) != 0;
 }
 
-/* An address that several may hold, or 0. port: one that holds such, or the PF's own; vlan: as in the forwarding database. */
+/* An address that several may hold, or 0. port: one that holds such, or the PF's own. Trunk ports hold it in each of their VLANs by
+ * itself, as another one may speak in each. */
 static __always_inline struct sxdp_shared *shared_at(const struct sxdp_port *port, __u64 vlan, __u64 mac)
 {
 	__u64 key = sxdp_fdb_key(sxdp_domain(port->pf, vlan), sxdp_kept_mac(vlan, mac));

@@ -117,7 +117,7 @@ def _named(context: Context, slot: int) -> str:
 def _port(image: PortImage) -> Port:
     """As the maps describe it. What it sent so far is not told: a trace meets no storm guard and no rate."""
     own = abi.mac_word(image.value.mac)
-    macs, shared = ({abi.mac_of_fdb_key(key) for key in keys} for keys in (image.fdb, image.shared))
+    macs, shared = ({abi.mac_of_fdb_key(key) for key in keys} for keys in (image.fdb | image.shared, image.shared))
     return Port(
         value=image.value,
         trunk=image.trunk,
@@ -125,7 +125,7 @@ def _port(image: PortImage) -> Port:
         allowed=image.allowed,
         groups=image.groups,
         shared=frozenset(shared),
-        elsewhere=frozenset(shared - macs),
+        elsewhere=frozenset((abi.vlan_of_fdb_key(key), abi.mac_of_fdb_key(key)) for key in image.shared - image.fdb),
     )
 
 

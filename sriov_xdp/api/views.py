@@ -14,6 +14,7 @@ from sriov_xdp.pf.state.intent import HostIntent, LinkState, PfSpec, Switching, 
 from sriov_xdp.pf.state.intent_text import adapter_to_json, switch_to_json, vlan_to_json
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.store.audit import AuditRecord
+from sriov_xdp.vswitch.vlan import SERVICE_DOMAINS
 
 Document = dict[str, Any]
 _NO_COUNTERS = Counters()
@@ -61,7 +62,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         "admin_mac": str(vf.state.admin_mac),
         "effective_mac": str(vf.state.effective_mac),
         "filters": sorted(str(mac) for mac in vf.state.filters),
-        "shared_macs": {str(mac): holder for mac, holder in sorted(context.inventory.shared_of(vf).items())},
+        "shared_macs": _shared_macs(context, vf),
         "link": link,
         "link_reason": reason,
         "link_state": attachment.spec.link_state.value,
@@ -78,6 +79,19 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         "drops": {**counted.drops(), **({Verdict.QUEUE_FULL.label: queue_full} if queue_full else {})},
         "generation": attachment.generation,
     }
+
+
+def _shared_macs(context: Context, vf: AttachedVf) -> dict[str, str]:
+    """To whom each leads: a VF, or the wire; of a trunk by VLANs, where they are not of one mind."""
+    found: dict[str, dict[int, str]] = {}
+    for (place, mac), holder in sorted(context.inventory.shared_of(vf).items()):
+        found.setdefault(str(mac), {})[place % SERVICE_DOMAINS] = holder
+    return {mac: _of_one_mind(holders) for mac, holders in found.items()}
+
+
+def _of_one_mind(holders: dict[int, str]) -> str:
+    names = set(holders.values())
+    return names.pop() if len(names) == 1 else ", ".join(f"VLAN {vlan}: {name}" for vlan, name in holders.items())
 
 
 def _datapath(vf: AttachedVf, switches: int) -> Document:

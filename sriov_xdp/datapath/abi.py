@@ -252,6 +252,11 @@ def mac_of_fdb_key(key: int) -> bytes:
     return (key & (1 << 48) - 2).to_bytes(6, "little")
 
 
+def vlan_of_fdb_key(key: int) -> int:
+    """The VLAN in a key, with VLAN_SERVICE where it is 802.1ad's."""
+    return key >> 48 & VLAN_MASK | (VLAN_SERVICE if key & 1 else 0)
+
+
 def group_of_subscription(key: int) -> bytes:
     """The address in a key of the subscriptions."""
     return (key & (1 << 48) - 1).to_bytes(6, "little")

@@ -83,7 +83,7 @@ class Passage:
     def access_holder(self, mac: bytes, ports: Ports | None = None) -> int | None:
         """Slot of the access port in the frame's VLAN that has the address. ports: among these only."""
         among = self.siblings if ports is None else ports
-        holders = (slot for slot, port in among.items() if port.is_access and port.is_reached_by(mac))
+        holders = (slot for slot, port in among.items() if port.is_access and port.is_reached_by(mac, self.vlan))
         return next((slot for slot in holders if self.ports[slot].untagged_vlan == self.vlan), None)
 
     def holder(self, mac: bytes, ports: Ports | None = None) -> int | None:
@@ -93,7 +93,7 @@ class Passage:
         if (slot := self.access_holder(mac, among)) is not None:
             return slot
         trunks = (slot for slot, port in among.items() if port.has(PortFlag.TRUNK) and port.carries(self.vlan))
-        return next((slot for slot in trunks if among[slot].is_reached_by(mac)), None)
+        return next((slot for slot in trunks if among[slot].is_reached_by(mac, self.vlan)), None)
 
     @property
     def reachable(self) -> Ports:

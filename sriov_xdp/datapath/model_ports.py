@@ -36,8 +36,8 @@ class Port:
     uplink; more_macs: addresses beside value.mac by which it
     is reached; storms: of what it has sent so much that its guard lets nothing more in; allowed:
     what its guest may send from beside its own; groups: that its guest asked for; shared: of its addresses, those that others may
-    hold too, elsewhere: of these, those that lead to another holder, who spoke last; is_overdrawn: a policed port has sent so
-    much that nothing more passes."""
+    hold too; elsewhere: of these, behind a VLAN, those that lead to another holder there, who spoke last; is_overdrawn: a policed
+    port has sent so much that nothing more passes."""
 
     value: PortValue
     trunk: frozenset[int] = frozenset()
@@ -46,7 +46,7 @@ class Port:
     allowed: frozenset[Prefix] = frozenset()
     groups: frozenset[bytes] = frozenset()
     shared: frozenset[bytes] = frozenset()
-    elsewhere: frozenset[bytes] = frozenset()
+    elsewhere: frozenset[tuple[int, bytes]] = frozenset()
     is_overdrawn: bool = False
 
     def has(self, flag: PortFlag) -> bool:
@@ -82,9 +82,9 @@ class Port:
         """A VF in one VLAN, or in none, whose guest sees no tags."""
         return not self.is_uplink and not self.has(PortFlag.TRUNK)
 
-    def is_reached_by(self, mac: bytes) -> bool:
-        """Whether a VF's port has this unicast address."""
-        return not self.is_uplink and mac not in self.elsewhere and (mac == self.value.mac or mac in self.more_macs)
+    def is_reached_by(self, mac: bytes, vlan: int) -> bool:
+        """Whether a VF's port has this unicast address in a VLAN of its."""
+        return not self.is_uplink and (vlan, mac) not in self.elsewhere and (mac == self.value.mac or mac in self.more_macs)
 
     def may_send_from(self, mac: bytes) -> bool:
         """Whether the policy lets its guest send from an address that is not its own."""

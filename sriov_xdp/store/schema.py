@@ -6,8 +6,8 @@ statements that lead there from the version before, which run in one transaction
 
 import sqlite3
 
-SCHEMA_VERSION = 4
-# An audit row belongs to the guests of its VF (by_guest) or to the operator. audit_of_vf finds a guest's oldest, as rows with
+SCHEMA_VERSION = 5
+# An audit row belongs to a guest of its VF (by_guest) or to the operator. audit_of_guest finds a guest's oldest, as rows with
 # equal keys stand in the order of seq; audit_of_operator finds the operator's, and guests' rows cost it nothing.
 _TABLES = (
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -20,10 +20,11 @@ CREATE TABLE audit(
     peer_pid INTEGER NOT NULL, peer_uid INTEGER NOT NULL, request TEXT NOT NULL, rule TEXT NOT NULL, outcome TEXT NOT NULL,
     before TEXT NOT NULL, after TEXT NOT NULL, login_uid INTEGER, port TEXT NOT NULL DEFAULT '', asked TEXT NOT NULL DEFAULT '')
 """
+_AUDIT_OF_GUEST = "CREATE INDEX audit_of_guest ON audit(vf, by_guest, guest)"
 _AUDIT_OF_PORT = "CREATE INDEX audit_of_port ON audit(port) WHERE port <> ''"
 _AUDIT = (
     _AUDIT_TABLE,
-    "CREATE INDEX audit_of_vf ON audit(vf, by_guest)",
+    _AUDIT_OF_GUEST,
     "CREATE INDEX audit_of_operator ON audit(seq) WHERE by_guest = 0",
     _AUDIT_OF_PORT,
 )
@@ -42,9 +43,10 @@ _AUDIT_FROM_1 = """
 INSERT INTO audit(seq, by_guest, time, vf, guest, peer_pid, peer_uid, request, rule, outcome, before, after)
 SELECT seq, by_guest, time, vf, guest, peer_pid, peer_uid, request, rule, outcome, before, after FROM (
     SELECT *, row_number() OVER (PARTITION BY by_guest ORDER BY age, seq DESC) AS rank FROM (
-        SELECT *, row_number() OVER (PARTITION BY by_guest, CASE by_guest WHEN 1 THEN vf END ORDER BY seq DESC) AS age
+        SELECT *, row_number() OVER (
+            PARTITION BY by_guest, CASE by_guest WHEN 1 THEN vf END, CASE by_guest WHEN 1 THEN guest END ORDER BY seq DESC) AS age
         FROM (SELECT *, rule <> 'operator' AND vf <> '' AS by_guest FROM audit_1)))
-WHERE CASE by_guest WHEN 1 THEN age <= :rows_of_a_vf AND rank <= :rows_of_guests ELSE age <= :rows_of_operator END
+WHERE CASE by_guest WHEN 1 THEN age <= :rows_of_a_guest AND rank <= :rows_of_guests ELSE age <= :rows_of_operator END
 ORDER BY seq
 """
 
@@ -57,6 +59,9 @@ _AUDIT_FROM_3 = (
     "ALTER TABLE audit ADD COLUMN asked TEXT NOT NULL DEFAULT ''",
     _AUDIT_OF_PORT,
 )
+# Version 4 kept so many rows of a VF, whichever guest's they were.
+_AUDIT_FROM_4 = ("DROP INDEX audit_of_vf", _AUDIT_OF_GUEST)
+_AUDIT_FROM = {2: (*_AUDIT_FROM_2, *_AUDIT_FROM_3, *_AUDIT_FROM_4), 3: (*_AUDIT_FROM_3, *_AUDIT_FROM_4), 4: _AUDIT_FROM_4}
 
 
 class UnknownVersionError(Exception):
@@ -65,12 +70,12 @@ class UnknownVersionError(Exception):
 
 def prepare(connection: sqlite3.Connection, kept: dict[str, int]) -> None:
     """Makes an empty file, or one of an earlier version, a file of this version, in one transaction. kept: how many audit rows
-    are, by rows_of_a_vf, rows_of_guests and rows_of_operator. Raises UnknownVersionError, sqlite3.Error; then the file is as
+    are, by rows_of_a_guest, rows_of_guests and rows_of_operator. Raises UnknownVersionError, sqlite3.Error; then the file is as
     it was."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == SCHEMA_VERSION:
         return
-    if version not in (0, 1, 2, 3):
+    if version not in (0, 1, *_AUDIT_FROM):
         raise UnknownVersionError(f"written by another version (schema {version}, this is {SCHEMA_VERSION})")
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -80,7 +85,7 @@ def prepare(connection: sqlite3.Connection, kept: dict[str, int]) -> None:
         elif version == 1:
             _migrate_from_1(connection, kept)
         else:
-            for statement in (*(_AUDIT_FROM_2 if version == 2 else ()), *_AUDIT_FROM_3):
+            for statement in _AUDIT_FROM[version]:
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")

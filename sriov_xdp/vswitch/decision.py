@@ -9,8 +9,8 @@ then for each address:
 3. the port's own effective or granted address, and multicast groups, need no permission (floods reach every member), but for the
    groups of LLDP and the like, which only a trusted port is granted (as ice does);
 4. mac_changes must accept any other address, or allowed_macs name it: the guest asks to receive frames for it;
-5. no other port of the VLAN, nor the uplink, owns the address, unless it is one that the policies of both name (allowed_macs): such
-   an address may be held by several.
+5. no other port of the VLAN, nor the uplink, owns the address, unless it is one that the policies of both name (allowed_macs), and
+   their segments of a private VLAN meet: such an address may be held by several, but by no trunk of more than MOST_SHARED_VLANS.
 """
 
 from dataclasses import dataclass, replace
@@ -78,8 +78,10 @@ class VfState:
         """Addresses whose frames the port receives."""
         return frozenset({self.effective_mac, *(address for address in self.filters if not address.is_multicast)})
 
-    def shared(self, policy: Policy) -> frozenset[MacAddress]:
+    def shared(self, policy: Policy, vlan: Vlan) -> frozenset[MacAddress]:
         """Of its unicast addresses, those that others may hold too: which the policy of its port names, but for the operator's."""
+        if not vlan.shared_places:
+            return frozenset()
         return frozenset(address for address in self.unicast - {self.admin_mac} if policy.allows(address))
 
     @property
@@ -235,10 +237,12 @@ def _refusal(
     if port.policy.mac_changes is Security.REJECT and not port.policy.allows(address):
         text = f"{address}: the port's policy does not accept other addresses than {effective_mac}"
         return Deny(rule=port.policy.rule("mac_changes"), reason=text)
-    place = port.vlan.place if port.policy.allows(address) else None
-    owner = port.owners.other_owner(port.name, address, port.vlan.address_domains, place)
+    vlan, may_share = port.vlan, port.policy.allows(address) and bool(port.vlan.shared_places)
+    domains = vlan.shared_places if may_share else vlan.address_domains
+    segment = port.policy.private_vlan if may_share else None
+    owner = port.owners.other_owner(port.name, address, domains, segment)
     if owner is not None:
-        return Deny(rule="address in use", reason=f"{address} belongs to {owner} {port.vlan.address_place}")
+        return Deny(rule="address in use", reason=f"{address} belongs to {owner} {vlan.address_place}")
     return None
 
 

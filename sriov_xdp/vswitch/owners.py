@@ -8,17 +8,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.policy import PrivateVlan
 
 UPLINK_OWNER = "uplink"
 
 Held = tuple[int, MacAddress]
-"""An address that several may hold, behind the VLAN under which it is found (Vlan.place)."""
+"""An address that several may hold, behind a VLAN in which it is found (Vlan.shared_places)."""
+
+
+_MEETS_ALL = PrivateVlan()
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
+    """domains: None = every VLAN; segment: of who would share the address with others, None = it is the owner's alone."""
+
     owner: str
-    domains: frozenset[int] | None  # None = every VLAN
+    domains: frozenset[int] | None
+    segment: PrivateVlan | None
+
+    def is_shared_with(self, segment: PrivateVlan | None) -> bool:
+        """Whether both would share the address, and meet where they have it."""
+        return self.segment is not None and segment is not None and self.segment.meets(segment)
 
 
 class SharedAddresses:
@@ -119,11 +130,18 @@ class AddressOwners:
         addresses: frozenset[MacAddress],
         domains: frozenset[int] | None,
         shared: frozenset[Held] = frozenset(),
+        segment: PrivateVlan = _MEETS_ALL,
     ) -> None:
-        """Makes these the owner's addresses, in these VLANs (None: in all). shared: those that others may hold too."""
+        """Makes these the owner's addresses, in these VLANs (None: in all). shared: those that others may hold too, which it has in
+        the VLANs that stand there; segment: its own."""
         self._release_claims(owner)
+        places: dict[MacAddress, set[int]] = {}
+        for place, address in shared:
+            places.setdefault(address, set()).add(place)
         for address in addresses:
-            self._claims.setdefault(address, []).append(_Claim(owner, domains))
+            own = address not in places
+            claim = _Claim(owner, domains if own else frozenset(places[address]), None if own else segment)
+            self._claims.setdefault(address, []).append(claim)
         self._by_owner[owner] = set(addresses)
         self.shared.replace(owner, shared)
 
@@ -140,11 +158,13 @@ class AddressOwners:
             else:
                 del self._claims[address]
 
-    def other_owner(self, asking: str, address: MacAddress, domains: frozenset[int], place: int | None = None) -> str | None:
-        """Who else has the address in one of these VLANs. place: where the asking one would share it with others who do, who are
-        no reason against it then."""
+    def other_owner(
+        self, asking: str, address: MacAddress, domains: frozenset[int], segment: PrivateVlan | None = None
+    ) -> str | None:
+        """Who else has the address in one of these VLANs. segment: of an asking one that would share it with others who do, who are
+        no reason against it then, if they meet."""
         for claim in self._claims.get(address, ()):
-            meets = claim.owner != asking and (claim.domains is None or claim.domains & domains)
-            if meets and not (place is not None and self.shared.is_held(claim.owner, (place, address))):
+            has_it = claim.owner != asking and (claim.domains is None or claim.domains & domains)
+            if has_it and not claim.is_shared_with(segment):
                 return claim.owner
         return None

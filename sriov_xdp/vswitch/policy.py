@@ -114,6 +114,12 @@ class PrivateVlan:
                 f"{self.kind}, community {self.community}: expected a number from 1 with kind community, and with no other"
             )
 
+    def meets(self, other: "PrivateVlan") -> bool:
+        """Whether ports of the two meet within a VLAN (RFC 5517)."""
+        if SegmentKind.PROMISCUOUS in (self.kind, other.kind):
+            return True
+        return self == other and self.kind is SegmentKind.COMMUNITY
+
 
 class _Segment(Structure):
     """A command says isolated, promiscuous or community:7."""

@@ -8,6 +8,7 @@ from sriov_xdp.vswitch.ranges import to_ranges
 FIRST_VLAN = 1
 LAST_VLAN = 4094
 LAST_PRIORITY = 7
+MOST_SHARED_VLANS = 64
 _OF_TRUNKS = LAST_VLAN + 1
 SERVICE_DOMAINS = _OF_TRUNKS + 1
 
@@ -89,6 +90,14 @@ class Vlan:
         """Of address_domains, where an address of the port is found: in its own, or the one that stands for all trunks."""
         vlan = _OF_TRUNKS if self.mode is VlanMode.TRUNK else self.untagged_vlan
         return SERVICE_DOMAINS + vlan if self.proto is Proto.SERVICE else vlan
+
+    @property
+    def shared_places(self) -> frozenset[int]:
+        """Where the port is found by an address that others may hold too: in each of its VLANs by itself, as in each another one
+        may have spoken last. None for a trunk of more than MOST_SHARED_VLANS, which shares no address."""
+        if len(self.domains) > MOST_SHARED_VLANS:
+            return frozenset()
+        return frozenset(SERVICE_DOMAINS + vlan for vlan in self.domains) if self.proto is Proto.SERVICE else self.domains
 
     @property
     def address_place(self) -> str:

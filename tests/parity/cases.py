@@ -114,8 +114,11 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], kinds: Kinds)
     domain = (VLAN_TRUNKS if trunk else vlan) + (abi.VLAN_SERVICE if is_service else 0)
     macs = [mac for mac in draw(st.permutations(MOVABLE_MACS))[: draw(st.integers(0, 2))] if (domain, mac) not in taken]
     held = draw(st.sets(st.sampled_from(HELD_MACS), max_size=2)) if kinds.shared else set()
-    elsewhere = {mac for mac in held if (domain, mac) in taken or draw(st.booleans())}
-    taken.update((domain, mac) for mac in (*macs, *(held - elsewhere)))
+    kind = abi.VLAN_SERVICE if is_service else 0
+    everywhere = {(each | kind, mac) for each in sorted(trunk or {vlan}) for mac in sorted(held)}
+    elsewhere = {one for one in sorted(everywhere) if one in taken or draw(st.booleans())}
+    taken.update((domain, mac) for mac in macs)
+    taken.update(everywhere - elsewhere)
     macs += sorted(held)
     own = macs.pop() if macs and draw(st.booleans()) else mac_of(slot)
     port = vf(

@@ -21,7 +21,7 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.now = 0.0
         self.statements: list[str] = []
-        self.database = Database(folder, retention=Retention(rows_of_a_vf=100_000))
+        self.database = Database(folder, retention=Retention(rows_of_a_guest=100_000))
         self.records = GuestRecords(self.database, lambda: self.now)
         for connection in (self.database._operator, self.database._guest):
             connection.set_trace_callback(self.statements.append)

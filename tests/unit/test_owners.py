@@ -4,6 +4,7 @@ import pytest
 
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.owners import UPLINK_OWNER, AddressOwners, SharedAddresses
+from sriov_xdp.vswitch.policy import PrivateVlan, SegmentKind
 
 MAC_A = MacAddress.parse("02:00:00:00:01:0a")
 MAC_B = MacAddress.parse("02:00:00:00:01:0b")
@@ -89,6 +90,11 @@ def test_releasing_an_unknown_owner_changes_nothing(owners: AddressOwners) -> No
 
 ROUTER = MacAddress.parse("00:00:5e:00:01:0a")
 HELD = (100, ROUTER)
+EVERYBODY, ISOLATED = PrivateVlan(), PrivateVlan(SegmentKind.ISOLATED)
+
+
+def community(number: int) -> PrivateVlan:
+    return PrivateVlan(SegmentKind.COMMUNITY, number)
 
 
 @pytest.fixture
@@ -105,19 +111,35 @@ def nobody_is_absent(_holder: str) -> bool:
 
 
 def test_who_would_share_an_address_meets_no_other_owner(routers: AddressOwners) -> None:
-    assert routers.other_owner(PORT_LAB, ROUTER, WEB, 100) is None
+    assert routers.other_owner(PORT_LAB, ROUTER, WEB, EVERYBODY) is None
 
 
 def test_who_would_not_share_it_does(routers: AddressOwners) -> None:
     assert PORT_WEB == routers.other_owner(PORT_LAB, ROUTER, WEB)
 
 
-def test_a_trunk_finds_it_elsewhere_so_it_cannot_share_it(routers: AddressOwners) -> None:
-    assert PORT_WEB == routers.other_owner(PORT_LAB, ROUTER, frozenset({100, 4095}), 4095)
+def test_a_trunk_shares_it_with_access_ports_of_its_vlans(routers: AddressOwners) -> None:
+    assert routers.other_owner(PORT_LAB, ROUTER, WEB | DB, EVERYBODY) is None
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "expected"),
+    [
+        (EVERYBODY, ISOLATED, None),
+        (community(1), community(1), None),
+        (community(1), community(2), PORT_WEB),
+        (community(1), ISOLATED, PORT_WEB),
+        (ISOLATED, ISOLATED, PORT_WEB),
+    ],
+)
+def test_who_never_meets_a_holder_does_not_share_with_it(mine: PrivateVlan, theirs: PrivateVlan, expected: str | None) -> None:
+    owners = AddressOwners()
+    owners.replace(PORT_WEB, frozenset({ROUTER}), WEB, frozenset({HELD}), theirs)
+    assert expected == owners.other_owner(PORT_LAB, ROUTER, WEB, mine)
 
 
 def test_an_address_of_one_owner_is_shared_with_nobody(owners: AddressOwners) -> None:
-    assert PORT_WEB == owners.other_owner(PORT_DB, MAC_A, WEB, 100)
+    assert PORT_WEB == owners.other_owner(PORT_DB, MAC_A, WEB, EVERYBODY)
 
 
 def test_it_leads_to_who_spoke_last(routers: AddressOwners) -> None:

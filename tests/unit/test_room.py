@@ -1,18 +1,34 @@
 """Who asks for more than a share of the tables gets it out of what nobody's share needs."""
 
+from typing import Any
+
 import pytest
 
 from sriov_xdp.datapath.abi import MAX_FDB_ENTRIES
-from sriov_xdp.pf.state.room import SHARE, room_problem
+from sriov_xdp.pf.state.room import SHARE, Needs, room_problem
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState
+from sriov_xdp.vswitch.policy import Policy, PolicySettings
+from sriov_xdp.vswitch.ports import PortGroup, PortOverrides, Switch, resolve
+from sriov_xdp.vswitch.values import MacPattern
+from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
 
 ADMIN = MacAddress.parse("02:00:00:00:00:01")
 
 
-def guest(count: int, first_octet: int) -> VfState:
+def state(count: int, first_octet: int) -> VfState:
     filters = frozenset(MacAddress(bytes([first_octet, 0, 0]) + number.to_bytes(3)) for number in range(count))
     return VfState(admin_mac=ADMIN, effective_mac=ADMIN, filters=filters)
+
+
+def policy(**said: Any) -> Policy:
+    group = PortGroup(name="web", vlan=NO_VLAN, policy=PolicySettings(**said))
+    switch = Switch(name="vSwitch0", pf="pf0", mtu_bytes=1500, policy=PolicySettings(), port_groups=(group,))
+    return resolve(switch, group, "pf0vf0", PortOverrides())
+
+
+def guest(count: int, first_octet: int) -> Needs:
+    return Needs.of(state(count, first_octet), policy(), NO_VLAN)
 
 
 UNICAST, GROUPS = 0x06, 0x01
@@ -38,3 +54,9 @@ def test_a_share_is_given_without_a_look_at_the_others() -> None:
 
 def test_who_gives_something_up_is_asked_nothing() -> None:
     assert room_problem(lambda: pytest.fail("asked"), guest(200, GROUPS), guest(199, GROUPS)) is None
+
+
+def test_what_a_trunk_shares_stands_in_each_of_its_vlans() -> None:
+    sharing = policy(allowed_macs=(MacPattern.parse("06:00:00:00:00:00/40"),))
+    trunk, wide = Vlan.trunk(frozenset(range(1, 65))), Vlan.trunk(frozenset(range(1, 66)))
+    assert [Needs(1 + 3 * 64, 0), Needs(4, 0)] == [Needs.of(state(3, UNICAST), sharing, vlan) for vlan in (trunk, wide)]

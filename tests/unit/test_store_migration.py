@@ -79,7 +79,7 @@ def test_it_is_written_and_read_like_a_new_one_and_migrated_once(old: Path) -> N
 
 
 def test_of_a_long_audit_the_newest_of_each_owner_are_kept(old: Path) -> None:
-    few = Retention(rows_of_a_vf=10, rows_of_guests=15, rows_of_operator=5)
+    few = Retention(rows_of_a_guest=10, rows_of_guests=15, rows_of_operator=5)
     with closing(Database(old, retention=few)) as database:
         kept = database.audit("pf0vf0", 1000)
         assert [numbered(COMMAND, number) for number in range(25, 30)] == [record for record in kept if not record.is_guests]
@@ -122,14 +122,17 @@ def test_a_migrated_audit_is_no_larger_than_the_limits(tmp_path: Path) -> None:
         assert (tmp_path / "state.db-wal").stat().st_size <= 4 << 20
 
 
-_TO_3 = ("DROP INDEX audit_of_port", "ALTER TABLE audit DROP COLUMN port", "ALTER TABLE audit DROP COLUMN asked")
+_TO_4 = ("DROP INDEX audit_of_guest", "CREATE INDEX audit_of_vf ON audit(vf, by_guest)")
+_TO_3 = (*_TO_4, "DROP INDEX audit_of_port", "ALTER TABLE audit DROP COLUMN port", "ALTER TABLE audit DROP COLUMN asked")
 
 
 @pytest.mark.parametrize(
-    ("version", "undone"), [(2, (*_TO_3, "ALTER TABLE audit DROP COLUMN login_uid")), (3, _TO_3)], ids=["second", "third"]
+    ("version", "undone"),
+    [(2, (*_TO_3, "ALTER TABLE audit DROP COLUMN login_uid")), (3, _TO_3), (4, _TO_4)],
+    ids=["second", "third", "fourth"],
 )
 def test_what_an_earlier_version_wrote_is_there(tmp_path: Path, version: int, undone: tuple[str, ...]) -> None:
-    """The second did not know who had logged in, the third knew no ports."""
+    """The second did not know who had logged in, the third knew no ports, the fourth kept a VF's guests together."""
     with closing(Database(tmp_path)) as database:
         database.write_records([COMMAND, REFUSAL])
         database.checkpoint()

@@ -14,7 +14,7 @@ from sriov_xdp.store.database import Database
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.store.retention import Retention
 
-FEW = Retention(rows_of_a_vf=10, rows_of_guests=25, rows_of_operator=8)
+FEW = Retention(rows_of_a_guest=10, rows_of_guests=25, rows_of_operator=8)
 
 
 @pytest.fixture
@@ -41,6 +41,12 @@ def test_a_guest_pushes_out_its_own_oldest_records_only(database: Database) -> N
     newest = write(database, REFUSAL, range(500))[-10:]
     assert of_another == database.audit("pf0vf1", 100)
     assert [*of_operator, *newest] == database.audit("pf0vf0", 100)
+
+
+def test_the_next_guest_of_a_vf_pushes_out_nothing_of_the_one_before(database: Database) -> None:
+    of_the_former = write(database, on(REFUSAL, "pf0vf0", "vm2"), range(5))
+    newest = write(database, REFUSAL, range(500))[-10:]
+    assert [*of_the_former, *newest] == database.audit("pf0vf0", 100)
 
 
 def test_the_operator_pushes_out_the_operators(database: Database) -> None:
@@ -116,15 +122,15 @@ def test_pushing_out_is_a_search_in_an_index_and_not_a_scan(database: Database) 
     write(database, REFUSAL, range(11))
     write(database, COMMAND, range(9))
     plans = {}
-    for index in ("audit_of_vf", "audit_of_operator"):
+    for index in ("audit_of_guest", "audit_of_operator"):
         (statement,) = (text for text in statements if text.startswith("DELETE") and index in text)
         plan = database._operator.execute(f"EXPLAIN QUERY PLAN {statement}")
         plans[index] = [step[3].replace(" COVERING", "") for step in plan]  # said of which differs between SQLites
     assert {
-        "audit_of_vf": [
+        "audit_of_guest": [
             "SEARCH audit USING INTEGER PRIMARY KEY (rowid=?)",
             "LIST SUBQUERY 1",
-            "SEARCH audit USING INDEX audit_of_vf (vf=? AND by_guest=?)",
+            "SEARCH audit USING INDEX audit_of_guest (vf=? AND by_guest=? AND guest=?)",
         ],
         "audit_of_operator": [
             "SEARCH audit USING INTEGER PRIMARY KEY (rowid=?)",

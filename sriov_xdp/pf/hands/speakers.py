@@ -20,16 +20,16 @@ from sriov_xdp.vswitch.owners import UPLINK_OWNER, Held
 
 LOOK_SECONDS = 0.2
 _A_STEP = 32  # addresses: each is a question to the kernel
-_MOST_OF_A_REQUEST = 16
+_MOST_OF_A_REQUEST, _MOST_NOTES_OF_A_REQUEST = 16, 256
 _log = logging.getLogger("sriov_xdp.pf")
 
 
 def announce(context: Context, vf: AttachedVf, addresses: Iterable[MacAddress]) -> None:
     """A guest asked for these: of those that it holds, the first ones are noted. Raises DataPathError."""
     pf, name = context.inventory.pf(vf.address.pf), str(vf.address)
-    shared, place = pf.owners.shared, context.inventory.vlan(vf).place
-    held = ((place, address) for address in addresses)
-    for one in islice((one for one in held if shared.is_held(name, one)), _MOST_OF_A_REQUEST):
+    shared, places = pf.owners.shared, sorted(context.inventory.vlan(vf).shared_places)
+    mine = islice((one for one in addresses if any(shared.is_held(name, (place, one)) for place in places)), _MOST_OF_A_REQUEST)
+    for one in islice(((place, address) for address in mine for place in places), _MOST_NOTES_OF_A_REQUEST):
         if shared.speaker(one) != name:
             context.tables.note_speaker(_key(pf, one), slot_of(vf))
 

@@ -76,8 +76,8 @@ def _conditions(inventory: Inventory, vf: AttachedVf) -> dict[PortFlag, bool]:
         PortFlag.LOOP: vf.cut_for_loop_with is not None,
         PortFlag.SERVICE: vlan.proto is Proto.SERVICE,
         PortFlag.WATCHED: bool(vf.watched_until),
-        PortFlag.SHARES: bool(vf.state.shared(policy)),
-        PortFlag.SPEAKS: vf.state.effective_mac in vf.state.shared(policy),
+        PortFlag.SHARES: bool(vf.state.shared(policy, vlan)),
+        PortFlag.SPEAKS: vf.state.effective_mac in vf.state.shared(policy, vlan),
     }
 
 
@@ -123,17 +123,19 @@ def vf_rate(inventory: Inventory, vf: AttachedVf) -> Rate:
 
 
 def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
-    """All that the maps say of a VF. A trunk port is found under the wildcard VLAN: it may be in thousands."""
+    """All that the maps say of a VF. A trunk port is found under the wildcard VLAN, as it may be in thousands, but in each of its
+    VLANs by what it shares with others."""
     vlan = inventory.vlan(vf)
     pf, uplink = inventory.pf(vf.address.pf).number, inventory.pf(vf.address.pf).uplink
     of_host = {uplink.mac} if uplink else set()  # the uplink got it later, and its frames are the host's
-    shared = inventory.shared_of(vf)
-    elsewhere = {mac for mac, holder in shared.items() if holder != str(vf.address)}
+    shared = {held: holder for held, holder in inventory.shared_of(vf).items() if held[1] not in of_host}
+    held_here = {held for held, holder in shared.items() if holder == str(vf.address)}
+    alone = {(vlan.place, mac) for mac in vf.state.unicast - of_host - {mac for _place, mac in shared}}
     return PortImage(
         value=vf_value(inventory, vf),
         trunk=vlan.vlans if vlan.mode is VlanMode.TRUNK else frozenset(),
-        fdb=frozenset(fdb_key(pf, vlan.place, mac) for mac in vf.state.unicast - of_host - elsewhere),
-        shared=frozenset(fdb_key(pf, vlan.place, mac) for mac in shared),
+        fdb=frozenset(fdb_key(pf, place, mac) for place, mac in alone | held_here),
+        shared=frozenset(fdb_key(pf, place, mac) for place, mac in shared),
         guard=vf_guard(inventory, vf),
         rate=vf_rate(inventory, vf),
         groups=_groups(inventory, vf),
@@ -142,7 +144,7 @@ def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
 
 
 def fdb_key(pf: int, place: int, address: MacAddress) -> int:
-    """Of the forwarding database. place: Vlan.place."""
+    """Of the forwarding database. place: Vlan.place, or one of Vlan.shared_places."""
     kind, vlan = divmod(place, SERVICE_DOMAINS)
     return abi.fdb_key(pf, vlan | (abi.VLAN_SERVICE if kind else 0), address.octets)
 

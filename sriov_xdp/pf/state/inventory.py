@@ -19,7 +19,7 @@ from sriov_xdp.pf.state.physical_function import PfEntry, PhysicalFunction
 from sriov_xdp.pf.state.port_record import PortRecord
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import PortView, VfState
-from sriov_xdp.vswitch.owners import UPLINK_OWNER
+from sriov_xdp.vswitch.owners import UPLINK_OWNER, Held
 from sriov_xdp.vswitch.policy import Policy, Security
 from sriov_xdp.vswitch.ports import PortGroup, PortName, Switch, port_vlan, resolve
 from sriov_xdp.vswitch.shaping import Queue
@@ -124,10 +124,13 @@ class Inventory:
         return [(owners[owner], mac) for mac, owner in met if owner in owners]
 
     def _owned_by_others(self, vf: AttachedVf) -> Iterator[tuple[MacAddress, str]]:
-        owners, vlan, name = self.pf(vf.address.pf).owners, self.vlan(vf), str(vf.address)
-        shared = vf.state.shared(self.policy(vf))
+        owners, vlan, policy, name = self.pf(vf.address.pf).owners, self.vlan(vf), self.policy(vf), str(vf.address)
+        shared = vf.state.shared(policy, vlan)
         for mac in sorted(vf.state.claimed):
-            owner = owners.other_owner(name, mac, vlan.address_domains, vlan.place if mac in shared else None)
+            if mac in shared:
+                owner = owners.other_owner(name, mac, vlan.shared_places, policy.private_vlan)
+            else:
+                owner = owners.other_owner(name, mac, vlan.address_domains)
             if owner is not None:
                 yield mac, owner
 
@@ -336,9 +339,9 @@ class Inventory:
 
     def claim(self, vf: AttachedVf) -> None:
         """Records the addresses that the VF has now."""
-        owners, vlan = self.pf(vf.address.pf).owners, self.vlan(vf)
-        shared = frozenset((vlan.place, mac) for mac in vf.state.shared(self.policy(vf)))
-        owners.replace(str(vf.address), vf.state.claimed, vlan.address_domains, shared)
+        owners, vlan, policy = self.pf(vf.address.pf).owners, self.vlan(vf), self.policy(vf)
+        shared = frozenset((place, mac) for mac in vf.state.shared(policy, vlan) for place in vlan.shared_places)
+        owners.replace(str(vf.address), vf.state.claimed, vlan.address_domains, shared, policy.private_vlan)
 
     def moved_of_pf(self, pf: str) -> list[AttachedVf]:
         """VFs to which an address leads now, or does no more, since this was asked last."""
@@ -347,10 +350,10 @@ class Inventory:
         moved = self.pfs[pf].owners.shared.moves(self._is_absent)
         return [vf for vf in map(self._named, moved) if vf] if moved else []
 
-    def shared_of(self, vf: AttachedVf) -> dict[MacAddress, str]:
-        """Of a VF's addresses, those that others may hold too, and whom each leads to: a VF, or the wire (UPLINK_OWNER)."""
+    def shared_of(self, vf: AttachedVf) -> dict[Held, str]:
+        """Of a VF's addresses, those that others may hold too, and whom each leads to in a VLAN: a VF, or UPLINK_OWNER."""
         shared, name = self.pf(vf.address.pf).owners.shared, str(vf.address)
-        return {held[1]: shared.leads_to(held, self._is_absent) or name for held in shared.held_by(name)}
+        return {held: shared.leads_to(held, self._is_absent) or name for held in shared.held_by(name)}
 
     def _is_absent(self, name: str) -> bool:
         """Whether a station there cannot be reached now."""

@@ -34,7 +34,7 @@ from sriov_xdp.pf.hands.live import link_event
 from sriov_xdp.pf.hands.request_metrics import RequestMetrics
 from sriov_xdp.pf.state.attached_vf import AttachedVf
 from sriov_xdp.pf.state.images import hears_asked_groups_only, slot_of
-from sriov_xdp.pf.state.room import room_problem
+from sriov_xdp.pf.state.room import Needs, room_problem
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch import recorded
@@ -150,11 +150,14 @@ class Controller:
 
     def _require_room(self, vf: AttachedVf, after: VfState) -> None:
         """Raises DataPathError where the tables, which are everybody's, have none."""
-        inventory, before = self._context.inventory, vf.state
-        problem = room_problem(lambda: (other.state for other in inventory.vfs.values() if other is not vf), before, after)
-        new_entries, new_groups = len(after.unicast - before.unicast), 0
-        if hears_asked_groups_only(inventory.policy(vf)):
-            new_groups = sum(1 for address in after.filters - before.filters if address.is_multicast)
+        inventory, policy, vlan = self._context.inventory, self._context.inventory.policy(vf), self._context.inventory.vlan(vf)
+        had, wanted = Needs.of(vf.state, policy, vlan), Needs.of(after, policy, vlan)
+        others = (other for other in inventory.vfs.values() if other is not vf)
+        problem = room_problem(
+            lambda: (Needs.of(other.state, inventory.policy(other), inventory.vlan(other)) for other in others), had, wanted
+        )
+        new_entries = max(0, wanted.addresses - had.addresses)
+        new_groups = max(0, wanted.groups - had.groups) if hears_asked_groups_only(policy) else 0
         if problem or not self._context.tables.has_room_for(new_entries, new_groups):
             full = f"FDB: all {MAX_FDB_ENTRIES} entries of this host are in use; detach a VF or remove filters"
             raise DataPathError(problem or full)
