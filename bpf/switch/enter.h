@@ -74,11 +74,8 @@ static __always_inline sxdp_answer enter_from_wire(const struct sxdp_port *uplin
 static __always_inline sxdp_answer enter_from_guest(const struct sxdp_port *port, const struct transit *transit)
 {
 	struct sxdp_port *uplink = port_at(port->pf);
-
 	sxdp_answer answer;
 
-	if (loop_is_probe(port, &transit->frame))
-		return SXDP_PROBE;
 	if (source_is_its_alone(port, &transit->frame) || guest_speaks_as_holder(port, transit))
 		return SXDP_ADMITTED;
 	answer = loop_judge_foreign(port);
@@ -92,11 +89,14 @@ static __always_inline sxdp_answer enter_from_guest(const struct sxdp_port *port
 static __always_inline sxdp_answer enter(const struct sxdp_port *port, struct transit *transit, int length_fits)
 {
 	sxdp_answer answer = admit_frame(&transit->frame, length_fits, transit->is_from_wire);
+	int is_probe = !transit->is_from_wire && loop_is_probe(port, &transit->frame);  /* of what is behind a tag of the guest's own, too */
 
 	if (answer == SXDP_ADMITTED)
 		answer = vlan_admit(port, trunk_of(port, transit->slot), &transit->frame, &transit->vlan);
 	if (answer != SXDP_ADMITTED)
 		return answer;
+	if (is_probe)
+		return SXDP_PROBE;
 	return transit->is_from_wire ? enter_from_wire(port, transit) : enter_from_guest(port, transit);
 }
 

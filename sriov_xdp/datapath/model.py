@@ -108,7 +108,7 @@ def vlan_is_allowed(passage: Passage) -> Verdict | None:
 def is_no_probe(passage: Passage) -> Verdict | None:
     """A probe that comes out of a guest went in by another port; it goes no further, whoever made it."""
     probes = {PROBE, UNICAST_PROBE} if passage.is_listened_to or passage.port.has(PortFlag.VEPA) else {PROBE}
-    is_probe = (passage.switched.destination, passage.switched.type) in probes and not passage.port.is_uplink
+    is_probe = (passage.read.destination, passage.read.type) in probes and not passage.port.is_uplink
     return Verdict.LOOP if is_probe else None
 
 

@@ -9,15 +9,15 @@ from sriov_xdp.datapath.abi import PROBE_GROUP, PROBE_LAYOUT, PROBE_MAGIC, PROBE
 _SHORTEST_FRAME_BYTES = 60
 
 
-def probe(sender: int, vlan: int, nonce: int, tpid: int | None = None, *, is_unicast: bool = False) -> bytes:
-    """A probe as it leaves by the port in slot sender, in a VLAN. tpid: of its tag, None = without one; nonce:
-    64 bits by which a daemon knows its own; is_unicast: for a station that is nowhere, which a bridge sends everywhere though it
-    may keep groups apart. Its source is a locally administered address, which is nobody's."""
+def probe(sender: int, vlan: int, nonce: int, tag: tuple[int, int] | None = None, *, is_unicast: bool = False) -> bytes:
+    """A probe as it leaves by the port in slot sender, in a VLAN, which is what the daemon reads in it again. tag: its type and its
+    VLAN, None = without one; nonce: 64 bits by which a daemon knows its own; is_unicast: for a station that is nowhere, which a
+    bridge sends everywhere though it may keep groups apart. Its source is a locally administered address, which is nobody's."""
     source = b"\x02" + nonce.to_bytes(8, "big")[:5]
-    tag = tpid.to_bytes(2, "big") + vlan.to_bytes(2, "big") if tpid is not None else b""
+    tagging = b"".join(word.to_bytes(2, "big") for word in tag or ())
     payload = PROBE_LAYOUT.pack(PROBE_MAGIC, nonce, sender, vlan)
     destination = PROBE_STATION if is_unicast else PROBE_GROUP
-    return (destination + source + tag + PROBE_TYPE.to_bytes(2, "big") + payload).ljust(_SHORTEST_FRAME_BYTES, b"\0")
+    return (destination + source + tagging + PROBE_TYPE.to_bytes(2, "big") + payload).ljust(_SHORTEST_FRAME_BYTES, b"\0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

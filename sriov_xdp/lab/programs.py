@@ -28,34 +28,35 @@ _ETHERNET_BYTES = 14
 _FILTER = "guest"
 
 
-def _instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
+def instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
+    """One of a BPF program's, by its registers."""
     return struct.pack("<BBhi", code, source << 4 | target, offset, immediate)
 
 
 def constant(action: int) -> bytes:
     """Answers every frame with one action."""
-    return _instruction(_MOV_IMM, 0, immediate=action) + _instruction(_EXIT)
+    return instruction(_MOV_IMM, 0, immediate=action) + instruction(_EXIT)
 
 
 def redirect(call: int, ifindex: int) -> bytes:
     """Answers with REDIRECT or REDIRECT_PEER of (ifindex, 0)."""
     return (
-        _instruction(_MOV_IMM, 1, immediate=ifindex)
-        + _instruction(_MOV_IMM, 2)
-        + _instruction(_CALL, immediate=call)
-        + _instruction(_EXIT)
+        instruction(_MOV_IMM, 1, immediate=ifindex)
+        + instruction(_MOV_IMM, 2)
+        + instruction(_CALL, immediate=call)
+        + instruction(_EXIT)
     )
 
 
 def redirect_to_slot(device_map: int, slot: int) -> bytes:
     """bpf_redirect_map(devices, slot, 0) and nothing else; device_map: a descriptor."""
     return (
-        _instruction(_LOAD_IMM64, 1, _PSEUDO_MAP_FD, immediate=device_map)
-        + _instruction(0)
-        + _instruction(_MOV_IMM, 2, immediate=slot)
-        + _instruction(_MOV_IMM, 3)
-        + _instruction(_CALL, immediate=_REDIRECT_MAP)
-        + _instruction(_EXIT)
+        instruction(_LOAD_IMM64, 1, _PSEUDO_MAP_FD, immediate=device_map)
+        + instruction(0)
+        + instruction(_MOV_IMM, 2, immediate=slot)
+        + instruction(_MOV_IMM, 3)
+        + instruction(_CALL, immediate=_REDIRECT_MAP)
+        + instruction(_EXIT)
     )
 
 
@@ -74,13 +75,13 @@ def _swap_and(action: int) -> bytes:
     swap_loads = [(_LOAD_U32, 5, 0), (_LOAD_U16, 0, 4), (_LOAD_U32, 7, 6), (_LOAD_U16, 8, 10)]
     swap_stores = [(_STORE_U32, 7, 0), (_STORE_U16, 8, 4), (_STORE_U32, 5, 6), (_STORE_U16, 0, 10)]
     body = [
-        _instruction(_LOAD_U32, 2, 1, 0),
-        _instruction(_LOAD_U32, 3, 1, 4),
-        _instruction(_MOV_REG, 4, 2),
-        _instruction(_ADD_IMM, 4, immediate=_ETHERNET_BYTES),
-        _instruction(_JGT_REG, 4, 3, len(swap_loads) + len(swap_stores) + 2),
-        *(_instruction(code, register, 2, offset) for code, register, offset in swap_loads),
-        *(_instruction(code, 2, register, offset) for code, register, offset in swap_stores),
+        instruction(_LOAD_U32, 2, 1, 0),
+        instruction(_LOAD_U32, 3, 1, 4),
+        instruction(_MOV_REG, 4, 2),
+        instruction(_ADD_IMM, 4, immediate=_ETHERNET_BYTES),
+        instruction(_JGT_REG, 4, 3, len(swap_loads) + len(swap_stores) + 2),
+        *(instruction(code, register, 2, offset) for code, register, offset in swap_loads),
+        *(instruction(code, 2, register, offset) for code, register, offset in swap_stores),
     ]
     return b"".join(body) + constant(action) + constant(XDP_DROP)
 
@@ -94,23 +95,23 @@ def smuggle(ifindex: int, *, ether_type: int | None = None, mark: int = 0, prior
     """For tc: says something else of a frame than the kernel believes (its type, in the bytes), marks it, and gives it to whoever
     is behind a device, past the ordinary way."""
     marking = [
-        _instruction(_MOV_IMM, 2, immediate=mark),
-        _instruction(_STORE_U32, 1, 2, _SKB_MARK),
-        _instruction(_MOV_IMM, 2, immediate=priority),
-        _instruction(_STORE_U32, 1, 2, _SKB_PRIORITY),
-        _instruction(_LOAD_IMM64, 2, immediate=_signed(tstamp)),
-        _instruction(0, immediate=_signed(tstamp >> 32)),
-        _instruction(_STORE_U64, 1, 2, _SKB_TSTAMP),
+        instruction(_MOV_IMM, 2, immediate=mark),
+        instruction(_STORE_U32, 1, 2, _SKB_MARK),
+        instruction(_MOV_IMM, 2, immediate=priority),
+        instruction(_STORE_U32, 1, 2, _SKB_PRIORITY),
+        instruction(_LOAD_IMM64, 2, immediate=_signed(tstamp)),
+        instruction(0, immediate=_signed(tstamp >> 32)),
+        instruction(_STORE_U64, 1, 2, _SKB_TSTAMP),
     ]
     lying = [
-        _instruction(_MOV_IMM, 2, immediate=int.from_bytes((ether_type or 0).to_bytes(2, "big"), "little")),
-        _instruction(_STORE_U16, _STACK, 2, -2),
-        _instruction(_MOV_IMM, 2, immediate=_ETHERNET_BYTES - 2),
-        _instruction(_MOV_REG, 3, _STACK),
-        _instruction(_ADD_IMM, 3, immediate=-2),
-        _instruction(_MOV_IMM, 4, immediate=2),
-        _instruction(_MOV_IMM, 5),
-        _instruction(_CALL, immediate=_SKB_STORE_BYTES),
+        instruction(_MOV_IMM, 2, immediate=int.from_bytes((ether_type or 0).to_bytes(2, "big"), "little")),
+        instruction(_STORE_U16, _STACK, 2, -2),
+        instruction(_MOV_IMM, 2, immediate=_ETHERNET_BYTES - 2),
+        instruction(_MOV_REG, 3, _STACK),
+        instruction(_ADD_IMM, 3, immediate=-2),
+        instruction(_MOV_IMM, 4, immediate=2),
+        instruction(_MOV_IMM, 5),
+        instruction(_CALL, immediate=_SKB_STORE_BYTES),
     ]
     return b"".join([*marking, *(lying if ether_type is not None else [])]) + redirect(REDIRECT_PEER, ifindex)
 

@@ -31,7 +31,7 @@ from cast import (
     flooded,
     forwarded,
 )
-from programs import BROADCAST, DEVICES, Switch, dot1q, ethernet, image, uplink, with_flags
+from programs import BROADCAST, DEVICES, Switch, dot1q, ethernet, image, uplink, vf, with_flags
 
 from sriov_xdp.datapath import abi, libbpf
 from sriov_xdp.datapath.abi import PortFlag, Verdict
@@ -58,7 +58,7 @@ def watched(switch: Switch) -> Switch:
 
 def test_a_probe_is_a_whole_frame_of_its_protocol() -> None:
     """Skip count 0, function 1: a reply, which nobody answers."""
-    plain, tagged = (probe(SENDER, DB, NONCE, tpid) for tpid in (None, 0x8100))
+    plain, tagged = (probe(SENDER, DB, NONCE, tag) for tag in (None, (0x8100, DB)))
     assert 60 == len(plain) == len(tagged)
     assert bytes.fromhex("cf0000000000") == plain[:6]
     assert 0b10 == plain[6] & 0b11, "locally administered, and no group"
@@ -82,10 +82,20 @@ def test_xdp_leaves_it_to_tc(watched: Switch) -> None:
 
 
 def test_a_tag_that_the_port_allows_comes_along(watched: Switch) -> None:
-    assert dropped(Verdict.LOOP) == watched.tc(SLOT_ROUTER, probe(SLOT_FIREWALL, WEB, NONCE, 0x8100))
+    assert dropped(Verdict.LOOP) == watched.tc(SLOT_ROUTER, probe(SLOT_FIREWALL, WEB, NONCE, (0x8100, WEB)))
     noted = watched.tables.probe_return(SLOT_ROUTER)
     assert noted is not None
     assert (NONCE, SLOT_FIREWALL, WEB) == (noted.nonce, noted.sender, noted.vlan)
+
+
+def test_a_probe_behind_a_tag_of_the_guests_own_is_noted(watched: Switch) -> None:
+    """In a VLAN of 802.1ad, which may hold a loop of that VLAN of the guest's alone."""
+    watched.install({**NETWORK, SLOT_VM1: vf(SLOT_VM1, MAC_VM1, vlan=LAB, is_service=True)})
+    inside = LAB | 5 << 16
+    assert dropped(Verdict.LOOP) == watched.tc(SLOT_VM1, probe(SENDER, inside, NONCE, (0x8100, 5)))
+    noted = watched.tables.probe_return(SLOT_VM1)
+    assert noted is not None
+    assert (NONCE, SENDER, inside) == (noted.nonce, noted.sender, noted.vlan)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +108,7 @@ def test_a_tag_that_the_port_allows_comes_along(watched: Switch) -> None:
 )
 def test_a_probe_in_no_vlan_of_the_port_shows_no_loop(watched: Switch, slot: int, is_tagged: bool, verdict: Verdict) -> None:
     """No flood would come back that way."""
-    frame = probe(SENDER, LAB, NONCE, 0x8100 if is_tagged else None)
+    frame = probe(SENDER, LAB, NONCE, (0x8100, LAB) if is_tagged else None)
     assert dropped(verdict) == watched.tc(slot, frame) == watched.xdp(slot, frame)
     assert NOTHING == watched.tables.probe_return(slot)
 

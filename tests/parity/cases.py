@@ -239,10 +239,11 @@ def destinations(draw: st.DrawFn, ports: dict[int, Port], slot: int) -> bytes:
 
 @st.composite
 def frames(draw: st.DrawFn, ports: dict[int, Port], slot: int) -> bytes:
-    kind = draw(st.sampled_from(["whole"] * 8 + ["cut", "raw", "probe"]))
+    sender = ports.get(slot)
+    has_inner_tags = sender is not None and sender.is_access and sender.has(PortFlag.SERVICE)
+    kind = draw(st.sampled_from(["whole"] * 8 + ["cut", "raw", "probe"] + ["probe"] * 4 * has_inner_tags))
     if kind == "raw":
         return draw(st.binary(min_size=SHORTEST_FRAME_BYTES, max_size=90))
-    sender = ports.get(slot)
     own = sender.value.mac if sender and not sender.is_uplink else STRANGER
     held = sorted({mac for port in ports.values() for mac in port.shared})
     source = draw(st.one_of(st.just(own), st.just(own), st.sampled_from(held) if held else st.just(own), FOREIGN_SOURCES))

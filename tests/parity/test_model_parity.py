@@ -144,6 +144,12 @@ def lets_no_guest_have_tags_of_its_own(case: Case) -> Fate:
     return Fate(verdict=Verdict.SPOOF_VLAN) if is_inner else case.fate()
 
 
+def sees_no_probe_behind_an_inner_tag(case: Case) -> Fate:
+    ethernet, port = Ethernet.parse(case.frame), case.ports.get(case.slot)
+    has_inner = port is not None and port.is_access and ethernet is not None and ethernet.tpid is not None
+    return without(model.is_no_probe)(case) if has_inner else case.fate()
+
+
 def lets_nobody_share(case: Case) -> Fate:
     alone = {slot: replace(port, shared=frozenset()) for slot, port in case.ports.items()}
     return with_ports(case, alone).fate()
@@ -173,6 +179,7 @@ PLANTED = {
     "forged before spoofed": swapped(model.source_is_not_taken, model.source_is_own),
     "control frames before sources": swapped(model.source_is_a_station, model.is_no_control_frame),
     "storms before loops": swapped(model.guest_has_no_loop, model.guest_makes_no_storm),
+    "probes behind a tag of the guest's own are none": sees_no_probe_behind_an_inner_tag,
     "probes behind sources": swapped(model.is_no_probe, model.source_is_own),
     "probes before tags": swapped(model.vlan_is_allowed, model.is_no_probe),
     "every group frame is guarded alike": guards_all_alike,

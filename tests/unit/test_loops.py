@@ -83,7 +83,7 @@ def test_quiet_ports_are_not_probed(pair: World) -> None:
 
 @pytest.mark.parametrize(("busy", "sender"), [(LOW, HIGH), (HIGH, LOW)])
 def test_the_sibling_of_a_busy_port_sends_a_probe(pair: World, busy: int, sender: int) -> None:
-    assert Findings(probes=(Probe(sender=sender, vlan=0),)) == pair.look(busy)
+    assert Findings(probes=(Probe(sender=sender, vlan=0),), suspicious=(busy,)) == pair.look(busy)
     assert Findings() == pair.look(), "and no more when it rests"
 
 
@@ -95,7 +95,7 @@ def test_what_a_port_sent_before_it_was_known_makes_nobody_suspicious() -> None:
 def test_a_busy_port_without_a_sibling_is_not_probed() -> None:
     made = world(port(LOW), port(HIGH, guest=VM2))
     made.look()
-    assert Findings() == made.look(LOW, HIGH)
+    assert Findings(suspicious=(LOW, HIGH)) == made.look(LOW, HIGH)
 
 
 def test_trunks_are_probed_in_each_of_their_vlans_at_once() -> None:

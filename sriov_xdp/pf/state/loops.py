@@ -30,7 +30,7 @@ Reference = tuple[int, int]  # slot and generation, which together no other port
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestPort:
     """A port that may be part of a loop. guest: where it leads to, the PF and the guest's
-    namespace; vlans: in which it takes part; flooded_frames: that
+    namespace; vlans: in which it takes part, a guest's own within one of the switch's being others than that; flooded_frames: that
     have entered by it so far, to be copied to others."""
 
     slot: int
@@ -63,11 +63,13 @@ class Cut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What a look comes to. healed: slots of ports that were cut. probes: in the order in which they are to be sent."""
+    """What a look comes to. healed: slots of ports that were cut. probes: in the order in which they are to be sent. suspicious:
+    slots of ports by which many frames came to be copied."""
 
     cuts: tuple[Cut, ...] = ()
     healed: tuple[int, ...] = ()
     probes: tuple[Probe, ...] = ()
+    suspicious: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -124,7 +126,12 @@ class Loops:
             self._watched |= dict.fromkeys((port.reference for port in of_guest), now_ns)
         self._round += 1
         # Of what comes back by a port, the last is noted. The lowest sender is the one that all others are to be cut for.
-        return Findings(cuts=tuple(cuts), healed=tuple(healed), probes=tuple(sorted(probes, reverse=True)))
+        return Findings(
+            cuts=tuple(cuts),
+            healed=tuple(healed),
+            probes=tuple(sorted(probes, reverse=True)),
+            suspicious=tuple(port.slot for port in suspicious),
+        )
 
     def _forget_the_gone(self, known: Mapping[int, GuestPort]) -> None:
         references = {port.reference for port in known.values()}

@@ -19,6 +19,8 @@ from sriov_xdp.pf.hands.turns import finish
 from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.images import slot_of
 from sriov_xdp.pf.state.loops import GuestPort, Loops, Probe
+from sriov_xdp.pf.verbs import inner_vlans
+from sriov_xdp.pf.verbs.inner_vlans import InnerVlans
 
 _log = logging.getLogger("sriov_xdp.pf")
 _PROBES_A_STEP = 64
@@ -40,6 +42,7 @@ class LoopWatch:
         self._context = context
         self._clock_ns = clock_ns
         self._loops = Loops(nonce=secrets.randbits(64))
+        self._inner = InnerVlans()
         self._socket = _open_socket()
 
     def look(self) -> Steps[None] | None:
@@ -47,6 +50,7 @@ class LoopWatch:
         if self._socket is None:
             return None
         vfs = {slot_of(vf): vf for vf in self._candidates()}
+        self._inner.forget_all_but(frozenset(map(_place_of, vfs.values())))
         ports = [self._port(vf) for vf in vfs.values()]
         returns = {slot: self._context.tables.probe_return(slot) for slot in self._loops.watched() if slot in vfs}
         noted = {slot: found for slot, found in returns.items() if found is not None}
@@ -55,6 +59,7 @@ class LoopWatch:
             self._cut(vfs[cut.slot], vfs[cut.other])
         for slot in findings.healed:
             self._heal(vfs[slot])
+        self._look_inside([vfs[slot] for slot in findings.suspicious])
         sending = self._send(self._socket, [(vfs[wanted.sender], wanted) for wanted in findings.probes])
         if len(findings.probes) > _PROBES_A_STEP:
             return sending
@@ -77,7 +82,7 @@ class LoopWatch:
             slot=slot_of(vf),
             generation=vf.attachment.generation,
             guest=_place_of(vf),
-            vlans=self._context.inventory.vlan(vf).domains,
+            vlans=self._context.inventory.vlan(vf).domains | self._inner.of(_place_of(vf), vf, self._context),
             flooded_frames=self._flooded_frames(vf),
         )
 
@@ -89,6 +94,13 @@ class LoopWatch:
     def _is_copied(self, vf: AttachedVf) -> bool:
         inventory = self._context.inventory
         return not inventory.vlan(vf).domains.isdisjoint(inventory.listened_vlans(vf.address.pf))
+
+    def _look_inside(self, suspicious: list[AttachedVf]) -> None:
+        for vf in suspicious:
+            try:
+                self._inner.look_at(_place_of(vf), vf, self._context)
+            except FAULTS as error:  # of one port; others are to be looked at as well
+                _log.error("%s: its guest's own VLANs cannot be seen: %s", vf.address, error)
 
     def _cut(self, vf: AttachedVf, other: AttachedVf) -> None:
         vf.cut_for_loop_with = other.address
@@ -122,13 +134,19 @@ class LoopWatch:
     def _send(self, socket: ProbeSocket, probes: list[tuple[AttachedVf, Probe]]) -> Steps[None]:
         for number, (vf, wanted) in enumerate(probes, start=1):
             if self._context.inventory.vfs.get(vf.address) is vf:
-                vlan = self._context.inventory.vlan(vf)
-                tpid = vlan.proto.tpid if wanted.vlan != vlan.untagged_vlan else None
+                tag = self._tag(vf, wanted.vlan)
                 for is_unicast in (False, True) if self._is_copied(vf) else (False,):
-                    frame = probe(wanted.sender, wanted.vlan, self._loops.nonce, tpid, is_unicast=is_unicast)
+                    frame = probe(wanted.sender, wanted.vlan, self._loops.nonce, tag, is_unicast=is_unicast)
                     socket.send(vf.attachment.ifindex, frame)
             if number % _PROBES_A_STEP == 0:
                 yield None
+
+    def _tag(self, vf: AttachedVf, wanted: int) -> tuple[int, int] | None:
+        """Of a probe into a guest in a VLAN of it."""
+        vlan = self._context.inventory.vlan(vf)
+        if inner_vlans.is_inner(wanted):
+            return inner_vlans.TPID, inner_vlans.inner_of(wanted)
+        return (vlan.proto.tpid, wanted) if wanted != vlan.untagged_vlan else None
 
 
 def _place_of(vf: AttachedVf) -> tuple[str, str]:
