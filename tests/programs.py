@@ -24,8 +24,9 @@ from sriov_xdp.datapath.meters import NO_RATE, Guard, Rate
 from sriov_xdp.datapath.model import Fate
 from sriov_xdp.datapath.model_ports import Group, Port
 from sriov_xdp.datapath.pins import Pins, remove_tree
+from sriov_xdp.datapath.port_image import PortImage
 from sriov_xdp.datapath.port_lists import Prefix
-from sriov_xdp.datapath.tables import PortImage, Tables
+from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import bpffs, features, namespaces
 from sriov_xdp.lab.host import CACHE_VARIABLE
 
@@ -93,6 +94,7 @@ def vf(
     *,
     vlan: int = 0,
     trunk: Iterable[int] = (),
+    unheard: Iterable[int] = (),
     more_macs: Iterable[bytes] = (),
     storms: Iterable[Group] = (),
     allowed: Iterable[Prefix] = (),
@@ -129,6 +131,7 @@ def vf(
     return Port(
         value=value,
         trunk=frozenset(trunk),
+        unheard=frozenset(unheard),
         more_macs=frozenset(more_macs),
         storms=frozenset(storms),
         allowed=frozenset(allowed),
@@ -208,6 +211,7 @@ def image(port: Port, ports: Mapping[int, Port]) -> PortImage:
     return PortImage(
         value=port.value,
         trunk=port.trunk,
+        heard=port.trunk - port.unheard if _is_trunk(port) else frozenset(),
         fdb=frozenset(abi.fdb_key(port.value.pf, each, mac) for each, mac in entries),
         allowed=port.allowed,
         groups=port.groups,

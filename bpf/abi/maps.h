@@ -29,6 +29,7 @@
 	MAP(23, subscriptions, HASH, __u64, __u32, SXDP_MAX_FDB_ENTRIES)          \
 	MAP(24, rates, ARRAY, __u32, struct sxdp_rate, SXDP_MAX_PORTS)            \
 	MAP(25, shared, HASH, __u64, struct sxdp_shared, SXDP_MAX_FDB_ENTRIES)    \
-	MAP(26, samples, MEMORY, __u32, struct sxdp_samples, SXDP_EACH_CPU)
+	MAP(26, samples, MEMORY, __u32, struct sxdp_samples, SXDP_EACH_CPU)       \
+	MAP(27, heard, ARRAY, __u32, struct sxdp_trunk, SXDP_MAX_PORTS)
 
 #endif

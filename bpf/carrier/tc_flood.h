@@ -137,7 +137,7 @@ static __always_inline int copy_is_for(carrier *ctx, const struct sxdp_port *tar
 	} else if (slot == ctx->cb[FLOOD_TARGET]) {
 		return 0;
 	}
-	return target_judge_copy(port_at(ctx->cb[FLOOD_SLOT]), target, trunk_of(target, slot), vlan) == SXDP_ADMITTED &&
+	return target_judge_copy(port_at(ctx->cb[FLOOD_SLOT]), target, heard_by(target, slot), vlan) == SXDP_ADMITTED &&
 	       target_takes(target, carrier_longest_bytes(ctx, 0)) &&
 	       target_device_takes(target, copy_payload_bytes(ctx, progress),
 				   progress & FLOOD_HAS_INNER && vlan_leaves_tagged(target, vlan));

@@ -15,7 +15,7 @@
 
 static __always_inline sxdp_answer leave_by(carrier *ctx, struct transit *transit, const struct route *route)
 {
-	struct sxdp_trunk *trunk = trunk_of(route->target, route->slot);
+	struct sxdp_trunk *trunk = heard_by(route->target, route->slot);
 	const struct sxdp_port *port = port_at(transit->slot);
 	int tagged = vlan_leaves_tagged(route->target, transit->vlan);
 	sxdp_answer answer = target_judge(port, route->target, trunk, transit->vlan);

@@ -37,6 +37,14 @@ static __always_inline struct sxdp_trunk *trunk_of(const struct sxdp_port *port,
 	return port->flags & SXDP_PORT_TRUNK ? bpf_map_lookup_elem(trunks_handle(), &key) : 0;
 }
 
+/* Of its VLANs, those whose frames a trunk port's guest gets: all, or what it asked for. */
+static __always_inline struct sxdp_trunk *heard_by(const struct sxdp_port *port, __u64 slot)
+{
+	__u32 key = (__u32)slot;
+
+	return port->flags & SXDP_PORT_TRUNK ? bpf_map_lookup_elem(heard_handle(), &key) : 0;
+}
+
 static __always_inline struct sxdp_allowed *allowed_of(const struct sxdp_port *port, __u64 slot)
 {
 	__u32 key = (__u32)slot;

@@ -66,13 +66,43 @@ EVENT = (
     Field(3, "pad", "0"),
     Field(4, "severity", "255 of RESET_IMPENDING, else 0"),
 )
+VLANS_HEAD = (Field(2, "vsi_id", "the VF's own"), Field(2, "num_elements", "how many VLANs follow, 1 or more"))
+VLAN = (Field(2, "vlan_id", "0 to 4095; 0 stands for frames without a tag, and changes nothing"),)
+VLAN_CAPS = (
+    Field(4, "filtering outer", "0x2: by tags of 802.1ad (0x88a8); 0: not by outer tags"),
+    Field(4, "filtering inner", "0x1: by tags of 802.1Q (0x8100); 0: not by inner tags"),
+    Field(4, "filtering ethertype_init", "the one of the two that is offered"),
+    Field(2, "max_filters", "how many VLANs the port's guest may ask for"),
+    Field(2, "pad", "0"),
+    Field(8, "stripping outer, inner", "0: not offered"),
+    Field(8, "insertion outer, inner", "0: not offered; tags are sent as they are"),
+    Field(4, "offloads ethertype_init", "0"),
+    Field(1, "ethertype_match", "0"),
+    Field(3, "pad", "0"),
+)
+VLAN_TAGS_HEAD = (
+    Field(2, "vport_id", "the number of the VF's own VSI"),
+    Field(2, "num_elements", "how many filters follow, 1 or more"),
+    Field(4, "pad", "not looked at"),
+)
+VLAN_TAG = (
+    Field(2, "inner tci", "of a tag of 802.1Q: the VLAN, without a priority"),
+    Field(2, "inner tci_mask", "0, 0x0fff or 0xffff"),
+    Field(2, "inner tpid", "0x8100, or 0 where the filter is by an outer tag"),
+    Field(2, "inner pad", "not looked at"),
+    Field(2, "outer tci", "of a tag of 802.1ad: the VLAN, without a priority"),
+    Field(2, "outer tci_mask", "as above"),
+    Field(2, "outer tpid", "0x88a8, or 0 where the filter is by an inner tag"),
+    Field(2, "outer pad", "not looked at"),
+    Field(16, "pad", "not looked at"),
+)
 _STATUS_TEXT = {
     Status.SUCCESS: "done; or refused by a policy that does not say so (`deny_reply: silent`, the default)",
     Status.ERR_PARAM: "the message is not what its opcode has: direction, length, a field, another VF's VSI; or an opcode that "
     "Linux does not have; or GET_VF_RESOURCES before VERSION; or anything but a reset of a VF that is malicious",
     Status.ERR_NO_MEMORY: "the PF could not carry it out; nothing was changed",
     Status.ERR_ADMIN_QUEUE: "a policy refused it, and says so (`deny_reply: nack`)",
-    Status.ERR_NOT_SUPPORTED: "an opcode that is known and not offered, or not in this state",
+    Status.ERR_NOT_SUPPORTED: "an opcode that is known and not offered, not in this state, or not without a capability",
 }
 _TRANSPORT = f"""# The mailbox
 
@@ -110,6 +140,11 @@ former one is not kept. `extra` asks to receive for one more, and to send from i
 drivers that know no types: an extra one, which takes the place of the device's own when that is removed within three seconds.
 Removing what the device does not have is a success, and so is removing its own address, which it keeps.
 """
+_VLANS_TEXT = """A driver whose port is a trunk may ask for those of its VLANs whose frames it wants. Until it does it gets the
+frames of all; from the first that is granted on, of none but those, until a reset. Frames without a tag come whatever was asked
+for. What the guest sends is the port's business alone. All VLANs of a message are granted, or none; removing what was not asked for
+is a success. Who could negotiate both capabilities gets `VLAN_V2`.
+"""
 _SILENCE = """An answer that is no success has no payload. A refusal that is not told apart from success is what the reference does
 (vSphere): the guest and its device then differ, and frames of the address that was not granted are dropped."""
 _MALICIOUS = f"""
@@ -138,8 +173,8 @@ def _opcodes() -> list[str]:
         "",
         "A message of another length, or with another number, is ERR_PARAM; one that is not offered NOT_SUPPORTED.",
         "",
-        "| number | opcode | bytes of payload | allowed while | too early |",
-        "|---|---|---|---|---|",
+        "| number | opcode | bytes of payload | allowed while | too early | needs |",
+        "|---|---|---|---|---|---|",
         *rows,
         "",
     ]
@@ -147,10 +182,11 @@ def _opcodes() -> list[str]:
 
 def _opcode_line(opcode: Opcode, row: Row) -> str:
     if row.form is None:
-        return f"| {opcode.value} | {opcode.name} | {_lengths(row.lengths)} | not offered | |"
+        return f"| {opcode.value} | {opcode.name} | {_lengths(row.lengths)} | not offered | | |"
     states = ", ".join(state.value for state in State if state in row.form.states)
     too_early = row.form.too_early.name if len(row.form.states) < len(State) else ""
-    return f"| {opcode.value} | **{opcode.name}** | {_lengths(row.lengths)} | {states} | {too_early} |"
+    needs = row.form.capability.name or ""
+    return f"| {opcode.value} | **{opcode.name}** | {_lengths(row.lengths)} | {states} | {too_early} | {needs} |"
 
 
 def _lengths(lengths: Lengths) -> str:
@@ -159,8 +195,11 @@ def _lengths(lengths: Lengths) -> str:
     return " or ".join(map(str, (lengths.base, *lengths.also)))
 
 
+def _spare(opcode: Opcode, head: tuple[Field, ...]) -> int:
+    return OPCODES[opcode].lengths.base - sum(field.size_bytes for field in head)
+
+
 def _payloads() -> list[str]:
-    spare = OPCODES[Opcode.ADD_ETH_ADDR].lengths.base - sum(field.size_bytes for field in ADDRESSES_HEAD)
     capabilities = ", ".join(f"{flag.name} {flag.value:#x}" for flag in Capability if flag.name)
     return [
         "## Payloads",
@@ -182,9 +221,31 @@ def _payloads() -> list[str]:
         "then, for each address:",
         "",
         *table(ADDRESS),
-        f"and {spare} bytes at the end that mean nothing.",
+        f"and {_spare(Opcode.ADD_ETH_ADDR, ADDRESSES_HEAD)} bytes at the end that mean nothing.",
         "",
         _ADDRESS_TYPES,
+        "### ADD_VLAN and DEL_VLAN, request",
+        "",
+        *table(VLANS_HEAD),
+        "then, for each VLAN:",
+        "",
+        *table(VLAN),
+        f"and {_spare(Opcode.ADD_VLAN, VLANS_HEAD)} bytes at the end that mean nothing.",
+        "",
+        _VLANS_TEXT,
+        "### GET_OFFLOAD_VLAN_V2_CAPS, answer",
+        "",
+        "The request has no payload.",
+        "",
+        *table(VLAN_CAPS),
+        "### ADD_VLAN_V2 and DEL_VLAN_V2, request",
+        "",
+        *table(VLAN_TAGS_HEAD),
+        "then, for each filter:",
+        "",
+        *table(VLAN_TAG),
+        "All filters of a message are of one kind, and that is the kind that GET_OFFLOAD_VLAN_V2_CAPS tells.",
+        "",
         "### GET_STATS, request",
         "",
         *table(QUEUE_SELECT),

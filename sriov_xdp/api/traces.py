@@ -8,11 +8,11 @@ from typing import Any
 from sriov_xdp.api.frames import type_name
 from sriov_xdp.api.verdicts import EXPLANATIONS
 from sriov_xdp.datapath import abi, model, samples
-from sriov_xdp.datapath.abi import Verdict
+from sriov_xdp.datapath.abi import PortFlag, Verdict
 from sriov_xdp.datapath.model_passage import Passage
 from sriov_xdp.datapath.model_ports import Ethernet, Port, Ports
+from sriov_xdp.datapath.port_image import PortImage
 from sriov_xdp.datapath.samples import Sample
-from sriov_xdp.datapath.tables import PortImage
 from sriov_xdp.pf.errors import Invalid
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.hands.publish import own_port
@@ -121,6 +121,7 @@ def _port(image: PortImage) -> Port:
     return Port(
         value=image.value,
         trunk=image.trunk,
+        unheard=image.trunk - image.heard if image.value.flags & PortFlag.TRUNK else frozenset(),
         more_macs=frozenset(mac for mac in macs if abi.mac_word(mac) != own),
         allowed=image.allowed,
         groups=image.groups,

@@ -12,7 +12,8 @@ from sriov_xdp.datapath import libbpf
 from sriov_xdp.datapath.abi import FIRST_VF_SLOT, PortFlag, PortValue, fdb_key
 from sriov_xdp.datapath.libbpf import AttachType, ProgramType
 from sriov_xdp.datapath.pins import Pins, remove_tree
-from sriov_xdp.datapath.tables import PortImage, Tables
+from sriov_xdp.datapath.port_image import PortImage
+from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.host import bpffs
 from sriov_xdp.lab import programs
 from sriov_xdp.lab.host import Lab, Namespace, entered

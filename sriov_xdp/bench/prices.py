@@ -17,7 +17,8 @@ from sriov_xdp.datapath import abi, libbpf
 from sriov_xdp.datapath.abi import FIRST_VF_SLOT, Members, PortFlag, PortValue, Verdict, fdb_key
 from sriov_xdp.datapath.meters import Rate
 from sriov_xdp.datapath.pins import Pins
-from sriov_xdp.datapath.tables import PortImage, Tables
+from sriov_xdp.datapath.port_image import PortImage
+from sriov_xdp.datapath.tables import Tables
 from sriov_xdp.lab.host import LabError, Namespace, entered, run
 from sriov_xdp.lab.traffic import frame
 

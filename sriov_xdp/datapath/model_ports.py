@@ -33,7 +33,7 @@ class Group(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
     """A port as the maps describe it. trunk: the tags of a trunk port, or the VLANs that the host has on an
-    uplink; more_macs: addresses beside value.mac by which it
+    uplink; unheard: of a trunk's, those whose frames its guest did not ask for; more_macs: addresses beside value.mac by which it
     is reached; storms: of what it has sent so much that its guard lets nothing more in; allowed:
     what its guest may send from beside its own; groups: that its guest asked for; shared: of its addresses, those that others may
     hold too; elsewhere: of these, behind a VLAN, those that lead to another holder there, who spoke last; is_overdrawn: a policed
@@ -41,6 +41,7 @@ class Port:
 
     value: PortValue
     trunk: frozenset[int] = frozenset()
+    unheard: frozenset[int] = frozenset()
     more_macs: frozenset[bytes] = frozenset()
     storms: frozenset[Group] = frozenset()
     allowed: frozenset[Prefix] = frozenset()
@@ -94,7 +95,10 @@ class Port:
 
     def takes(self, vlan: int) -> bool:
         """Whether frames of this VLAN may leave here."""
-        is_member = vlan == self.untagged_vlan if self.is_access else self.is_uplink or self.carries(vlan)
+        if self.is_access or self.is_uplink:
+            is_member = self.is_uplink or vlan == self.untagged_vlan
+        else:
+            is_member = self.carries(vlan) and vlan & VLAN_MASK not in self.unheard
         return self.has(PortFlag.LINK_UP) and is_member
 
     @property

@@ -11,9 +11,10 @@ from sriov_xdp.datapath.fdb import key_of
 from sriov_xdp.datapath.floods import Floods
 from sriov_xdp.datapath.meters import Guard, Rate
 from sriov_xdp.datapath.pins import Pins
+from sriov_xdp.datapath.port_image import PortImage
 from sriov_xdp.datapath.shared import SharedTable
 from sriov_xdp.datapath.subscriptions import Subscriptions
-from sriov_xdp.datapath.tables import PortImage, flood_entry
+from sriov_xdp.datapath.tables import flood_entry
 
 _KEY = struct.Struct("<I")
 _REF = (1 << abi.REF_BITS) - 1
@@ -32,6 +33,7 @@ class PortAsItIs:
     allowed: frozenset[port_lists.Prefix]
     groups: frozenset[bytes]
     shared: frozenset[int]
+    heard: frozenset[int]
     rate: tuple[int, ...]
 
     @classmethod
@@ -46,6 +48,7 @@ class PortAsItIs:
             allowed=image.allowed,
             groups=image.groups,
             shared=image.shared,
+            heard=image.heard,
             rate=Rate.said_in(image.rate.pack()),
         )
 
@@ -89,6 +92,7 @@ def _read_port(pins: Pins, slot: int, value: bytes) -> PortAsItIs:
     """But for what stands in tables of all ports."""
     key = abi.SLOT_LAYOUT.pack(slot)
     trunk = libbpf.lookup_element(pins.map_fd("trunks"), key, abi.TRUNK_LAYOUT.size)
+    heard = libbpf.lookup_element(pins.map_fd("heard"), key, abi.TRUNK_LAYOUT.size)
     allowed = libbpf.lookup_element(pins.map_fd("allowed"), key, abi.ALLOWED_LAYOUT.size)
     guard = libbpf.lookup_element(pins.map_fd("guards"), key, abi.GUARD_LAYOUT.size)
     rate = libbpf.lookup_element(pins.map_fd("rates"), key, abi.RATE_LAYOUT.size)
@@ -102,6 +106,7 @@ def _read_port(pins: Pins, slot: int, value: bytes) -> PortAsItIs:
         allowed=port_lists.unpack_allowed(allowed) if allowed else frozenset(),
         groups=frozenset(),
         shared=frozenset(),
+        heard=port_lists.unpack_trunk(heard) if heard else frozenset(),
         rate=Rate.said_in(rate or bytes(abi.RATE_LAYOUT.size)),
     )
 

@@ -8,35 +8,18 @@ import contextlib
 import os
 import struct
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
 
 from sriov_xdp.datapath import abi, libbpf, port_lists
 from sriov_xdp.datapath.abi import Counters, Members, PortFlag, PortValue, Verdict
 from sriov_xdp.datapath.fdb import ForwardingDatabase
 from sriov_xdp.datapath.floods import Floods
-from sriov_xdp.datapath.meters import NO_GUARD, NO_RATE, Guard, Rate
+from sriov_xdp.datapath.meters import Guard, Rate
 from sriov_xdp.datapath.pins import Pins
+from sriov_xdp.datapath.port_image import PortImage
 from sriov_xdp.datapath.probes import ProbeReturn
 from sriov_xdp.datapath.shared import SharedTable
 from sriov_xdp.datapath.slot_array import SlotArray
 from sriov_xdp.datapath.subscriptions import Subscriptions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortImage:
-    """All that the maps say of one port. fdb: keys (abi.fdb_key) under which it is reached; allowed: addresses that its guest may
-    send from beside its own, by the first bits of each; groups: that it gets, where it does not get all; shared: keys of addresses
-    that others may hold too, of which fdb has those that lead here."""
-
-    value: PortValue
-    trunk: frozenset[int]
-    fdb: frozenset[int]
-    guard: Guard = NO_GUARD
-    rate: Rate = NO_RATE
-    allowed: frozenset[port_lists.Prefix] = frozenset()
-    groups: frozenset[bytes] = frozenset()
-    shared: frozenset[int] = frozenset()
-
 
 _NO_BYTES = bytes(abi.COUNTERS_LAYOUT.size)
 _NO_COUNTERS = memoryview(_NO_BYTES).cast("Q")
@@ -106,6 +89,7 @@ class Tables:
         self._floods = Floods(pins.map_fd("floods"))
         self._ports: dict[int, bytes] = {}
         self._trunks = SlotArray(pins.map_fd("trunks"), bytes(abi.TRUNK_LAYOUT.size))
+        self._heard = SlotArray(pins.map_fd("heard"), bytes(abi.TRUNK_LAYOUT.size))
         self._subscriptions = Subscriptions(pins.map_fd("subscriptions"))
         self._shared = SharedTable(pins.map_fd("shared"))
         self._allowed = SlotArray(pins.map_fd("allowed"), bytes(abi.ALLOWED_LAYOUT.size))
@@ -155,6 +139,7 @@ class Tables:
             self._members[struct.unpack("<I", domain)[0]] = members
         for slot in self._ports:
             self._trunks.adopt(slot)
+            self._heard.adopt(slot)
             self._allowed.adopt(slot)
             self._guards.adopt(slot)
             self._rates.adopt(slot)
@@ -184,6 +169,10 @@ class Tables:
     def flags_of(self, slot: int) -> PortFlag:
         """Of a port, as the maps have it; none of a slot without one."""
         return PortFlag(_FLAGS.unpack_from(self._ports.get(slot, abi.EMPTY_PORT), _FLAGS_AT_BYTES)[0])
+
+    def heard_of(self, slot: int) -> frozenset[int]:
+        """Of the VLANs of a trunk port, those whose frames its guest gets."""
+        return port_lists.unpack_trunk(self._heard.get(slot))
 
     def addresses_of(self, slot: int) -> frozenset[bytes]:
         """The addresses under which a port is reached, in whichever VLAN, or would be, if it spoke by them last."""
@@ -244,6 +233,7 @@ class Tables:
         return (
             self._ports.get(slot) == image.value.pack()
             and self._trunks.says(slot, port_lists.pack_trunk(image.trunk))
+            and self._heard.says(slot, port_lists.pack_trunk(image.heard))
             and self._subscriptions.of(slot) == image.groups
             and self._shared.of(slot) == image.shared
             and self._allowed.says(slot, port_lists.pack_allowed(image.allowed))
@@ -260,6 +250,7 @@ class Tables:
         for key in before - image.fdb:
             self._delete_fdb(key, slot)
         self.writes += self._trunks.put(slot, port_lists.pack_trunk(image.trunk))
+        self.writes += self._heard.put(slot, port_lists.pack_trunk(image.heard))
         self.writes += self._allowed.put(slot, port_lists.pack_allowed(image.allowed))
         self.writes += self._subscriptions.put(slot, image.groups)
         self.writes += self._shared.put(slot, image.shared)
@@ -294,7 +285,7 @@ class Tables:
             self._delete_fdb(key, slot)
         self._subscriptions.put(slot, frozenset())
         self._shared.put(slot, frozenset())
-        for array in (self._trunks, self._allowed, self._guards, self._rates):
+        for array in (self._trunks, self._heard, self._allowed, self._guards, self._rates):
             array.forget(slot)
         if slot in self._devices:
             libbpf.delete_element(self._pins.map_fd("devices"), _slot_key(slot))

@@ -19,6 +19,7 @@ from sriov_xdp.mailbox.messages import AddressType, Status
 from sriov_xdp.shown import cell, exits_cleanly, json_text, lines_of
 
 REFUSED = 4  # as the operator's commands end when a policy is in the way
+_MOST_VLAN = 4094
 _MAC_BYTES = 6
 _KINDS = ("vsphere", "iavf")  # watch.Kind, which is imported by who watches
 
@@ -86,12 +87,32 @@ def _ask_for(words: Words, verb: Callable[[VfDriver, bytes, AddressType], int]) 
     return _tell(words, vf, answer)
 
 
+def _add_vlan(words: Words) -> int:
+    return _ask_for_vlan(words, VfDriver.add_vlan)
+
+
+def _del_vlan(words: Words) -> int:
+    return _ask_for_vlan(words, VfDriver.remove_vlan)
+
+
+def _ask_for_vlan(words: Words, verb: Callable[[VfDriver, int], int]) -> int:
+    vf = _vf(words)
+    driver = VfDriver(vf)
+    answer = verb(driver, words.vlan)
+    driver.close()
+    return _tell_of(words, {"vf": vf, "vlan": words.vlan}, f"VLAN {words.vlan}", answer)
+
+
 def _tell(words: Words, vf: str, answer: int) -> int:
+    mac = words.mac.hex(":")
+    return _tell_of(words, {"vf": vf, "mac": mac}, mac, answer)
+
+
+def _tell_of(words: Words, asked: dict[str, Any], what: str, answer: int) -> int:
     """What the PF said; the exit code that says it."""
     is_accepted = answer == Status.SUCCESS
-    mac = words.mac.hex(":")
-    document = {"vf": vf, "mac": mac, "status": answer, "accepted": is_accepted}
-    _show(words, document, f"{vf}: {mac}: {'the PF said success' if is_accepted else f'refused, status {answer}'}")
+    document = {**asked, "status": answer, "accepted": is_accepted}
+    _show(words, document, f"{asked['vf']}: {what}: {'the PF said success' if is_accepted else f'refused, status {answer}'}")
     return 0 if is_accepted else REFUSED
 
 
@@ -158,6 +179,12 @@ def _octets(mac: str) -> bytes:
     return octets
 
 
+def _vlan(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_VLAN:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a VLAN from 1 to {_MOST_VLAN}")
+    return int(text)
+
+
 class _Version(argparse.Action):
     """Looked up when it is asked for, as that takes longer than all else."""
 
@@ -183,6 +210,11 @@ def _parser() -> argparse.ArgumentParser:
         ("del-mac", _del_mac, "Gives such an address back."),
     ):
         _verb(verbs, name, carry_out, help_text).add_argument("mac", type=_octets, metavar="MAC")
+    for name, carry_out, help_text in (
+        ("add-vlan", _add_vlan, "Asks the PF for the frames of a VLAN of a trunk; from the first one on for none but those."),
+        ("del-vlan", _del_vlan, "Gives such a VLAN back."),
+    ):
+        _verb(verbs, name, carry_out, help_text).add_argument("vlan", type=_vlan, metavar="VLAN")
     stats = _verb(verbs, "stats", _stats, "The device's counters.")
     stats.add_argument("-w", "--watch", action="store_true", dest="goes_on", help="again each second, until interrupted")
     _verb(verbs, "reset", _reset, "Resets the VF and puts the device's MAC on the interface.")

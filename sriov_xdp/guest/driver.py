@@ -12,13 +12,16 @@ from sriov_xdp.mailbox import codec, sockets
 from sriov_xdp.mailbox.messages import (
     AddAddressList,
     AddressType,
+    AddVlanTags,
     Capability,
     DelAddressList,
+    DelVlanTags,
     EtherAddress,
     Event,
     EventCode,
     GetResources,
     GetStats,
+    GetVlanCaps,
     Opcode,
     Reply,
     Request,
@@ -27,9 +30,11 @@ from sriov_xdp.mailbox.messages import (
     Stats,
     Status,
     Version,
+    VlanCaps,
 )
 
 ANSWER_SECONDS = 5.0
+_CAPABILITIES = Capability.L2 | Capability.ADV_LINK_SPEED | Capability.VLAN_V2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +73,8 @@ class VfDriver:
         version = self._ask(Version(major=1, minor=1), Opcode.VERSION).reply
         if not isinstance(version, Version) or version.major != 1:
             raise VfDriverError(f"mailbox of {self.vf}: the PF speaks {version}, this driver 1.1")
-        capabilities = int(Capability.L2 | Capability.ADV_LINK_SPEED)
-        answer = self._ask(GetResources(capabilities=capabilities if version.minor else None), Opcode.GET_VF_RESOURCES)
+        capabilities = int(_CAPABILITIES) if version.minor else None
+        answer = self._ask(GetResources(capabilities=capabilities), Opcode.GET_VF_RESOURCES)
         if not isinstance(answer.reply, Resources):
             raise VfDriverError(f"mailbox of {self.vf}: GET_VF_RESOURCES was answered with status {answer.status}")
         self.resources = answer.reply
@@ -97,6 +102,23 @@ class VfDriver:
         """Returns the status."""
         request = DelAddressList(vsi_id=self.resources.vsi_id, addresses=(EtherAddress(mac=mac, type=kind),))
         return self._ask_negotiated(request, Opcode.DEL_ETH_ADDR).status
+
+    def add_vlan(self, vlan: int) -> int:
+        """Asks for the frames of a VLAN; after the first one the PF gives no others. Returns the status."""
+        tpid = self._tpid()
+        return self._ask_negotiated(AddVlanTags(vsi_id=self.resources.vsi_id, tpid=tpid, vlans=(vlan,)), Opcode.ADD_VLAN_V2).status
+
+    def remove_vlan(self, vlan: int) -> int:
+        """Returns the status."""
+        tpid = self._tpid()
+        return self._ask_negotiated(DelVlanTags(vsi_id=self.resources.vsi_id, tpid=tpid, vlans=(vlan,)), Opcode.DEL_VLAN_V2).status
+
+    def _tpid(self) -> int:
+        """What the tags of the port's VLANs begin with."""
+        answer = self._ask_negotiated(GetVlanCaps(), Opcode.GET_OFFLOAD_VLAN_V2_CAPS)
+        if isinstance(answer.reply, VlanCaps) and answer.reply.tpid:
+            return answer.reply.tpid
+        raise VfDriverError(f"{self.vf}: its port offers no VLANs to its guest; only a trunk port does")
 
     def stats(self) -> Stats:
         """The device's counters."""

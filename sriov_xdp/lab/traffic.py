@@ -86,6 +86,15 @@ class Tap:
                     found.append(data)
         return found
 
+    def until(self, *, payload: bytes, seconds: float = 5.0) -> list[bytes]:
+        """All frames that come until one has this payload, or the time is over."""
+        found: list[bytes] = []
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not (found and payload in found[-1]):
+            if select.select([self._socket], [], [], left)[0]:
+                found.append(self._read())
+        return found
+
     def drain(self) -> list[bytes]:
         """All that is there now."""
         found = []

@@ -7,8 +7,8 @@ import struct
 from dataclasses import dataclass
 from operator import attrgetter
 
-from sriov_xdp.mailbox.messages import Event, EventCode, Opcode, Reply, Request, Resources, Stats, Status, Version
-from sriov_xdp.mailbox.opcodes import FORMS, OPCODE_OF, OPCODES, VERSION
+from sriov_xdp.mailbox.messages import Event, EventCode, Opcode, Reply, Request, Resources, Stats, Status, Version, VlanCaps
+from sriov_xdp.mailbox.opcodes import FORMS, INNER_TPID, OPCODE_OF, OPCODES, OUTER_TPID, VERSION
 
 DESCRIPTOR = struct.Struct("<HHHHIiIIII")  # flags, opcode, datalen, retval, cookie_high, cookie_low, params
 MAX_PAYLOAD_BYTES = 4096  # an AdminQ buffer is one page
@@ -18,6 +18,8 @@ AQ_TO_VF = 0x0802
 
 _RESOURCES = struct.Struct("<HHHHIIIHHiH6s")
 _STATS = struct.Struct("<12Q")
+_VLAN_CAPS = struct.Struct("<IIIHxxIIIIIB3x")  # filters: outer, inner, first type, how many; offloads: none of them works here
+_TPID_BITS = {INNER_TPID: 1 << 0, OUTER_TPID: 1 << 1}
 _in_wire_order = attrgetter(*Stats.__slots__)
 _EVENT = struct.Struct("<iIB3xi")
 _VSI_TYPE_SRIOV = 6
@@ -84,6 +86,9 @@ def _reply_payload(reply: Reply) -> bytes:
             return VERSION.pack(major, minor)
         case Stats():
             return _STATS.pack(*_in_wire_order(reply))
+        case VlanCaps(tpid=tpid, most_filters=most):
+            inner, outer = (_TPID_BITS[tpid] if tpid == one else 0 for one in (INNER_TPID, OUTER_TPID))
+            return _VLAN_CAPS.pack(outer, inner, outer | inner, most, 0, 0, 0, 0, 0, 0)
         case Resources(vsi_id=vsi_id, mac=mac, max_mtu_bytes=mtu, capabilities=capabilities):
             head = (1, _QUEUE_PAIRS, _VECTORS, mtu, capabilities, 0, 0)
             return _RESOURCES.pack(*head, vsi_id, _QUEUE_PAIRS, _VSI_TYPE_SRIOV, 0, mac)
@@ -96,6 +101,10 @@ def decode_reply(opcode: int, payload: bytes) -> Reply | None:
         return Version(major=major, minor=minor)
     if opcode == Opcode.GET_STATS and len(payload) == _STATS.size:
         return Stats(**dict(zip(Stats.__slots__, _STATS.unpack(payload), strict=True)))
+    if opcode == Opcode.GET_OFFLOAD_VLAN_V2_CAPS and len(payload) == _VLAN_CAPS.size:
+        outer, inner, _first, most, *_offloads = _VLAN_CAPS.unpack(payload)
+        found = (tpid for tpid, bit in _TPID_BITS.items() if (outer | inner) & bit)
+        return VlanCaps(tpid=next(found, 0), most_filters=most)
     if opcode == Opcode.GET_VF_RESOURCES and len(payload) == _RESOURCES.size:
         _vsis, _pairs, _vectors, mtu, capabilities, _key, _lut, vsi_id, _vsi_pairs, _type, _qset, mac = _RESOURCES.unpack(payload)
         return Resources(vsi_id=vsi_id, mac=mac, max_mtu_bytes=mtu, capabilities=capabilities)

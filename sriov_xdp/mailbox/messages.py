@@ -66,6 +66,8 @@ class Capability(IntFlag):
 
     L2 = 1 << 0
     ADV_LINK_SPEED = 1 << 7
+    VLAN_V2 = 1 << 15
+    VLAN = 1 << 16
 
 
 class EventCode(IntEnum):
@@ -133,6 +135,54 @@ class DelAddressList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddVlanList:
+    """ADD_VLAN."""
+
+    vsi_id: int
+    vlans: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelVlanList:
+    """DEL_VLAN."""
+
+    vsi_id: int
+    vlans: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetVlanCaps:
+    """GET_OFFLOAD_VLAN_V2_CAPS request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VlanCaps:
+    """Its reply, of what works here: filters for one kind of tags. tpid: what these begin with, 0 = none works; most_filters: at
+    once."""
+
+    tpid: int
+    most_filters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddVlanTags:
+    """ADD_VLAN_V2. The VSI is a "vport" there. tpid: what the tags begin with."""
+
+    vsi_id: int
+    tpid: int
+    vlans: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelVlanTags:
+    """DEL_VLAN_V2."""
+
+    vsi_id: int
+    tpid: int
+    vlans: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GetStats:
     """GET_STATS request; the queue maps that come with it are ignored, as in ice."""
 
@@ -171,6 +221,7 @@ class Event:
     link_speed_mbps: int = 0
 
 
-DeviceRequest = AddAddressList | DelAddressList | Reset  # those that would change the device
-Request = Version | GetResources | GetStats | DeviceRequest
-Reply = Version | Resources | Stats
+VlanRequest = AddVlanList | DelVlanList | AddVlanTags | DelVlanTags
+DeviceRequest = AddAddressList | DelAddressList | VlanRequest | Reset  # those that would change the device
+Request = Version | GetResources | GetStats | GetVlanCaps | DeviceRequest
+Reply = Version | Resources | Stats | VlanCaps

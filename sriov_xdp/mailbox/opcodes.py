@@ -15,10 +15,16 @@ from typing import Any
 from sriov_xdp.mailbox.messages import (
     AddAddressList,
     AddressType,
+    AddVlanList,
+    AddVlanTags,
+    Capability,
     DelAddressList,
+    DelVlanList,
+    DelVlanTags,
     EtherAddress,
     GetResources,
     GetStats,
+    GetVlanCaps,
     Opcode,
     Request,
     Reset,
@@ -31,7 +37,16 @@ _CAPABILITIES = struct.Struct("<I")
 _LIST_HEAD = struct.Struct("<HH")
 _ETHER_ADDRESS = struct.Struct("<6sBx")
 _QUEUE_SELECT = struct.Struct("<HHII")
+_VLAN = struct.Struct("<H")
+_MOST_VLAN = 0xFFF
+_MASKS = (0, _MOST_VLAN, 0xFFFF)  # of a whole number; ice knows no other
+INNER_TPID, OUTER_TPID = 0x8100, 0x88A8
+_V2_HEAD = struct.Struct("<HH4x")
+_V2_FILTER = struct.Struct("<HHHxxHHHxx16x")  # TCI, mask and TPID of an inner tag, then of an outer one
 _ADDRESS_TYPES = tuple(sorted(AddressType))
+
+
+_NONE = Capability(0)
 
 
 class State(Enum):
@@ -71,13 +86,14 @@ class Lengths:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
     """What a payload is. decode: of an accepted length; None when a field contradicts the length, or has no meaning. encode: the
-    reverse. too_early: the answer in a state that is not among states."""
+    reverse. too_early: the answer in a state that is not among states; capability: what must have been negotiated as well."""
 
     request: type[Request]
     states: frozenset[State]
     too_early: Status = Status.ERR_NOT_SUPPORTED
     decode: Callable[[bytes], Request | None]
     encode: Callable[[Any], bytes]
+    capability: Capability = _NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +144,56 @@ def _address_list(kind: type[AddAddressList] | type[DelAddressList]) -> Row:
     return Row(_ADDRESSES, Form(request=kind, states=WHEN_ACTIVE, decode=_addresses(kind), encode=_addresses_bytes))
 
 
+_VLANS = Lengths(6, 2)
+
+
+def _vlan_list(kind: type[AddVlanList] | type[DelVlanList]) -> Row:
+    def decode(payload: bytes) -> Request | None:
+        vsi_id, count = _LIST_HEAD.unpack_from(payload)
+        if _VLANS.of(count) != len(payload):
+            return None
+        vlans = tuple(vlan for (vlan,) in _VLAN.iter_unpack(payload[_LIST_HEAD.size : _LIST_HEAD.size + count * _VLAN.size]))
+        return None if any(vlan > _MOST_VLAN for vlan in vlans) else kind(vsi_id=vsi_id, vlans=vlans)
+
+    def encode(request: AddVlanList | DelVlanList) -> bytes:
+        entries = b"".join(map(_VLAN.pack, request.vlans))
+        return _LIST_HEAD.pack(request.vsi_id, len(request.vlans)) + entries + bytes(_VLANS.base - _LIST_HEAD.size)
+
+    return Row(_VLANS, Form(request=kind, states=WHEN_ACTIVE, decode=decode, encode=encode, capability=Capability.VLAN))
+
+
+_V2_LISTS = Lengths(8, 32)
+
+
+def _tag_of(inner: tuple[int, ...], outer: tuple[int, ...]) -> tuple[int, int] | None:
+    """TPID and VLAN of a filter that says exactly one tag: 802.1Q's as an inner one, 802.1ad's as an outer one; and no priority, of
+    which filters know nothing."""
+    (tci, mask, tpid), other, right = (inner, outer, INNER_TPID) if inner[2] else (outer, inner, OUTER_TPID)
+    return (tpid, tci) if tpid == right and not any(other) and mask in _MASKS and tci <= _MOST_VLAN else None
+
+
+def _vlan_tags(kind: type[AddVlanTags] | type[DelVlanTags]) -> Row:
+    def decode(payload: bytes) -> Request | None:
+        vsi_id, count = _V2_HEAD.unpack_from(payload)
+        if _V2_LISTS.of(count) != len(payload):
+            return None
+        tags = [_tag_of(words[:3], words[3:]) for words in _V2_FILTER.iter_unpack(payload[_V2_HEAD.size :])]
+        whole = [tag for tag in tags if tag is not None]
+        kinds = {tpid for tpid, _vlan in whole}
+        if len(whole) != count or len(kinds) != 1:
+            return None
+        return kind(vsi_id=vsi_id, tpid=kinds.pop(), vlans=tuple(vlan for _tpid, vlan in whole))
+
+    def encode(request: AddVlanTags | DelVlanTags) -> bytes:
+        head, none = _V2_HEAD.pack(request.vsi_id, len(request.vlans)), (0, 0, 0)
+        tags = ((vlan, 0, request.tpid) for vlan in request.vlans)
+        pairs = ((none, tag) if request.tpid == OUTER_TPID else (tag, none) for tag in tags)
+        return head + b"".join(_V2_FILTER.pack(*inner, *outer) for inner, outer in pairs)
+
+    form = Form(request=kind, states=WHEN_ACTIVE, decode=decode, encode=encode, capability=Capability.VLAN_V2)
+    return Row(_V2_LISTS, form)
+
+
 OPCODES: dict[Opcode, Row] = {
     Opcode.VERSION: Row(
         Lengths(8),
@@ -154,8 +220,8 @@ OPCODES: dict[Opcode, Row] = {
     Opcode.DISABLE_QUEUES: Row(Lengths(12)),
     Opcode.ADD_ETH_ADDR: _address_list(AddAddressList),
     Opcode.DEL_ETH_ADDR: _address_list(DelAddressList),
-    Opcode.ADD_VLAN: Row(Lengths(6, 2)),
-    Opcode.DEL_VLAN: Row(Lengths(6, 2)),
+    Opcode.ADD_VLAN: _vlan_list(AddVlanList),
+    Opcode.DEL_VLAN: _vlan_list(DelVlanList),
     Opcode.CONFIG_PROMISCUOUS_MODE: Row(Lengths(4)),
     Opcode.GET_STATS: Row(
         Lengths(12),
@@ -177,9 +243,18 @@ OPCODES: dict[Opcode, Row] = {
     Opcode.ADD_CLOUD_FILTER: Row(Lengths(272)),
     Opcode.DEL_CLOUD_FILTER: Row(Lengths(272)),
     Opcode.GET_SUPPORTED_RXDIDS: Row(Lengths(0)),
-    Opcode.GET_OFFLOAD_VLAN_V2_CAPS: Row(Lengths(0)),
-    Opcode.ADD_VLAN_V2: Row(Lengths(8, 32)),
-    Opcode.DEL_VLAN_V2: Row(Lengths(8, 32)),
+    Opcode.GET_OFFLOAD_VLAN_V2_CAPS: Row(
+        Lengths(0),
+        Form(
+            request=GetVlanCaps,
+            states=WHEN_ACTIVE,
+            decode=lambda _payload: GetVlanCaps(),
+            encode=lambda _request: b"",
+            capability=Capability.VLAN_V2,
+        ),
+    ),
+    Opcode.ADD_VLAN_V2: _vlan_tags(AddVlanTags),
+    Opcode.DEL_VLAN_V2: _vlan_tags(DelVlanTags),
     Opcode.ENABLE_VLAN_STRIPPING_V2: Row(Lengths(16)),
     Opcode.DISABLE_VLAN_STRIPPING_V2: Row(Lengths(16)),
     Opcode.ENABLE_VLAN_INSERTION_V2: Row(Lengths(16)),

@@ -18,10 +18,10 @@ from sriov_xdp.mailbox.messages import (
     Status,
     Version,
 )
-from sriov_xdp.mailbox.opcodes import FORMS, State
+from sriov_xdp.mailbox.opcodes import FORMS, Form, State
 
 PF_VERSION = Version(major=1, minor=1)
-SUPPORTED_CAPABILITIES = Capability.L2 | Capability.ADV_LINK_SPEED
+ALWAYS_OFFERED = Capability.L2 | Capability.ADV_LINK_SPEED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,7 @@ class Session:
         self._vsi_id = vsi_id
         self._state = State.FRESH
         self._minor = PF_VERSION.minor
+        self._capabilities = Capability(0)
 
     @property
     def state(self) -> State:
@@ -79,9 +80,8 @@ class Session:
             return self._refuse(envelope.opcode, Status.ERR_PARAM, f"invalid message, {len(envelope.payload)} bytes of payload")
         opcode = Opcode(envelope.opcode)
         form = FORMS.get(opcode)
-        if form is None or self._state not in form.states:
-            status = form.too_early if form else Status.ERR_NOT_SUPPORTED
-            return self._refuse(opcode, status, f"not allowed while {self._state.value}")
+        if form is None or self._state not in form.states or form.capability & ~self._capabilities:
+            return self._refuse_unready(opcode, form)
         request = codec.decode_request(opcode, envelope.payload)
         if request is None:
             return self._refuse(opcode, Status.ERR_PARAM, "a field contradicts the length or has no meaning")
@@ -121,12 +121,21 @@ class Session:
         ours = Version(major=PF_VERSION.major, minor=self._minor)
         return Answer(message=codec.encode_reply(Opcode.VERSION, Status.SUCCESS, ours), opcode=Opcode.VERSION)
 
-    def activate(self, request: GetResources, mac: bytes, max_mtu_bytes: int) -> bytes:
-        """Answers GET_VF_RESOURCES; from now on the VF may work. Capabilities: what was asked for and is supported."""
-        asked = Capability.L2 if request.capabilities is None else Capability(request.capabilities & SUPPORTED_CAPABILITIES)
-        self._state = State.ACTIVE
+    def activate(self, request: GetResources, mac: bytes, max_mtu_bytes: int, offered: Capability = ALWAYS_OFFERED) -> bytes:
+        """Answers GET_VF_RESOURCES; from now on the VF may work. Capabilities: what was asked for and is offered; who could have
+        both kinds of VLAN filters has the second."""
+        asked = Capability.L2 if request.capabilities is None else Capability(request.capabilities & offered)
+        if asked & Capability.VLAN_V2:
+            asked &= ~Capability.VLAN
+        self._state, self._capabilities = State.ACTIVE, asked
         reply = Resources(vsi_id=self._vsi_id, mac=mac, max_mtu_bytes=max_mtu_bytes, capabilities=int(asked))
         return codec.encode_reply(Opcode.GET_VF_RESOURCES, Status.SUCCESS, reply)
+
+    def _refuse_unready(self, opcode: Opcode, form: Form | None) -> Answer:
+        if form is not None and self._state in form.states:
+            return self._refuse(opcode, Status.ERR_NOT_SUPPORTED, f"needs {form.capability.name}, which was not negotiated")
+        status = form.too_early if form else Status.ERR_NOT_SUPPORTED
+        return self._refuse(opcode, status, f"not allowed while {self._state.value}")
 
     @staticmethod
     def _refuse(opcode: int, status: Status, fault: str) -> Answer:

@@ -11,6 +11,8 @@ then for each address:
 4. mac_changes must accept any other address, or allowed_macs name it: the guest asks to receive frames for it;
 5. no other port of the VLAN, nor the uplink, owns the address, unless it is one that the policies of both name (allowed_macs), and
    their segments of a private VLAN meet: such an address may be held by several, but by no trunk of more than MOST_SHARED_VLANS.
+A VLAN is granted that the port carries as a trunk, as far as the quota goes; from the first one on the guest receives none but
+those.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +21,7 @@ from enum import Enum
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.owners import AddressOwners
 from sriov_xdp.vswitch.policy import Policy, Security
-from sriov_xdp.vswitch.vlan import Vlan
+from sriov_xdp.vswitch.vlan import Proto, Vlan, VlanMode
 
 LEGACY_REPLACE_SECONDS = 3.0  # ice: an add and a delete of the old address within this time are a change of address
 
@@ -47,31 +49,44 @@ class RemoveAddresses:
 
 
 @dataclass(frozen=True, slots=True)
+class AddVlans:
+    """The guest wants to receive frames of these VLANs, and from now on no others. proto: whose tags they have."""
+
+    vlans: tuple[int, ...]
+    proto: Proto = Proto.CUSTOMER
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveVlans:
+    """The guest gives these up."""
+
+    vlans: tuple[int, ...]
+    proto: Proto = Proto.CUSTOMER
+
+
+@dataclass(frozen=True, slots=True)
 class ResetDevice:
     """The guest starts its device over."""
 
 
-ConfigurationRequest = AddAddresses | RemoveAddresses | ResetDevice
+ConfigurationRequest = AddAddresses | RemoveAddresses | AddVlans | RemoveVlans | ResetDevice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VfState:
-    """What a VF accepts now. admin_mac is the operator's and survives a reset; effective_mac is the VF's."""
+    """What a VF accepts now. admin_mac is the operator's and survives a reset; effective_mac is the VF's. vlans: which the guest
+    asked for; None: it never did, and receives all that its port carries."""
 
     admin_mac: MacAddress
     effective_mac: MacAddress
     filters: frozenset[MacAddress] = frozenset()
     legacy_added: tuple[MacAddress, float] | None = None
+    vlans: frozenset[int] | None = None
 
     @classmethod
     def fresh(cls, admin_mac: MacAddress) -> "VfState":
         """Before its guest was granted anything, and after a reset: effective := admin, guest-made filters gone."""
         return cls(admin_mac=admin_mac, effective_mac=admin_mac)
-
-    @property
-    def has_grants(self) -> bool:
-        """Whether it receives what its guest asked for."""
-        return self.unicast != {self.admin_mac}
 
     @property
     def unicast(self) -> frozenset[MacAddress]:
@@ -126,7 +141,7 @@ def refused_by(policy: Policy, state: VfState) -> str | None:
     others = state.unicast - {state.admin_mac}
     if policy.mac_changes is Security.REJECT and not all(policy.allows(address) for address in others):
         return "mac_changes"
-    if len(state.filters) > policy.most_macs:
+    if len(state.filters) > policy.most_macs or len(state.vlans or ()) > policy.most_vlans:
         return "quotas"
     return "trust" if not policy.trust and any(address.is_link_local_group for address in state.filters) else None
 
@@ -140,6 +155,10 @@ def decide(request: ConfigurationRequest, port: PortView, now_seconds: float) ->
             return _decide_add(addresses, port, now_seconds)
         case RemoveAddresses(addresses):
             return _decide_remove(addresses, port, now_seconds)
+        case AddVlans(vlans, proto):
+            return _decide_add_vlans(vlans, proto, port)
+        case RemoveVlans(vlans, proto):
+            return _decide_remove_vlans(vlans, proto, port)
 
 
 @dataclass(slots=True)
@@ -257,6 +276,38 @@ def _decide_remove(addresses: tuple[MacAddress, ...], port: PortView, now_second
         else:
             change.remove(address, now_seconds)
     return Grant(state=change.on(port.state), rule=rule)
+
+
+def _decide_add_vlans(vlans: tuple[int, ...], proto: Proto, port: PortView) -> Decision:
+    """VLAN 0 stands for frames without a tag, which no filter holds back (iavf asks for it always)."""
+    asked, before = frozenset(vlans) - {0}, port.state.vlans or frozenset()
+    foreign = sorted(asked - _offered(port.vlan, proto))
+    if foreign:
+        text = f"VLAN {foreign[0]} of {proto}: the port is in {_in_words(port.vlan)}"
+        return Deny(rule="vlan", reason=text)
+    if len(asked | before) > port.policy.most_vlans:
+        text = f"{len(asked | before)} VLANs; the port's guest may ask for {port.policy.most_vlans}"
+        return Deny(rule=port.policy.rule("quotas"), reason=text)
+    if not asked:
+        return Grant(state=port.state, rule="frames without a tag: no change")
+    return Grant(state=replace(port.state, vlans=before | asked), rule="vlan: the port carries it")
+
+
+def _decide_remove_vlans(vlans: tuple[int, ...], proto: Proto, port: PortView) -> Decision:
+    """Absent ones are no error. Who gave up the last one receives no VLAN any more, until a reset."""
+    is_own = proto is port.vlan.proto
+    if port.state.vlans is None or not is_own:
+        return Grant(state=port.state, rule="not asked for: no change")
+    return Grant(state=replace(port.state, vlans=port.state.vlans - frozenset(vlans)), rule="own filter: always granted")
+
+
+def _offered(vlan: Vlan, proto: Proto) -> frozenset[int]:
+    """What a guest may ask for: of a trunk, what it carries. Only there does a guest see tags of the switch."""
+    return vlan.vlans if vlan.mode is VlanMode.TRUNK and vlan.proto is proto else frozenset()
+
+
+def _in_words(vlan: Vlan) -> str:
+    return "no VLAN, so tags are not its business" if vlan.mode is VlanMode.NONE else str(vlan)
 
 
 def address_form_problem(address: MacAddress) -> str | None:

@@ -283,6 +283,11 @@ class Policy:
         """How many addresses a guest may have beside the effective MAC."""
         return MOST_MACS if self.trust else self.quotas.macs
 
+    @property
+    def most_vlans(self) -> int:
+        """How many VLANs of its port a guest may ask for."""
+        return MOST_VLANS if self.trust else self.quotas.vlans
+
     def rule(self, setting: str) -> str:
         """One setting as an audit record names it."""
         return f"{setting}: {SETTINGS[setting].values.text(getattr(self, setting))} ({self.origins[setting]})"

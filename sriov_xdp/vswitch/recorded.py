@@ -9,7 +9,18 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable
 
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import AddAddresses, AddressRole, ConfigurationRequest, RemoveAddresses, ResetDevice, VfState
+from sriov_xdp.vswitch.decision import (
+    AddAddresses,
+    AddressRole,
+    AddVlans,
+    ConfigurationRequest,
+    RemoveAddresses,
+    RemoveVlans,
+    ResetDevice,
+    VfState,
+)
+from sriov_xdp.vswitch.ranges import of_range, to_ranges
+from sriov_xdp.vswitch.vlan import LAST_VLAN, Proto
 
 _MOST_CHARACTERS = 256  # as of each text of a guest's row; at the default quota one that names five addresses is kept
 _CHARACTERS = 8  # an address's six octets in base64, as guests' rows are many
@@ -22,12 +33,18 @@ def text_of(request: ConfigurationRequest, state: VfState) -> str:
         document["effective"] = _texts([state.effective_mac])
     if state.filters:
         document["filters"] = _texts(sorted(state.filters))
+    if state.vlans is not None:
+        document["vlans"] = _numbers(state.vlans)
     match request:
         case AddAddresses(addresses):
             document["add"] = _texts(address for address, _role in addresses)
             document["roles"] = "".join(str(role.value) for _address, role in addresses)
         case RemoveAddresses(addresses):
             document["remove"] = _texts(addresses)
+        case AddVlans(vlans, proto):
+            document |= {"add_vlans": _numbers(vlans), "proto": proto.value}
+        case RemoveVlans(vlans, proto):
+            document |= {"remove_vlans": _numbers(vlans), "proto": proto.value}
         case ResetDevice():
             document["reset"] = ""
     text = json.dumps(document, separators=(",", ":"))
@@ -40,13 +57,26 @@ def read(text: str) -> tuple[ConfigurationRequest, VfState]:
     (admin_mac,) = _addresses(document["admin"])
     (effective_mac,) = _addresses(document.get("effective", document["admin"]))
     filters = frozenset(_addresses(document.get("filters", "")))
-    state = VfState(admin_mac=admin_mac, effective_mac=effective_mac, filters=filters)
+    vlans = frozenset(_vlans(document["vlans"])) if "vlans" in document else None
+    state = VfState(admin_mac=admin_mac, effective_mac=effective_mac, filters=filters, vlans=vlans)
     if "add" in document:
         roles = (AddressRole(int(role)) for role in document["roles"])
         return AddAddresses(tuple(zip(_addresses(document["add"]), roles, strict=True))), state
     if "remove" in document:
         return RemoveAddresses(_addresses(document["remove"])), state
+    if "add_vlans" in document:
+        return AddVlans(_vlans(document["add_vlans"]), Proto(document["proto"])), state
+    if "remove_vlans" in document:
+        return RemoveVlans(_vlans(document["remove_vlans"]), Proto(document["proto"])), state
     return ResetDevice(), state
+
+
+def _numbers(vlans: Iterable[int]) -> str:
+    return ",".join(map(str, to_ranges(vlans)))
+
+
+def _vlans(text: str) -> tuple[int, ...]:
+    return tuple(vlan for part in text.split(",") if part for vlan in of_range(part, "VLAN", 0, LAST_VLAN))
 
 
 def _texts(addresses: Iterable[MacAddress]) -> str:

@@ -91,6 +91,13 @@ class Vlan:
         vlan = _OF_TRUNKS if self.mode is VlanMode.TRUNK else self.untagged_vlan
         return SERVICE_DOMAINS + vlan if self.proto is Proto.SERVICE else vlan
 
+    def heard(self, asked: frozenset[int] | None) -> frozenset[int]:
+        """Of a trunk's VLANs, those whose frames its guest gets. asked: which it asked for, None = it never did. Frames without a
+        tag, which are in the native VLAN, no filter holds back."""
+        if self.mode is not VlanMode.TRUNK:
+            return frozenset()
+        return self.vlans if asked is None else self.vlans & (asked | {self.native})
+
     @property
     def shared_places(self) -> frozenset[int]:
         """Where the port is found by an address that others may hold too: in each of its VLANs by itself, as in each another one

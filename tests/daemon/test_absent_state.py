@@ -497,6 +497,26 @@ def test_recovered_with_the_further_addresses_that_a_guest_was_granted(scene: Sc
         assert OK == mailbox.addresses(DEL_ETH, further, kind=EXTRA)
 
 
+def test_recovered_with_the_vlans_that_a_guest_asked_for(scene: Scene) -> None:
+    """And with those that its port carries beside them."""
+    ask = scene.daemon.ask
+    ask("port-group", "create", "tagged", "--switch", "vSwitch0", "--vlan", "trunk:10,20,30;native:30")
+    ask("vf", "set", "pf0vf2", "--port-group", "tagged", "--link-state", "enable")
+    try:
+        export = scene.lab.folder / "with-a-trunk.yaml"
+        export.write_text(scene.daemon.command("export").stdout)
+        scene.three.vf("add-vlan", "10")
+        scene.daemon.kill()
+        _delete(scene)
+        assert 0 == scene.recover("-f", str(export)).returncode
+        scene.daemon.start()
+        assert [10] == scene.daemon.vf_of(scene.three.name)["vlans_asked"]
+        assert export.read_text() == scene.daemon.command("export").stdout
+    finally:
+        ask("vf", "set", "pf0vf2", "--port-group", "plain", "--link-state", "disable")
+        ask("port-group", "delete", "tagged")
+
+
 def test_recovered_without_a_file_a_pf_without_guests_keeps_its_uplink(scene: Scene) -> None:
     lonely = scene.lab.device("up1")
     run("ip", "link", "add", lonely, "type", "veth", "peer", "name", scene.lab.device("wire1"))

@@ -110,6 +110,7 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], kinds: Kinds)
     """taken: whom addresses lead to, in which VLAN; an address that several may hold leads to one of them, or to the wire."""
     trunk = draw(st.frozensets(st.sampled_from(VLANS))) if kinds.trunks and draw(st.booleans()) else frozenset()
     vlan = draw(st.sampled_from([0, *sorted(trunk)])) if trunk else draw(st.sampled_from([0, 0, *VLANS]))
+    unheard = draw(st.frozensets(st.sampled_from(sorted(trunk)))) if trunk and draw(SELDOM) else frozenset()
     is_service = kinds.service and bool(vlan or trunk) and draw(st.booleans())
     domain = (VLAN_TRUNKS if trunk else vlan) + (abi.VLAN_SERVICE if is_service else 0)
     macs = [mac for mac in draw(st.permutations(MOVABLE_MACS))[: draw(st.integers(0, 2))] if (domain, mac) not in taken]
@@ -126,6 +127,7 @@ def vfs(draw: st.DrawFn, slot: int, taken: set[tuple[int, bytes]], kinds: Kinds)
         own,
         vlan=vlan,
         trunk=trunk,
+        unheard=unheard,
         is_service=is_service,
         more_macs=macs,
         flags=draw(FLAGS),
@@ -145,6 +147,7 @@ def settings_of(draw: st.DrawFn, port: Port, *, is_trunk: bool) -> Port:
         value.mac,
         vlan=value.vlan,
         trunk=port.trunk,
+        unheard=port.unheard,
         is_service=port.has(PortFlag.SERVICE),
         more_macs=port.more_macs,
         storms=draw(STORMS),

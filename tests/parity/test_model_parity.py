@@ -144,6 +144,10 @@ def lets_no_guest_have_tags_of_its_own(case: Case) -> Fate:
     return Fate(verdict=Verdict.SPOOF_VLAN) if is_inner else case.fate()
 
 
+def lets_trunks_hear_all(case: Case) -> Fate:
+    return with_ports(case, {slot: replace(port, unheard=frozenset()) for slot, port in case.ports.items()}).fate()
+
+
 def sees_no_probe_behind_an_inner_tag(case: Case) -> Fate:
     ethernet, port = Ethernet.parse(case.frame), case.ports.get(case.slot)
     has_inner = port is not None and port.is_access and ethernet is not None and ethernet.tpid is not None
@@ -179,6 +183,7 @@ PLANTED = {
     "forged before spoofed": swapped(model.source_is_not_taken, model.source_is_own),
     "control frames before sources": swapped(model.source_is_a_station, model.is_no_control_frame),
     "storms before loops": swapped(model.guest_has_no_loop, model.guest_makes_no_storm),
+    "trunks hear all of their VLANs": lets_trunks_hear_all,
     "probes behind a tag of the guest's own are none": sees_no_probe_behind_an_inner_tag,
     "probes behind sources": swapped(model.is_no_probe, model.source_is_own),
     "probes before tags": swapped(model.vlan_is_allowed, model.is_no_probe),

@@ -8,12 +8,17 @@ from sriov_xdp.mailbox import codec
 from sriov_xdp.mailbox.messages import (
     AddAddressList,
     AddressType,
+    AddVlanList,
+    AddVlanTags,
     DelAddressList,
+    DelVlanList,
+    DelVlanTags,
     EtherAddress,
     Event,
     EventCode,
     GetResources,
     GetStats,
+    GetVlanCaps,
     Opcode,
     Reply,
     Request,
@@ -22,6 +27,7 @@ from sriov_xdp.mailbox.messages import (
     Stats,
     Status,
     Version,
+    VlanCaps,
 )
 
 MAC_VM1, MAC_NEW = bytes.fromhex("020000000101"), bytes.fromhex("020000000901")
@@ -69,6 +75,34 @@ REQUESTS = [
         ),
     ),
     (
+        "ADD_VLAN of two",
+        AddVlanList(vsi_id=0x0102, vlans=(10, 0x0ABC)),
+        f"0000 0108 0a00 0000 0c000000 00000000 {REST_OF_DESCRIPTOR} 0201 0200 0a00 bc0a 0000",
+    ),
+    (
+        "DEL_VLAN of one",
+        DelVlanList(vsi_id=4, vlans=(10,)),
+        f"0000 0108 0800 0000 0d000000 00000000 {REST_OF_DESCRIPTOR} 0400 0100 0a00 0000",
+    ),
+    ("GET_OFFLOAD_VLAN_V2_CAPS", GetVlanCaps(), f"0000 0108 0000 0000 33000000 00000000 {REST_OF_DESCRIPTOR}"),
+    (
+        "ADD_VLAN_V2 of two of 802.1Q",
+        AddVlanTags(vsi_id=0x0102, tpid=0x8100, vlans=(10, 20)),
+        (
+            f"0000 0108 4800 0000 34000000 00000000 {REST_OF_DESCRIPTOR} 0201 0200 00000000"
+            "0a00 0000 0081 0000 0000 0000 0000 0000 00000000 00000000 00000000 00000000"
+            "1400 0000 0081 0000 0000 0000 0000 0000 00000000 00000000 00000000 00000000"
+        ),
+    ),
+    (
+        "DEL_VLAN_V2 of one of 802.1ad",
+        DelVlanTags(vsi_id=4, tpid=0x88A8, vlans=(10,)),
+        (
+            f"0000 0108 2800 0000 35000000 00000000 {REST_OF_DESCRIPTOR} 0400 0100 00000000"
+            "0000 0000 0000 0000 0a00 0000 a888 0000 00000000 00000000 00000000 00000000"
+        ),
+    ),
+    (
         "GET_STATS",
         GetStats(vsi_id=0x0102),
         f"0000 0108 0c00 0000 0f000000 00000000 {REST_OF_DESCRIPTOR} 0201 0000 00000000 00000000",
@@ -88,6 +122,33 @@ REPLIES = [
         (
             f"0000 0208 2400 0000 03000000 00000000 {REST_OF_DESCRIPTOR}"
             "0100 0100 0100 dc05 81000000 00000000 00000000 0201 0100 06000000 0000 020000000101"
+        ),
+    ),
+    (
+        "GET_OFFLOAD_VLAN_V2_CAPS of 802.1Q",
+        Opcode.GET_OFFLOAD_VLAN_V2_CAPS,
+        VlanCaps(tpid=0x8100, most_filters=8),
+        (
+            f"0000 0208 2800 0000 33000000 00000000 {REST_OF_DESCRIPTOR}"
+            "00000000 01000000 01000000 0800 0000 00000000 00000000 00000000 00000000 00000000 00 000000"
+        ),
+    ),
+    (
+        "GET_OFFLOAD_VLAN_V2_CAPS of 802.1ad",
+        Opcode.GET_OFFLOAD_VLAN_V2_CAPS,
+        VlanCaps(tpid=0x88A8, most_filters=4094),
+        (
+            f"0000 0208 2800 0000 33000000 00000000 {REST_OF_DESCRIPTOR}"
+            "02000000 00000000 02000000 fe0f 0000 00000000 00000000 00000000 00000000 00000000 00 000000"
+        ),
+    ),
+    (
+        "GET_OFFLOAD_VLAN_V2_CAPS of a port without",
+        Opcode.GET_OFFLOAD_VLAN_V2_CAPS,
+        VlanCaps(tpid=0, most_filters=0),
+        (
+            f"0000 0208 2800 0000 33000000 00000000 {REST_OF_DESCRIPTOR}"
+            "00000000 00000000 00000000 0000 0000 00000000 00000000 00000000 00000000 00000000 00 000000"
         ),
     ),
     (
@@ -184,6 +245,46 @@ def test_the_fourth_type_has_no_meaning(opcode: Opcode, kind: int) -> None:
     assert codec.decode_request(opcode, bytes.fromhex("0400 0100") + MAC_NEW + bytes([kind, 0]) + bytes(8)) is None
 
 
+TAG_10 = "0a00 0000 0081 0000"
+NO_TAG = "0000 0000 0000 0000"
+PAD = "00000000 00000000 00000000 00000000"
+WITHOUT_MEANING = {
+    "no tag at all": NO_TAG + NO_TAG,
+    "two tags": TAG_10 + "0a00 0000 a888 0000",
+    "802.1Q's as an outer one": NO_TAG + TAG_10,
+    "802.1ad's as an inner one": "0a00 0000 a888 0000" + NO_TAG,
+    "a type that no tag has": "0a00 0000 0091 0000" + NO_TAG,
+    "a priority": "0a20 0000 0081 0000" + NO_TAG,
+    "a part of the number": "0a00 000f 0081 0000" + NO_TAG,
+    "a VLAN beside its tag": TAG_10 + "0b00 0000 0000 0000",
+}
+
+
+@pytest.mark.parametrize("text", WITHOUT_MEANING.values(), ids=WITHOUT_MEANING)
+@pytest.mark.parametrize("opcode", [Opcode.ADD_VLAN_V2, Opcode.DEL_VLAN_V2])
+def test_a_vlan_filter_says_one_whole_tag(opcode: Opcode, text: str) -> None:
+    head = "0400 0100 00000000"
+    assert codec.decode_request(opcode, bytes.fromhex(head + TAG_10 + NO_TAG + PAD)) is not None
+    assert codec.decode_request(opcode, bytes.fromhex(head + text + PAD)) is None
+
+
+def test_vlan_filters_of_two_kinds_are_no_list() -> None:
+    both = TAG_10 + NO_TAG + PAD + NO_TAG + "0a00 0000 a888 0000" + PAD
+    assert codec.decode_request(Opcode.ADD_VLAN_V2, bytes.fromhex("0400 0200 00000000" + both)) is None
+
+
+@pytest.mark.parametrize("mask", ["0000", "ff0f", "ffff"])
+def test_a_mask_of_the_whole_number_may_be_said(mask: str) -> None:
+    text = f"0400 0100 00000000 0a00 {mask} 0081 0000" + NO_TAG + PAD
+    assert AddVlanTags(vsi_id=4, tpid=0x8100, vlans=(10,)) == codec.decode_request(Opcode.ADD_VLAN_V2, bytes.fromhex(text))
+
+
+@pytest.mark.parametrize(("count", "vlan"), [("0200", "0a00"), ("0000", "0a00"), ("0100", "0010"), ("0100", "ffff")])
+@pytest.mark.parametrize("opcode", [Opcode.ADD_VLAN, Opcode.DEL_VLAN])
+def test_a_vlan_list_holds_as_many_as_it_says_and_only_vlans(opcode: Opcode, count: str, vlan: str) -> None:
+    assert codec.decode_request(opcode, bytes.fromhex(f"0400 {count} {vlan} 0000")) is None
+
+
 def test_a_message_is_at_most_a_descriptor_and_a_page() -> None:
     assert 32 + 4096 == codec.MAX_MESSAGE_BYTES
 
@@ -209,6 +310,7 @@ def test_a_message_is_split_into_what_its_descriptor_says() -> None:
         (Opcode.GET_VF_RESOURCES, 37),
         (Opcode.GET_STATS, 95),
         (Opcode.GET_STATS, 112),
+        (Opcode.GET_OFFLOAD_VLAN_V2_CAPS, 39),
         (Opcode.ADD_ETH_ADDR, 0),
         (999, 8),
     ],
@@ -235,11 +337,18 @@ def test_an_event_of_another_length_or_code_says_nothing(text: str) -> None:
 u16, u32, u64 = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF), st.integers(0, 0xFFFFFFFFFFFFFFFF)
 macs = st.binary(min_size=6, max_size=6)
 address_lists = st.lists(st.builds(EtherAddress, mac=macs, type=st.sampled_from(AddressType)), min_size=1, max_size=20).map(tuple)
+vlan_lists = st.lists(st.integers(0, 4095), min_size=1, max_size=20).map(tuple)
+tpids = st.sampled_from([0x8100, 0x88A8])
 requests = st.one_of(
     st.builds(Version, major=u32, minor=u32),
     st.builds(GetResources, capabilities=st.none() | u32),
     st.builds(AddAddressList, vsi_id=u16, addresses=address_lists),
     st.builds(DelAddressList, vsi_id=u16, addresses=address_lists),
+    st.builds(AddVlanList, vsi_id=u16, vlans=vlan_lists),
+    st.builds(DelVlanList, vsi_id=u16, vlans=vlan_lists),
+    st.builds(AddVlanTags, vsi_id=u16, tpid=tpids, vlans=vlan_lists),
+    st.builds(DelVlanTags, vsi_id=u16, tpid=tpids, vlans=vlan_lists),
+    st.just(GetVlanCaps()),
     st.builds(GetStats, vsi_id=u16),
     st.just(Reset()),
 )
@@ -249,6 +358,7 @@ replies = st.one_of(
     st.tuples(st.just(Opcode.VERSION), st.builds(Version, major=u32, minor=u32)),
     st.tuples(st.just(Opcode.GET_VF_RESOURCES), resources),
     st.tuples(st.just(Opcode.GET_STATS), statistics),
+    st.tuples(st.just(Opcode.GET_OFFLOAD_VLAN_V2_CAPS), st.builds(VlanCaps, tpid=tpids | st.just(0), most_filters=u16)),
 )
 events = st.builds(Event, code=st.sampled_from(EventCode), link_is_up=st.booleans(), link_speed_mbps=u32)
 

@@ -9,11 +9,13 @@ from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import (
     AddAddresses,
     AddressRole,
+    AddVlans,
     Decision,
     Deny,
     Grant,
     PortView,
     RemoveAddresses,
+    RemoveVlans,
     ResetDevice,
     VfState,
     decide,
@@ -23,7 +25,7 @@ from sriov_xdp.vswitch.owners import UPLINK_OWNER, AddressOwners
 from sriov_xdp.vswitch.policy import PolicySettings, Quotas, Security
 from sriov_xdp.vswitch.ports import PortGroup, PortOverrides, Switch, resolve
 from sriov_xdp.vswitch.values import MacPattern
-from sriov_xdp.vswitch.vlan import NO_VLAN, Vlan
+from sriov_xdp.vswitch.vlan import NO_VLAN, Proto, Vlan
 
 MAC_VM1 = MacAddress.parse("02:00:00:00:01:01")
 MAC_VM2 = MacAddress.parse("02:00:00:00:01:02")
@@ -503,3 +505,92 @@ def test_the_same_address_hundreds_of_times_is_one() -> None:
     state = device_of(add(port(), *[(MAC_NEW, AddressRole.EXTRA)] * 510))
     assert {MAC_NEW} == state.filters
     assert frozenset() == device_of(remove(port(state=state), *[MAC_NEW] * 510)).filters
+
+
+# ---- VLANs that a guest asks for ----
+
+TRUNK = Vlan.trunk(frozenset({10, 20, 30}), native=30)
+
+
+def add_vlans(view: PortView, *vlans: int, proto: Proto = Proto.CUSTOMER) -> Decision:
+    return decide(AddVlans(vlans, proto), view, NOW)
+
+
+def remove_vlans(view: PortView, *vlans: int, proto: Proto = Proto.CUSTOMER) -> Decision:
+    return decide(RemoveVlans(vlans, proto), view, NOW)
+
+
+def vlans_after(decision: Decision) -> frozenset[int] | None:
+    assert isinstance(decision, Grant)
+    return decision.state.vlans
+
+
+def test_a_trunk_port_grants_the_vlans_that_it_carries_one_by_one() -> None:
+    first = add_vlans(port(vlan=TRUNK), 10)
+    assert Grant(state=replace(VM1, vlans=frozenset({10})), rule="vlan: the port carries it") == first
+    assert frozenset({10, 20}) == vlans_after(add_vlans(port(vlan=TRUNK, state=first.state), 20, 10))
+
+
+@pytest.mark.parametrize(
+    ("vlan", "proto"),
+    [
+        (Vlan.trunk(frozenset({20})), Proto.CUSTOMER),
+        (Vlan.trunk(frozenset({10}), proto=Proto.SERVICE), Proto.CUSTOMER),
+        (Vlan.trunk(frozenset({10})), Proto.SERVICE),
+        (Vlan.access(10), Proto.CUSTOMER),
+        (NO_VLAN, Proto.CUSTOMER),
+    ],
+    ids=str,
+)
+def test_a_vlan_that_the_port_does_not_carry_as_a_trunk_is_refused(vlan: Vlan, proto: Proto) -> None:
+    assert "vlan" == rule_of_denial(add_vlans(port(vlan=vlan), 10, proto=proto))
+
+
+def test_one_refused_vlan_refuses_all_of_a_request() -> None:
+    assert "vlan" == rule_of_denial(add_vlans(port(vlan=TRUNK), 10, 40))
+
+
+def test_vlans_are_held_to_their_quota_which_trust_lifts() -> None:
+    small = Quotas(vlans=2)
+    assert "quotas: macs=16,vlans=2 (port group web)" == rule_of_denial(add_vlans(port(vlan=TRUNK, quotas=small), 10, 20, 30))
+    assert TRUNK.vlans == vlans_after(add_vlans(port(vlan=TRUNK, quotas=small, trust=True), 10, 20, 30))
+
+
+def test_frames_without_a_tag_are_nobodys_to_ask_for() -> None:
+    """A driver of Linux asks for VLAN 0, on whatever port."""
+    for vlan in (TRUNK, VLAN_WEB, NO_VLAN):
+        assert vlans_after(add_vlans(port(vlan=vlan), 0)) is None
+
+
+def test_who_gives_up_all_vlans_gets_none_until_a_reset() -> None:
+    asked = replace(VM1, vlans=frozenset({10}))
+    given_up = remove_vlans(port(vlan=TRUNK, state=asked), 10, 20)
+    assert frozenset() == vlans_after(given_up)
+    assert vlans_after(decide(ResetDevice(), port(vlan=TRUNK, state=asked), NOW)) is None
+
+
+def test_giving_up_what_was_never_asked_for_filters_nothing() -> None:
+    assert vlans_after(remove_vlans(port(vlan=TRUNK), 10)) is None
+    asked = replace(VM1, vlans=frozenset({10}))
+    assert frozenset({10}) == vlans_after(remove_vlans(port(vlan=TRUNK, state=asked), 10, proto=Proto.SERVICE))
+
+
+@pytest.mark.parametrize(
+    ("vlan", "asked", "expected"),
+    [
+        (TRUNK, None, {10, 20, 30}),
+        (TRUNK, frozenset(), {30}),
+        (TRUNK, frozenset({10}), {10, 30}),
+        (TRUNK, frozenset({10, 40}), {10, 30}),  # the operator took 40 off the trunk since
+        (Vlan.trunk(frozenset({10, 20})), frozenset({20}), {20}),
+        (VLAN_WEB, frozenset({10}), set()),
+    ],
+    ids=str,
+)
+def test_a_guest_gets_what_it_asked_for_of_what_its_port_carries(vlan: Vlan, asked: frozenset[int] | None, expected: set) -> None:
+    assert expected == vlan.heard(asked)
+
+
+def test_a_policy_that_allows_fewer_vlans_does_not_bear_more() -> None:
+    three = replace(VM1, vlans=frozenset({10, 20, 30}))
+    assert [None, "quotas"] == [refused_by(port(quotas=Quotas(vlans=most)).policy, three) for most in (3, 2)]

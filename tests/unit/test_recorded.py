@@ -6,7 +6,17 @@ from intents import macs
 
 from sriov_xdp.vswitch import recorded
 from sriov_xdp.vswitch.address import MacAddress
-from sriov_xdp.vswitch.decision import AddAddresses, AddressRole, ConfigurationRequest, RemoveAddresses, ResetDevice, VfState
+from sriov_xdp.vswitch.decision import (
+    AddAddresses,
+    AddressRole,
+    AddVlans,
+    ConfigurationRequest,
+    RemoveAddresses,
+    RemoveVlans,
+    ResetDevice,
+    VfState,
+)
+from sriov_xdp.vswitch.vlan import Proto
 
 # What a guest may hold by the default quota, and more than a driver asks at once.
 sixteen = frozenset(MacAddress.parse(f"02:00:00:00:01:{number:02x}") for number in range(16))
@@ -16,12 +26,15 @@ full = VfState(
 five = tuple((MacAddress.parse(f"02:00:00:00:02:{number:02x}"), AddressRole.EXTRA) for number in range(5))
 
 addresses = st.lists(macs, max_size=6).map(tuple)
+vlans = st.frozensets(st.integers(1, 4094), max_size=8)
 requests: st.SearchStrategy[ConfigurationRequest] = st.one_of(
     st.just(ResetDevice()),
     st.builds(AddAddresses, st.lists(st.tuples(macs, st.sampled_from(AddressRole)), max_size=6).map(tuple)),
     st.builds(RemoveAddresses, addresses),
+    st.builds(AddVlans, vlans.map(lambda numbers: tuple(sorted(numbers))), st.sampled_from(Proto)),
+    st.builds(RemoveVlans, vlans.map(lambda numbers: tuple(sorted(numbers))), st.sampled_from(Proto)),
 )
-states = st.builds(VfState, admin_mac=macs, effective_mac=macs, filters=addresses.map(frozenset))
+states = st.builds(VfState, admin_mac=macs, effective_mac=macs, filters=addresses.map(frozenset), vlans=st.none() | vlans)
 
 
 @given(requests, states)

@@ -11,6 +11,8 @@ from sriov_xdp.mailbox import codec
 from sriov_xdp.mailbox.messages import (
     AddAddressList,
     AddressType,
+    AddVlanList,
+    AddVlanTags,
     EtherAddress,
     Event,
     EventCode,
@@ -21,6 +23,7 @@ from sriov_xdp.mailbox.messages import (
     Stats,
     Status,
     Version,
+    VlanCaps,
 )
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -38,6 +41,8 @@ def test_every_verdict_is_explained() -> None:
 
 STATS = Stats(**dict.fromkeys(Stats.__slots__, 0))
 RESOURCES = Resources(vsi_id=1, mac=bytes(6), max_mtu_bytes=1500, capabilities=0)
+ONE_VLAN, ONE_TAG = AddVlanList(vsi_id=1, vlans=(10,)), AddVlanTags(vsi_id=1, tpid=0x8100, vlans=(10,))
+NO_VLANS = VlanCaps(tpid=0, most_filters=0)
 ONE_ADDRESS = AddAddressList(vsi_id=1, addresses=(EtherAddress(bytes(6), AddressType.EXTRA),))
 
 
@@ -51,6 +56,9 @@ ONE_ADDRESS = AddAddressList(vsi_id=1, addresses=(EtherAddress(bytes(6), Address
         (mailbox_page.QUEUE_SELECT, codec.encode_request(GetStats(vsi_id=1))),
         (mailbox_page.STATS, codec.encode_reply(Opcode.GET_STATS, Status.SUCCESS, STATS)),
         (mailbox_page.EVENT, codec.encode_event(Event(code=EventCode.LINK_CHANGE))),
+        ((*mailbox_page.VLANS_HEAD, *mailbox_page.VLAN, mailbox_page.Field(2, "", "")), codec.encode_request(ONE_VLAN)),
+        ((*mailbox_page.VLAN_TAGS_HEAD, *mailbox_page.VLAN_TAG), codec.encode_request(ONE_TAG)),
+        (mailbox_page.VLAN_CAPS, codec.encode_reply(Opcode.GET_OFFLOAD_VLAN_V2_CAPS, Status.SUCCESS, NO_VLANS)),
         ((*mailbox_page.ADDRESSES_HEAD, *mailbox_page.ADDRESS, mailbox_page.Field(8, "", "")), codec.encode_request(ONE_ADDRESS)),
     ],
 )

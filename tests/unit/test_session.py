@@ -9,6 +9,7 @@ from virtchnl_rules import address_list, expected_status, message, payload_of
 from sriov_xdp.mailbox.messages import (
     AddAddressList,
     AddressType,
+    Capability,
     DelAddressList,
     EtherAddress,
     GetResources,
@@ -17,7 +18,7 @@ from sriov_xdp.mailbox.messages import (
     Request,
     Reset,
 )
-from sriov_xdp.mailbox.session import Answer, Ask, Ignore, Session, State
+from sriov_xdp.mailbox.session import ALWAYS_OFFERED, Answer, Ask, Ignore, Session, State
 
 OWN_VSI, NEIGHBOURS_VSI = 4, 5
 MAC_VM1, MAC_NEW = bytes.fromhex("020000000101"), bytes.fromhex("020000000901")
@@ -312,3 +313,52 @@ def test_version_takes_an_active_session_back_to_the_negotiation() -> None:
     session = session_in(State.ACTIVE)
     session.receive(VERSION_1_1)
     assert rules.ERR_NOT_SUPPORTED == status_of(session.receive(ADD_NEW))
+
+
+# ---- capabilities beyond L2 ----
+
+VLAN_V2 = 1 << 15
+ADD_VLAN, DEL_VLAN, GET_VLAN_CAPS, ADD_VLAN_V2, DEL_VLAN_V2 = 12, 13, 51, 52, 53
+OF_A_TRUNK = ALWAYS_OFFERED | Capability(VLAN | VLAN_V2)
+A_TAG = struct.pack("<HHHHHHHH16x", 10, 0, 0x8100, 0, 0, 0, 0, 0)
+VLAN_REQUESTS = {
+    ADD_VLAN: (VLAN, struct.pack("<HHHH", OWN_VSI, 1, 10, 0)),
+    DEL_VLAN: (VLAN, struct.pack("<HHHH", OWN_VSI, 1, 10, 0)),
+    GET_VLAN_CAPS: (VLAN_V2, b""),
+    ADD_VLAN_V2: (VLAN_V2, struct.pack("<HHI", OWN_VSI, 1, 0) + A_TAG),
+    DEL_VLAN_V2: (VLAN_V2, struct.pack("<HHI", OWN_VSI, 1, 0) + A_TAG),
+}
+
+
+def refusal(opcode: int, status: int) -> bytes:
+    return rules.HEAD.pack(0, rules.PF_TO_VF, 0, 0, opcode, status) + bytes(rules.DESCRIPTOR_BYTES - rules.HEAD.size)
+
+
+def with_capabilities(asked: int) -> Session:
+    session = session_in(State.NEGOTIATED)
+    session.activate(GetResources(capabilities=asked), MAC_VM1, 1500, OF_A_TRUNK)
+    return session
+
+
+@pytest.mark.parametrize("opcode", VLAN_REQUESTS)
+def test_vlans_are_served_to_whom_has_the_capability(opcode: int) -> None:
+    needed, payload = VLAN_REQUESTS[opcode]
+    assert isinstance(with_capabilities(L2 | needed).receive(rules.message(opcode, payload)), Ask)
+    for lacking in (L2, L2 | (VLAN | VLAN_V2) ^ needed):
+        answer = with_capabilities(lacking).receive(rules.message(opcode, payload))
+        assert isinstance(answer, Answer)
+        assert refusal(opcode, rules.ERR_NOT_SUPPORTED) == answer.message
+        assert "which was not negotiated" in (answer.fault or "")
+
+
+def test_who_asks_for_both_kinds_of_filters_has_the_second() -> None:
+    answer = session_in(State.NEGOTIATED).activate(GetResources(capabilities=L2 | VLAN | VLAN_V2), MAC_VM1, 1500, OF_A_TRUNK)
+    assert L2 | VLAN_V2 == struct.unpack_from("<I", answer, rules.DESCRIPTOR_BYTES + 8)[0]
+
+
+@pytest.mark.parametrize("opcode", [opcode for opcode in VLAN_REQUESTS if opcode != GET_VLAN_CAPS])
+def test_vlans_of_another_vsi_are_refused(opcode: int) -> None:
+    needed, payload = VLAN_REQUESTS[opcode]
+    answer = with_capabilities(L2 | needed).receive(rules.message(opcode, struct.pack("<H", OWN_VSI + 1) + payload[2:]))
+    assert isinstance(answer, Answer)
+    assert refusal(opcode, rules.ERR_PARAM) == answer.message

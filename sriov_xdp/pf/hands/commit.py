@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sriov_xdp.pf.errors import Conflict
 from sriov_xdp.pf.hands.context import SELF, Context, record_of
@@ -25,6 +26,8 @@ from sriov_xdp.store.database import Grant
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import VfState, refused_by
+from sriov_xdp.vswitch.ranges import of_range, to_ranges
+from sriov_xdp.vswitch.vlan import FIRST_VLAN, LAST_VLAN
 
 _log = logging.getLogger("sriov_xdp.pf")
 _NOT_TAKEN_BACK = "state: what could not be programmed could not be taken back either: %s"
@@ -186,7 +189,17 @@ def _granted_text(vf: AttachedVf) -> str | None:
 
 def vf_state_to_text(state: VfState) -> str:
     """What a guest was granted, for the store."""
-    return json.dumps({"effective_mac": str(state.effective_mac), "filters": sorted(str(mac) for mac in state.filters)})
+    document: dict[str, Any] = {
+        "effective_mac": str(state.effective_mac),
+        "filters": sorted(str(mac) for mac in state.filters),
+    }
+    if state.vlans is not None:
+        document["vlans"] = to_ranges(state.vlans)
+    return json.dumps(document)
+
+
+def _vlans(parts: Sequence[object]) -> frozenset[int]:
+    return frozenset(vlan for part in parts for vlan in of_range(part, "VLAN", FIRST_VLAN, LAST_VLAN))
 
 
 def vf_state_from_text(admin_mac: MacAddress, text: str) -> VfState:
@@ -196,4 +209,5 @@ def vf_state_from_text(admin_mac: MacAddress, text: str) -> VfState:
         admin_mac=admin_mac,
         effective_mac=MacAddress.parse(document["effective_mac"]),
         filters=frozenset(MacAddress.parse(mac) for mac in document["filters"]),
+        vlans=_vlans(document["vlans"]) if "vlans" in document else None,
     )

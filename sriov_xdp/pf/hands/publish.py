@@ -7,7 +7,7 @@ For the pf package; writer thread only.
 
 from collections.abc import Iterable
 
-from sriov_xdp.datapath.tables import PortImage
+from sriov_xdp.datapath.port_image import PortImage
 from sriov_xdp.pf.hands import damaged
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage

@@ -150,6 +150,7 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> tuple[list
                 mark=mark,
                 port=port,
                 trunk=trunk,
+                heard=tables.heard_of(slot),
                 storm_ns=tables.storm_ns(slot),
                 addresses=macs,
                 allowed=allowed,

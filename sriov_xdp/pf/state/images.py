@@ -3,7 +3,7 @@
 from sriov_xdp.datapath import abi
 from sriov_xdp.datapath.abi import Members, PortFlag, PortValue
 from sriov_xdp.datapath.meters import NO_RATE, Guard, Rate
-from sriov_xdp.datapath.tables import PortImage
+from sriov_xdp.datapath.port_image import PortImage
 from sriov_xdp.pf.state.attached_vf import AttachedVf, Hop
 from sriov_xdp.pf.state.intent import Switching, WireOwnSource
 from sriov_xdp.pf.state.inventory import Inventory
@@ -134,6 +134,7 @@ def vf_image(inventory: Inventory, vf: AttachedVf) -> PortImage:
     return PortImage(
         value=vf_value(inventory, vf),
         trunk=vlan.vlans if vlan.mode is VlanMode.TRUNK else frozenset(),
+        heard=vlan.heard(vf.state.vlans),
         fdb=frozenset(fdb_key(pf, place, mac) for place, mac in alone | held_here),
         shared=frozenset(fdb_key(pf, place, mac) for place, mac in shared),
         guard=vf_guard(inventory, vf),

@@ -31,13 +31,14 @@ _ALL_OVERRIDES = frozenset(Override)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkedPort:
     """What one representor and its port say. storm_ns: the intervals of its guard, of broadcast and multicast; addresses: under
-    which it is reached; allowed: which its guest may send from beside its own; groups: which it asked for, where it does
-    not get all; shaping_egress: by its queue; of_pf: the PF's own port."""
+    which it is reached; heard: of a trunk's VLANs, those that its guest gets; allowed: which its guest may send from beside its
+    own; groups: which it asked for, where it does not get all; shaping_egress: by its queue; of_pf: the PF's own port."""
 
     link: Link
     mark: HostMark
     port: PortValue
     trunk: frozenset[int]
+    heard: frozenset[int]
     storm_ns: tuple[int, int]
     addresses: frozenset[MacAddress]
     allowed: tuple[MacPattern, ...]
@@ -97,7 +98,12 @@ class MarkedPort:
     def state(self) -> VfState:
         """What the guest was granted; of multicast what the data path knows, where it makes a difference."""
         effective = MacAddress(self.port.mac)
-        return VfState(admin_mac=self.mark.admin_mac, effective_mac=effective, filters=self.addresses - {effective} | self.groups)
+        return VfState(
+            admin_mac=self.mark.admin_mac,
+            effective_mac=effective,
+            filters=self.addresses - {effective} | self.groups,
+            vlans=None if self.heard == self.trunk else self.heard - {self.port.vlan},
+        )
 
     @property
     def has_granted_mac(self) -> bool:

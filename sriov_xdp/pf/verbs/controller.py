@@ -15,17 +15,23 @@ from sriov_xdp.datapath.errors import DataPathError
 from sriov_xdp.mailbox import codec
 from sriov_xdp.mailbox.messages import (
     AddAddressList,
-    AddressType,
+    AddVlanList,
+    AddVlanTags,
+    Capability,
     DelAddressList,
+    DelVlanList,
+    DelVlanTags,
     DeviceRequest,
     GetResources,
     GetStats,
+    GetVlanCaps,
     Reset,
     Stats,
     Status,
     Version,
+    VlanCaps,
 )
-from sriov_xdp.mailbox.session import Ask, Session
+from sriov_xdp.mailbox.session import ALWAYS_OFFERED, Ask, Session
 from sriov_xdp.pf.errors import PfError
 from sriov_xdp.pf.hands import speakers
 from sriov_xdp.pf.hands.commit import commit_grant
@@ -35,25 +41,21 @@ from sriov_xdp.pf.hands.request_metrics import RequestMetrics
 from sriov_xdp.pf.state.attached_vf import AttachedVf
 from sriov_xdp.pf.state.images import hears_asked_groups_only, slot_of
 from sriov_xdp.pf.state.room import Needs, room_problem
+from sriov_xdp.pf.verbs.asked import describe, show, to_vswitch
 from sriov_xdp.store.audit import Outcome
 from sriov_xdp.store.errors import StoreError
 from sriov_xdp.vswitch import recorded
-from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import (
     AddAddresses,
-    AddressRole,
     ConfigurationRequest,
     Deny,
     Grant,
-    RemoveAddresses,
     ResetDevice,
     VfState,
     decide,
 )
 from sriov_xdp.vswitch.policy import DenyReply
-
-_ADDRESSES_NAMED = 4
-_ROLES = {AddressType.LEGACY: AddressRole.LEGACY, AddressType.PRIMARY: AddressRole.PRIMARY, AddressType.EXTRA: AddressRole.EXTRA}
+from sriov_xdp.vswitch.vlan import Proto, VlanMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,24 +82,40 @@ class Controller:
             case GetResources():
                 mtu_bytes = self._context.inventory.port_mtu_bytes(vf)
                 answers = [
-                    session.activate(request, vf.state.effective_mac.octets, mtu_bytes),
+                    session.activate(request, vf.state.effective_mac.octets, mtu_bytes, self._offered(vf)),
                     codec.encode_event(link_event(self._context, vf)),
                 ]
                 outcome = Outcome.GRANTED
             case GetStats():
                 counted = self._context.tables.counters_of(slot_of(vf))
                 answers, outcome = [codec.encode_reply(ask.opcode, Status.SUCCESS, stats_of(counted))], Outcome.GRANTED
+            case GetVlanCaps():
+                answers, outcome = [codec.encode_reply(ask.opcode, Status.SUCCESS, self._vlan_caps(vf))], Outcome.GRANTED
             case Version():
                 raise ValueError("VERSION: the session answers it itself")
-            case AddAddressList() | DelAddressList() | Reset():
+            case AddAddressList() | DelAddressList() | AddVlanList() | DelVlanList() | AddVlanTags() | DelVlanTags() | Reset():
                 status, outcome = self.configure(vf, request, actor)
                 answers = [] if isinstance(request, Reset) else [codec.encode_reply(ask.opcode, status)]
         self._metrics.count_request(vf.address, ask.opcode, outcome, self._context.clock() - started)
         return Served(answers=answers, has_changed=vf.state is not before)
 
+    def _offered(self, vf: AttachedVf) -> Capability:
+        """VLANs are a guest's business on a trunk only; the first kind of filters is for 802.1Q's."""
+        vlan = self._context.inventory.vlan(vf)
+        if vlan.mode is not VlanMode.TRUNK:
+            return ALWAYS_OFFERED
+        first = Capability.VLAN if vlan.proto is Proto.CUSTOMER else Capability(0)
+        return ALWAYS_OFFERED | Capability.VLAN_V2 | first
+
+    def _vlan_caps(self, vf: AttachedVf) -> VlanCaps:
+        """Nothing, where the port became another one since they were offered."""
+        vlan = self._context.inventory.vlan(vf)
+        tpid = vlan.proto.tpid if vlan.mode is VlanMode.TRUNK else 0
+        return VlanCaps(tpid=tpid, most_filters=self._context.inventory.policy(vf).most_vlans if tpid else 0)
+
     def configure(self, vf: AttachedVf, request: DeviceRequest, actor: Actor) -> tuple[Status, Outcome]:
         """Steps 3 to 5 for a request that would change the device. Returns what the guest hears, and the outcome."""
-        asked = _to_vswitch(request)
+        asked = to_vswitch(request)
         try:
             decision = decide(asked, self._context.inventory.port_view(vf), self._context.clock())
             self._metrics.count_decision(decision)
@@ -108,7 +126,7 @@ class Controller:
                 case Deny():
                     return self._deny(vf, asked, decision, actor)
         except (StoreError, DataPathError, PfError) as error:
-            arguments = (vf.address, vf.attachment.spec.guest, _describe(asked), error)
+            arguments = (vf.address, vf.attachment.spec.guest, describe(asked), error)
             self._metrics.log_failure(vf.address, "%s of guest %s: %s: failed: %s", arguments)
             return Status.ERR_NO_MEMORY, Outcome.FAILED
 
@@ -123,11 +141,11 @@ class Controller:
             str(vf.address),
             vf.attachment.spec.guest,
             actor,
-            _describe(asked),
+            describe(asked),
             Outcome.GRANTED,
             rule=grant.rule,
-            before=_show(before),
-            after=_show(after),
+            before=show(before),
+            after=show(after),
             is_guests=True,
             asked=recorded.text_of(asked, before),
         )
@@ -166,13 +184,13 @@ class Controller:
         """The device stays as it is. What the guest hears is policy too."""
         is_told = self._context.inventory.policy(vf).deny_reply is DenyReply.NACK
         outcome = Outcome.REFUSED if is_told else Outcome.PRETENDED
-        guest, unchanged = vf.attachment.spec.guest, _show(vf.state)
+        guest, unchanged = vf.attachment.spec.guest, show(vf.state)
         record = record_of(
             self._context,
             str(vf.address),
             guest,
             actor,
-            _describe(asked),
+            describe(asked),
             outcome,
             rule=deny.rule,
             before=unchanged,
@@ -183,13 +201,13 @@ class Controller:
         self._context.records.unchanged(record)
         text = "%s of guest %s: %s: refused by %s: %s; the device keeps %s, the guest was told %s"
         told = "so" if is_told else "that it worked; reset the interface in the guest to recover"
-        arguments = (vf.address, guest, _describe(asked), deny.rule, deny.reason, vf.state.effective_mac, told)
+        arguments = (vf.address, guest, describe(asked), deny.rule, deny.reason, vf.state.effective_mac, told)
         self._metrics.log_refusal(vf.address, text, arguments)
         return Status.ERR_ADMIN_QUEUE if is_told else Status.SUCCESS, outcome
 
     def refuse_invalid(self, vf: AttachedVf, opcode: int, fault: str, actor: Actor) -> None:
         """A message that the session refused: counted, recorded within the guest's budget, nothing else happened."""
-        guest, unchanged = vf.attachment.spec.guest, _show(vf.state)
+        guest, unchanged = vf.attachment.spec.guest, show(vf.state)
         request = f"opcode {opcode}: {fault}"
         record = record_of(
             self._context,
@@ -226,34 +244,3 @@ def stats_of(counted: Counters) -> Stats:
         tx_discards=drops,
         tx_errors=0,
     )
-
-
-def _to_vswitch(request: DeviceRequest) -> ConfigurationRequest:
-    match request:
-        case AddAddressList(addresses=addresses):
-            return AddAddresses(tuple((MacAddress(entry.mac), _ROLES[entry.type]) for entry in addresses))
-        case DelAddressList(addresses=addresses):
-            return RemoveAddresses(tuple(MacAddress(entry.mac) for entry in addresses))
-        case Reset():
-            return ResetDevice()
-
-
-def _describe(asked: ConfigurationRequest) -> str:
-    match asked:
-        case AddAddresses(addresses):
-            named = [f"{address} ({role.name.lower()})" for address, role in addresses[:_ADDRESSES_NAMED]]
-            return "add " + _some(named, len(addresses))
-        case RemoveAddresses(addresses):
-            return "remove " + _some([str(address) for address in addresses[:_ADDRESSES_NAMED]], len(addresses))
-        case ResetDevice():
-            return "reset"
-
-
-def _some(named: list[str], count: int) -> str:
-    """A guest may name hundreds of addresses in one message; log and audit name a few."""
-    return ", ".join(named) + (f" and {count - len(named)} more" if count > len(named) else "")
-
-
-def _show(state: VfState) -> str:
-    filters = f" +{len(state.filters)} filters" if state.filters else ""
-    return f"{state.effective_mac}{filters}"

@@ -305,6 +305,7 @@ class Before:
             self.state,
             effective_mac=now.effective_mac if has_new_mac else self.state.effective_mac,
             filters=now.filters if now.filters != self.installed.filters else self.state.filters,
+            vlans=now.vlans if now.vlans != self.installed.vlans else self.state.vlans,
         )
 
 
