@@ -9,6 +9,7 @@ from typing import Self
 from sriov_xdp.lab.host import Namespace, entered
 
 VERSION, RESET_VF, GET_VF_RESOURCES, ADD_ETH, DEL_ETH, GET_STATS, EVENT = 1, 2, 3, 10, 11, 15, 17
+CONFIG_PROMISC = 14
 OK, PARAM, ADMIN_QUEUE, NOT_SUPPORTED = 0, -5, -53, -64
 LINK_CHANGE, RESET_IMPENDING = 1, 2
 LEGACY, PRIMARY, EXTRA = 0, 1, 2

@@ -66,6 +66,7 @@ EVENT = (
     Field(3, "pad", "0"),
     Field(4, "severity", "255 of RESET_IMPENDING, else 0"),
 )
+PROMISCUOUS = (Field(2, "vsi_id", "the VF's own"), Field(2, "flags", "1 unicast, 2 multicast, the sum of both, or 0"))
 VLANS_HEAD = (Field(2, "vsi_id", "the VF's own"), Field(2, "num_elements", "how many VLANs follow, 1 or more"))
 VLAN = (Field(2, "vlan_id", "0 to 4095; 0 stands for frames without a tag, and changes nothing"),)
 VLAN_CAPS = (
@@ -139,6 +140,11 @@ _ADDRESS_TYPES = """All addresses of a message are granted, or none. `primary` a
 former one is not kept. `extra` asks to receive for one more, and to send from it where the policy accepts that. `legacy` is of
 drivers that know no types: an extra one, which takes the place of the device's own when that is removed within three seconds.
 Removing what the device does not have is a success, and so is removing its own address, which it keeps.
+"""
+_PROMISCUOUS_TEXT = """Unicast: frames of the port's VLANs that are for other stations, which a policy with `promiscuous: accept`
+grants; a driver that never says anything has them there, and one that says 0 has not. Multicast: all groups, where the port hears
+only those that were asked for (`flood_multicast: false`); granted to a port that is trusted or may be promiscuous. Both are gone
+with a reset.
 """
 _VLANS_TEXT = """A driver whose port is a trunk may ask for those of its VLANs whose frames it wants. Until it does it gets the
 frames of all; from the first that is granted on, of none but those, until a reset. Frames without a tag come whatever was asked
@@ -224,6 +230,10 @@ def _payloads() -> list[str]:
         f"and {_spare(Opcode.ADD_ETH_ADDR, ADDRESSES_HEAD)} bytes at the end that mean nothing.",
         "",
         _ADDRESS_TYPES,
+        "### CONFIG_PROMISCUOUS_MODE, request",
+        "",
+        *table(PROMISCUOUS),
+        _PROMISCUOUS_TEXT,
         "### ADD_VLAN and DEL_VLAN, request",
         "",
         *table(VLANS_HEAD),

@@ -63,6 +63,7 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         "effective_mac": str(vf.state.effective_mac),
         "filters": sorted(str(mac) for mac in vf.state.filters),
         "vlans_asked": None if vf.state.vlans is None else sorted(vf.state.vlans),
+        "promiscuity_asked": _promiscuity(vf),
         "shared_macs": _shared_macs(context, vf),
         "link": link,
         "link_reason": reason,
@@ -80,6 +81,13 @@ def _vf(context: Context, address: VfAddress, counters: dict[int, Counters]) -> 
         "drops": {**counted.drops(), **({Verdict.QUEUE_FULL.label: queue_full} if queue_full else {})},
         "generation": attachment.generation,
     }
+
+
+def _promiscuity(vf: AttachedVf) -> Document | None:
+    """What the guest said last of it; None: nothing."""
+    if vf.state.is_promiscuous is None:
+        return None
+    return {"unicast": vf.state.is_promiscuous, "multicast": vf.state.has_all_groups}
 
 
 def _shared_macs(context: Context, vf: AttachedVf) -> dict[str, str]:
@@ -121,6 +129,7 @@ _VF_KEYS = (
     "effective_mac",
     "filters",
     "vlans_asked",
+    "promiscuity_asked",
     "shared_macs",
     "link",
     "link_reason",

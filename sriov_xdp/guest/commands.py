@@ -20,6 +20,7 @@ from sriov_xdp.shown import cell, exits_cleanly, json_text, lines_of
 
 REFUSED = 4  # as the operator's commands end when a policy is in the way
 _MOST_VLAN = 4094
+_PROMISCUITY = {"on": (True, True), "allmulti": (False, True), "off": (False, False)}
 _MAC_BYTES = 6
 _KINDS = ("vsphere", "iavf")  # watch.Kind, which is imported by who watches
 
@@ -101,6 +102,14 @@ def _ask_for_vlan(words: Words, verb: Callable[[VfDriver, int], int]) -> int:
     answer = verb(driver, words.vlan)
     driver.close()
     return _tell_of(words, {"vf": vf, "vlan": words.vlan}, f"VLAN {words.vlan}", answer)
+
+
+def _set_promisc(words: Words) -> int:
+    vf, (unicast, multicast) = _vf(words), _PROMISCUITY[words.mode]
+    driver = VfDriver(vf)
+    answer = driver.set_promiscuous(unicast=unicast, multicast=multicast)
+    driver.close()
+    return _tell_of(words, {"vf": vf, "promisc": words.mode}, f"promiscuous {words.mode}", answer)
 
 
 def _tell(words: Words, vf: str, answer: int) -> int:
@@ -215,6 +224,10 @@ def _parser() -> argparse.ArgumentParser:
         ("del-vlan", _del_vlan, "Gives such a VLAN back."),
     ):
         _verb(verbs, name, carry_out, help_text).add_argument("vlan", type=_vlan, metavar="VLAN")
+    promisc = _verb(
+        verbs, "set-promisc", _set_promisc, "Asks the PF for frames that are for others (on), or for all multicast groups."
+    )
+    promisc.add_argument("mode", choices=_PROMISCUITY, help="on: both; allmulti: multicast alone")
     stats = _verb(verbs, "stats", _stats, "The device's counters.")
     stats.add_argument("-w", "--watch", action="store_true", dest="goes_on", help="again each second, until interrupted")
     _verb(verbs, "reset", _reset, "Resets the VF and puts the device's MAC on the interface.")

@@ -14,6 +14,7 @@ from sriov_xdp.mailbox.messages import (
     AddressType,
     AddVlanTags,
     Capability,
+    ConfigPromiscuousMode,
     DelAddressList,
     DelVlanTags,
     EtherAddress,
@@ -112,6 +113,11 @@ class VfDriver:
         """Returns the status."""
         tpid = self._tpid()
         return self._ask_negotiated(DelVlanTags(vsi_id=self.resources.vsi_id, tpid=tpid, vlans=(vlan,)), Opcode.DEL_VLAN_V2).status
+
+    def set_promiscuous(self, *, unicast: bool, multicast: bool) -> int:
+        """Asks for frames that are for others, and for all multicast groups. Returns the status."""
+        request = ConfigPromiscuousMode(vsi_id=self.resources.vsi_id, unicast=unicast, multicast=multicast)
+        return self._ask_negotiated(request, Opcode.CONFIG_PROMISCUOUS_MODE).status
 
     def _tpid(self) -> int:
         """What the tags of the port's VLANs begin with."""

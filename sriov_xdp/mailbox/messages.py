@@ -183,6 +183,15 @@ class DelVlanTags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigPromiscuousMode:
+    """CONFIG_PROMISCUOUS_MODE."""
+
+    vsi_id: int
+    unicast: bool
+    multicast: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GetStats:
     """GET_STATS request; the queue maps that come with it are ignored, as in ice."""
 
@@ -222,6 +231,6 @@ class Event:
 
 
 VlanRequest = AddVlanList | DelVlanList | AddVlanTags | DelVlanTags
-DeviceRequest = AddAddressList | DelAddressList | VlanRequest | Reset  # those that would change the device
+DeviceRequest = AddAddressList | DelAddressList | VlanRequest | ConfigPromiscuousMode | Reset  # those that would change the device
 Request = Version | GetResources | GetStats | GetVlanCaps | DeviceRequest
 Reply = Version | Resources | Stats | VlanCaps

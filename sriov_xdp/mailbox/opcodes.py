@@ -18,6 +18,7 @@ from sriov_xdp.mailbox.messages import (
     AddVlanList,
     AddVlanTags,
     Capability,
+    ConfigPromiscuousMode,
     DelAddressList,
     DelVlanList,
     DelVlanTags,
@@ -194,6 +195,20 @@ def _vlan_tags(kind: type[AddVlanTags] | type[DelVlanTags]) -> Row:
     return Row(_V2_LISTS, form)
 
 
+_UNICAST, _MULTICAST = 1 << 0, 1 << 1
+
+
+def _promiscuous_mode(payload: bytes) -> ConfigPromiscuousMode | None:
+    vsi_id, flags = _LIST_HEAD.unpack(payload)
+    if flags & ~(_UNICAST | _MULTICAST):
+        return None
+    return ConfigPromiscuousMode(vsi_id=vsi_id, unicast=bool(flags & _UNICAST), multicast=bool(flags & _MULTICAST))
+
+
+def _promiscuous_mode_bytes(request: ConfigPromiscuousMode) -> bytes:
+    return _LIST_HEAD.pack(request.vsi_id, request.unicast * _UNICAST | request.multicast * _MULTICAST)
+
+
 OPCODES: dict[Opcode, Row] = {
     Opcode.VERSION: Row(
         Lengths(8),
@@ -222,7 +237,10 @@ OPCODES: dict[Opcode, Row] = {
     Opcode.DEL_ETH_ADDR: _address_list(DelAddressList),
     Opcode.ADD_VLAN: _vlan_list(AddVlanList),
     Opcode.DEL_VLAN: _vlan_list(DelVlanList),
-    Opcode.CONFIG_PROMISCUOUS_MODE: Row(Lengths(4)),
+    Opcode.CONFIG_PROMISCUOUS_MODE: Row(
+        Lengths(4),
+        Form(request=ConfigPromiscuousMode, states=WHEN_ACTIVE, decode=_promiscuous_mode, encode=_promiscuous_mode_bytes),
+    ),
     Opcode.GET_STATS: Row(
         Lengths(12),
         Form(

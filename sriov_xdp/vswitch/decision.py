@@ -11,8 +11,8 @@ then for each address:
 4. mac_changes must accept any other address, or allowed_macs name it: the guest asks to receive frames for it;
 5. no other port of the VLAN, nor the uplink, owns the address, unless it is one that the policies of both name (allowed_macs), and
    their segments of a private VLAN meet: such an address may be held by several, but by no trunk of more than MOST_SHARED_VLANS.
-A VLAN is granted that the port carries as a trunk, as far as the quota goes; from the first one on the guest receives none but
-those.
+Promiscuous reception is granted where the policy accepts it. A VLAN is granted that the port carries as a trunk, as far as the
+quota goes; from the first one on the guest receives none but those.
 """
 
 from dataclasses import dataclass, replace
@@ -65,23 +65,34 @@ class RemoveVlans:
 
 
 @dataclass(frozen=True, slots=True)
+class SetPromiscuity:
+    """The guest wants frames that are for other stations as well, or all multicast groups; or no more."""
+
+    unicast: bool
+    multicast: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ResetDevice:
     """The guest starts its device over."""
 
 
-ConfigurationRequest = AddAddresses | RemoveAddresses | AddVlans | RemoveVlans | ResetDevice
+ConfigurationRequest = AddAddresses | RemoveAddresses | AddVlans | RemoveVlans | SetPromiscuity | ResetDevice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VfState:
     """What a VF accepts now. admin_mac is the operator's and survives a reset; effective_mac is the VF's. vlans: which the guest
-    asked for; None: it never did, and receives all that its port carries."""
+    asked for; None: it never did, and receives all that its port carries. is_promiscuous: what it said last of frames for others;
+    None: nothing, and receives what the policy allows; has_all_groups: that it asked for all multicast."""
 
     admin_mac: MacAddress
     effective_mac: MacAddress
     filters: frozenset[MacAddress] = frozenset()
     legacy_added: tuple[MacAddress, float] | None = None
     vlans: frozenset[int] | None = None
+    is_promiscuous: bool | None = None
+    has_all_groups: bool = False
 
     @classmethod
     def fresh(cls, admin_mac: MacAddress) -> "VfState":
@@ -159,6 +170,8 @@ def decide(request: ConfigurationRequest, port: PortView, now_seconds: float) ->
             return _decide_add_vlans(vlans, proto, port)
         case RemoveVlans(vlans, proto):
             return _decide_remove_vlans(vlans, proto, port)
+        case SetPromiscuity():
+            return _decide_promiscuity(request, port)
 
 
 @dataclass(slots=True)
@@ -299,6 +312,18 @@ def _decide_remove_vlans(vlans: tuple[int, ...], proto: Proto, port: PortView) -
     if port.state.vlans is None or not is_own:
         return Grant(state=port.state, rule="not asked for: no change")
     return Grant(state=replace(port.state, vlans=port.state.vlans - frozenset(vlans)), rule="own filter: always granted")
+
+
+def _decide_promiscuity(wanted: SetPromiscuity, port: PortView) -> Decision:
+    """Less than before is always granted."""
+    policy = port.policy
+    if wanted.unicast and policy.promiscuous is Security.REJECT:
+        return Deny(rule=policy.rule("promiscuous"), reason="the port's policy does not accept it")
+    if wanted.multicast and not policy.may_hear_all_groups:
+        text = "all multicast groups; the port hears those that its guest asks for, and is neither promiscuous nor trusted"
+        return Deny(rule=policy.rule("flood_multicast"), reason=text)
+    rule = policy.rule("promiscuous") if wanted.unicast else "no frames for others: always granted"
+    return Grant(state=replace(port.state, is_promiscuous=wanted.unicast, has_all_groups=wanted.multicast), rule=rule)
 
 
 def _offered(vlan: Vlan, proto: Proto) -> frozenset[int]:

@@ -284,6 +284,11 @@ class Policy:
         return MOST_MACS if self.trust else self.quotas.macs
 
     @property
+    def may_hear_all_groups(self) -> bool:
+        """Whether a guest may have all multicast, where it does not have it anyway."""
+        return self.flood_multicast or self.trust or self.promiscuous is Security.ACCEPT
+
+    @property
     def most_vlans(self) -> int:
         """How many VLANs of its port a guest may ask for."""
         return MOST_VLANS if self.trust else self.quotas.vlans

@@ -7,6 +7,7 @@ Pure. For who records requests, and for what-if.
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sriov_xdp.vswitch.address import MacAddress
 from sriov_xdp.vswitch.decision import (
@@ -17,6 +18,7 @@ from sriov_xdp.vswitch.decision import (
     RemoveAddresses,
     RemoveVlans,
     ResetDevice,
+    SetPromiscuity,
     VfState,
 )
 from sriov_xdp.vswitch.ranges import of_range, to_ranges
@@ -35,6 +37,8 @@ def text_of(request: ConfigurationRequest, state: VfState) -> str:
         document["filters"] = _texts(sorted(state.filters))
     if state.vlans is not None:
         document["vlans"] = _numbers(state.vlans)
+    if state.is_promiscuous is not None:
+        document["heard"] = _wish(state.is_promiscuous, state.has_all_groups)
     match request:
         case AddAddresses(addresses):
             document["add"] = _texts(address for address, _role in addresses)
@@ -45,6 +49,8 @@ def text_of(request: ConfigurationRequest, state: VfState) -> str:
             document |= {"add_vlans": _numbers(vlans), "proto": proto.value}
         case RemoveVlans(vlans, proto):
             document |= {"remove_vlans": _numbers(vlans), "proto": proto.value}
+        case SetPromiscuity(unicast, multicast):
+            document["hear"] = _wish(unicast, multicast)
         case ResetDevice():
             document["reset"] = ""
     text = json.dumps(document, separators=(",", ":"))
@@ -59,6 +65,9 @@ def read(text: str) -> tuple[ConfigurationRequest, VfState]:
     filters = frozenset(_addresses(document.get("filters", "")))
     vlans = frozenset(_vlans(document["vlans"])) if "vlans" in document else None
     state = VfState(admin_mac=admin_mac, effective_mac=effective_mac, filters=filters, vlans=vlans)
+    if "heard" in document:
+        unicast, multicast = _said(document["heard"])
+        state = replace(state, is_promiscuous=unicast, has_all_groups=multicast)
     if "add" in document:
         roles = (AddressRole(int(role)) for role in document["roles"])
         return AddAddresses(tuple(zip(_addresses(document["add"]), roles, strict=True))), state
@@ -68,7 +77,17 @@ def read(text: str) -> tuple[ConfigurationRequest, VfState]:
         return AddVlans(_vlans(document["add_vlans"]), Proto(document["proto"])), state
     if "remove_vlans" in document:
         return RemoveVlans(_vlans(document["remove_vlans"]), Proto(document["proto"])), state
+    if "hear" in document:
+        return SetPromiscuity(*_said(document["hear"])), state
     return ResetDevice(), state
+
+
+def _wish(unicast: bool, multicast: bool) -> str:
+    return f"{unicast:d}{multicast:d}"
+
+
+def _said(text: str) -> tuple[bool, bool]:
+    return text[:1] == "1", text[1:] == "1"
 
 
 def _numbers(vlans: Iterable[int]) -> str:

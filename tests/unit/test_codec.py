@@ -10,6 +10,7 @@ from sriov_xdp.mailbox.messages import (
     AddressType,
     AddVlanList,
     AddVlanTags,
+    ConfigPromiscuousMode,
     DelAddressList,
     DelVlanList,
     DelVlanTags,
@@ -73,6 +74,11 @@ REQUESTS = [
             f"0000 0108 1c00 0000 0b000000 00000000 {REST_OF_DESCRIPTOR}"
             "0201 0200 020000000901 01 00 020000000101 02 00 0000000000000000"
         ),
+    ),
+    (
+        "CONFIG_PROMISCUOUS_MODE of multicast",
+        ConfigPromiscuousMode(vsi_id=0x0102, unicast=False, multicast=True),
+        f"0000 0108 0400 0000 0e000000 00000000 {REST_OF_DESCRIPTOR} 0201 0200",
     ),
     (
         "ADD_VLAN of two",
@@ -279,6 +285,11 @@ def test_a_mask_of_the_whole_number_may_be_said(mask: str) -> None:
     assert AddVlanTags(vsi_id=4, tpid=0x8100, vlans=(10,)) == codec.decode_request(Opcode.ADD_VLAN_V2, bytes.fromhex(text))
 
 
+@pytest.mark.parametrize("flags", ["0400", "0500", "0080", "ffff"])
+def test_promiscuity_has_two_flags(flags: str) -> None:
+    assert codec.decode_request(Opcode.CONFIG_PROMISCUOUS_MODE, bytes.fromhex(f"0400 {flags}")) is None
+
+
 @pytest.mark.parametrize(("count", "vlan"), [("0200", "0a00"), ("0000", "0a00"), ("0100", "0010"), ("0100", "ffff")])
 @pytest.mark.parametrize("opcode", [Opcode.ADD_VLAN, Opcode.DEL_VLAN])
 def test_a_vlan_list_holds_as_many_as_it_says_and_only_vlans(opcode: Opcode, count: str, vlan: str) -> None:
@@ -344,6 +355,7 @@ requests = st.one_of(
     st.builds(GetResources, capabilities=st.none() | u32),
     st.builds(AddAddressList, vsi_id=u16, addresses=address_lists),
     st.builds(DelAddressList, vsi_id=u16, addresses=address_lists),
+    st.builds(ConfigPromiscuousMode, vsi_id=u16, unicast=st.booleans(), multicast=st.booleans()),
     st.builds(AddVlanList, vsi_id=u16, vlans=vlan_lists),
     st.builds(DelVlanList, vsi_id=u16, vlans=vlan_lists),
     st.builds(AddVlanTags, vsi_id=u16, tpid=tpids, vlans=vlan_lists),

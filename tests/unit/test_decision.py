@@ -17,6 +17,7 @@ from sriov_xdp.vswitch.decision import (
     RemoveAddresses,
     RemoveVlans,
     ResetDevice,
+    SetPromiscuity,
     VfState,
     decide,
     refused_by,
@@ -594,3 +595,51 @@ def test_a_guest_gets_what_it_asked_for_of_what_its_port_carries(vlan: Vlan, ask
 def test_a_policy_that_allows_fewer_vlans_does_not_bear_more() -> None:
     three = replace(VM1, vlans=frozenset({10, 20, 30}))
     assert [None, "quotas"] == [refused_by(port(quotas=Quotas(vlans=most)).policy, three) for most in (3, 2)]
+
+
+# ---- frames for others ----
+
+
+def state_after(decision: Decision) -> VfState:
+    assert isinstance(decision, Grant)
+    return decision.state
+
+
+def promiscuity(view: PortView, *, unicast: bool = False, multicast: bool = False) -> Decision:
+    return decide(SetPromiscuity(unicast, multicast), view, NOW)
+
+
+def test_frames_for_others_are_granted_where_the_policy_accepts_it() -> None:
+    assert "promiscuous: reject (default)" == rule_of_denial(promiscuity(port(), unicast=True))
+    granted = promiscuity(port(promiscuous=Security.ACCEPT), unicast=True)
+    assert Grant(state=replace(VM1, is_promiscuous=True), rule="promiscuous: accept (port group web)") == granted
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_granted"),
+    [
+        ({}, True),  # all groups come anyway
+        ({"flood_multicast": False}, False),
+        ({"flood_multicast": False, "trust": True}, True),
+        ({"flood_multicast": False, "promiscuous": Security.ACCEPT}, True),
+    ],
+    ids=str,
+)
+def test_all_multicast_is_for_the_trusted_where_groups_are_asked_for(settings: dict[str, Any], is_granted: bool) -> None:
+    decision = promiscuity(port(**settings), multicast=True)
+    if is_granted:
+        assert isinstance(decision, Grant)
+        assert replace(VM1, is_promiscuous=False, has_all_groups=True) == decision.state
+    else:
+        assert "flood_multicast: false (port group web)" == rule_of_denial(decision)
+
+
+def test_trust_does_not_override_what_is_rejected() -> None:
+    assert "promiscuous: reject (default)" == rule_of_denial(promiscuity(port(trust=True), unicast=True))
+
+
+def test_less_is_always_granted_and_a_reset_says_nothing() -> None:
+    asked = replace(VM1, is_promiscuous=True, has_all_groups=True)
+    view = port(state=asked, flood_multicast=False)
+    assert replace(VM1, is_promiscuous=False) == state_after(promiscuity(view))
+    assert VM1 == state_after(decide(ResetDevice(), view, NOW))

@@ -1,5 +1,7 @@
 """What a guest asked, as the audit keeps it, is read back as it was."""
 
+from dataclasses import replace
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 from intents import macs
@@ -14,6 +16,7 @@ from sriov_xdp.vswitch.decision import (
     RemoveAddresses,
     RemoveVlans,
     ResetDevice,
+    SetPromiscuity,
     VfState,
 )
 from sriov_xdp.vswitch.vlan import Proto
@@ -31,10 +34,12 @@ requests: st.SearchStrategy[ConfigurationRequest] = st.one_of(
     st.just(ResetDevice()),
     st.builds(AddAddresses, st.lists(st.tuples(macs, st.sampled_from(AddressRole)), max_size=6).map(tuple)),
     st.builds(RemoveAddresses, addresses),
+    st.builds(SetPromiscuity, st.booleans(), st.booleans()),
     st.builds(AddVlans, vlans.map(lambda numbers: tuple(sorted(numbers))), st.sampled_from(Proto)),
     st.builds(RemoveVlans, vlans.map(lambda numbers: tuple(sorted(numbers))), st.sampled_from(Proto)),
 )
-states = st.builds(VfState, admin_mac=macs, effective_mac=macs, filters=addresses.map(frozenset), vlans=st.none() | vlans)
+plain = st.builds(VfState, admin_mac=macs, effective_mac=macs, filters=addresses.map(frozenset), vlans=st.none() | vlans)
+states = plain | st.builds(replace, plain, is_promiscuous=st.booleans(), has_all_groups=st.booleans())
 
 
 @given(requests, states)

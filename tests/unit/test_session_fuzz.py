@@ -19,6 +19,7 @@ VALID = [
     rules.message(rules.GET_VF_RESOURCES, b""),
     rules.message(rules.GET_VF_RESOURCES, struct.pack("<I", 1)),
     rules.message(rules.GET_STATS, struct.pack("<HHII", OWN_VSI, 0, 0, 0)),
+    rules.message(rules.CONFIG_PROMISCUOUS_MODE, struct.pack("<HH", OWN_VSI, 1)),
     rules.message(rules.ADD_ETH_ADDR, rules.address_list(OWN_VSI, MAC_NEW, kind=2)),
     rules.message(rules.DEL_ETH_ADDR, rules.address_list(OWN_VSI, MAC_NEW, MAC_VM1, kind=0)),
 ]

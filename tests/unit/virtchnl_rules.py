@@ -15,7 +15,14 @@ HANDED_OUT = None  # no answer yet: the PF is to carry the request out
 
 VERSION, RESET_VF, GET_VF_RESOURCES, ADD_ETH_ADDR, DEL_ETH_ADDR, GET_STATS, EVENT = 1, 2, 3, 10, 11, 15, 17
 
-WHEN_ACTIVE = {ADD_ETH_ADDR, DEL_ETH_ADDR, GET_STATS}  # those beside negotiation and reset that are offered
+CONFIG_PROMISCUOUS_MODE = 14
+
+WHEN_ACTIVE = {
+    ADD_ETH_ADDR,
+    DEL_ETH_ADDR,
+    CONFIG_PROMISCUOUS_MODE,
+    GET_STATS,
+}  # those beside negotiation and reset that are offered
 
 # opcode → base and element: exactly base bytes, or base + n·element with n at least 1
 FORMS = {
@@ -32,7 +39,7 @@ FORMS = {
     DEL_ETH_ADDR: (12, 8),
     12: (6, 2),  # ADD_VLAN
     13: (6, 2),  # DEL_VLAN
-    14: (4, 0),  # CONFIG_PROMISCUOUS_MODE
+    CONFIG_PROMISCUOUS_MODE: (4, 0),
     GET_STATS: (12, 0),
     18: (8, 0),  # CONFIG_RSS_HFUNC
     23: (5, 1),  # CONFIG_RSS_KEY
@@ -110,6 +117,7 @@ def payload_of(opcode: int, length_bytes: int, vsi_id: int) -> bytes:
         VERSION: struct.pack("<II", 1, 1),
         ADD_ETH_ADDR: address_list(vsi_id, mac),
         DEL_ETH_ADDR: address_list(vsi_id, mac),
+        CONFIG_PROMISCUOUS_MODE: struct.pack("<HH", vsi_id, 3),
         GET_STATS: struct.pack("<HHII", vsi_id, 0, 0, 0),
     }.get(opcode, b"")
     return sensible[:length_bytes].ljust(length_bytes, b"\0")
@@ -127,6 +135,9 @@ def is_request_of(vsi_id: int, datagram: bytes) -> bool:
         named, count = struct.unpack_from("<HH", payload)
         kinds = [payload[4 + 8 * index + 6] & 3 for index in range((len(payload) - 12) // 8)]
         return named == vsi_id and count == len(kinds) and 3 not in kinds
+    if opcode == CONFIG_PROMISCUOUS_MODE:
+        named, flags = struct.unpack("<HH", payload)
+        return named == vsi_id and flags < 4
     if opcode == GET_STATS:
         return struct.unpack_from("<H", payload)[0] == vsi_id
     return opcode in {RESET_VF, GET_VF_RESOURCES} | WHEN_ACTIVE

@@ -195,6 +195,8 @@ def vf_state_to_text(state: VfState) -> str:
     }
     if state.vlans is not None:
         document["vlans"] = to_ranges(state.vlans)
+    if state.is_promiscuous is not None:
+        document |= {"is_promiscuous": state.is_promiscuous, "has_all_groups": state.has_all_groups}
     return json.dumps(document)
 
 
@@ -210,4 +212,6 @@ def vf_state_from_text(admin_mac: MacAddress, text: str) -> VfState:
         effective_mac=MacAddress.parse(document["effective_mac"]),
         filters=frozenset(MacAddress.parse(mac) for mac in document["filters"]),
         vlans=_vlans(document["vlans"]) if "vlans" in document else None,
+        is_promiscuous=document.get("is_promiscuous"),
+        has_all_groups=document.get("has_all_groups", False),
     )

@@ -10,6 +10,7 @@ from sriov_xdp.pf.state.inventory import Inventory
 from sriov_xdp.pf.state.modes import LARGEST_XDP_MTU_BYTES, xdp_problem
 from sriov_xdp.pf.state.physical_function import PhysicalFunction, XdpMode
 from sriov_xdp.vswitch.address import MacAddress
+from sriov_xdp.vswitch.decision import VfState
 from sriov_xdp.vswitch.policy import Policy, PrivateVlan, Security, SegmentKind
 from sriov_xdp.vswitch.vlan import SERVICE_DOMAINS, Proto, VlanMode
 
@@ -55,7 +56,7 @@ def _conditions(inventory: Inventory, vf: AttachedVf) -> dict[PortFlag, bool]:
     return {
         PortFlag.LINK_UP: inventory.is_open(vf),
         PortFlag.NARROW: _is_narrow(inventory, vf),
-        PortFlag.SUBSCRIBES: hears_asked_groups_only(policy),
+        PortFlag.SUBSCRIBES: hears_asked_groups_only(policy) and not (vf.state.has_all_groups and policy.may_hear_all_groups),
         PortFlag.TRUNK: vlan.mode is VlanMode.TRUNK,
         PortFlag.BLOCKED: policy.block,
         PortFlag.PRIVATE: policy.private_vlan.kind is not SegmentKind.PROMISCUOUS,
@@ -66,7 +67,7 @@ def _conditions(inventory: Inventory, vf: AttachedVf) -> dict[PortFlag, bool]:
         PortFlag.PEER: not vf.guest_runs_xdp and not policy.shaping_egress.average_kbps,
         PortFlag.QUEUED: policy.shaping_egress.average_kbps > 0,
         PortFlag.SHAPED: hop is not None,
-        PortFlag.PROMISCUOUS: policy.promiscuous is Security.ACCEPT,
+        PortFlag.PROMISCUOUS: is_promiscuous(policy, vf.state),
         PortFlag.VEPA: is_vepa,
         PortFlag.COPIED: not is_vepa and not vlan.domains.isdisjoint(inventory.listened_vlans(vf.address.pf)),
         PortFlag.POLICED: policy.shaping_ingress.average_kbps > 0 and hop is None,
@@ -84,6 +85,12 @@ def _conditions(inventory: Inventory, vf: AttachedVf) -> dict[PortFlag, bool]:
 def _hop(inventory: Inventory, vf: AttachedVf) -> Hop | None:
     """Which its guest's frames go through. Until it is there, and where it cannot be had, a port is policed."""
     return vf.hop if inventory.ingress_queue(vf) else None
+
+
+def is_promiscuous(policy: Policy, state: VfState) -> bool:
+    """Where the policy accepts it, but for a guest that said no. Whether other ports have copies to give is the policy's alone, so
+    that a guest that changes its mind changes one port."""
+    return policy.promiscuous is Security.ACCEPT and state.is_promiscuous is not False
 
 
 def hears_asked_groups_only(policy: Policy) -> bool:

@@ -8,6 +8,7 @@ from sriov_xdp.mailbox.messages import (
     AddressType,
     AddVlanList,
     AddVlanTags,
+    ConfigPromiscuousMode,
     DelAddressList,
     DelVlanList,
     DelVlanTags,
@@ -24,6 +25,7 @@ from sriov_xdp.vswitch.decision import (
     RemoveAddresses,
     RemoveVlans,
     ResetDevice,
+    SetPromiscuity,
     VfState,
 )
 from sriov_xdp.vswitch.ranges import to_ranges
@@ -44,6 +46,8 @@ def to_vswitch(request: DeviceRequest) -> ConfigurationRequest:
             return AddVlans(vlans, _proto_of(request))
         case DelVlanList(vlans=vlans) | DelVlanTags(vlans=vlans):
             return RemoveVlans(vlans, _proto_of(request))
+        case ConfigPromiscuousMode(unicast=unicast, multicast=multicast):
+            return SetPromiscuity(unicast, multicast)
         case Reset():
             return ResetDevice()
 
@@ -65,6 +69,8 @@ def describe(asked: ConfigurationRequest) -> str:
         case AddVlans(vlans, proto) | RemoveVlans(vlans, proto):
             verb = "add" if isinstance(asked, AddVlans) else "remove"
             return f"{verb} VLAN " + _some([str(vlan) for vlan in vlans[:_MOST_NAMED]], len(vlans)) + f" ({proto})"
+        case SetPromiscuity(unicast, multicast):
+            return f"promiscuous {'on' if unicast else 'off'}, all multicast {'on' if multicast else 'off'}"
         case ResetDevice():
             return "reset"
 
@@ -78,4 +84,5 @@ def show(state: VfState) -> str:
     """A device before or after a request, for the audit."""
     filters = f" +{len(state.filters)} filters" if state.filters else ""
     vlans = "" if state.vlans is None else f" VLANs {','.join(map(str, to_ranges(state.vlans))) or 'none'}"
-    return f"{state.effective_mac}{filters}{vlans}"
+    heard = {True: " promiscuous", False: " not promiscuous", None: ""}[state.is_promiscuous]
+    return f"{state.effective_mac}{filters}{vlans}{heard}{' all multicast' if state.has_all_groups else ''}"

@@ -18,6 +18,7 @@ from sriov_xdp.mailbox.messages import (
     AddVlanList,
     AddVlanTags,
     Capability,
+    ConfigPromiscuousMode,
     DelAddressList,
     DelVlanList,
     DelVlanTags,
@@ -93,7 +94,16 @@ class Controller:
                 answers, outcome = [codec.encode_reply(ask.opcode, Status.SUCCESS, self._vlan_caps(vf))], Outcome.GRANTED
             case Version():
                 raise ValueError("VERSION: the session answers it itself")
-            case AddAddressList() | DelAddressList() | AddVlanList() | DelVlanList() | AddVlanTags() | DelVlanTags() | Reset():
+            case (
+                AddAddressList()
+                | DelAddressList()
+                | AddVlanList()
+                | DelVlanList()
+                | AddVlanTags()
+                | DelVlanTags()
+                | ConfigPromiscuousMode()
+                | Reset()
+            ):
                 status, outcome = self.configure(vf, request, actor)
                 answers = [] if isinstance(request, Reset) else [codec.encode_reply(ask.opcode, status)]
         self._metrics.count_request(vf.address, ask.opcode, outcome, self._context.clock() - started)

@@ -306,6 +306,8 @@ class Before:
             effective_mac=now.effective_mac if has_new_mac else self.state.effective_mac,
             filters=now.filters if now.filters != self.installed.filters else self.state.filters,
             vlans=now.vlans if now.vlans != self.installed.vlans else self.state.vlans,
+            is_promiscuous=now.is_promiscuous,
+            has_all_groups=now.has_all_groups,
         )
 
 

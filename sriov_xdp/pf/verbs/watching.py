@@ -13,10 +13,9 @@ from sriov_xdp.datapath.samples import Cursor, Sample
 from sriov_xdp.pf.hands.context import Context
 from sriov_xdp.pf.hands.publish import publish_pfs, publish_ports
 from sriov_xdp.pf.state.attached_vf import AttachedVf
-from sriov_xdp.pf.state.images import slot_of
+from sriov_xdp.pf.state.images import is_promiscuous, slot_of
 from sriov_xdp.pf.state.intent import Switching
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
-from sriov_xdp.vswitch.policy import Security
 from sriov_xdp.vswitch.vlan import Proto
 
 LEASE_SECONDS = 3.0
@@ -89,7 +88,7 @@ def _is_copied_to(context: Context, port: AttachedVf, sample: Sample) -> bool:
     is_vepa = context.inventory.pfs[port.address.pf].spec.switching is Switching.VEPA
     if port.cut_for_loop_with or (sender is not None and (is_vepa or sender.cut_for_loop_with)):
         return False
-    return context.inventory.policy(port).promiscuous is Security.ACCEPT
+    return is_promiscuous(context.inventory.policy(port), port.state)
 
 
 def _pf_of(context: Context, sample: Sample) -> str | None:
