@@ -13,7 +13,9 @@ SOCKET_NAME = "\0sriov-xdp/{vf}"
 ANSWER_TIMEOUT = 5.0  # seconds
 PAYLOAD_MAX = 4096
 TO_THE_PF, TO_THE_VF = 0x0801, 0x0802
-CAPABILITY_L2, CAPABILITY_ADV_LINK_SPEED = 0x1, 0x80
+CAPABILITY_L2, CAPABILITY_ADV_LINK_SPEED, CAPABILITY_VLAN_V2, CAPABILITY_VLAN = 0x1, 0x80, 0x8000, 0x10000
+PROMISCUOUS_UNICAST, PROMISCUOUS_MULTICAST = 1, 2
+TPID_INNER, TPID_OUTER = 0x8100, 0x88A8
 LEGACY, PRIMARY, EXTRA = 0, 1, 2  # types of an address
 LINK_CHANGE, RESET_IMPENDING, PF_DRIVER_CLOSE = 1, 2, 3  # events
 
@@ -24,6 +26,13 @@ RESOURCES = struct.Struct("<HHHHIIIHHIH6s")  # in the order of Resources
 ADDRESS_LIST = struct.Struct("<HH")  # vsi_id, num_elements
 ADDRESS = struct.Struct("<6sBx")  # addr, type, pad
 ADDRESS_LIST_END = bytes(8)
+PROMISCUOUS = struct.Struct("<HH")  # vsi_id, flags
+VLAN_LIST = struct.Struct("<HH")  # vsi_id, num_elements
+VLAN = struct.Struct("<H")  # vlan_id
+VLAN_LIST_END = bytes(2)
+VLAN_TAG_LIST = struct.Struct("<HHI")  # vport_id, num_elements, pad
+VLAN_TAG = struct.Struct("<HHHHHHHH16x")  # tci, tci_mask, tpid, pad of the inner tag, then of the outer one
+VLAN_CAPS = struct.Struct("<IIIH2xIIIIIB3x")  # in the order of VlanCaps, and zeros
 QUEUE_SELECT = struct.Struct("<HxxII")  # vsi_id, pad, rx_queues, tx_queues
 EVENT = struct.Struct("<iIB3xI")  # event, link_speed, link_status, pad, severity
 
@@ -42,8 +51,14 @@ class Opcode(IntEnum):
     GET_VF_RESOURCES = 3
     ADD_ETH_ADDR = 10
     DEL_ETH_ADDR = 11
+    ADD_VLAN = 12
+    DEL_VLAN = 13
+    CONFIG_PROMISCUOUS_MODE = 14
     GET_STATS = 15
     EVENT = 17
+    GET_OFFLOAD_VLAN_V2_CAPS = 51
+    ADD_VLAN_V2 = 52
+    DEL_VLAN_V2 = 53
 
 
 class Status(IntEnum):
@@ -82,6 +97,16 @@ class Resources:
     vsi_type: int
     qset_handle: int
     default_mac_addr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VlanCaps:
+    """The answer to GET_OFFLOAD_VLAN_V2_CAPS: which filters are offered."""
+
+    outer: int
+    inner: int
+    ethertype_init: int
+    max_filters: int
 
 
 class ProtocolError(Exception):
@@ -129,6 +154,25 @@ class SecondClient:
     def remove(self, mac: bytes, kind: int) -> int:
         """Give an address back. The status."""
         return self.send_raw(Opcode.DEL_ETH_ADDR, self._addresses(mac, kind))
+
+    def promiscuous(self, flags: int) -> int:
+        """Ask for frames that are for others, for all multicast, for both or for none. The status."""
+        return self.send_raw(Opcode.CONFIG_PROMISCUOUS_MODE, PROMISCUOUS.pack(self._vsi_id, flags))
+
+    def vlans(self, opcode: Opcode, *vlans: int) -> int:
+        """Ask for VLANs, or give them back, without VLAN_V2. The status."""
+        named = b"".join(map(VLAN.pack, vlans))
+        return self.send_raw(opcode, VLAN_LIST.pack(self._vsi_id, len(vlans)) + named + VLAN_LIST_END)
+
+    def vlan_caps(self) -> VlanCaps:
+        """What VLAN_V2 offers."""
+        return VlanCaps(*VLAN_CAPS.unpack(self._payload(Opcode.GET_OFFLOAD_VLAN_V2_CAPS, b""))[:4])
+
+    def tags(self, opcode: Opcode, tpid: int, *vlans: int) -> int:
+        """Ask for VLANs, or give them back, with VLAN_V2. The status."""
+        words = {TPID_INNER: lambda vlan: (vlan, 0, tpid, 0, 0, 0, 0, 0), TPID_OUTER: lambda vlan: (0, 0, 0, 0, vlan, 0, tpid, 0)}
+        named = b"".join(VLAN_TAG.pack(*words[tpid](vlan)) for vlan in vlans)
+        return self.send_raw(opcode, VLAN_TAG_LIST.pack(self._vsi_id, len(vlans), 0) + named)
 
     def stats(self) -> dict[str, int]:
         """The counters of the VF, by the names of the document."""

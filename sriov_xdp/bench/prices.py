@@ -74,7 +74,7 @@ def _in_vlan(vlan: int, domain: int, flags: PortFlag = _NO_FLAG) -> Switch:
     ports = dict(_with((_SENDER, _TARGET), flags, vlan=vlan))
     for slot in (_SENDER, _TARGET):
         trunk = frozenset({_VLAN}) if flags else frozenset[int]()
-        ports[slot] = replace(ports[slot], trunk=trunk, fdb=frozenset({fdb_key(0, domain, _mac(slot))}))
+        ports[slot] = replace(ports[slot], trunk=trunk, heard=trunk, fdb=frozenset({fdb_key(0, domain, _mac(slot))}))
     if flags:
         ports[_UPLINK] = _with((_UPLINK,), PortFlag.PF_HAS_TRUNKS)[_UPLINK]
     return ports

@@ -11,14 +11,21 @@ import pytest
 from second_client import (
     CAPABILITY_ADV_LINK_SPEED,
     CAPABILITY_L2,
+    CAPABILITY_VLAN,
+    CAPABILITY_VLAN_V2,
     EXTRA,
     LINK_CHANGE,
     PRIMARY,
+    PROMISCUOUS_MULTICAST,
+    PROMISCUOUS_UNICAST,
     RESET_IMPENDING,
+    TPID_INNER,
+    TPID_OUTER,
     Opcode,
     RefusedError,
     SecondClient,
     Status,
+    VlanCaps,
 )
 
 from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config
@@ -26,12 +33,14 @@ from sriov_xdp.lab.host import Daemon, Lab, Namespace, entered, host_config
 GROUPS: list[dict[str, Any]] = [
     {"name": "open", "policy": {"security": {"mac_changes": "accept"}}},
     {"name": "told", "policy": {"deny_reply": "nack"}},
+    {"name": "trunks", "vlan": {"trunk": [10, 20]}, "policy": {"deny_reply": "nack", "security": {"promiscuous": "accept"}}},
+    {"name": "services", "vlan": {"trunk": [30], "proto": "802.1ad"}, "policy": {"trust": True}},
 ]
 CAPABILITIES = CAPABILITY_L2 | CAPABILITY_ADV_LINK_SPEED
 OTHER, MORE = "02:00:00:cc:00:01", "02:00:00:cc:00:02"
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "mailbox.md").read_text()
 ROW = re.compile(
-    r"^\| (\d+) \| \**(\w+)\** \| (\d+)(?: or \d+| \+ (\d+) n, n from (\d+))? \| ([a-z ,]+) \| *(\w*) *\|$", re.MULTILINE
+    r"^\| (\d+) \| \**(\w+)\** \| (\d+)(?: or \d+| \+ (\d+) n, n from (\d+))? \| ([a-z ,]+) \| *(\w*) *\| *(\w*) *\|$", re.MULTILINE
 )
 NOT_OFFERED = "not offered"
 
@@ -45,6 +54,7 @@ class Row:
     shortest: int
     allowed: tuple[str, ...]
     too_early: str
+    needs: str
 
     @property
     def wrong(self) -> int:
@@ -54,8 +64,8 @@ class Row:
 
 def rows() -> list[Row]:
     return [
-        Row(int(number), name, int(base) + int(each or 0) * int(least or 0), tuple(allowed.split(", ")), too_early)
-        for number, name, base, each, least, allowed, too_early in ROW.findall(DOCUMENT)
+        Row(int(number), name, int(base) + int(each or 0) * int(least or 0), tuple(allowed.split(", ")), too_early, needs)
+        for number, name, base, each, least, allowed, too_early, needs in ROW.findall(DOCUMENT)
     ]
 
 
@@ -68,12 +78,15 @@ def raw(mac: str) -> bytes:
 
 
 class Scene:
-    """one may have another address; two may not, and is told."""
+    """one may have another address; two may not, and is told; three is a trunk of 802.1Q, four one of 802.1ad."""
 
     def __init__(self, lab: Lab) -> None:
         self.one: Namespace = lab.namespace("one")
         self.two: Namespace = lab.namespace("two")
-        guests = [{"guest": self.one.name, "port_group": "open"}, {"guest": self.two.name, "port_group": "told"}]
+        self.three: Namespace = lab.namespace("three")
+        self.four: Namespace = lab.namespace("four")
+        places = {"open": self.one, "told": self.two, "trunks": self.three, "services": self.four}
+        guests = [{"guest": place.name, "port_group": group} for group, place in places.items()]
         self.daemon: Daemon = lab.daemon(host_config(None, guests, GROUPS))
 
     def vf(self, guest: Namespace) -> dict[str, Any]:
@@ -85,10 +98,10 @@ class Scene:
             return SecondClient(self.vf(guest)["address"])
 
     @contextmanager
-    def active(self, guest: Namespace) -> Iterator[SecondClient]:
+    def active(self, guest: Namespace, capabilities: int = CAPABILITIES) -> Iterator[SecondClient]:
         with self.fresh(guest) as client:
             client.version(1, 1)
-            client.resources(CAPABILITIES)
+            client.resources(capabilities)
             yield client
 
 
@@ -184,8 +197,47 @@ def test_stats_count(scene: Scene) -> None:
     assert [] == [name for name, count in found.items() if not (isinstance(count, int) and count >= 0)]
 
 
+def test_vlans_are_asked_for_and_given_back(scene: Scene) -> None:
+    with scene.active(scene.three, CAPABILITY_L2 | CAPABILITY_VLAN) as client:
+        assert Status.SUCCESS == client.vlans(Opcode.ADD_VLAN, 10, 20)
+        assert Status.SUCCESS == client.vlans(Opcode.DEL_VLAN, 20)
+        assert Status.ERR_ADMIN_QUEUE == client.vlans(Opcode.ADD_VLAN, 30)
+        assert [10] == scene.vf(scene.three)["vlans_asked"]
+        client.reset()
+
+
+@pytest.mark.parametrize(
+    ("guest", "tpid", "vlan", "caps"),
+    [("three", TPID_INNER, 10, VlanCaps(0, 1, 1, 8)), ("four", TPID_OUTER, 30, VlanCaps(2, 0, 2, 4094))],
+)
+def test_vlans_of_either_kind_are_asked_for_with_vlan_v2(scene: Scene, guest: str, tpid: int, vlan: int, caps: VlanCaps) -> None:
+    place: Namespace = getattr(scene, guest)
+    with scene.active(place, CAPABILITY_L2 | CAPABILITY_VLAN_V2 | CAPABILITY_VLAN) as client:
+        assert caps == client.vlan_caps()
+        assert Status.SUCCESS == client.tags(Opcode.ADD_VLAN_V2, tpid, vlan)
+        assert [vlan] == scene.vf(place)["vlans_asked"]
+        assert Status.SUCCESS == client.tags(Opcode.DEL_VLAN_V2, tpid, vlan)
+        assert [] == scene.vf(place)["vlans_asked"]
+        client.reset()
+
+
+def test_frames_for_others_are_asked_for_and_given_back(scene: Scene) -> None:
+    with scene.active(scene.three) as client:
+        for flags in (0, PROMISCUOUS_UNICAST, PROMISCUOUS_UNICAST | PROMISCUOUS_MULTICAST):
+            assert Status.SUCCESS == client.promiscuous(flags)
+            asked = {"unicast": bool(flags & PROMISCUOUS_UNICAST), "multicast": bool(flags & PROMISCUOUS_MULTICAST)}
+            assert asked == scene.vf(scene.three)["promiscuity_asked"]
+        client.reset()
+
+
 @pytest.mark.parametrize("row", [row for row in rows() if (NOT_OFFERED,) == row.allowed], ids=named)
 def test_what_is_not_offered_is_not_supported(scene: Scene, row: Row) -> None:
+    with scene.active(scene.one) as client:
+        assert Status.ERR_NOT_SUPPORTED == client.send_raw(row.number, bytes(row.shortest))
+
+
+@pytest.mark.parametrize("row", [row for row in rows() if row.needs], ids=named)
+def test_what_needs_a_capability_is_not_supported_without(scene: Scene, row: Row) -> None:
     with scene.active(scene.one) as client:
         assert Status.ERR_NOT_SUPPORTED == client.send_raw(row.number, bytes(row.shortest))
 

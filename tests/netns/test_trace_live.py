@@ -27,6 +27,8 @@ class Scene:
         self.places = {name: lab.namespace(name) for name in ("first", "second", "third")}
         groups = [{"name": "web", "vlan": {"access": 100}, "overrides_allowed": ["security"]}, {"name": "lan"}]
         of = {"first": "web", "second": "web", "third": "lan"}
+        for place in self.places.values():  # whose stack is to say nothing by itself
+            place.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6")
         guests = [{"guest": place.name, "port_group": of[name], "datapath": mode} for name, place in self.places.items()]
         self.daemon: Daemon = lab.daemon(host_config(uplink, guests, groups))
         self.daemon.settle()
