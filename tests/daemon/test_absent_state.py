@@ -208,7 +208,7 @@ def test_what_is_in_force_stays_whatever_the_file_says(scene: Scene, has_file: b
     try:
         assert before == [{key: vf[key] for key in seen} for vf in ask("vf", "list") if vf["guest"]]
         assert policies == [_in_force(port) for port in ask("port", "list")]
-        assert "the state was rebuilt since a file was applied" in scene.daemon.command("doctor").stdout
+        assert "the state was rebuilt, and nobody knows which file counted" in scene.daemon.command("doctor").stdout
         assert 7 == scene.daemon.command("diff", "-f", str(scene.export)).returncode
     finally:
         assert 0 == scene.daemon.command("apply", "-f", str(scene.export), "--yes").returncode
@@ -495,6 +495,26 @@ def test_recovered_with_the_further_addresses_that_a_guest_was_granted(scene: Sc
     assert before == scene.daemon.ask("vf", "show", "pf0vf1")["filters"]
     with RawMailbox(scene.two, "pf0vf1") as mailbox:
         assert OK == mailbox.addresses(DEL_ETH, further, kind=EXTRA)
+
+
+def test_a_start_after_a_recovery_undoes_nothing_though_another_file_was_applied_meanwhile(scene: Scene) -> None:
+    """The daemon's own file is as it was, and what was set by command is in none."""
+    scene.daemon.ask("vf", "set", "pf0vf2", "--link-state", "enable")
+    try:
+        export = scene.lab.folder / "set-by-command.yaml"
+        export.write_text(scene.daemon.command("export").stdout)
+        scene.daemon.kill()
+        _delete(scene)
+        assert 0 == scene.recover("-f", str(export)).returncode
+        scene.daemon.start()
+        assert 0 == scene.daemon.command("apply", "-f", str(export), "--yes").returncode
+        for _start in range(2):
+            scene.daemon.stop()
+            scene.daemon.start()
+            assert export.read_text() == scene.daemon.command("export").stdout
+    finally:
+        scene.daemon.ask("vf", "set", "pf0vf2", "--link-state", "disable")
+        assert 0 == scene.daemon.command("apply", "-f", str(scene.daemon.config_file), "--yes").returncode
 
 
 def test_recovered_with_the_vlans_that_a_guest_asked_for(scene: Scene) -> None:

@@ -89,6 +89,22 @@ def test_nobody_says_a_word(scene: Scene) -> None:
     assert "taken back" not in scene.doctor()
 
 
+def test_one_that_is_taken_back_makes_no_start_apply_its_own_file_again(scene: Scene) -> None:
+    """What was applied from elsewhere, and set by command, is not undone by it."""
+    applied = copy.deepcopy(scene.config)
+    applied["guests"][0]["adapters"][0]["link_state"] = "disable"
+    assert 0 == scene.daemon.command("apply", "-f", scene.file(applied), "--yes").returncode
+    scene.daemon.ask("port", "set", scene.daemon.vf_of(scene.two.name)["address"], "--block", "true")
+    before = scene.daemon.command("export").stdout
+    scene.try_out(1)
+    wait_until(lambda: is_back(scene), "what was before")
+    wait_until(lambda: before == scene.daemon.command("export").stdout, "all of it")
+    for _start in range(2):
+        scene.daemon.stop()
+        scene.daemon.start()
+        assert before == scene.daemon.command("export").stdout
+
+
 def test_somebody_confirms(scene: Scene) -> None:
     early = scene.daemon.command("confirm")
     assert (3, True) == (early.returncode, "no configuration is on trial" in early.stderr)

@@ -25,7 +25,11 @@ def take(context: Context, intent: HostIntent, fingerprint: str, *, is_first_sta
     elif applied_files.counts_already(context.database, fingerprint):
         _stay(context, intent, fingerprint)
     elif applied_files.is_recovered(context.database) and not yes:
-        _leave(context, fingerprint, "the state was rebuilt since a file was applied; `sriov-xdp diff -f FILE` shows what differs")
+        _leave(
+            context,
+            fingerprint,
+            "the state was rebuilt, and nobody knows which file counted; `sriov-xdp diff -f FILE` shows what differs",
+        )
     else:
         _note_cut_off(context)
         _apply(context, intent, fingerprint, is_alone=is_first_start or not (context.inventory.vfs or context.damaged), yes=yes)

@@ -18,7 +18,13 @@ RECOVERED = "recovered"  # instead of a file: the state was rebuilt, and no file
 def counts_already(database: Database, fingerprint: str) -> bool:
     """Whether a start with this file changes nothing: also where the apply of another one was cut off, as to go back to this one
     would undo what was set by command. One that was cut off itself is gone on with. Raises StoreError."""
-    return cut_off(database) != fingerprint in (database.meta(STARTED_WITH), database.meta(APPLIED))
+    done = (database.meta(STARTED_WITH), database.meta(APPLIED), database.meta(TAKEN_BACK))
+    return cut_off(database) != fingerprint in done
+
+
+def counts_for_starts(database: Database) -> bool:
+    """Whether the file of the last start has a text that counts still. Raises StoreError."""
+    return bool(database.meta(STARTED_WITH))
 
 
 def cut_off(database: Database) -> str:
@@ -32,7 +38,7 @@ def taken_back(database: Database) -> str:
 
 
 def is_recovered(database: Database) -> bool:
-    """Whether the state was rebuilt since a file was applied. Raises StoreError."""
+    """Whether the state was rebuilt, and nobody knows which file counted. Raises StoreError."""
     return database.meta(STARTED_WITH) == RECOVERED
 
 
@@ -87,7 +93,8 @@ def note_end(database: Database) -> None:
 
 def note_apply(database: Database, fingerprint: str, missing_ones: Sequence[str] = (), *, is_of_the_start: bool) -> None:
     """An apply of this text, but for these adapters. is_of_the_start: from the file that starts are made with, whose earlier text
-    no longer counts: put back, it is a change. Raises StoreError."""
-    started_with = {STARTED_WITH: fingerprint} if is_of_the_start or is_recovered(database) else {}
+    no longer counts: put back, it is a change. After a recovery nobody knows which text that was, so no other file's apply makes it
+    one that a start may apply. Raises StoreError."""
+    started_with = {STARTED_WITH: fingerprint} if is_of_the_start else {}
     counts = {APPLIED: fingerprint, UNDER_WAY: "", TAKEN_BACK: "", MISSING: json.dumps(list(missing_ones)), **started_with}
     database.write_intent([], [], counts)

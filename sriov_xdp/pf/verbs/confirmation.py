@@ -172,8 +172,9 @@ def _take_back(context: Context, trial: Trial) -> Steps[None]:
         _log.error("configuration %s: taken back, but: %s", trial.fingerprint, error)
     counts = _counts_of(document)
     # The text that was taken back may be the file of the next start by now: it counts as done, so that no start applies it again.
-    counts |= dict.fromkeys((applied_files.STARTED_WITH, applied_files.TAKEN_BACK), trial.fingerprint)
-    counts[applied_files.UNDER_WAY] = ""
+    counts |= {applied_files.TAKEN_BACK: trial.fingerprint, applied_files.UNDER_WAY: ""}
+    if not applied_files.counts_for_starts(context.database):  # it was that of the start's file, whose former text is gone
+        counts[applied_files.STARTED_WITH] = trial.fingerprint
     _end(context, SELF, "configuration taken back", Outcome.GRANTED, counts)
     context.unapplied = taken_back_text(_forget(context))
 
