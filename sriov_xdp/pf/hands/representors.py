@@ -44,11 +44,6 @@ def generation_of(ifindex: int, instance: str) -> int:
     return (ifindex // abi.MAX_PORTS - _FIRST_BLOCK - int(instance, 16)) % _BLOCKS
 
 
-def may_be_one(ifindex: int) -> bool:
-    """Whether a number is one that representors get, whosever."""
-    return ifindex >= _FIRST_BLOCK * abi.MAX_PORTS
-
-
 def choose_name(links: Links, vf: VfAddress) -> str:
     """The representor's name: the VF's address, with a letter when somebody else has that name."""
     for suffix in ("", *"abcdefghijklmnopqrstuvwxyz"):

@@ -17,12 +17,11 @@ from sriov_xdp.host import namespaces
 from sriov_xdp.host.folder_monitor import FolderMonitor
 from sriov_xdp.host.links import Link
 from sriov_xdp.host.monitor import Change, FilterChange, LinkChange, LinkMonitor
-from sriov_xdp.pf.hands import damaged, live, representors
+from sriov_xdp.pf.hands import damaged, live
 from sriov_xdp.pf.hands.context import Context, Steps
 from sriov_xdp.pf.hands.log_budget import BudgetedLog, LogKind
 from sriov_xdp.pf.hands.publish import publish_all, publish_ports
 from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
-from sriov_xdp.pf.state.device_marks import read_host_mark
 from sriov_xdp.pf.state.intent import VfAddress
 from sriov_xdp.pf.state.restlessness import Restlessness
 from sriov_xdp.pf.verbs import adoption, lifecycle
@@ -274,24 +273,10 @@ class HostEvents:
                 self._budgeted.write(logging.WARNING, str(shaped.address), LogKind.EVENTS, text, shaped.address)
             self._context.start(live.follow(self._context, shaped))
             return
-        if change.is_up and not change.is_gone and representors.may_be_one(change.ifindex):
-            self._context.start(self._close_stray(change.ifindex))
         for pf in self._context.inventory.pfs.values():
             is_named = pf.uplink is None and pf.spec.uplink == change.name and not change.is_gone
             if is_named or (pf.uplink and pf.uplink.ifindex in (change.ifindex, change.lower_ifindex)):
                 self._uplinks.look_soon(pf.spec.name)
-
-    def _close_stray(self, ifindex: int) -> Steps[None]:
-        """A representor that belongs to no VF any more, as one that was moved to another namespace and back: it may have lost its
-        programs on the way, and lead into the host. The next start removes it."""
-        with self._going_on(f"device with ifindex {ifindex}", "it could not be looked at"):
-            link = yield from live.beside(self._context, lambda links: links.find(ifindex))
-            is_ours = link is not None and read_host_mark(self._context.instance, link) is not None
-            if link is None or not is_ours or not link.is_up or self._context.inventory.vf_with_ifindex(ifindex):
-                return
-            yield from live.beside(self._context, lambda links: links.change(ifindex, state="down"))
-            text = "device %s: is marked as ours, and belongs to no VF; it was put down: remove it"
-            self._budgeted.write(logging.ERROR, link.name, LogKind.EVENTS, text, link.name)
 
     def _is_news(self, vf: AttachedVf, change: LinkChange) -> bool:
         """Whether an event says anything else than what is known, so that the kernel is to be asked."""
