@@ -15,6 +15,7 @@ from sriov_xdp.pf.state.attached_vf import AttachedVf, Stage
 from sriov_xdp.pf.state.intent import Datapath
 from sriov_xdp.pf.state.physical_function import PhysicalFunction
 from sriov_xdp.pf.verbs import adoption, invariants
+from sriov_xdp.store.errors import StateDamaged
 
 _READ = (features.GRO, features.TX_CHECKSUM, features.TX_VLAN)
 
@@ -36,6 +37,7 @@ def host(context: Context) -> Steps[list[dict[str, Any]]]:
     """A document a problem of the host's side: subject, observed, remedy. Empty when all is well. Raises StoreError,
     DataPathError, HostError."""
     found = [_problem(subject, why, "stop the daemon and run `sriov-xdp recover`") for subject, why in context.damaged.items()]
+    found += _state(context)
     if context.trial:
         left, remedy = max(0, round(context.trial.due - context.clock())), "`sriov-xdp confirm` if it is to stay"
         text = f"{context.trial.fingerprint} is on trial: what was before comes back in {left} s"
@@ -54,6 +56,14 @@ def host(context: Context) -> Steps[list[dict[str, Any]]]:
         found += _shared_addresses(context, pf)
         yield None
     return found or (yield from invariants.breaches(context))
+
+
+def _state(context: Context) -> list[dict[str, Any]]:
+    try:
+        context.database.require_own_files()
+    except StateDamaged as error:
+        return [_problem("state", error.observed, error.remedy)]
+    return []
 
 
 def _uplink_problems(context: Context, name: str, pf: PhysicalFunction, links: Links) -> list[dict[str, Any]]:

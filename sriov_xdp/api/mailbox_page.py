@@ -206,6 +206,10 @@ def _spare(opcode: Opcode, head: tuple[Field, ...]) -> int:
 
 
 def _payloads() -> list[str]:
+    return [*_negotiation(), *_reception(), *_vlans(), *_observation()]
+
+
+def _negotiation() -> list[str]:
     capabilities = ", ".join(f"{flag.name} {flag.value:#x}" for flag in Capability if flag.name)
     return [
         "## Payloads",
@@ -221,6 +225,11 @@ def _payloads() -> list[str]:
         "### GET_VF_RESOURCES, answer",
         "",
         *table(RESOURCES),
+    ]
+
+
+def _reception() -> list[str]:
+    return [
         "### ADD_ETH_ADDR and DEL_ETH_ADDR, request",
         "",
         *table(ADDRESSES_HEAD),
@@ -234,6 +243,11 @@ def _payloads() -> list[str]:
         "",
         *table(PROMISCUOUS),
         _PROMISCUOUS_TEXT,
+    ]
+
+
+def _vlans() -> list[str]:
+    return [
         "### ADD_VLAN and DEL_VLAN, request",
         "",
         *table(VLANS_HEAD),
@@ -256,6 +270,11 @@ def _payloads() -> list[str]:
         *table(VLAN_TAG),
         "All filters of a message are of one kind, and that is the kind that GET_OFFLOAD_VLAN_V2_CAPS tells.",
         "",
+    ]
+
+
+def _observation() -> list[str]:
+    return [
         "### GET_STATS, request",
         "",
         *table(QUEUE_SELECT),

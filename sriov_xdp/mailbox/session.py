@@ -2,8 +2,9 @@
 
 Theory of operation. A connection is FRESH until VERSION, NEGOTIATED until GET_VF_RESOURCES, then ACTIVE; a reset of the VF,
 whoever asked for it, makes it FRESH again on the same connection. Checks come in the order of the ice driver: form and exact
-length (else ERR_PARAM), then the state's allowlist (else ERR_NOT_SUPPORTED), then that the message names the VF's own VSI
-(else ERR_PARAM). Only what passes all three is handed out. Which VF speaks is known from the socket, never from here.
+length (else ERR_PARAM), then what the state and the negotiated capabilities allow (else ERR_NOT_SUPPORTED), then that the
+message names the VF's own VSI (else ERR_PARAM). Only what passes all three is handed out. Which VF speaks is known from the
+socket, never from here.
 """
 
 from dataclasses import dataclass

@@ -224,6 +224,10 @@ class Database:
         except sqlite3.Error as error:
             raise self._fault(error) from error
 
+    def require_own_files(self) -> None:
+        """Raises StateDamaged when the files are not those that were opened, so that nothing can be changed any more."""
+        self._files.require_own()
+
     def checkpoint(self) -> None:
         """Idle work: moves the WAL into the file, and says what stands in the way of it."""
         self._files.require_own()

@@ -2,8 +2,7 @@
 
 The owner of a row is the operator, or a guest of a VF. Owners have their limits, and all guests together have one: above
 it the one with the most rows gives way, so that a guest that writes much pushes out its own rows and nobody else's, not those of
-who had the VF before. For the
-store's own use, inside its transactions.
+who had the VF before. For the store's own use, inside its transactions.
 """
 
 import sqlite3
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 
 from sriov_xdp.store.audit import AuditRecord
 
-_OPERATOR = ("", "")  # as an owner; of guests it is a VF and the guest's name
+_Owner = tuple[str, str]  # a VF, and its guest's name
+_OPERATOR: _Owner = ("", "")
 _MORE_ROWS_A_STEP = 4  # beside one for each inserted: so rows above a limit that was lowered go by and by
 _INSERT = (
     "INSERT INTO audit(by_guest,time,vf,guest,peer_pid,peer_uid,request,rule,outcome,before,after,login_uid,port,asked)"
@@ -21,7 +21,6 @@ _INSERT = (
 )
 _OLDEST_OF_GUEST = "SELECT seq FROM audit INDEXED BY audit_of_guest WHERE vf=? AND by_guest=1 AND guest=? ORDER BY seq LIMIT ?"
 _OLDEST_OF_OPERATOR = "SELECT seq FROM audit INDEXED BY audit_of_operator WHERE by_guest=0 ORDER BY seq LIMIT ?"
-_Owner = tuple[str, str]
 _DELETE = "DELETE FROM audit WHERE seq IN "
 
 

@@ -15,7 +15,6 @@ UPLINK_OWNER = "uplink"
 Held = tuple[int, MacAddress]
 """An address that several may hold, behind a VLAN in which it is found (Vlan.shared_places)."""
 
-
 _MEETS_ALL = PrivateVlan()
 
 

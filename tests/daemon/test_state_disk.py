@@ -244,6 +244,8 @@ def test_a_state_removed_under_the_daemon_stops_changes_and_nothing_else(scene: 
     assert 1 == done.returncode
     assert "state.db was removed or replaced under the daemon" in done.stderr
     assert "sriov-xdp recover" in done.stderr
+    doctor = scene.daemon.command("doctor")
+    assert (1, True) == (doctor.returncode, "state.db was removed or replaced under the daemon" in doctor.stdout)
     assert [MAC_ONE, MAC_TWO] == [vf["effective_mac"] for vf in scene.daemon.ask("vf", "list")][:2]
     assert [] == list(scene.daemon.state_dir.glob("state.db*"))
 

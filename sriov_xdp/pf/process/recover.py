@@ -32,7 +32,7 @@ from sriov_xdp.pf.process.folders import Folders, lock
 from sriov_xdp.pf.process.guest_places import made_for, namespace_of
 from sriov_xdp.pf.process.presence import is_sound, stored_instance
 from sriov_xdp.pf.state.change import Change
-from sriov_xdp.pf.state.device_marks import read_host_mark
+from sriov_xdp.pf.state.device_marks import HostMark, read_host_mark
 from sriov_xdp.pf.state.in_force import MarkedPort, group_of, overrides_of, pf_in_force
 from sriov_xdp.pf.state.intent import (
     AdapterSpec,
@@ -132,8 +132,7 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> tuple[list
         known = tables.port(slot)
         if slot < FIRST_VF_SLOT or known is None:
             continue
-        port, trunk = known
-        link = devices.get(port.ifindex)
+        link = devices.get(known[0].ifindex)
         if link is None:
             gone += 1  # its guest, or somebody else, deleted it meanwhile
             continue
@@ -141,32 +140,34 @@ def _marked_devices(folders: Folders, links: Links, instance: str) -> tuple[list
         if mark is None:
             text = f"device {link.name}: leads to a guest, and its alias, which said to whom, was changed to {link.alias!r}"
             raise Conflict(f"{text}; put it back, or remove the device, with which that guest loses its VF")
-        macs = frozenset(MacAddress(mac) for mac in tables.addresses_of(slot))
-        allowed = tuple(sorted(MacPattern(MacAddress(octets), bits) for octets, bits in tables.allowed_of(slot)))
-        of_pf = tables.port(port.pf)
-        found.append(
-            MarkedPort(
-                link=link,
-                mark=mark,
-                port=port,
-                trunk=trunk,
-                heard=tables.heard_of(slot),
-                storm_ns=tables.storm_ns(slot),
-                addresses=macs,
-                allowed=allowed,
-                groups=frozenset(MacAddress(group) for group in tables.groups_of(slot)),
-                shaping_egress=shaping_of(tbf.read(link.ifindex)),
-                shaping_ingress=_ingress_of(tables, slot, port),
-                of_pf=of_pf[0] if of_pf else None,
-                has_tc_program=_has_tc_program(link.ifindex),
-            )
-        )
+        found.append(_marked_port(tables, slot, known, link, mark))
     of_pfs = {number: known[0] for number in range(MAX_PFS) if (known := tables.port(number))}
     pins.close()
     if gone and not found:
         text = f"{folders.bpffs}: the data path has {gone} ports of guests, and none of their devices is here"
         raise Conflict(f"{text}; run this where the daemon runs, or remove what is left with `sriov-xdp teardown`")
     return sorted(found, key=lambda entry: entry.mark.vf), of_pfs
+
+
+def _marked_port(tables: Tables, slot: int, known: tuple[PortValue, frozenset[int]], link: Link, mark: HostMark) -> MarkedPort:
+    """known: as tables.port() says it."""
+    port, trunk = known
+    of_pf = tables.port(port.pf)
+    return MarkedPort(
+        link=link,
+        mark=mark,
+        port=port,
+        trunk=trunk,
+        heard=tables.heard_of(slot),
+        storm_ns=tables.storm_ns(slot),
+        addresses=frozenset(MacAddress(mac) for mac in tables.addresses_of(slot)),
+        allowed=tuple(sorted(MacPattern(MacAddress(octets), bits) for octets, bits in tables.allowed_of(slot))),
+        groups=frozenset(MacAddress(group) for group in tables.groups_of(slot)),
+        shaping_egress=shaping_of(tbf.read(link.ifindex)),
+        shaping_ingress=_ingress_of(tables, slot, port),
+        of_pf=of_pf[0] if of_pf else None,
+        has_tc_program=_has_tc_program(link.ifindex),
+    )
 
 
 def _has_tc_program(ifindex: int) -> bool:

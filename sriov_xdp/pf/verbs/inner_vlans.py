@@ -34,7 +34,7 @@ class InnerVlans:
 
     def __init__(self) -> None:
         self._seen: dict[Place, dict[int, None]] = {}
-        self._cursors: dict[str, Cursor] = {}
+        self._cursors: dict[Place, dict[int, Cursor]] = {}  # by a representor's number, which no later one has soon
 
     def of(self, place: Place, vf: AttachedVf, context: Context) -> frozenset[int]:
         """Numbers that stand for a port's: a VLAN of the switch, and one of the guest's behind it."""
@@ -47,9 +47,9 @@ class InnerVlans:
         """At what enters by a port. Its first frames are told of with the next look. Raises DataPathError."""
         if not _may_have_some(vf, context):
             return
-        key = f"{vf.address}#{vf.attachment.generation}"
-        seen = watch(context, vf, self._cursors.get(key))
-        self._cursors[key] = seen.cursor
+        cursors = self._cursors.setdefault(place, {})
+        seen = watch(context, vf, cursors.get(vf.attachment.ifindex))
+        cursors[vf.attachment.ifindex] = seen.cursor
         for sample in seen.samples:
             inner = _inner_tag(sample) if sample.slot == slot_of(vf) else 0
             if inner:
@@ -58,8 +58,7 @@ class InnerVlans:
     def forget_all_but(self, places: frozenset[Place]) -> None:
         """Those are left."""
         self._seen = {place: seen for place, seen in self._seen.items() if place in places}
-        if not places:
-            self._cursors.clear()
+        self._cursors = {place: cursors for place, cursors in self._cursors.items() if place in places}
 
     def _note(self, place: Place, inner: int) -> None:
         seen = self._seen.setdefault(place, {})

@@ -7,7 +7,7 @@ Verbs in steps, as in lifecycle. For the pf package and the admin API.
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from sriov_xdp.pf.errors import FAULTS, Conflict, Invalid, NotFound, PfError, Refused
 from sriov_xdp.pf.hands import live
@@ -300,15 +300,8 @@ class Before:
 
     def state_with(self, now: VfState) -> VfState:
         """The device as it was, with what its guest was granted meanwhile."""
-        has_new_mac = now.effective_mac != self.installed.effective_mac
-        return replace(
-            self.state,
-            effective_mac=now.effective_mac if has_new_mac else self.state.effective_mac,
-            filters=now.filters if now.filters != self.installed.filters else self.state.filters,
-            vlans=now.vlans if now.vlans != self.installed.vlans else self.state.vlans,
-            is_promiscuous=now.is_promiscuous,
-            has_all_groups=now.has_all_groups,
-        )
+        granted = {field.name: getattr(now, field.name) for field in fields(VfState) if field.name != "admin_mac"}
+        return replace(self.state, **{name: it for name, it in granted.items() if it != getattr(self.installed, name)})
 
 
 def carry_out_change(context: Context, attached: AttachedVf, before: Before, actor: Actor, request: str) -> Steps[None]:
